@@ -1,0 +1,31 @@
+# Each target does its own set-up: a virtual environment with the exact versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+OUT ?= runs/demo
+
+.PHONY: demo test lint bench clean
+
+demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table, draw figures
+	$(BIN)/python benchmarks/demo.py --out $(OUT)
+
+test: $(INSTALLED)  ## all tests but the slow ones; `make test ARGS=` runs those too
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## every benchmark, side by side with its peer
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("dml_lightning needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

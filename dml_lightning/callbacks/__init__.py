@@ -1,0 +1,10 @@
+"""Numbers to the log: callbacks observe, they never change training."""
+
+from dml_lightning.callbacks.accuracy import Accuracy
+from dml_lightning.callbacks.active import ActiveTriplets
+from dml_lightning.callbacks.distances import DistanceRatio
+from dml_lightning.callbacks.ood import OODDetection
+from dml_lightning.callbacks.retrieval import Retrieval
+from dml_lightning.callbacks.writer import RunWriter
+
+__all__ = ["Accuracy", "ActiveTriplets", "DistanceRatio", "OODDetection", "Retrieval", "RunWriter"]

@@ -1,0 +1,68 @@
+"""How many triplets still teach something."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from dml_lightning.distributed import gather
+from dml_lightning.losses.functional import triplet_counts
+from dml_lightning.types import Batch
+
+
+class ActiveTriplets(L.Callback):
+    """Logs the fractions of active, hard, semi-hard and easy triplets of the training batch.
+
+    All valid triplets of the global batch are counted, whatever the loss mines. Every arm is counted with
+    the same margin and distance, so that arms can be compared; a triplet loss with another margin has its
+    own counts logged as `train/loss_active_triplet_fraction` beside them.
+
+    Args:
+        margin: Of the count, in embedding distance.
+        squared: Whether the count compares squared distances.
+        every_n_steps: Steps between two counts.
+    """
+
+    def __init__(self, margin: float = 0.2, squared: bool = False, every_n_steps: int = 1) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
+        self.margin = margin
+        self.squared = squared
+        self.every_n_steps = every_n_steps
+
+    @override
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if batch_idx % self.every_n_steps:
+            return
+        values = fractions(self._count(outputs, pl_module))
+        names = ("active", "hard", "semihard", "easy")
+        logged = {f"train/{name}_triplet_fraction": values[name] for name in names}
+        own = outputs["counts"]
+        if own and not self._same_as(pl_module):
+            logged["train/loss_active_triplet_fraction"] = fractions(own)["active"]
+        pl_module.log_dict(logged, on_step=True, on_epoch=False)
+
+    def _same_as(self, module: L.LightningModule) -> bool:
+        loss = getattr(module, "loss", None)
+        squared = getattr(loss, "distance", None) == "squared_euclidean"
+        return getattr(loss, "margin", None) == self.margin and squared == self.squared
+
+    def _count(self, outputs: Mapping[str, Any], module: L.LightningModule) -> Mapping[str, Tensor]:
+        if outputs["counts"] and self._same_as(module):
+            counts: Mapping[str, Tensor] = outputs["counts"]
+            return counts
+        vectors, labels = gather(outputs["embeddings"].detach()), gather(outputs["labels"])
+        return triplet_counts(vectors, labels, self.margin, squared=self.squared)
+
+
+def fractions(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Counts as shares of the valid triplets; NaN where a batch has none."""
+    valid = counts["valid"].double()
+    return {name: (count.double() / valid).to(torch.float32) for name, count in counts.items()}
+
+

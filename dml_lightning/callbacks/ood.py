@@ -1,0 +1,75 @@
+"""How well the embedding refuses what is not a bird."""
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.metrics.ood import auroc, fpr_at_tpr
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.openset import PrototypeDetector
+from dml_lightning.types import Embeddings
+
+KINDS = ("nearest", "radius")
+
+
+class OODDetection(EvaluationCallback):
+    """Logs how well prototypes of the reference crops separate known species from OOD crops.
+
+    Score `nearest` is the distance to the nearest prototype, `radius` that distance minus the prototype's
+    radius; larger is more OOD. `ood_auroc` and `ood_fpr95_ood_positive` are over all OOD crops with score
+    `nearest`; `_radius`, `_near`, `_far` and a class's name behind them say what else is meant. FPR95 is the
+    share of known crops refused when 95 % of the OOD crops are (OOD positive), or the share of OOD crops let
+    through when 95 % of the known crops are (`known_positive`). Novel species are scored as unknown too,
+    behind `novel_`.
+
+    Args:
+        radius_quantile: Of a class's distances to its prototype; 1 is their maximum.
+    """
+
+    def __init__(self, radius_quantile: float = 1.0) -> None:
+        self.radius_quantile = radius_quantile
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        sets = module.embeddings()
+        reference = sets["reference"]
+        detector = PrototypeDetector(radius_quantile=self.radius_quantile)
+        detector.fit(reference.vectors, reference.labels)
+        names, far = data_of(trainer).class_names, set(data_of(trainer).far_ood)
+        for kind in KINDS:
+            suffix = "" if kind == "nearest" else f"_{kind}"
+            known = torch.as_tensor(detector.score(sets["known"].vectors, kind=kind))
+            if len(sets["novel"]):
+                novel = torch.as_tensor(detector.score(sets["novel"].vectors, kind=kind))
+                self.log(module, stage, {f"novel_auroc{suffix}": auroc(known, novel)})
+            if len(sets["ood"]):
+                ood = torch.as_tensor(detector.score(sets["ood"].vectors, kind=kind))
+                values = _ood_values(known, ood, sets["ood"], names, far)
+                self.log(module, stage, {_insert(key, suffix): v for key, v in values.items()})
+
+
+def _insert(key: str, suffix: str) -> str:
+    """`ood_auroc/mammal` with `_radius` becomes `ood_auroc_radius_mammal`."""
+    return key.replace("/", f"{suffix}_") if "/" in key else key + suffix
+
+
+def _ood_values(
+    known: Tensor, scores: Tensor, ood: Embeddings, names: list[str], far: set[str]
+) -> dict[str, float]:
+    """AUROC and FPR95 over everything, near and far apart, and AUROC class by class."""
+    parts = {"": torch.ones_like(ood.labels, dtype=torch.bool)}
+    present = sorted(set(ood.labels.tolist()))
+    is_far = torch.isin(ood.labels, ood.labels.new_tensor([n for n in present if names[n] in far]))
+    parts |= {"/near": ~is_far, "/far": is_far}
+    values: dict[str, float] = {}
+    for part, chosen in parts.items():
+        if chosen.any():
+            values[f"ood_auroc{part}"] = auroc(known, scores[chosen])
+            for positive in ("ood", "known"):
+                rate = fpr_at_tpr(known, scores[chosen], positive=positive)
+                values[f"ood_fpr95_{positive}_positive{part}"] = rate
+    for label in present:
+        values[f"ood_auroc/{names[label]}"] = auroc(known, scores[ood.labels == label])
+    return values

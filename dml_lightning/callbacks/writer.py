@@ -1,0 +1,69 @@
+"""Leaves in the run's folder what later commands need."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from typing_extensions import override
+
+from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.openset.gallery import Gallery
+from dml_lightning.runs import write_json, write_npz
+from dml_lightning.types import EVALUATION_SETS
+
+
+class RunWriter(EvaluationCallback):
+    """Writes metrics, embeddings and the gallery of a finished `validate` or `test` into the run's folder.
+
+    Nothing is written while training: the gallery and the embeddings belong to the best checkpoint, which
+    `dml fit` evaluates when training has ended.
+    """
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        if trainer.state.fn not in ("validate", "test"):
+            return
+        module.embeddings()  # a collective, so on every rank
+        if trainer.is_global_zero:
+            run = Path(trainer.default_root_dir)
+            self._write_embeddings(trainer, module, run / "embeddings" / f"{stage}.npz")
+            if stage == "val":
+                self._write_gallery(trainer, module, run / "gallery.npz")
+
+    def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
+        sets, data = module.embeddings(), data_of(trainer)
+        names = data.class_names[: data.num_classes]
+        chosen = (sets["reference"], sets["known"], sets["ood"])
+        Gallery.build(*chosen, names, module.prediction_rule).save(path)
+
+    def _write_embeddings(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
+        data = data_of(trainer)
+        sets = module.embeddings()
+        filled = [(name, sets[name]) for name in EVALUATION_SETS if len(sets[name])]
+        index = torch.cat([chosen.index for _, chosen in filled]).cpu().numpy()
+        write_npz(
+            path,
+            vectors=torch.cat([chosen.vectors for _, chosen in filled]).cpu().numpy(),
+            labels=torch.cat([chosen.labels for _, chosen in filled]).cpu().numpy(),
+            index=index,
+            sets=np.array([name for name, chosen in filled for _ in range(len(chosen))]),
+            groups=data.table["group"].to_numpy(dtype=str)[index],
+            class_names=np.array(data.class_names),
+        )
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._write_metrics(trainer, "val")
+
+    @override
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._write_metrics(trainer, "test")
+
+    def _write_metrics(self, trainer: L.Trainer, stage: str) -> None:
+        if trainer.is_global_zero:
+            logged = trainer.callback_metrics
+            values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
+            write_json(Path(trainer.default_root_dir, "metrics", f"{stage}.json"), values)

@@ -1,0 +1,107 @@
+"""The `dml` command: LightningCLI for training and testing, plain functions for the rest."""
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dml_lightning.runs import recipe_path
+
+HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one)
+
+  simulate   write simulated thermal flights to disk: dml simulate --out DIR
+  fit        train one arm: dml fit -c configs/base.yaml -c configs/data/D.yaml -c configs/model/M.yaml
+  validate   evaluate a run on the validation split: dml validate --run RUN, or fit's options
+  test       evaluate a run on the test split; dml test --run RUN, or fit's options
+  predict    name every box of new frames: dml predict --run RUN --data FILE_OR_CONFIG --out predictions.csv
+  compare    fit and test several arms and tabulate them: dml compare --config configs/experiment/E.yaml
+"""
+
+COMMANDS = {
+    "simulate": "dml_lightning.data.simulate:simulate",
+    "predict": "dml_lightning.predict:predict",
+    "compare": "dml_lightning.compare.experiment:compare",
+}
+
+
+def main(args: Sequence[str] | None = None) -> Any:
+    """Runs one `dml` command: the shell's entry, Python's, and the tests'.
+
+    Args:
+        args: Words after `dml`; the process's own if not given.
+
+    Returns:
+        What the command's function returns; for fit, validate and test the run's folder.
+
+    Raises:
+        SystemExit: With status 2 after one sentence on stderr, if the input was wrong.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return None
+    command = _function_command(words[0]) or _lightning_command
+    try:
+        return command(words)
+    except ValueError as error:
+        if os.environ.get("DML_TRACEBACK"):
+            raise
+        print(f"dml {words[0]}: {error}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _function_command(name: str) -> Callable[[list[str]], Any] | None:
+    if name not in COMMANDS:
+        return None
+
+    def run(words: list[str]) -> Any:
+        from jsonargparse import auto_cli
+
+        module, _, function = COMMANDS[name].partition(":")
+        return auto_cli(
+            getattr(importlib.import_module(module), function),
+            args=words[1:],
+            as_positional=False,
+            prog=f"dml {name}",
+        )
+
+    return run
+
+
+def _lightning_command(words: list[str]) -> Any:
+    if words[0] not in ("fit", "validate", "test"):
+        names = ", ".join(["fit", "validate", "test", *COMMANDS])
+        raise ValueError(f"there is no command {words[0]!r}; there are {names}.")
+    from dml_lightning.training import TrainingCLI
+
+    with warnings.catch_warnings():
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message=message)
+        words, run = _expand_run(words)
+        return TrainingCLI(words, run).run
+
+
+def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:
+    """`dml test --run RUN ...` is `dml test -c RUN/recipe.fit.yaml ...` in that folder."""
+    if words[0] == "fit" or "--run" not in words[:-1]:
+        return words, None
+    position = words.index("--run")
+    run = Path(words[position + 1])
+    recipe = recipe_path(run)
+    return [words[0], "-c", str(recipe), *words[1:position], *words[position + 2 :]], run
+
+
+# Advice of libraries that does not apply here, each with the reason.
+QUIET = (
+    # crops come from a memory map in microseconds; workers cost more than they bring
+    r".*does not have many workers.*",
+    # a short epoch is a setting of the experiment, not a slip
+    r"The number of training batches .* is smaller than the logging interval.*",
+    # the run's folder has been checked and claimed before
+    r"Checkpoint directory .* exists and is not empty.*",
+    # deprecated inside Lightning's own parser and PyTorch's pytree, not in this project's calls
+    r".*LeafSpec.*",
+)

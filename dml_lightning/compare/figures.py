@@ -1,0 +1,175 @@
+"""Figures of a comparison: embeddings, distances and neighbours of the arms, side by side."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+MOST_POINTS = 1500  # of a projection
+NEIGHBOURS = 6
+
+
+class TestSet(NamedTuple):
+    """The arrays that a tested run leaves in embeddings/test.npz."""
+
+    vectors: NDArray[np.float32]  # (N, D)
+    labels: NDArray[np.int64]  # (N,)
+    sets: NDArray[np.str_]  # (N,) reference, known, novel or ood
+    class_names: NDArray[np.str_]
+    thumbnails: NDArray[np.uint8]  # (N, S, S)
+
+    def part(self, name: str) -> "TestSet":
+        """The rows of one evaluation set."""
+        rows = self.sets == name
+        return self._replace(
+            vectors=self.vectors[rows],
+            labels=self.labels[rows],
+            sets=self.sets[rows],
+            thumbnails=self.thumbnails[rows],
+        )
+
+
+def read_test_set(run: Path) -> TestSet:
+    """What `dml test` left in the run's folder."""
+    with np.load(run / "embeddings" / "test.npz") as file:
+        return TestSet(**{name: file[name] for name in TestSet._fields})
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure that is whole or absent, and closes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, dpi=110, bbox_inches="tight", format=path.suffix[1:])
+    temporary.replace(path)
+    plt.close(figure)
+
+
+def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
+    """2-D projections above, distance histograms below, one column per arm."""
+    figure, axes = plt.subplots(
+        2, len(runs), figsize=(6.2 * len(runs), 9), squeeze=False, height_ratios=[1.5, 1]
+    )
+    for (arm, run), column in zip(runs.items(), axes.T, strict=True):
+        tested = read_test_set(run)
+        draw_projection(column[0], tested)
+        column[0].set_title(f"{arm}: test crops, t-SNE of the embedding")
+        draw_distances(column[1], tested)
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, markerscale=1.5)
+    save(figure, path)
+
+
+def draw_projection(axes: Axes, tested: TestSet) -> None:
+    """Known species as dots, novel ones as triangles, OOD crops as black crosses."""
+    rng = np.random.default_rng(0)
+    chosen = np.flatnonzero(tested.sets != "reference")
+    chosen = np.sort(rng.permutation(chosen)[:MOST_POINTS])
+    if len(chosen) < 8:
+        raise ValueError(f"A projection needs at least 8 test crops, got {len(chosen)}.")
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
+        tested.vectors[chosen]
+    )
+    labels, sets = tested.labels[chosen], tested.sets[chosen]
+    colours = plt.get_cmap("tab20")
+    for label in np.unique(labels[sets != "ood"]):
+        rows = (labels == label) & (sets != "ood")
+        novel = sets[rows][0] == "novel"
+        axes.scatter(
+            *points[rows].T,
+            s=14 if novel else 9,
+            marker="^" if novel else "o",
+            color=colours(int(label) % 20),
+            label=f"{tested.class_names[label]}{' (novel)' if novel else ''}",
+        )
+    axes.scatter(*points[sets == "ood"].T, s=14, marker="x", c="black", lw=0.8, label="OOD")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def draw_distances(axes: Axes, tested: TestSet) -> None:
+    """Densities of distances: within a species, between species, OOD crop to nearest prototype."""
+    known, reference, ood = (tested.part(name) for name in ("known", "reference", "ood"))
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(len(known.labels), size=(2, 100_000))
+    kept = a != b
+    a, b = a[kept], b[kept]
+    pairs = np.linalg.norm(known.vectors[a] - known.vectors[b], axis=1)
+    same = known.labels[a] == known.labels[b]
+    prototypes = np.stack(
+        [reference.vectors[reference.labels == c].mean(0) for c in np.unique(reference.labels)]
+    )
+    shown = {
+        "within a species": pairs[same],
+        "between species": pairs[~same],
+        "known to nearest prototype": _nearest(known.vectors, prototypes),
+        "OOD to nearest prototype": _nearest(ood.vectors, prototypes),
+    }
+    for (name, values), style in zip(shown.items(), ("-", "-", "--", "--"), strict=True):
+        if len(values):
+            axes.hist(values, bins=60, density=True, histtype="step", linestyle=style, label=name)
+    axes.set_xlabel("Euclidean distance")
+    axes.set_yticks([])
+    axes.legend(fontsize=8)
+
+
+def _nearest(vectors: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[Any]:
+    if not len(vectors):
+        return np.empty(0)
+    return np.linalg.norm(vectors[:, None] - prototypes[None], axis=2).min(axis=1)
+
+
+def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
+    """Test crops and their nearest other crops under each arm; green frames share the query's class."""
+    sets = {arm: read_test_set(run) for arm, run in runs.items()}
+    columns = len(sets) * (NEIGHBOURS + 1) + len(sets) - 1
+    figure, axes = plt.subplots(
+        queries, columns, figsize=(0.85 * columns, 0.95 * queries), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, (arm, tested) in enumerate(sets.items()):
+        start = number * (NEIGHBOURS + 2)
+        pool = tested._replace(
+            **{
+                name: getattr(tested, name)[tested.sets != "reference"]
+                for name in ("vectors", "labels", "sets", "thumbnails")
+            }
+        )
+        axes[0, start].set_title(f"{arm}: query, then nearest", fontsize=9, loc="left")
+        for row, query in enumerate(_queries(pool, queries)):
+            _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query)
+    save(figure, path)
+
+
+def _queries(pool: TestSet, number: int) -> NDArray[np.int64]:
+    """Crops of as many classes as there are rows: the same ones for every arm."""
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(pool.labels))
+    _, first = np.unique(pool.labels[order], return_index=True)
+    rows: NDArray[np.int64] = order[first]
+    return rows[np.linspace(0, len(rows) - 1, min(number, len(rows))).astype(int)]
+
+
+def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:
+    distance = np.linalg.norm(pool.vectors - pool.vectors[query], axis=1)
+    distance[query] = -1
+    for axis, index in zip(axes, np.argsort(distance, kind="stable"), strict=False):
+        axis.set_axis_on()
+        axis.imshow(pool.thumbnails[index], cmap="inferno", interpolation="nearest")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        same = pool.labels[index] == pool.labels[query]
+        for spine in axis.spines.values():
+            spine.set_linewidth(2.5)
+            spine.set_color("black" if index == query else "tab:green" if same else "tab:red")
+        if index == query:
+            axis.set_ylabel(pool.class_names[pool.labels[query]].replace("_", "\n"), fontsize=6)

@@ -1,0 +1,307 @@
+"""Crops cut once, in frame order, into a memory-mapped file that every later run and every rank reads.
+
+A cache is a folder `crops-<key>`, where the key is a hash of the frames' paths, the boxes and the options. It is built
+under a lock in a temporary folder, which is renamed when complete: a reader sees a whole cache or none. It holds the
+size and time of every frame, and is built again when a frame has changed or a file of its own is damaged.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from dml_lightning.data.crops import (
+    BOX_COLUMNS,
+    Boxes,
+    CropOptions,
+    Patches,
+    Statistics,
+    by_frame,
+    cut_frame,
+)
+from dml_lightning.data.frames import FrameError, read_frame
+
+OnBadFrame = Literal["stop", "skip"]
+Rows = NDArray[np.int64]
+
+FORMAT = 1  # raise it when the meaning of a cached file changes
+PIXELS, STATISTICS, META = "pixels.npy", "statistics.npy", "meta.json"
+
+
+class CropStore(Protocol):
+    """Where patches come from: the cache, or the frames themselves."""
+
+    statistics: Statistics  # (N, 2) location and scale; NaN for a crop of a bad frame
+    bad_frames: dict[str, str]  # frame -> what is wrong with it
+    units: list[str]  # units of the frames
+
+    def patches(self, rows: Rows) -> Patches:
+        """Returns the raw patches (B, P, P) of the given rows of the table."""
+
+
+class Cutter:
+    """Cuts the crops of a table frame by frame; keeps their statistics and what it could not read.
+
+    Args:
+        table: crop table.
+        options: what a crop shows.
+    """
+
+    def __init__(self, table: pd.DataFrame, options: CropOptions) -> None:
+        self.options = options
+        self.boxes: Boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+        self.frames = list(by_frame(table))
+        self.statistics: Statistics = np.full((len(table), 2), np.nan, np.float32)
+        self.bad_frames: dict[str, str] = {}
+        self.units: list[str] = []
+
+    def cut(self, path: str, rows: Rows) -> tuple[Patches, Statistics, str]:
+        """Opens one frame and returns its patches, their statistics and the unit."""
+        frame = read_frame(path, self.options.radiometry)
+        return *cut_frame(frame, self.boxes[rows], self.options, path), frame.unit
+
+    def cut_all(self, on_bad_frame: OnBadFrame) -> Iterator[tuple[Rows, Patches]]:
+        """Cuts all frames in order with a progress bar, and yields the rows and patches of each.
+
+        Raises:
+            FrameError: with "stop", at the first frame that cannot be used.
+        """
+        for path, rows in _tracked(self.frames):
+            try:
+                patches, statistics, unit = self.cut(path, rows)
+            except FrameError as error:
+                if on_bad_frame == "stop":
+                    raise
+                self.bad_frames[path] = str(error)
+                continue
+            self.statistics[rows] = statistics
+            self.units = sorted({*self.units, unit})
+            yield rows, patches
+
+
+class UncachedCrops:
+    """Opens the frame for every crop: no file is written, at the price of time.
+
+    All frames are read once at the start, to find the bad ones before training and for the statistics.
+    """
+
+    def __init__(self, table: pd.DataFrame, options: CropOptions, on_bad_frame: OnBadFrame = "stop") -> None:
+        self.cutter = Cutter(table, options)
+        for _ in self.cutter.cut_all(on_bad_frame):
+            pass
+        self.statistics = self.cutter.statistics
+        self.bad_frames, self.units = self.cutter.bad_frames, self.cutter.units
+        self.frame_of = table["frame"].to_numpy(object)
+
+    def patches(self, rows: Rows) -> Patches:
+        """Returns the raw patches (B, P, P); crops of the same frame share one reading."""
+        result: Patches = np.empty((len(rows), *[self.cutter.options.stored_size] * 2), np.float32)
+        paths = self.frame_of[rows]
+        for path in dict.fromkeys(paths):
+            here = np.flatnonzero(paths == path)
+            result[here] = self.cutter.cut(path, rows[here])[0]
+        return result
+
+
+class CachedCrops:
+    """An open cache folder.
+
+    Args:
+        folder: as returned by `build_cache`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        meta = json.loads((folder / META).read_text())
+        self.bad_frames: dict[str, str] = meta["bad_frames"]
+        self.units: list[str] = meta["units"]
+        self.statistics: Statistics = np.load(folder / STATISTICS)
+        self.pixels: Patches = np.load(folder / PIXELS, mmap_mode="r")
+
+    def patches(self, rows: Rows) -> Patches:
+        """Returns the raw patches (B, P, P), copied out of the file."""
+        return self.pixels[rows]
+
+    def __reduce__(self) -> tuple[type["CachedCrops"], tuple[Path]]:
+        return CachedCrops, (self.folder,)  # a worker maps the file again instead of receiving a copy of it
+
+
+def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
+    """Hash of all that decides the pixels of a crop table except the content of the frames."""
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(table[BOX_COLUMNS].to_numpy(np.float64)).tobytes())
+    digest.update("\n".join(table["frame"]).encode())
+    return digest.hexdigest()[:16]
+
+
+def frames_stamp(paths: Iterable[str]) -> str:
+    """Hash of the sizes and modification times of frames: a changed, missing or mended frame changes it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stat = Path(path).stat()
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(b"missing\n")
+    return digest.hexdigest()
+
+
+def open_crops(
+    table: pd.DataFrame,
+    options: CropOptions,
+    cache_dir: str | Path | None,
+    on_bad_frame: OnBadFrame = "stop",
+) -> CropStore:
+    """Opens the crops of a table, cutting them first where no whole and current cache exists.
+
+    Safe to call from many processes at once: one builds, the others wait for it.
+
+    Args:
+        table: crop table.
+        options: what a crop shows.
+        cache_dir: folder of caches, created when missing; None opens the frame for every crop.
+        on_bad_frame: "stop" raises at the first bad frame; "skip" leaves its crops out (NaN statistics).
+
+    Raises:
+        FrameError: with "stop", when a frame cannot be used.
+        ValueError: when the folder cannot be written.
+    """
+    if cache_dir is None:
+        return UncachedCrops(table, options, on_bad_frame)
+    crops = CachedCrops(build_cache(table, options, Path(cache_dir), on_bad_frame))
+    if crops.bad_frames and on_bad_frame == "stop":
+        raise _stored_error(*next(iter(crops.bad_frames.items())))
+    return crops
+
+
+def build_cache(
+    table: pd.DataFrame,
+    options: CropOptions,
+    cache_dir: Path,
+    on_bad_frame: OnBadFrame = "stop",
+    *,
+    thorough: bool = False,
+) -> Path:
+    """Returns the folder of a whole and current cache, built if need be.
+
+    Args:
+        table: crop table.
+        options: what a crop shows.
+        cache_dir: folder of caches.
+        on_bad_frame: as for `open_crops`.
+        thorough: also compares the checksums of the files (about 1 s per GB).
+
+    Raises:
+        FrameError: with "stop", when a frame cannot be used.
+        ValueError: when the folder cannot be written.
+    """
+    folder = cache_dir / f"crops-{cache_key(table, options)}"
+    cutter = Cutter(table, options)
+    stamp = frames_stamp(path for path, _ in cutter.frames)
+    with _locked(folder.with_suffix(".lock")):
+        if not is_whole(folder, stamp, thorough=thorough):
+            _build(cutter, stamp, folder, on_bad_frame)
+    return folder
+
+
+def cache_bytes(folder: Path) -> int:
+    """Size of a cache on disk in bytes."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
+    """Whether a cache is complete, undamaged (`thorough`: by checksum) and as old as its frames."""
+    try:
+        meta = json.loads((folder / META).read_text())
+        return bool(meta["stamp"] == stamp) and all(
+            (folder / name).stat().st_size == size and (not thorough or _checksum(folder / name) == checksum)
+            for name, size, checksum in meta["files"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _build(cutter: Cutter, stamp: str, folder: Path, on_bad_frame: OnBadFrame) -> None:
+    for leftover in folder.parent.glob(f"{folder.name}.tmp*"):  # of a killed process: we hold the lock
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp", dir=folder.parent))
+    try:
+        _write_pixels(cutter, temporary / PIXELS, on_bad_frame)
+        np.save(temporary / STATISTICS, cutter.statistics)
+        _write_meta(cutter, stamp, temporary)
+        if folder.exists():  # stale or damaged; whoever has it open keeps the old file until closing it
+            shutil.rmtree(folder)
+        temporary.chmod(0o755)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_pixels(cutter: Cutter, path: Path, on_bad_frame: OnBadFrame) -> None:
+    # written with seek and write: pages written through a memory map count as memory of this process
+    side = cutter.options.stored_size
+    header: dict[str, Any] = {
+        "descr": "<f4",
+        "fortran_order": False,
+        "shape": (len(cutter.statistics), side, side),
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        begin, step = file.tell(), side * side * 4
+        file.truncate(begin + step * len(cutter.statistics))
+        for rows, patches in cutter.cut_all(on_bad_frame):
+            for row, patch in zip(rows, patches, strict=True):
+                file.seek(begin + step * int(row))
+                file.write(patch.astype("<f4").tobytes())
+
+
+def _write_meta(cutter: Cutter, stamp: str, folder: Path) -> None:
+    files = [(n, (folder / n).stat().st_size, _checksum(folder / n)) for n in (PIXELS, STATISTICS)]
+    meta = {"stamp": stamp, "units": cutter.units, "bad_frames": cutter.bad_frames, "files": files}
+    (folder / META).write_text(json.dumps(meta, indent=1))
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _stored_error(path: str, sentence: str) -> FrameError:
+    error = FrameError(path, sentence)
+    error.args = (sentence,)
+    return error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise ValueError(
+            f"{path.parent}: the folder of the crop cache cannot be written ({error.strerror}); choose another"
+            " cache_dir, or null to cut crops from the frames each time."
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also by the death of the process
+        yield
+
+
+def _tracked(frames: list[tuple[str, Rows]]) -> Iterable[tuple[str, Rows]]:
+    return track(frames, description="Cutting crops", console=Console(stderr=True), transient=True)

@@ -1,0 +1,269 @@
+"""From a frame and its boxes to square crops in the frame's unit.
+
+A crop shows the box and some context, is square, and is never distorted: one scale for both axes. Its centre and side
+are not rounded to whole pixels. Beyond the frame's edge it continues by reflection. What is stored is a larger patch
+around it, so that a crop can be turned by any angle and shifted without showing corners.
+
+Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W frame in px.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml_lightning.data.frames import Frame, FrameError, Radiometry, Unit, read_frame
+from dml_lightning.data.transforms import (
+    FLOORS,
+    Normalisation,
+    centre_crop,
+    robust_statistics,
+    standardise,
+    window_statistics,
+)
+from dml_lightning.types import Batch
+
+Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
+Patches = NDArray[np.float32]  # (N, P, P)
+Statistics = NDArray[np.float32]  # (N, 2): location and scale
+
+BOX_COLUMNS = ["x", "y", "width", "height"]
+STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
+FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """What a crop shows and how it is normalised.
+
+    Attributes:
+        crop_size: side of a crop in px, S.
+        context: margin as a fraction of the box's longer side, both sides together.
+        min_side: smallest side of the square in px of the frame, so that a bird of 2 px is not blown up to noise.
+        normalisation: "crop" or "frame" by robust statistics of either, "window" by fixed temperatures.
+        window: lowest and highest degC for "window".
+        radiometry: turns integer counts into degC.
+
+    Raises:
+        ValueError: when an option is out of its range.
+    """
+
+    crop_size: int = 32
+    context: float = 0.5
+    min_side: float = 16.0
+    normalisation: Normalisation = "crop"
+    window: tuple[float, float] | None = None
+    radiometry: Radiometry | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop_size < 4:
+            raise ValueError(f"crop_size is {self.crop_size} px; at least 4 are needed.")
+        if self.context < 0:
+            raise ValueError(f"context is {self.context}; it must not be negative, or the box would be cut.")
+        if self.min_side <= 0:
+            raise ValueError(f"min_side is {self.min_side} px; it must be positive.")
+        if self.normalisation not in ("crop", "frame", "window"):
+            raise ValueError(f"normalisation {self.normalisation!r} is unknown; use 'crop', 'frame' or 'window'.")
+        if (self.normalisation == "window") != (self.window is not None):
+            raise ValueError(
+                f"normalisation {self.normalisation!r} came with window {self.window};"
+                " give a window in degC with 'window', as in [-5, 25], and with no other."
+            )
+        if self.window is not None:
+            window_statistics(self.window)
+
+    @property
+    def stored_size(self) -> int:
+        """P: side of a stored patch in px; P - S is even, so that the crop is its exact centre."""
+        half_edge = math.ceil((STORED_RATIO - 1) * self.crop_size / 2)
+        return self.crop_size + 2 * half_edge
+
+
+def crop_squares(boxes: Boxes, options: CropOptions) -> tuple[Boxes, NDArray[np.float64]]:
+    """Returns centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame."""
+    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    sides = np.maximum(boxes[:, 2:].max(axis=1) * (1 + options.context), options.min_side)
+    return centres, sides
+
+
+def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Maps whole positions outside 0..size-1 into it by mirrors at the outer edges: (d c b a | a b c d | d c b a)."""
+    inside = positions % (2 * size)
+    return np.where(inside < size, inside, 2 * size - 1 - inside)
+
+
+def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.float32]]:
+    """Weights of an antialiased linear resampling along one axis.
+
+    Output i covers source positions start + i * step .. start + (i + 1) * step in px, where source pixel j covers
+    j .. j + 1. Enlarging is linear interpolation; reducing widens the triangle to the step (as Pillow and
+    `torch.nn.functional.interpolate(..., antialias=True)` do), so that no pixel is skipped.
+
+    Returns:
+        The first source pixel, which may be negative, and weights (count, number of source pixels) whose rows sum to 1.
+    """
+    centres = start + step * (np.arange(count) + 0.5)
+    radius = max(1.0, step)
+    first = math.floor(centres[0] - radius)
+    last = math.ceil(centres[-1] + radius)
+    sources = np.arange(first, last) + 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(sources - centres[:, None]) / radius)
+    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
+    """Resamples a square of a frame to size x size px, in the unit of the frame.
+
+    Args:
+        pixels: (H, W).
+        centre: (2,) x and y in px; pixel j covers j .. j + 1.
+        side: of the square in px of the frame; it may exceed the frame.
+        size: px of the result.
+
+    Returns:
+        (size, size) float32.
+    """
+    step = side / size
+    left, columns = filter_taps(float(centre[0]) - side / 2, step, size)
+    top, rows = filter_taps(float(centre[1]) - side / 2, step, size)
+    height, width = pixels.shape
+    x = np.arange(left, left + columns.shape[1])
+    y = np.arange(top, top + rows.shape[1])
+    if left >= 0 and top >= 0 and x[-1] < width and y[-1] < height:
+        source = pixels[top : top + len(y), left : left + len(x)].astype(np.float32)
+    else:
+        source = pixels[reflect(y, height)[:, None], reflect(x, width)].astype(np.float32)
+    base = source[0, 0]  # differences keep float32 exact to its last bit on a narrow range of large counts
+    result: NDArray[np.float32] = rows @ (source - base) @ columns.T + base
+    return result
+
+
+def check_boxes(boxes: Boxes, shape: tuple[int, int], path: str) -> None:
+    """Refuses a box that shows nothing of its frame of (H, W) px.
+
+    Raises:
+        FrameError: naming the frame and the first such box.
+    """
+    height, width = shape
+    x, y, box_width, box_height = boxes.T
+    outside = (x >= width) | (y >= height) | (x + box_width <= 0) | (y + box_height <= 0)
+    if outside.any():
+        box = [float(value) for value in boxes[outside][0]]
+        raise FrameError(
+            path,
+            f"the box x, y, width, height = {box} lies outside the {width}x{height} px frame",
+            "boxes are in px from the top left corner of their own frame",
+        )
+
+
+def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
+    """Cuts all boxes of one frame.
+
+    Args:
+        frame: the pixels and their unit.
+        boxes: (N, 4) in px.
+        options: what a crop shows.
+        path: of the frame, for messages.
+
+    Returns:
+        Patches (N, P, P) in the unit of the frame and statistics (N, 2) for `standardise`, over the central S px.
+
+    Raises:
+        FrameError: when a box lies outside its frame, or a window in degC meets a frame in counts.
+    """
+    check_boxes(boxes, frame.pixels.shape, path)
+    centres, sides = crop_squares(boxes, options)
+    stored = options.stored_size
+    fields = sides * (stored / options.crop_size)
+    patches = np.stack(
+        [resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)]
+    )
+    return patches, _statistics(frame, patches, options, path)
+
+
+def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str) -> Statistics:
+    if options.window is not None:
+        if frame.unit != "degC":
+            raise FrameError(
+                path,
+                f"normalisation by a window in degC met a frame in {frame.unit}",
+                "give a radiometry (degC = gain * counts + offset), or normalise by 'crop' or 'frame'",
+            )
+        return np.tile(np.float32(window_statistics(options.window)), (len(patches), 1))
+    floor = FLOORS[frame.unit]
+    if options.normalisation == "frame":
+        height, width = frame.pixels.shape
+        thinned = frame.pixels[:: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)]
+        whole = robust_statistics(torch.from_numpy(thinned.astype(np.float32))[None], floor)
+        return np.tile(whole.numpy(), (len(patches), 1))
+    return robust_statistics(centre_crop(torch.from_numpy(patches), options.crop_size), floor).numpy()
+
+
+def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yields each frame of a crop table with the positions of its rows, in the order of first appearance."""
+    for path, rows in table.groupby("frame", sort=False).indices.items():
+        yield str(path), np.sort(np.asarray(rows, dtype=np.int64))
+
+
+def to_images(patches: Patches, statistics: Statistics, options: CropOptions) -> Tensor:
+    """Returns normalised images (B, 1, P, P) float32 of raw patches (B, P, P)."""
+    images = torch.from_numpy(patches)[:, None]
+    return standardise(images, torch.from_numpy(statistics), clamp=options.normalisation == "window")
+
+
+def crop_batches(
+    table: pd.DataFrame,
+    options: CropOptions,
+    *,
+    batch_size: int = 256,
+    on_bad_frame: str = "stop",
+    bad_frames: dict[str, str] | None = None,
+) -> Iterator[Batch]:
+    """Cuts every box of a table without roles, splits or a cache, frame by frame, each frame opened once.
+
+    Args:
+        table: with columns frame, x, y, width, height.
+        options: what a crop shows.
+        batch_size: crops in a batch; the last may have fewer.
+        on_bad_frame: "stop" or "skip".
+        bad_frames: receives frame -> sentence of what was skipped.
+
+    Yields:
+        Batches of normalised crops in frame order; labels are -1, `index` is the row's position in the table.
+
+    Raises:
+        FrameError: with "stop", at the first frame that cannot be read.
+    """
+    boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+    images, index, waiting = list[Tensor](), list[Tensor](), 0
+    for path, rows in by_frame(table):
+        try:
+            patches, statistics = cut_frame(read_frame(path, options.radiometry), boxes[rows], options, path)
+        except FrameError as error:
+            if on_bad_frame == "stop":
+                raise
+            if bad_frames is not None:
+                bad_frames[path] = str(error)
+            continue
+        images.append(centre_crop(to_images(patches, statistics, options), options.crop_size))
+        index.append(torch.from_numpy(rows))
+        waiting += len(rows)
+        while waiting >= batch_size:
+            all_images, all_index = torch.cat(images), torch.cat(index)
+            yield _unlabelled(all_images[:batch_size], all_index[:batch_size])
+            images, index, waiting = [all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size
+    if waiting:
+        yield _unlabelled(torch.cat(images), torch.cat(index))
+
+
+def _unlabelled(images: Tensor, index: Tensor) -> Batch:
+    return Batch(images, torch.full_like(index, -1), index)
+
+
+__all__ = ["CropOptions", "Unit", "crop_batches", "cut_frame"]

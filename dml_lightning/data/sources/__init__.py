@@ -1,0 +1,23 @@
+"""Readers: one per on-disk layout, each gives the crop table, all frames and a report."""
+
+from dml_lightning.data.sources.base import Box, Reading, ReadReport, Scan, Source
+from dml_lightning.data.sources.coco import CocoJson
+from dml_lightning.data.sources.csv_table import CsvTable
+from dml_lightning.data.sources.folders import CropFolders
+from dml_lightning.data.sources.hu import HuWaterfowl
+from dml_lightning.data.sources.voc import PascalVoc
+from dml_lightning.data.sources.yolo import Yolo
+
+__all__ = [
+    "Box",
+    "CocoJson",
+    "CropFolders",
+    "CsvTable",
+    "HuWaterfowl",
+    "PascalVoc",
+    "ReadReport",
+    "Reading",
+    "Scan",
+    "Source",
+    "Yolo",
+]

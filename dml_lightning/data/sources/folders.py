@@ -1,0 +1,38 @@
+"""Folders of crops: one folder per class, each picture is one crop."""
+
+import os
+from pathlib import Path
+
+from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, list_frames
+
+
+class CropFolders(Source):
+    """Reads `root/CLASS/.../picture`; the whole picture is the box.
+
+    Args:
+        root: Folder of the class folders.
+        group_by: See `Source`. "parent" is the folder below the class folder
+            (`root/mallard/flight_03/a.png` gives flight_03, the same for every class).
+    """
+
+    def __init__(self, root: str | Path, group_by: str = "parent") -> None:
+        super().__init__(root, group_by)
+
+    def scan(self, report: ReadReport) -> Scan:
+        """Lists the pictures of every class folder."""
+        boxes = []
+        for picture in list_frames(self.root):
+            parts = picture.relative_to(self.root).parts
+            if len(parts) == 1:
+                report.skip("picture outside a class folder", picture.name)
+                continue
+            where = str(picture.relative_to(self.root))
+            boxes.append(Box(picture, 0.0, 0.0, 1.0, 1.0, parts[0], where, relative=True))
+        return Scan([], boxes)
+
+    def group_of(self, frame: Path) -> str:
+        """Returns the group; with "parent" the folders between the class folder and the picture."""
+        if self.group_by != "parent":
+            return super().group_of(frame)
+        between = frame.relative_to(self.root).parts[1:-1]
+        return os.path.join(*between).replace(os.sep, "/") if between else self.root.name

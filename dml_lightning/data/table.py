@@ -1,0 +1,244 @@
+"""The crop table: one row per crop, the form into which every data set is read.
+
+A pandas DataFrame with the columns
+
+    frame   absolute path of the picture
+    x, y    top-left corner of the box, px (float)
+    width, height   of the box, px (float)
+    label   class name
+    group   what must stay together in a split: a flight, a date, a sequence
+    role    known | novel | ood
+    split   train | val | test, or "" for a crop that is not used
+
+and a RangeIndex: the row number is the crop's `index` everywhere later.
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from dml_lightning.types import ROLES, Role
+
+BOX_COLUMNS = ("x", "y", "width", "height")
+READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
+TABLE_COLUMNS = (*READER_COLUMNS, "role", "split")
+SPLITS = ("train", "val", "test")
+
+
+def validate_table(table: pd.DataFrame) -> None:
+    """Checks a crop table once, so that nothing later has to.
+
+    Args:
+        table: With the columns `TABLE_COLUMNS` in this order and a RangeIndex.
+
+    Raises:
+        ValueError: Names the first row at fault and its frame.
+    """
+    if tuple(table.columns) != TABLE_COLUMNS:
+        raise ValueError(
+            f"The crop table has the columns {list(table.columns)}: they must be {list(TABLE_COLUMNS)}."
+        )
+    if table.empty:
+        raise ValueError("The crop table has no rows.")
+    if not table.index.equals(pd.RangeIndex(len(table))):
+        raise ValueError(
+            "The crop table's index must count its rows 0, 1, 2, ...: call reset_index(drop=True)."
+        )
+    for column in BOX_COLUMNS:
+        numeric = pd.api.types.is_numeric_dtype(table[column])
+        bad = ~np.isfinite(table[column].to_numpy(float)) if numeric else np.ones(len(table), bool)
+        _refuse(table, bad, column, "a finite number of px")
+    for column in ("width", "height"):
+        _refuse(table, table[column].to_numpy(float) <= 0, column, "more than 0 px")
+    for column in ("frame", "label", "group"):
+        bad = [not (isinstance(value, str) and value) for value in table[column]]
+        _refuse(table, bad, column, "a text that is not empty")
+    relative = [not os.path.isabs(frame) for frame in table["frame"]]
+    _refuse(table, relative, "frame", "an absolute path")
+    _refuse(table, ~table["role"].isin(ROLES), "role", f"one of {list(ROLES)}")
+    _refuse(table, ~table["split"].isin([*SPLITS, ""]), "split", f"one of {[*SPLITS, '']}")
+    _check_consistency(table)
+
+
+def _refuse(table: pd.DataFrame, bad: Iterable[bool], column: str, expected: str) -> None:
+    """Raises for the first row marked bad."""
+    rows = np.flatnonzero(np.asarray(bad))
+    if len(rows):
+        row = table.iloc[rows[0]]
+        more = f" ({len(rows)} rows in all)" if len(rows) > 1 else ""
+        raise ValueError(
+            f"Row {rows[0]} of the crop table ({row['frame']}) has the {column} {row[column]!r}: "
+            f"it must be {expected}{more}."
+        )
+
+
+def _check_consistency(table: pd.DataFrame) -> None:
+    """Checks what concerns several rows: roles of a class, group of a frame, split of a group."""
+    known = table[(table["role"] == "known") & (table["split"] != "")]
+    for rows, key, value in (
+        (table, "label", "role"),
+        (table, "frame", "group"),
+        (known, "group", "split"),
+    ):
+        repeats = rows.drop_duplicates([key, value])
+        conflict = repeats[repeats[key].duplicated()]
+        if len(conflict):
+            row = conflict.iloc[0]
+            seen = sorted(repeats.loc[repeats[key] == row[key], value])
+            raise ValueError(
+                f"Row {conflict.index[0]} of the crop table ({row['frame']}): the {key} {row[key]!r} "
+                f"occurs with several values of {value} {seen}, and must have one."
+            )
+
+
+def check_classes(
+    existing: Iterable[str],
+    known: Sequence[str] | None,
+    unseen: Sequence[tuple[str, Sequence[str]]],
+) -> dict[str, str]:
+    """Checks lists of class names against each other and against the data.
+
+    Args:
+        existing: Class names in the data.
+        known: Known classes; None means every class that no other list names.
+        unseen: Pairs (name of the list, classes in it).
+
+    Returns:
+        Class name -> name of its list.
+
+    Raises:
+        ValueError: A class stands in two lists or twice in one, does not exist, or none is known.
+    """
+    classes = sorted(set(existing))
+    place: dict[str, str] = {}
+    lists = [("known", known or ()), *unseen]
+    for name, members in lists:
+        for member in members:
+            if member in place:
+                raise ValueError(
+                    f"The class {member!r} is named in {place[member]} and in {name}: "
+                    "a class has one role and, unless known, one split."
+                )
+            if member not in classes:
+                raise ValueError(
+                    f"The class {member!r} named in {name} does not exist in the data, "
+                    f"which has {classes}."
+                )
+            place[member] = name
+    if known is None:
+        place |= {member: "known" for member in classes if member not in place}
+    if "known" not in place.values():
+        raise ValueError(f"No class is known: name at least one of {classes} as known.")
+    return place
+
+
+def assign_roles(
+    table: pd.DataFrame,
+    known: Sequence[str] | None = None,
+    novel: Sequence[str] = (),
+    ood: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Gives every class its role and drops the rows of classes that have none.
+
+    Args:
+        table: A reader's table (or a crop table, whose roles are replaced).
+        known: Classes to train on; None means every class that is neither novel nor ood.
+        novel: Waterfowl never trained on.
+        ood: What is no waterfowl.
+
+    Returns:
+        A new table with the column `role` and a fresh RangeIndex.
+
+    Raises:
+        ValueError: A class has two roles or does not exist, or no class is known.
+    """
+    place = check_classes(table["label"], known, [("novel", novel), ("ood", ood)])
+    roles = table["label"].map(place)
+    kept = table.assign(role=roles)[roles.notna()]
+    return kept.reset_index(drop=True)
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts crops and groups per class, role and split.
+
+    Returns:
+        Columns class, role, split, crops, groups; known before novel before ood, train before val before
+        test, classes by name. Unused rows are left out.
+    """
+    used = table[table["split"] != ""]
+    grouped = used.groupby(["label", "role", "split"], sort=False)["group"].agg(["size", "nunique"])
+    summary = grouped.reset_index().set_axis(["class", "role", "split", "crops", "groups"], axis=1)
+    order: dict[str, int] = {name: rank for rank, name in enumerate([*ROLES, *SPLITS])}
+    return summary.sort_values(
+        ["role", "class", "split"],
+        key=lambda column: column if column.name == "class" else column.map(order),
+        ignore_index=True,
+    )
+
+
+def summary_table(summary: pd.DataFrame) -> Table:
+    """Renders what `summarise` returns as a rich table."""
+    rendered = Table(title="Crops by class, role and split")
+    for column in summary.columns:
+        rendered.add_column(column, justify="right" if column in ("crops", "groups") else "left")
+    for row in summary.itertuples(index=False):
+        rendered.add_row(*map(str, row))
+    return rendered
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """Renders what `summarise` returns as plain text."""
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as capture:
+        console.print(summary_table(summary))
+    return capture.get()
+
+
+def relative_frames(frames: Iterable[str]) -> list[str]:
+    """Rewrites absolute paths relative to the folder that they share, with forward slashes."""
+    paths = list(frames)
+    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [Path(path).relative_to(root).as_posix() for path in paths]
+
+
+def table_digest(table: pd.DataFrame) -> str:
+    """Hashes a table: the same crops in the same order give the same digest, wherever the data lies.
+
+    Returns:
+        SHA-256 as 64 hexadecimal digits. Frames count by their path below the folder that they share,
+        boxes as little-endian float64, texts exactly. File contents do not enter.
+    """
+    digest = hashlib.sha256()
+    for column in table.columns:
+        values = table[column]
+        texts = relative_frames(values) if column == "frame" else list(values)
+        if column in BOX_COLUMNS:
+            data = values.to_numpy("<f8").tobytes()
+        else:
+            data = b"".join(b"%d:%s" % (len(raw := str(text).encode()), raw) for text in texts)
+        digest.update(b"%s|%d|" % (str(column).encode(), len(data)) + data)
+    return digest.hexdigest()
+
+
+__all__ = [
+    "BOX_COLUMNS",
+    "READER_COLUMNS",
+    "SPLITS",
+    "TABLE_COLUMNS",
+    "Role",
+    "assign_roles",
+    "check_classes",
+    "format_summary",
+    "relative_frames",
+    "summarise",
+    "summary_table",
+    "table_digest",
+    "validate_table",
+]

@@ -1,0 +1,276 @@
+"""Radiometry-safe normalisation and augmentation of batches of crops.
+
+A crop arrives in the unit of its frame (counts or degC) and leaves as `(x - location) / scale`. Thermal crops have no
+colour, no up and no fixed polarity, so augmentation turns, mirrors, moves, inverts, scales, blurs and adds noise: that
+is all. Its parameters are drawn for the *global* batch from (seed, epoch, step), never from a global generator, so that
+they are the same on one rank, on many, and after a resume.
+
+Letters: B crops, S side of a crop in px, P side of a stored patch in px (P >= S).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dml_lightning.data.frames import Unit
+
+
+Normalisation = Literal["crop", "frame", "window"]
+
+QUANTILES = (0.05, 0.5, 0.95)
+# Below the floor there is nothing but noise: one step of an integer, the noise specification of a microbolometer core.
+FLOORS: dict[Unit, float] = {"counts": 1.0, "degC": 0.05}
+
+PARAMETERS = 12  # columns of `Augmentation.draw`
+NOISE_SIDE = 256  # px; offsets into the sheet stay exact integers in bfloat16 up to 256
+BLUR_TAPS = 2  # px on either side
+_STREAM = 102  # keeps these draws apart from the samplers' for equal seeds
+
+
+def centre_crop(images: Tensor, side: int) -> Tensor:
+    """Returns the central `side` px of (..., P, P) images; P - side must be even to keep the centre."""
+    edge = (images.shape[-1] - side) // 2
+    return images[..., edge : edge + side, edge : edge + side]
+
+
+def robust_statistics(images: Tensor, floor: float) -> Tensor:
+    """Location and scale of every image by itself, in its own unit.
+
+    The location is the median. The scale is the largest of the range between the 5 % and 95 % quantiles, the standard
+    deviation and the floor: a range of quantiles (as the median absolute deviation) is 0 on a flat crop with a bird of
+    2 px, where the deviation is not.
+
+    Args:
+        images: (B, ..., S, S), at least float32.
+        floor: smallest scale, in the unit of the images.
+
+    Returns:
+        (B, 2) of location and scale.
+    """
+    flat = images.flatten(1)  # (B, S * S)
+    levels = torch.tensor(QUANTILES, dtype=flat.dtype, device=flat.device)
+    low, median, high = torch.quantile(flat, levels, dim=1)  # each (B,)
+    deviation = flat.std(dim=1, correction=0)
+    scale = torch.maximum(high - low, deviation).clamp(min=floor)
+    return torch.stack([median, scale], dim=1)
+
+
+def window_statistics(window: tuple[float, float]) -> tuple[float, float]:
+    """Location and scale that map a window in degC to -1..1.
+
+    Raises:
+        ValueError: when the window is empty.
+    """
+    low, high = window
+    if not low < high:
+        raise ValueError(f"window {low} to {high} degC is empty; give the lower end first, as in [-5, 25].")
+    return (low + high) / 2, (high - low) / 2
+
+
+def standardise(images: Tensor, statistics: Tensor, *, clamp: bool = False) -> Tensor:
+    """Returns (images - location) / scale, (B, 1, S, S), for statistics (B, 2); `clamp` limits it to -1..1."""
+    location, scale = statistics[:, 0, None, None, None], statistics[:, 1, None, None, None]
+    result = (images - location) / scale
+    return result.clamp(-1, 1) if clamp else result
+
+
+class Normalize(nn.Module):
+    """Normalisation of raw crops as a module, to be exported in front of an encoder.
+
+    It computes what the data module computes, with operations that have an ONNX conversion.
+
+    Args:
+        normalisation: "crop" or "window" need the crop alone; "frame" needs the statistics of the whole frame.
+        unit: unit of the crops, which sets the floor of the scale.
+        window: degC, for "window".
+
+    Raises:
+        ValueError: when "window" has no window.
+    """
+
+    def __init__(
+        self,
+        normalisation: Normalisation = "crop",
+        unit: Unit = "counts",
+        window: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.normalisation = normalisation
+        self.floor = FLOORS[unit]
+        if normalisation == "window":
+            if window is None:
+                raise ValueError("normalisation 'window' needs a window in degC, as in [-5, 25].")
+            self.register_buffer("fixed", torch.tensor([window_statistics(window)]), persistent=False)
+
+    def forward(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Normalises raw crops.
+
+        Args:
+            images: (B, 1, S, S), counts or degC.
+            statistics: (B, 2) location and scale of each crop's frame, for "frame" only.
+
+        Returns:
+            (B, 1, S, S).
+
+        Raises:
+            ValueError: when "frame" gets no statistics.
+        """
+        if self.normalisation == "crop":
+            return standardise(images, robust_statistics(images, self.floor))
+        if self.normalisation == "window":
+            fixed: Tensor = self.get_buffer("fixed").expand(images.shape[0], 2)
+            return standardise(images, fixed, clamp=True)
+        if statistics is None:
+            raise ValueError("normalisation 'frame' needs the location and scale of each crop's frame.")
+        return standardise(images, statistics)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each augmentation; 0 switches one off, and all work on normalised crops.
+
+    Attributes:
+        rotate: largest turn to either side in degrees; a view straight down has no up, so any angle.
+        flip: probability of mirroring.
+        shift: largest shift along each axis, as a fraction of the crop's side.
+        scale: largest relative enlargement or reduction, 0.1 for 1/1.1 to 1.1.
+        polarity: probability of swapping warm and cold.
+        gain: largest relative change of contrast, 0.2 for 1/1.2 to 1.2.
+        offset: largest added level, in units of the crop's scale.
+        noise: largest standard deviation of white noise, in units of the crop's scale.
+        blur: largest standard deviation of a Gaussian blur, in px of the output.
+    """
+
+    rotate: float = 180.0
+    flip: float = 0.5
+    shift: float = 0.05
+    scale: float = 0.1
+    polarity: float = 0.1
+    gain: float = 0.2
+    offset: float = 0.1
+    noise: float = 0.05
+    blur: float = 0.7
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ValueError(f"augmentation {name} is {value}; it must not be negative.")
+        for name in ("flip", "polarity"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"augmentation {name} is {getattr(self, name)}; a probability is at most 1.")
+
+    def draw(self, seed: int, epoch: int, step: int, crops: int) -> Tensor:
+        """Draws the parameters of one global batch.
+
+        Args:
+            seed: of the run.
+            epoch: number of the epoch.
+            step: number of the batch in the epoch.
+            crops: number of crops in the global batch.
+
+        Returns:
+            (crops, 12) float32: the 2 x 2 matrix by rows and the shift (fractions of the side) that take output
+            positions to input positions, gain with the polarity's sign, offset, noise deviation, noise row and column,
+            blur deviation. A row depends on its number only, not on the number of rows.
+        """
+        uniform = np.random.default_rng([_STREAM, seed, epoch, step]).random((crops, 12))
+        centred = 2 * uniform - 1  # (G, 12) in -1..1
+        angle = np.deg2rad(self.rotate) * centred[:, 0]
+        zoom = (1 + self.scale) ** centred[:, 1]
+        mirror = np.where(uniform[:, 2] < self.flip, -1.0, 1.0)
+        cosine, sine = zoom * np.cos(angle), zoom * np.sin(angle)
+        sign = np.where(uniform[:, 3] < self.polarity, -1.0, 1.0)
+        columns = [
+            cosine * mirror,
+            -sine,
+            sine * mirror,
+            cosine,
+            self.shift * centred[:, 4],
+            self.shift * centred[:, 5],
+            sign * (1 + self.gain) ** centred[:, 6],
+            self.offset * centred[:, 7],
+            self.noise * uniform[:, 8],
+            np.floor(NOISE_SIDE * uniform[:, 9]),
+            np.floor(NOISE_SIDE * uniform[:, 10]),
+            self.blur * uniform[:, 11],
+        ]
+        return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+
+def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:
+    """Turns, mirrors, scales and shifts in one bilinear resampling; outside the patch it continues by reflection.
+
+    Args:
+        patches: (B, 1, P, P).
+        matrix: (B, 2, 2), from output (x, y) to input (x, y).
+        shift: (B, 2), x and y in fractions of the output's side.
+        side: S, px of the output; it shows the central S px of the patch when matrix = 1 and shift = 0.
+
+    Returns:
+        (B, 1, S, S).
+    """
+    ratio = side / patches.shape[-1]
+    theta = ratio * torch.cat([matrix, 2 * shift[:, :, None]], dim=2)  # (B, 2, 3)
+    grid = F.affine_grid(theta, [len(patches), 1, side, side], align_corners=False)  # (B, S, S, 2)
+    return F.grid_sample(patches, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Blurs each image with its own separable Gaussian of five taps; sigma (B,) in px, 0 leaves it as it is."""
+    taps = torch.arange(-BLUR_TAPS, BLUR_TAPS + 1, device=images.device, dtype=images.dtype)
+    weights = torch.exp(-0.5 * (taps / sigma[:, None].clamp(min=0.05)) ** 2)  # (B, 5)
+    weights = (weights / weights.sum(dim=1, keepdim=True))[:, :, None, None, None]  # (B, 5, 1, 1, 1)
+    side = images.shape[-1]
+    rows = F.pad(images, (0, 0, BLUR_TAPS, BLUR_TAPS), mode="reflect")
+    images = sum_taps(rows, weights, 2, side)
+    columns = F.pad(images, (BLUR_TAPS, BLUR_TAPS, 0, 0), mode="reflect")
+    return sum_taps(columns, weights, 3, side)
+
+
+def sum_taps(padded: Tensor, weights: Tensor, dim: int, side: int) -> Tensor:
+    """Weighted sum of the shifted views of `padded` along `dim`; weights (B, T, 1, 1, 1)."""
+    total = padded.narrow(dim, 0, side) * weights[:, 0]
+    for tap in range(1, weights.shape[1]):
+        total = torch.addcmul(total, padded.narrow(dim, tap, side), weights[:, tap])
+    return total
+
+
+def noise_sheet() -> Tensor:
+    """A fixed (256, 256) sheet of white Gaussian noise: each crop takes its window at its own drawn position."""
+    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal((NOISE_SIDE, NOISE_SIDE))
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def noise_windows(sheet: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
+    """Windows (B, 1, S, S) of the sheet from the given corners (B,), wrapping around."""
+    steps = torch.arange(side, device=sheet.device)
+    y = (rows.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
+    x = (columns.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
+    return sheet[y[:, None, :, None], x[:, None, None, :]]
+
+
+def augment(patches: Tensor, parameters: Tensor, side: int, sheet: Tensor) -> Tensor:
+    """Applies drawn parameters to normalised patches, on their device.
+
+    Args:
+        patches: (B, 1, P, P), normalised.
+        parameters: (B, 12) rows of `Augmentation.draw`.
+        side: S, px of the output.
+        sheet: `noise_sheet` on the same device.
+
+    Returns:
+        (B, 1, S, S) in the dtype of the patches; computed in at least float32.
+    """
+    dtype = patches.dtype
+    work = torch.promote_types(dtype, torch.float32)
+    values = parameters.to(work)
+    images = warp(patches.to(work), values[:, :4].unflatten(1, (2, 2)), values[:, 4:6], side)
+    images = gaussian_blur(images, values[:, 11])
+    gain, offset, deviation = values[:, 6:9, None, None, None].unbind(1)  # each (B, 1, 1, 1)
+    windows = noise_windows(sheet.to(work), values[:, 9], values[:, 10], side)
+    return (images * gain + offset + deviation * windows).to(dtype)

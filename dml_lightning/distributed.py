@@ -1,0 +1,120 @@
+"""Rank, world and the collectives with the right gradient.
+
+One convention throughout: every rank computes its own share of the global loss, the backward of a
+gather *sums* what all ranks send back, and DistributedDataParallel averages parameter gradients.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def _initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's number; 0 when nothing is distributed."""
+    return dist.get_rank() if _initialised() else 0
+
+
+def world_size() -> int:
+    """How many processes train together; 1 when nothing is distributed."""
+    return dist.get_world_size() if _initialised() else 1
+
+
+def sizes(tensor: Tensor) -> list[int]:
+    """Rows that each rank holds; ranks may differ."""
+    if world_size() == 1:
+        return [len(tensor)]
+    own = torch.tensor([len(tensor)], device=tensor.device)
+    every = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(every, own)
+    return torch.cat(every).tolist()
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks, in rank order, without a gradient.
+
+    Args:
+        tensor: (B_r, ...) rows of this rank; B_r may differ between ranks, the rest may not.
+
+    Returns:
+        (sum of B_r, ...), the same on every rank.
+    """
+    if world_size() == 1:
+        return tensor.detach()
+    rows = sizes(tensor)
+    padded = tensor.new_zeros((max(rows), *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor.detach()
+    every = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(every, padded)
+    return torch.cat([part[:n] for part, n in zip(every, rows, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    """The gather whose backward sums the gradients of all ranks and returns the own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        rows = sizes(tensor)
+        ctx.start, ctx.count = sum(rows[: rank()]), rows[rank()]
+        return gather(tensor)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient[ctx.start : ctx.start + ctx.count]
+
+
+def gather_with_grad(tensor: Tensor) -> Tensor:
+    """Concatenate the rows of all ranks; the backward sums over ranks.
+
+    Every rank must call it, and every rank must run the backward.
+
+    Args:
+        tensor: (B_r, ...) rows of this rank; B_r may differ between ranks.
+
+    Returns:
+        (sum of B_r, ...), the same on every rank; the input itself in a single process.
+    """
+    if world_size() == 1:
+        return tensor
+    return _Gather.apply(tensor)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def offset(tensor: Tensor) -> int:
+    """Where this rank's rows begin in the gathered tensor."""
+    return sum(sizes(tensor)[: rank()])
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """Sum over ranks, without a gradient."""
+    total = tensor.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def global_mean(total: Tensor, count: Tensor | None = None) -> Tensor:
+    """Mean over the ranks' shares: sum of totals over sum of counts; 0 where nothing was counted.
+
+    The value is the single-process value on every rank. The gradient is that of
+    world size × total / (sum of counts), which averaging over ranks turns into the single-process
+    gradient when what the ranks share was gathered by `gather_with_grad`.
+
+    Args:
+        total: () this rank's sum, with a gradient.
+        count: () this rank's count or sum of weights; None leaves the global sum undivided.
+    """
+    share = torch.ones_like(total) if count is None else all_sum(count.to(total.dtype))
+    share = torch.where(share > 0, share, 1)
+    if world_size() == 1:
+        return total / share
+    local = total * (world_size() / share)
+    return local + (all_sum(total) / share - local).detach()

@@ -1,0 +1,37 @@
+"""The two kinds of loss: on embeddings (metric arm) and on logits (softmax arm)."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from dml_lightning.types import LossOutput
+
+
+class EmbeddingLoss(nn.Module, ABC):
+    """A loss on embeddings that gathers across ranks by itself.
+
+    The value is that of the global batch on every rank, and the gradient is right for a strategy
+    that averages gradients over ranks. Every rank must call it and run the backward.
+    """
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Loss of this rank's embeddings (B, D) with labels (B,) within the global batch."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Optimizer groups of the loss's own parameters, such as proxies; empty when it has none."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [{"params": parameters}] if parameters else []
+
+
+class ClassificationLoss(nn.Module, ABC):
+    """A loss on logits; the mean is over the global batch on every rank."""
+
+    @abstractmethod
+    def forward(self, logits: Tensor, labels: Tensor) -> LossOutput:
+        """Loss of this rank's logits (B, C) with labels (B,) in 0..C-1."""
+
+    def diagnostics(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What else the loss can say about a batch, for the log: name -> scalar."""
+        return {}

@@ -1,0 +1,143 @@
+"""Embedding losses as pure functions of one process's tensors.
+
+B anchors, N references, D embedding size.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from dml_lightning.losses.distances import wide
+from dml_lightning.losses.engine import Mining, Rule, TripletSums, triplet_sums
+from dml_lightning.types import LossOutput
+
+Reduction = Literal["active", "mean", "sum"]
+REDUCTIONS: tuple[Reduction, ...] = ("active", "mean", "sum")
+
+
+def check_rows(embeddings: Tensor, labels: Tensor) -> None:
+    """Refuse embeddings that are not (B, D) and labels that are not (B,) integers."""
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"expected embeddings (B, D) and labels (B,), "
+            f"got {tuple(embeddings.shape)} and {tuple(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+
+
+def denominator(sums: TripletSums, reduction: Reduction) -> Tensor | None:
+    """What the sum is divided by; None for the sum itself."""
+    choices: dict[str, Tensor | None] = {"active": sums.nonzero, "mean": sums.mined, "sum": None}
+    if reduction not in choices:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    return choices[reduction]
+
+
+def triplet_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    margin: float,
+    *,
+    mining: Mining = "all",
+    soft: bool = False,
+    squared: bool = False,
+    reduction: Reduction = "active",
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    offset: int | None = None,
+) -> LossOutput:
+    """Triplet loss max(0, d(a,p) − d(a,n) + m), or log(1 + exp(d(a,p) − d(a,n))) if `soft`.
+
+    Args:
+        embeddings: (B, D) anchors.
+        labels: (B,) integers of any size.
+        margin: m, in the unit of the (squared) distance; with `soft` it only defines the counts
+            and what is semi-hard.
+        mining: "all" triplets; all "semihard" ones, d_p <= d_n < d_p + m; "facenet", per
+            anchor-positive pair the nearest negative with d_n > d_p, else the farthest negative
+            (Schroff et al. 2015); "hard", per anchor the farthest positive and the nearest
+            negative (Hermans et al. 2017); "easy_positive", per anchor the nearest positive and
+            the nearest negative (Xuan et al. 2020).
+        soft: softplus instead of the hinge.
+        squared: squared Euclidean distances.
+        reduction: "active", mean over mined triplets with a loss; "mean", over all mined ones;
+            "sum". With `soft` every mined triplet has a loss.
+        references: (N, D) positives and negatives; the anchors themselves when None.
+        reference_labels: (N,).
+        offset: anchor i is reference `offset + i` and no positive of itself; None when no anchor
+            is a reference.
+
+    Returns:
+        The loss, and the counts of all valid triplets whatever the mining. No triplet gives 0
+        with a zero gradient.
+    """
+    sums = local_sums(
+        embeddings,
+        labels,
+        Rule(margin, mining, soft, squared),
+        references,
+        reference_labels,
+        offset,
+    )
+    count = denominator(sums, reduction)
+    loss = sums.total if count is None else sums.total / count.clamp_min(1)
+    return LossOutput(loss.to(wide(embeddings).dtype), sums.counts)
+
+
+def local_sums(
+    embeddings: Tensor,
+    labels: Tensor,
+    rule: Rule,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    offset: int | None = None,
+) -> TripletSums:
+    """`triplet_sums` in float32 or wider, of the anchors among themselves without references."""
+    check_rows(embeddings, labels)
+    anchors = wide(embeddings)
+    if references is None or reference_labels is None:
+        return triplet_sums(anchors, labels, anchors, labels, 0, rule)
+    check_rows(references, reference_labels)
+    return triplet_sums(
+        anchors, labels, references.to(anchors.dtype), reference_labels, offset, rule
+    )
+
+
+def batch_all_triplet(
+    embeddings: Tensor,
+    labels: Tensor,
+    margin: float,
+    *,
+    squared: bool = False,
+    reduction: Reduction = "active",
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    offset: int | None = None,
+) -> LossOutput:
+    """Hinge loss of every triplet; arguments as in `triplet_loss`."""
+    return triplet_loss(
+        embeddings,
+        labels,
+        margin,
+        squared=squared,
+        reduction=reduction,
+        references=references,
+        reference_labels=reference_labels,
+        offset=offset,
+    )
+
+
+def triplet_counts(
+    embeddings: Tensor,
+    labels: Tensor,
+    margin: float,
+    squared: bool = False,
+    references: Tensor | None = None,
+    reference_labels: Tensor | None = None,
+    offset: int | None = None,
+) -> dict[str, Tensor]:
+    """Count valid, active, hard, semihard and easy triplets; arguments as in `triplet_loss`."""
+    others = None if references is None else references.detach()
+    rule = Rule(margin, squared=squared)
+    return local_sums(embeddings.detach(), labels, rule, others, reference_labels, offset).counts

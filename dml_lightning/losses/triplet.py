@@ -1,0 +1,88 @@
+"""The triplet loss of the global batch."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dml_lightning import distributed
+from dml_lightning.losses.base import EmbeddingLoss
+from dml_lightning.losses.distances import wide
+from dml_lightning.losses.engine import MININGS, Mining, Rule
+from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
+from dml_lightning.losses.memory import Memory
+from dml_lightning.types import LossOutput
+
+Distance = Literal["euclidean", "squared_euclidean"]
+
+
+class TripletLoss(EmbeddingLoss):
+    """max(0, d(a,p) − d(a,n) + margin) over the global batch, exact.
+
+    Args:
+        margin: in the unit of `distance`; with `soft` only for the counts and for "semihard".
+        mining: "all", "semihard" (all semi-hard triplets), "facenet" (one semi-hard negative per
+            anchor-positive pair), "hard" (farthest positive, nearest negative) or "easy_positive"
+            (nearest positive, nearest negative).
+        distance: "euclidean" or "squared_euclidean".
+        reduction: "active" (mean over mined triplets with a loss), "mean" (over all mined ones) or
+            "sum".
+        soft: log(1 + exp(d(a,p) − d(a,n))) instead of the hinge.
+        memory_size: past embeddings of the global batch kept as further positives and negatives
+            (cross-batch memory, Wang et al. 2020); 0 keeps none. Used in training mode only.
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        mining: Mining = "all",
+        distance: Distance = "euclidean",
+        reduction: Reduction = "active",
+        soft: bool = False,
+        memory_size: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, choices in (
+            ("mining", mining, MININGS),
+            ("distance", distance, ("euclidean", "squared_euclidean")),
+            ("reduction", reduction, REDUCTIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        if not 0 < margin < float("inf"):
+            raise ValueError(f"margin must be positive and finite, got {margin}")
+        self.margin, self.mining, self.distance = margin, mining, distance
+        self.reduction, self.soft = reduction, soft
+        self.memory = Memory(memory_size) if memory_size else None
+
+    @property
+    def squared(self) -> bool:
+        """Whether the margin is one of squared distances."""
+        return self.distance == "squared_euclidean"
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Loss of this rank's anchors (B, D) against the gathered batch and the memory."""
+        check_rows(embeddings, labels)
+        anchors = wide(embeddings)
+        references = distributed.gather_with_grad(anchors)
+        reference_labels = distributed.gather(labels)
+        batch = (references.detach(), reference_labels)
+        if self.memory is not None and self.training:
+            references = torch.cat([references, self.memory.vectors.to(references)])
+            reference_labels = torch.cat([reference_labels, self.memory.labels.to(reference_labels)])
+            self.memory.remember(*batch)
+        rule = Rule(self.margin, self.mining, self.soft, self.squared)
+        offset = distributed.offset(labels)
+        sums = local_sums(anchors, labels, rule, references, reference_labels, offset)
+        loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
+        counts = distributed.all_sum(torch.stack(list(sums.counts.values())))
+        return LossOutput(
+            loss.to(anchors.dtype), dict(zip(sums.counts, counts.unbind(), strict=True))
+        )
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return (
+            f"margin={self.margin}, mining={self.mining}, distance={self.distance}, "
+            f"reduction={self.reduction}, soft={self.soft}"
+        )

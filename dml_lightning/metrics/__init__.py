@@ -1,0 +1,1 @@
+"""Embeddings to numbers: distances, retrieval, classification and out-of-distribution detection."""

@@ -1,0 +1,165 @@
+"""Exact pairwise distances, a few rows at a time.
+
+A matrix product is the only fast way to all pairs, and in float32 it is wrong for close ones: two identical
+rows come out up to 1e-3 apart. Here the product runs in float64 on centred vectors, and the pairs that are still
+too close for it are recomputed from their difference. Identical rows are exactly 0 apart, and every squared
+distance is right to float32 rounding. Memory is one block, whatever the number of rows.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Vectors = Tensor | NDArray[Any]
+
+BLOCK_ELEMENTS = (
+    1 << 20
+)  # distances held at once: 8 MiB in float64, which stays near the processor's cache
+DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
+CLOSE = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
+MOSTLY_CLOSE = 1 / 16  # share of close pairs above which a whole block is computed from differences
+
+
+def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
+    """Check that `values` are finite vectors, one per row, and return them as a detached (N, D) tensor.
+
+    Raises:
+        ValueError: If the shape is not (N, D), or an entry is NaN or infinite.
+    """
+    vectors = torch.as_tensor(values).detach()
+    if vectors.ndim != 2:
+        raise ValueError(
+            f"{name} must have shape (N, D), one row each, got {tuple(vectors.shape)}."
+        )
+    if not vectors.is_floating_point():
+        vectors = vectors.double()
+    finite = torch.isfinite(vectors).all(dim=1)
+    if not bool(finite.all()):
+        row = int(torch.nonzero(~finite)[0])
+        raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
+    return vectors
+
+
+def as_labels(values: Vectors, like: Tensor, name: str = "labels") -> Tensor:
+    """Check that there is one integer label per row of `like` and return them as int64 on its device.
+
+    Raises:
+        ValueError: If there is not one label per row, or the labels are not integers.
+    """
+    labels = torch.as_tensor(values)
+    if labels.shape != like.shape[:1]:
+        raise ValueError(
+            f"{name} must hold one label per row, shape ({len(like)},), got {tuple(labels.shape)}."
+        )
+    if labels.is_floating_point():
+        raise ValueError(f"{name} must be integers, got {labels.dtype}.")
+    return labels.to(like.device, torch.int64)
+
+
+def check_widths(queries: Tensor, references: Tensor) -> None:
+    """Refuse two sets of vectors that do not share a space.
+
+    Raises:
+        ValueError: If the embedding sizes differ.
+    """
+    if queries.shape[1] != references.shape[1]:
+        raise ValueError(
+            f"queries have {queries.shape[1]} dimensions and references {references.shape[1]}: "
+            "embed both with the same encoder."
+        )
+
+
+def row_blocks(rows: int, columns: int, elements: int = BLOCK_ELEMENTS) -> Iterator[slice]:
+    """Slices over `rows` such that a block of that many rows and `columns` stays within `elements`."""
+    step = max(1, elements // max(1, columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def direct_distances(queries: Tensor, references: Tensor) -> Tensor:
+    """Euclidean distances from differences, (Q, M) float64: slow, for few references."""
+    return torch.cdist(
+        queries.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+
+
+class PairwiseDistances:
+    """Squared Euclidean distances of `queries` (Q, D) to `references` (M, D), block by block.
+
+    `blocks()` yields a slice of the query rows and their squared distances, (rows, M) float64. The block is
+    a buffer that the next step overwrites.
+    """
+
+    def __init__(self, queries: Tensor, references: Tensor):
+        check_widths(queries, references)
+        centre = references.double().mean(0) if len(references) else 0.0
+        self.references = references.double() - centre  # (M, D)
+        self.queries = self.references if queries is references else queries.double() - centre
+        self.reference_norms = self.references.square().sum(1)  # (M,)
+        self.query_norms = self.queries.square().sum(1)  # (Q,)
+
+    def blocks(self, elements: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (query rows, squared distances of these rows), at most `elements` at once."""
+        if elements is None:
+            elements = BLOCK_ELEMENTS if self.queries.device.type == "cpu" else DEVICE_ELEMENTS
+        largest = self.reference_norms.max() if len(self.references) else 0.0
+        buffer: Tensor | None = None
+        for rows in row_blocks(len(self.queries), len(self.references), elements):
+            if buffer is None:
+                buffer = self.queries.new_empty(rows.stop - rows.start, len(self.references))
+            block = buffer[: rows.stop - rows.start]
+            torch.mm(self.queries[rows], self.references.T, out=block)
+            block.mul_(-2).add_(self.reference_norms).add_(self.query_norms[rows, None])
+            bound = CLOSE * (self.query_norms[rows] + largest)  # (rows,)
+            self._recompute(block, rows, block <= bound[:, None])
+            yield rows, block
+
+    def _recompute(self, block: Tensor, rows: slice, close: Tensor) -> None:
+        """Replace the pairs marked `close` (rows, M) by the sum of their squared differences."""
+        pairs = close.nonzero()  # (pairs, 2)
+        if len(pairs) > MOSTLY_CLOSE * close.numel() + len(close):
+            block.copy_(direct_distances(self.queries[rows], self.references).square_())
+            return
+        for part in row_blocks(len(pairs), self.queries.shape[1]):
+            i, j = pairs[part].unbind(1)
+            difference = self.queries[rows][i] - self.references[j]  # (part, D)
+            block[i, j] = difference.square().sum(1)
+
+
+def to_numpy(values: Vectors) -> NDArray[Any]:
+    """A tensor on any device, or an array, as an array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+class Segment(NamedTuple):
+    """Consecutive query rows of one class, and the references of that class."""
+
+    rows: slice  # query rows
+    columns: slice  # reference rows
+
+
+class ClassOrder:
+    """Queries and references, both ordered by class, so that "same class" is a slice instead of a mask."""
+
+    def __init__(self, query_labels: Tensor, reference_labels: Tensor):
+        self.queries = query_labels.argsort(stable=True)  # (Q,)
+        self.references = reference_labels.argsort(stable=True)  # (M,)
+        classes, sizes = torch.unique(query_labels, return_counts=True)
+        ordered = reference_labels[self.references]
+        self._stops: list[int] = sizes.cumsum(0).tolist()
+        starts = [0, *self._stops[:-1]]
+        low = torch.searchsorted(ordered, classes).tolist()
+        high = torch.searchsorted(ordered, classes, right=True).tolist()
+        self._classes = list(zip(starts, self._stops, low, high, strict=True))
+
+    def segments(self, rows: slice) -> Iterator[Segment]:
+        """The parts of `rows`, a slice of the ordered queries, that belong to one class."""
+        for start, stop, low, high in self._classes[bisect_right(self._stops, rows.start) :]:
+            if start >= rows.stop:
+                return
+            yield Segment(slice(max(start, rows.start), min(stop, rows.stop)), slice(low, high))

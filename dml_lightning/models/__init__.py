@@ -1,0 +1,8 @@
+"""Crops to embeddings: the encoder and the two arms."""
+
+from dml_lightning.models.base import EmbeddingModule
+from dml_lightning.models.encoder import Encoder, RawPixels
+from dml_lightning.models.softmax import SoftmaxModule
+from dml_lightning.models.triplet import TripletModule
+
+__all__ = ["EmbeddingModule", "Encoder", "RawPixels", "SoftmaxModule", "TripletModule"]

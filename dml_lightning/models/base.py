@@ -1,0 +1,169 @@
+"""What both arms share: encoding, the optimizer, the evaluation sets and their one gather."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
+
+from dml_lightning.distributed import gather
+from dml_lightning.models.encoder import Encoder
+from dml_lightning.types import EVALUATION_SETS, Batch, Embeddings, EvaluationSet, LossOutput
+
+PredictionRule = Literal["softmax", "prototype"]
+
+
+class EmbeddingModule(L.LightningModule, ABC):
+    """An encoder trained by some loss and evaluated by its embeddings.
+
+    Validation and test run over the loaders named in `EVALUATION_SETS`; callbacks read the outcome from
+    `embeddings()`, which gathers over ranks once an epoch.
+
+    Args:
+        encoder: Crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Makes the optimizer from parameter groups.
+        num_classes: C, the number of known classes.
+        schedule: How the learning rate changes from step to step: `cosine` falls to 0 at the last step.
+        warmup: Share of all steps in which the learning rate rises linearly from 0.
+        scheduler: Replaces `schedule` and `warmup`; stepped once an epoch.
+        compile: Whether `torch.compile` compiles the encoder.
+    """
+
+    prediction_rule: PredictionRule  # the arm's own way of naming a class
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        optimizer: OptimizerCallable,
+        num_classes: int,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        warmup: float = 0.05,
+        scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
+        self.encoder = encoder
+        self.num_classes = num_classes
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._schedule, self._warmup = schedule, warmup
+        self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
+        self._gathered: dict[EvaluationSet, Embeddings] | None = None
+        if compile:
+            self.encoder.compile()
+
+    @abstractmethod
+    def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """The training objective of embeddings (B, D) with labels (B,)."""
+
+    def compute_logits(self, embeddings: Tensor) -> Tensor | None:
+        """Class logits (B, C) of an arm that classifies, else None."""
+        return None
+
+    @override
+    def forward(self, images: Tensor) -> Tensor:
+        vectors: Tensor = self.encoder(images)
+        return vectors
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        embeddings = self(batch.images)
+        loss, counts = self.compute_loss(embeddings, batch.labels)
+        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
+        return {"loss": loss, "embeddings": embeddings, "labels": batch.labels, "counts": counts}
+
+    # Evaluation --------------------------------------------------------------------------------
+
+    def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
+        vectors = self(batch.images)
+        logits = self.compute_logits(vectors)
+        row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
+        if logits is not None:
+            row["logits"] = logits.float()
+        self._rows[EVALUATION_SETS[dataloader_idx]].append(row)
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluation_step(batch, dataloader_idx)
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluation_step(batch, dataloader_idx)
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        self._rows = {name: [] for name in EVALUATION_SETS}
+        self._gathered = None
+
+    @override
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+
+    def embeddings(self) -> dict[EvaluationSet, Embeddings]:
+        """The evaluation sets of this epoch: gathered over ranks, copies dropped, ordered by index.
+
+        Call it on every rank (it is a collective on its first call in an epoch).
+
+        Raises:
+            RuntimeError: If no evaluation epoch has run.
+        """
+        if self._gathered is None:
+            if not self._rows:
+                raise RuntimeError("embeddings() is there after a validation or test epoch, and none has run.")
+            self._gathered = {name: self._gather(rows) for name, rows in self._rows.items()}
+            self._rows = {name: [] for name in EVALUATION_SETS}
+        return self._gathered
+
+    def _gather(self, rows: list[dict[str, Tensor]]) -> Embeddings:
+        if not rows:  # a set without classes has no batches on any rank
+            return Embeddings(
+                torch.empty(0, self.encoder.embedding_dim, device=self.device),
+                *(torch.empty(0, dtype=torch.int64, device=self.device) for _ in range(2)),
+            )
+        columns = {key: gather(torch.cat([row[key] for row in rows])) for key in rows[0]}
+        index, order = torch.sort(columns.pop("index"), stable=True)
+        first = torch.ones_like(index, dtype=torch.bool)
+        first[1:] = index[1:] != index[:-1]
+        kept = order[first]
+        return Embeddings(
+            index=index[first], **{key: column[kept] for key, column in columns.items()}
+        )
+
+    # Optimisation ------------------------------------------------------------------------------
+
+    def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
+        """What the optimizer gets; an arm whose loss has parameters gives groups."""
+        return self.parameters()
+
+    @override
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = self._optimizer(self.parameter_groups())
+        if self._scheduler is not None:
+            return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+        factor = _lr_factor(self._schedule, self._warmup, int(self.trainer.estimated_stepping_batches))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+
+def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
+    """The learning rate at a step, as a share of its highest value."""
+    rising = math.ceil(warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
+
+    return factor

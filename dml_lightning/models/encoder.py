@@ -1,0 +1,117 @@
+"""Crops to embeddings: a timm backbone, a projection, and the unit sphere if asked for."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Any timm backbone with one input channel, a projection head, and optional L2 normalisation.
+
+    Args:
+        backbone: A timm model name, `timm.list_models()` has them all.
+        embedding_dim: D, the size of an embedding.
+        normalize: Whether embeddings are scaled to length 1. Margins have an upper bound only then.
+        pretrained: Whether timm loads its published weights; the stem is summed over colours to one channel.
+        checkpoint: A local weights file (.pth or .safetensors) in the backbone's own layout, one or three
+            input channels, with or without a classifier. Used instead of the published weights.
+        head: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
+        freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
+            a crop's embedding independent of the rest of its batch.
+        backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
+
+    Raises:
+        ValueError: If the backbone is unknown to timm, or the checkpoint does not fit it.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet10t",
+        embedding_dim: int = 128,
+        normalize: bool = True,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+        head: Literal["linear", "mlp"] = "linear",
+        freeze_batch_norm: bool = False,
+        backbone_args: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")
+        self.embedding_dim = embedding_dim
+        self.normalize = normalize
+        self.freeze_batch_norm = freeze_batch_norm
+        self.backbone = _create_backbone(backbone, pretrained, checkpoint, backbone_args or {})
+        # A head of its own makes some backbones wider than num_features (mobilenetv3: 1024, not 288).
+        width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)
+        hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
+        self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeds a batch.
+
+        Args:
+            images: Normalised crops (B, 1, S, S).
+
+        Returns:
+            Embeddings (B, D), of length 1 if `normalize`; in float32 even under mixed precision then.
+        """
+        vectors = self.head(self.backbone(images))  # (B, D)
+        if not self.normalize:
+            return vectors
+        # float64 input stays float64; half precision would leave norms off by 1e-3
+        return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Sets the mode; frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+
+class RawPixels(Encoder):
+    """The floor that every trained encoder has to beat: the crop's own pixels as its embedding.
+
+    Args:
+        crop_size: S of the data, px; D is S².
+        normalize: Whether embeddings are scaled to length 1.
+    """
+
+    def __init__(self, crop_size: int = 32, normalize: bool = True) -> None:
+        nn.Module.__init__(self)
+        self.embedding_dim = crop_size**2
+        self.normalize = normalize
+        self.freeze_batch_norm = False
+        self.backbone = nn.Flatten()
+        self.head = nn.Sequential()
+
+
+def _create_backbone(
+    name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]
+) -> nn.Module:
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+        raise ValueError(f"timm has no backbone named {name!r}; close names: {close}.")
+    if checkpoint is not None:
+        if not Path(checkpoint).is_file():
+            raise ValueError(f"The backbone's checkpoint {checkpoint} is not a file.")
+        arguments = {**arguments, "pretrained_cfg_overlay": {"file": checkpoint}}
+        pretrained = True
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
+        )
+    except (RuntimeError, KeyError) as error:
+        if checkpoint is None:
+            raise
+        raise ValueError(
+            f"The checkpoint {checkpoint} does not hold weights of {name!r}: {error}"
+        ) from error
+    return backbone

@@ -1,0 +1,52 @@
+"""The baseline arm: a linear classifier on the embedding."""
+
+from typing import Any
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from typing_extensions import override
+
+from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
+from dml_lightning.models.base import EmbeddingModule
+from dml_lightning.models.encoder import Encoder
+from dml_lightning.types import LossOutput
+
+
+class SoftmaxModule(EmbeddingModule):
+    """Softmax classification of the known classes; its embedding is the classifier's input.
+
+    Args:
+        encoder: Crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Makes the optimizer from parameters.
+        num_classes: C, the number of known classes; filled in from the data.
+        loss: On logits (B, C); cross-entropy if not given.
+        scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
+            be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
+        **common: `schedule`, `warmup`, `scheduler` and `compile` of `EmbeddingModule`.
+    """
+
+    prediction_rule = "softmax"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        optimizer: OptimizerCallable,
+        num_classes: int,
+        loss: ClassificationLoss | None = None,
+        scale: float = 16.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(encoder, optimizer, num_classes, **common)
+        self.loss = loss if loss is not None else CrossEntropyLoss()
+        self.scale = scale
+        self.classifier = nn.Linear(encoder.embedding_dim, num_classes)
+
+    @override
+    def compute_logits(self, embeddings: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.scale * embeddings)
+        return logits
+
+    @override
+    def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        output: LossOutput = self.loss(self.compute_logits(embeddings), labels)
+        return output

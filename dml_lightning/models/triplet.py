@@ -1,0 +1,47 @@
+"""The metric arm: a loss on the embeddings alone."""
+
+from typing import Any
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from typing_extensions import override
+
+from dml_lightning.losses import EmbeddingLoss, TripletLoss
+from dml_lightning.models.base import EmbeddingModule
+from dml_lightning.models.encoder import Encoder
+from dml_lightning.types import LossOutput
+
+
+class TripletModule(EmbeddingModule):
+    """Metric learning with any embedding loss; a class is named by the nearest prototype.
+
+    Args:
+        encoder: Crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Makes the optimizer from parameters.
+        num_classes: C, the number of known classes; filled in from the data.
+        loss: On embeddings (B, D) and labels (B,); exact batch-all triplets if not given.
+        allow_infeasible_margin: Whether a margin beyond its bound only warns.
+        **common: `schedule`, `warmup`, `scheduler` and `compile` of `EmbeddingModule`.
+
+    Raises:
+        ValueError: If no set of unit vectors could satisfy the loss's margin.
+    """
+
+    prediction_rule = "prototype"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        optimizer: OptimizerCallable,
+        num_classes: int,
+        loss: EmbeddingLoss | None = None,
+        allow_infeasible_margin: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(encoder, optimizer, num_classes, **common)
+        self.loss = loss if loss is not None else TripletLoss()
+
+    @override
+    def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        output: LossOutput = self.loss(embeddings, labels)
+        return output

@@ -1,0 +1,175 @@
+"""`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from typing_extensions import override
+
+from dml_lightning import runs
+from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.models import EmbeddingModule
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How runs are tracked beside their CSV files.
+
+    Args:
+        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`;
+            `online` sends them as well and needs an account; `disabled` writes none.
+        project: The project's name in Weights & Biases.
+        group: Runs of one experiment share it.
+        tags: Words to find runs by.
+    """
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "dml_lightning"
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse"}
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI without `predict`, with run folders, recipes and trackers."""
+
+    def __init__(self, args: list[str], run: Path | None = None) -> None:
+        self._given_run = run
+        super().__init__(
+            EmbeddingModule,
+            ThermalWaterfowlDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            seed_everything_default=0,
+            parser_kwargs={"prog": "dml"},
+            args=args,
+        )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        known = LightningCLI.subcommands()
+        return {name: known[name] for name in ("fit", "validate", "test")}
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str, default="run", help="Folder of runs with this recipe.")
+        parser.add_argument("--runs_root", type=str, default="runs", help="Where run folders go.")
+        parser.add_argument(
+            "--rerun", type=int, default=0, help="Repeat N of a run that exists, in a folder beside it."
+        )
+        parser.add_argument(
+            "--reuse", type=bool, default=False, help="Take a finished run as it is: fit does nothing."
+        )
+        parser.add_class_arguments(Tracking, "tracking")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments(
+            "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
+        )
+
+    # The run's folder --------------------------------------------------------------------------
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        config = self._plain_config()
+        settings = self.config[self.subcommand]
+        digest = runs.run_hash(config, self.datamodule.data_digest)
+        repeat = f"-r{settings.rerun}" if settings.rerun else ""
+        folder = f"{digest}-s{settings.seed_everything}{repeat}"
+        self.run = (self._given_run or Path(settings.runs_root, settings.name, folder)).absolute()
+        self._reused = settings.reuse and runs.read_status(self.run) == "finished"
+        fitting = self.subcommand == "fit" and not settings.trainer.fast_dev_run
+        if fitting and not self._reused and rank_zero_only.rank == 0:
+            runs.check_folder(self.run, resume=settings.ckpt_path == "last")
+        self._place_checkpoints()
+        if self._get(self.config_init, "trainer").get("logger") in (None, True):
+            kwargs["logger"] = False if self._reused else self._loggers(settings)
+        trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
+        if trainer.is_global_zero and not (trainer.fast_dev_run or self._reused):
+            recipe = yaml.safe_dump(config, sort_keys=False)
+            runs.write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
+            for each in trainer.loggers:
+                each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
+        return trainer
+
+    def _plain_config(self) -> dict[str, Any]:
+        dumped = self._parser(self.subcommand).dump(
+            self.config[self.subcommand], skip_none=False, skip_link_targets=True
+        )
+        config: dict[str, Any] = yaml.safe_load(dumped)
+        return {key: value for key, value in config.items() if key not in NOT_IN_RECIPE}
+
+    def _place_checkpoints(self) -> None:
+        for callback in self._get(self.config_init, "trainer").get("callbacks") or []:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run / "checkpoints")
+
+    def _loggers(self, settings: Any) -> list[Logger]:
+        csv = CSVLogger(self.run, name="csv", version=str(self.subcommand))
+        tracking: Tracking = Tracking(**vars(settings.tracking))
+        if tracking.wandb == "disabled":
+            return [csv]
+        self.run.mkdir(parents=True, exist_ok=True)
+        identity = f"{settings.name}-{self.run.name}"
+        wandb = WandbLogger(
+            name=identity,
+            id=identity,
+            save_dir=self.run,
+            offline=tracking.wandb == "offline",
+            project=tracking.project,
+            group=tracking.group,
+            tags=tracking.tags,
+        )
+        return [csv, wandb]
+
+    # The stages --------------------------------------------------------------------------------
+
+    def _recorded(self) -> AbstractContextManager[None]:
+        active = self.trainer.is_global_zero and not self.trainer.fast_dev_run
+        return runs.record_stage(self.run, str(self.subcommand), active)
+
+    def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
+        if self._reused:
+            return
+        if ckpt_path == "last":
+            ckpt_path = str(self.run / "checkpoints" / "last.ckpt")
+        with self._recorded():
+            self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
+            best = self.trainer.checkpoint_callback
+            if best is not None and not self.trainer.fast_dev_run:
+                kwargs.pop("weights_only", None)
+                self.trainer.validate(ckpt_path="best", verbose=False, **kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluates the run's best checkpoint, or the one given, on the validation split."""
+        self._evaluate(self.trainer.validate, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluates the run's best checkpoint, or the one given, on the test split."""
+        self._evaluate(self.trainer.test, **kwargs)
+
+    def _evaluate(self, stage: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        best = self.run / "checkpoints" / "best.ckpt"
+        if ckpt_path in (None, "best"):
+            if not best.is_file():
+                raise ValueError(
+                    f"this recipe and seed have no {best}; fit them first, name a file with --ckpt_path, "
+                    "or evaluate the encoder as initialised with --ckpt_path none."
+                )
+            ckpt_path = str(best)
+        elif ckpt_path == "none":
+            ckpt_path = None
+        with self._recorded():
+            stage(ckpt_path=ckpt_path, **kwargs)
