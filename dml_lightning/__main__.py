@@ -2,5 +2,11 @@
 
 from dml_lightning.cli import main
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Runs the command line; what the command returns is for Python, not the shell's status."""
     main()
+
+
+if __name__ == "__main__":
+    run()

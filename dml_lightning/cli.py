@@ -44,6 +44,7 @@ def main(args: Sequence[str] | None = None) -> Any:
         print(HELP, end="")
         return None
     command = _function_command(words[0]) or _lightning_command
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # what a launcher of more ranks repeats
     try:
         return command(words)
     except ValueError as error:
@@ -51,6 +52,8 @@ def main(args: Sequence[str] | None = None) -> Any:
             raise
         print(f"dml {words[0]}: {error}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
         raise SystemExit(2) from None
+    finally:
+        sys.argv = before
 
 
 def _function_command(name: str) -> Callable[[list[str]], Any] | None:
@@ -96,6 +99,8 @@ def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:
 
 # Advice of libraries that does not apply here, each with the reason.
 QUIET = (
+    # `main` sees to it that sys.argv says the same as the words it was given
+    r"LightningCLI's args parameter is intended to run from within Python.*",
     # crops come from a memory map in microseconds; workers cost more than they bring
     r".*does not have many workers.*",
     # a short epoch is a setting of the experiment, not a slip

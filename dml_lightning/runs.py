@@ -25,10 +25,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
+PACKAGES = (
+    "dml-lightning",
+    "torch",
+    "lightning",
+    "timm",
+    "pytorch-metric-learning",
+    "torchmetrics",
+    "numpy",
+)
 # Settings that leave the result as it is, and those that the data digest stands for.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
-_PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
+_PATH_KEYS = {
+    "root",
+    "cache_dir",
+    "default_root_dir",
+    "dirpath",
+    "enable_progress_bar",
+    "logger",
+    "verbose",
+}
 
 
 def run_hash(config: dict[str, Any], data_digest: str) -> str:
@@ -92,7 +108,7 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type] # its stub
     temporary.replace(path)
 
 
@@ -101,7 +117,9 @@ def read_status(run: Path) -> Status | None:
     path = run / "run.json"
     if not path.is_file():
         return None
-    status: Status = json.loads(path.read_text(encoding="utf-8"))["stages"].get("fit", {}).get("status")
+    status: Status = (
+        json.loads(path.read_text(encoding="utf-8"))["stages"].get("fit", {}).get("status")
+    )
     return status
 
 

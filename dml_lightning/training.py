@@ -1,16 +1,19 @@
 """`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import wandb
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.rank_zero import _get_rank
 from typing_extensions import override
 
 from dml_lightning import runs
@@ -64,13 +67,21 @@ class TrainingCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="run", help="Folder of runs with this recipe.")
+        parser.add_argument(
+            "--name", type=str, default="run", help="Folder of runs with this recipe."
+        )
         parser.add_argument("--runs_root", type=str, default="runs", help="Where run folders go.")
         parser.add_argument(
-            "--rerun", type=int, default=0, help="Repeat N of a run that exists, in a folder beside it."
+            "--rerun",
+            type=int,
+            default=0,
+            help="Repeat N of a run that exists, in a folder beside it.",
         )
         parser.add_argument(
-            "--reuse", type=bool, default=False, help="Take a finished run as it is: fit does nothing."
+            "--reuse",
+            type=bool,
+            default=False,
+            help="Take a finished run as it is: fit does nothing.",
         )
         parser.add_class_arguments(Tracking, "tracking")
         parser.link_arguments("seed_everything", "data.seed")
@@ -83,25 +94,29 @@ class TrainingCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._plain_config()
-        settings = self.config[self.subcommand]
+        settings = self._settings
         digest = runs.run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
         self.run = (self._given_run or Path(settings.runs_root, settings.name, folder)).absolute()
         self._reused = settings.reuse and runs.read_status(self.run) == "finished"
         fitting = self.subcommand == "fit" and not settings.trainer.fast_dev_run
-        if fitting and not self._reused and rank_zero_only.rank == 0:
+        if fitting and not self._reused and not _get_rank():
             runs.check_folder(self.run, resume=settings.ckpt_path == "last")
         self._place_checkpoints()
         if self._get(self.config_init, "trainer").get("logger") in (None, True):
             kwargs["logger"] = False if self._reused else self._loggers(settings)
         trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
-        if trainer.is_global_zero and not (trainer.fast_dev_run or self._reused):
+        if trainer.is_global_zero and not (self._settings.trainer.fast_dev_run or self._reused):
             recipe = yaml.safe_dump(config, sort_keys=False)
             runs.write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
         return trainer
+
+    @property
+    def _settings(self) -> Any:
+        return self.config[self.subcommand]
 
     def _plain_config(self) -> dict[str, Any]:
         dumped = self._parser(self.subcommand).dump(
@@ -115,14 +130,18 @@ class TrainingCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run / "checkpoints")
 
+    def _next_history(self) -> str:
+        """Folder of the CSV history: a stage that runs again, or goes on, keeps what is there."""
+        names = (f"{self.subcommand}{f'-{n}' if n else ''}" for n in count())
+        return next(name for name in names if not (self.run / "csv" / name).exists())
+
     def _loggers(self, settings: Any) -> list[Logger]:
-        csv = CSVLogger(self.run, name="csv", version=str(self.subcommand))
+        csv = CSVLogger(self.run, name="csv", version=self._next_history())
         tracking: Tracking = Tracking(**vars(settings.tracking))
         if tracking.wandb == "disabled":
             return [csv]
-        self.run.mkdir(parents=True, exist_ok=True)
-        identity = f"{settings.name}-{self.run.name}"
-        wandb = WandbLogger(
+        identity = f"{settings.name}-{self.run.name}".replace("/", "-")
+        tracker = WandbLogger(
             name=identity,
             id=identity,
             save_dir=self.run,
@@ -131,13 +150,18 @@ class TrainingCLI(LightningCLI):
             group=tracking.group,
             tags=tracking.tags,
         )
-        return [csv, wandb]
+        return [csv, tracker]
 
     # The stages --------------------------------------------------------------------------------
 
-    def _recorded(self) -> AbstractContextManager[None]:
-        active = self.trainer.is_global_zero and not self.trainer.fast_dev_run
-        return runs.record_stage(self.run, str(self.subcommand), active)
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
+        try:
+            with runs.record_stage(self.run, str(self.subcommand), active):
+                yield
+        finally:
+            wandb.finish()  # the next run of this process is another one
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
@@ -148,7 +172,7 @@ class TrainingCLI(LightningCLI):
         with self._recorded():
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.trainer.checkpoint_callback
-            if best is not None and not self.trainer.fast_dev_run:
+            if best is not None and not self._settings.trainer.fast_dev_run:
                 kwargs.pop("weights_only", None)
                 self.trainer.validate(ckpt_path="best", verbose=False, **kwargs)
 

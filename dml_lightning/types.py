@@ -20,14 +20,17 @@ class Batch(NamedTuple):
 
     images: Tensor  # (B, 1, S, S) float32, normalised
     labels: Tensor  # (B,) int64; known classes are 0..C-1, then novel, then OOD classes
-    index: Tensor  # (B,) int64, the crop's row in the table; padding copies share it
+    # (B,) int64, the crop's row in the table; padding copies share it
+    index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
 
 
 class LossOutput(NamedTuple):
     """What every loss returns."""
 
     loss: Tensor  # scalar with a gradient
-    counts: dict[str, Tensor]  # int64 scalars: valid, active, hard, semihard, easy; empty if not counted
+    counts: dict[
+        str, Tensor
+    ]  # int64 scalars: valid, active, hard, semihard, easy; empty if not counted
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ class Accuracy(EvaluationCallback):
         known = sets["known"]
         names = name_classes(known, sets["reference"], k=self.k)
         for rule, predicted in names.items():
-            values = {
-                "accuracy": (predicted == known.labels).double().mean(),
+            values: dict[str, float] = {
+                "accuracy": float((predicted == known.labels).double().mean()),
                 "balanced_accuracy": balanced_accuracy(known.labels, predicted),
             }
-            self.log(module, stage, {f"{key}_{rule}": value for key, value in values.items()})
+            self.log_values(module, stage, {f"{key}_{rule}": value for key, value in values.items()})
             if rule == module.prediction_rule:
-                self.log(module, stage, values)
+                self.log_values(module, stage, values)

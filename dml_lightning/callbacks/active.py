@@ -4,21 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 from typing_extensions import override
 
+from dml_lightning.callbacks.base import EvaluationCallback
 from dml_lightning.distributed import gather
 from dml_lightning.losses.functional import triplet_counts
+from dml_lightning.models import EmbeddingModule
 from dml_lightning.types import Batch
 
 
-class ActiveTriplets(L.Callback):
-    """Logs the fractions of active, hard, semi-hard and easy triplets of the training batch.
+class ActiveTriplets(EvaluationCallback):
+    """Logs the fractions of active, hard, semi-hard and easy triplets.
 
-    All valid triplets of the global batch are counted, whatever the loss mines. Every arm is counted with
-    the same margin and distance, so that arms can be compared; a triplet loss with another margin has its
-    own counts logged as `train/loss_active_triplet_fraction` beside them.
+    While training over all valid triplets of the global batch, whatever the loss mines; at the end of a
+    validation or test epoch over all those of the known crops. Every arm is counted with the same margin and
+    distance, so that arms can be compared; a triplet loss with another margin has its own counts logged as
+    `train/loss_active_triplet_fraction` beside them.
 
     Args:
         margin: Of the count, in embedding distance.
@@ -35,17 +37,27 @@ class ActiveTriplets(L.Callback):
 
     @override
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         if batch_idx % self.every_n_steps:
             return
         values = fractions(self._count(outputs, pl_module))
-        names = ("active", "hard", "semihard", "easy")
-        logged = {f"train/{name}_triplet_fraction": values[name] for name in names}
+        logged = {f"train/{name}": value for name, value in values.items()}
         own = outputs["counts"]
         if own and not self._same_as(pl_module):
-            logged["train/loss_active_triplet_fraction"] = fractions(own)["active"]
+            logged["train/loss_active_triplet_fraction"] = fractions(own)["active_triplet_fraction"]
         pl_module.log_dict(logged, on_step=True, on_epoch=False)
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        known = module.embeddings()["known"]
+        counts = triplet_counts(known.vectors, known.labels, self.margin, squared=self.squared)
+        self.log_values(module, stage, fractions(counts))
 
     def _same_as(self, module: L.LightningModule) -> bool:
         loss = getattr(module, "loss", None)
@@ -61,8 +73,7 @@ class ActiveTriplets(L.Callback):
 
 
 def fractions(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Counts as shares of the valid triplets; NaN where a batch has none."""
+    """Counts as shares of the valid triplets, by log name; NaN where there are none."""
     valid = counts["valid"].double()
-    return {name: (count.double() / valid).to(torch.float32) for name, count in counts.items()}
-
-
+    names = ("active", "hard", "semihard", "easy")
+    return {f"{name}_triplet_fraction": (counts[name].double() / valid).float() for name in names}

@@ -1,7 +1,7 @@
 """The one hook that every evaluation callback needs."""
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
 
 import lightning as L
 from torch import Tensor
@@ -33,20 +33,20 @@ class EvaluationCallback(L.Callback):
         if trainer.sanity_checking:
             return
         if not isinstance(module, EmbeddingModule):
-            raise ValueError(f"{type(self).__name__} observes an EmbeddingModule, not {type(module).__name__}.")
+            raise ValueError(
+                f"{type(self).__name__} observes an EmbeddingModule, not {type(module).__name__}."
+            )
         self.evaluate(trainer, module, stage)
 
-    def log(self, module: L.LightningModule, stage: str, values: dict[str, Any]) -> None:
+    def log_values(
+        self, module: L.LightningModule, stage: str, values: Mapping[str, float | Tensor]
+    ) -> None:
         """Logs numbers that are equal on all ranks as `stage/name`."""
         module.log_dict(
-            {f"{stage}/{name}": _number(value) for name, value in values.items()},
+            {f"{stage}/{name}": float(value) for name, value in values.items()},
             sync_dist=False,
             rank_zero_only=False,
         )
-
-
-def _number(value: float | Tensor) -> float:
-    return float(value)
 
 
 def data_of(trainer: L.Trainer) -> ThermalWaterfowlDataModule:

@@ -33,10 +33,12 @@ class DistanceRatio(EvaluationCallback):
             if len(chosen):
                 anchors = anchor_distances(chosen.vectors, chosen.labels)
                 values = _summary(anchors, self.margin)
-                self.log(module, stage, {prefix + name: value for name, value in values.items()})
+                self.log_values(
+                    module, stage, {prefix + name: value for name, value in values.items()}
+                )
         if not module.encoder.normalize:
             norm = sets["known"].vectors.norm(dim=1).mean()
-            self.log(module, stage, {"embedding_norm": norm})
+            self.log_values(module, stage, {"embedding_norm": norm})
 
 
 def _summary(anchors: AnchorDistances, margin: float) -> dict[str, float]:

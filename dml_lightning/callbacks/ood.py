@@ -9,9 +9,10 @@ from dml_lightning.callbacks.base import EvaluationCallback, data_of
 from dml_lightning.metrics.ood import auroc, fpr_at_tpr
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset import PrototypeDetector
+from dml_lightning.openset.prototypes import Kind
 from dml_lightning.types import Embeddings
 
-KINDS = ("nearest", "radius")
+KINDS: tuple[Kind, ...] = ("nearest", "radius")
 
 
 class OODDetection(EvaluationCallback):
@@ -43,11 +44,13 @@ class OODDetection(EvaluationCallback):
             known = torch.as_tensor(detector.score(sets["known"].vectors, kind=kind))
             if len(sets["novel"]):
                 novel = torch.as_tensor(detector.score(sets["novel"].vectors, kind=kind))
-                self.log(module, stage, {f"novel_auroc{suffix}": auroc(known, novel)})
+                self.log_values(module, stage, {f"novel_auroc{suffix}": auroc(known, novel)})
             if len(sets["ood"]):
                 ood = torch.as_tensor(detector.score(sets["ood"].vectors, kind=kind))
                 values = _ood_values(known, ood, sets["ood"], names, far)
-                self.log(module, stage, {_insert(key, suffix): v for key, v in values.items()})
+                self.log_values(
+                    module, stage, {_insert(key, suffix): v for key, v in values.items()}
+                )
 
 
 def _insert(key: str, suffix: str) -> str:

@@ -25,4 +25,6 @@ class Retrieval(EvaluationCallback):
                     "r_precision": found.r_precision,
                     "map_at_r": found.map_at_r,
                 }
-                self.log(module, stage, {prefix + name: value for name, value in values.items()})
+                self.log_values(
+                    module, stage, {prefix + name: value for name, value in values.items()}
+                )

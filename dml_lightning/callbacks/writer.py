@@ -1,13 +1,16 @@
 """Leaves in the run's folder what later commands need."""
 
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.data.loaders import Crops
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset.gallery import Gallery
 from dml_lightning.runs import write_json, write_npz
@@ -43,6 +46,8 @@ class RunWriter(EvaluationCallback):
         sets = module.embeddings()
         filled = [(name, sets[name]) for name in EVALUATION_SETS if len(sets[name])]
         index = torch.cat([chosen.index for _, chosen in filled]).cpu().numpy()
+        split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
+        thumbnails = [_thumbnails(data.evaluation_crops(name, split)) for name, _ in filled]
         write_npz(
             path,
             vectors=torch.cat([chosen.vectors for _, chosen in filled]).cpu().numpy(),
@@ -51,6 +56,7 @@ class RunWriter(EvaluationCallback):
             sets=np.array([name for name, chosen in filled for _ in range(len(chosen))]),
             groups=data.table["group"].to_numpy(dtype=str)[index],
             class_names=np.array(data.class_names),
+            thumbnails=np.concatenate(thumbnails),
         )
 
     @override
@@ -67,3 +73,14 @@ class RunWriter(EvaluationCallback):
             logged = trainer.callback_metrics
             values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
             write_json(Path(trainer.default_root_dir, "metrics", f"{stage}.json"), values)
+
+
+def _thumbnails(crops: Crops) -> NDArray[np.uint8]:
+    """Crops (N, S, S) for figures: 8 bits from the 1st to the 99.5th percentile of each.
+
+    Rows come in the order of the crops' index, as the gathered embeddings do.
+    """
+    images = crops.__getitems__(range(len(crops))).images[:, 0].numpy()  # (N, S, S)
+    low, high = np.quantile(images, (0.01, 0.995), axis=(1, 2), keepdims=True)
+    scaled = (images - low) / np.maximum(high - low, 1e-6)
+    return np.asarray(255 * scaled.clip(0, 1), dtype=np.uint8)

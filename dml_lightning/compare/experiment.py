@@ -104,5 +104,3 @@ def _run_all(
         else:
             run = main(["test", *words, "--ckpt_path=none"])
         yield RunRecord(label, seed, split, run)
-
-

@@ -84,13 +84,15 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
         rows = (labels == label) & (sets != "ood")
         novel = sets[rows][0] == "novel"
         axes.scatter(
-            *points[rows].T,
+            points[rows, 0],
+            points[rows, 1],
             s=14 if novel else 9,
             marker="^" if novel else "o",
             color=colours(int(label) % 20),
             label=f"{tested.class_names[label]}{' (novel)' if novel else ''}",
         )
-    axes.scatter(*points[sets == "ood"].T, s=14, marker="x", c="black", lw=0.8, label="OOD")
+    ood = points[sets == "ood"]
+    axes.scatter(ood[:, 0], ood[:, 1], s=14, marker="x", c="black", lw=0.8, label="OOD")
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -124,7 +126,8 @@ def draw_distances(axes: Axes, tested: TestSet) -> None:
 def _nearest(vectors: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[Any]:
     if not len(vectors):
         return np.empty(0)
-    return np.linalg.norm(vectors[:, None] - prototypes[None], axis=2).min(axis=1)
+    distances = np.linalg.norm(vectors[:, None] - prototypes[None], axis=2)
+    return np.asarray(distances.min(axis=1))
 
 
 def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
@@ -155,8 +158,8 @@ def _queries(pool: TestSet, number: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(1)
     order = rng.permutation(len(pool.labels))
     _, first = np.unique(pool.labels[order], return_index=True)
-    rows: NDArray[np.int64] = order[first]
-    return rows[np.linspace(0, len(rows) - 1, min(number, len(rows))).astype(int)]
+    spread = np.linspace(0, len(first) - 1, min(number, len(first))).astype(int)
+    return np.asarray(order[first][spread])
 
 
 def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:

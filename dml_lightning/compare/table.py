@@ -60,7 +60,9 @@ def _read_metrics(run: Path) -> dict[str, float]:
 
 def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
     """Arms in their order, means over runs, with the standard deviation behind ± if there are several."""
-    shown = {key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()}
+    shown = {
+        key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()
+    }
     header = ["arm", *shown.values()]
     arms = list(dict.fromkeys(record.arm for record in records))
     rows = [[arm, *(_cell(table.loc[table["arm"] == arm, key]) for key in shown)] for arm in arms]
@@ -79,6 +81,6 @@ def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
 def _cell(values: "pd.Series[float]") -> str:
     present = values.dropna().to_numpy(dtype=float)
     if len(present) == 0:
-        return "–"
+        return "-"
     spread = f" ± {np.std(present, ddof=1):.3f}" if len(present) > 1 else ""
     return f"{present.mean():.3f}{spread}"

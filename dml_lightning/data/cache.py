@@ -98,7 +98,9 @@ class UncachedCrops:
     All frames are read once at the start, to find the bad ones before training and for the statistics.
     """
 
-    def __init__(self, table: pd.DataFrame, options: CropOptions, on_bad_frame: OnBadFrame = "stop") -> None:
+    def __init__(
+        self, table: pd.DataFrame, options: CropOptions, on_bad_frame: OnBadFrame = "stop"
+    ) -> None:
         self.cutter = Cutter(table, options)
         for _ in self.cutter.cut_all(on_bad_frame):
             pass
@@ -129,14 +131,16 @@ class CachedCrops:
         self.bad_frames: dict[str, str] = meta["bad_frames"]
         self.units: list[str] = meta["units"]
         self.statistics: Statistics = np.load(folder / STATISTICS)
-        self.pixels: Patches = np.load(folder / PIXELS, mmap_mode="r")
+        self.pixels: Patches = np.load(folder / PIXELS, mmap_mode="r").view(np.ndarray)
 
     def patches(self, rows: Rows) -> Patches:
         """Returns the raw patches (B, P, P), copied out of the file."""
         return self.pixels[rows]
 
     def __reduce__(self) -> tuple[type["CachedCrops"], tuple[Path]]:
-        return CachedCrops, (self.folder,)  # a worker maps the file again instead of receiving a copy of it
+        return CachedCrops, (
+            self.folder,
+        )  # a worker maps the file again instead of receiving a copy of it
 
 
 def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
@@ -227,7 +231,8 @@ def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
     try:
         meta = json.loads((folder / META).read_text())
         return bool(meta["stamp"] == stamp) and all(
-            (folder / name).stat().st_size == size and (not thorough or _checksum(folder / name) == checksum)
+            (folder / name).stat().st_size == size
+            and (not thorough or _checksum(folder / name) == checksum)
             for name, size, checksum in meta["files"]
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -235,15 +240,16 @@ def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
 
 
 def _build(cutter: Cutter, stamp: str, folder: Path, on_bad_frame: OnBadFrame) -> None:
-    for leftover in folder.parent.glob(f"{folder.name}.tmp*"):  # of a killed process: we hold the lock
+    # what a killed process has left: we hold the lock, so nobody is writing it
+    for leftover in folder.parent.glob(f"{folder.name}.tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp", dir=folder.parent))
     try:
         _write_pixels(cutter, temporary / PIXELS, on_bad_frame)
         np.save(temporary / STATISTICS, cutter.statistics)
         _write_meta(cutter, stamp, temporary)
-        if folder.exists():  # stale or damaged; whoever has it open keeps the old file until closing it
-            shutil.rmtree(folder)
+        # a stale or damaged one; whoever has it open keeps the old file until closing it
+        shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
         temporary.replace(folder)
     finally:
@@ -299,7 +305,8 @@ def _locked(path: Path) -> Iterator[None]:
             " cache_dir, or null to cut crops from the frames each time."
         ) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also by the death of the process
+        # released when the file is closed, also by the death of the process
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

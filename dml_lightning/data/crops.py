@@ -10,7 +10,7 @@ Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.data.frames import Frame, FrameError, Radiometry, Unit, read_frame
+from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
 from dml_lightning.data.transforms import (
     FLOORS,
     Normalisation,
@@ -65,11 +65,15 @@ class CropOptions:
         if self.crop_size < 4:
             raise ValueError(f"crop_size is {self.crop_size} px; at least 4 are needed.")
         if self.context < 0:
-            raise ValueError(f"context is {self.context}; it must not be negative, or the box would be cut.")
+            raise ValueError(
+                f"context is {self.context}; it must not be negative, or the box would be cut."
+            )
         if self.min_side <= 0:
             raise ValueError(f"min_side is {self.min_side} px; it must be positive.")
         if self.normalisation not in ("crop", "frame", "window"):
-            raise ValueError(f"normalisation {self.normalisation!r} is unknown; use 'crop', 'frame' or 'window'.")
+            raise ValueError(
+                f"normalisation {self.normalisation!r} is unknown; use 'crop', 'frame' or 'window'."
+            )
         if (self.normalisation == "window") != (self.window is not None):
             raise ValueError(
                 f"normalisation {self.normalisation!r} came with window {self.window};"
@@ -117,7 +121,9 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
+def resample(
+    pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int
+) -> NDArray[np.float32]:
     """Resamples a square of a frame to size x size px, in the unit of the frame.
 
     Args:
@@ -139,7 +145,8 @@ def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, siz
         source = pixels[top : top + len(y), left : left + len(x)].astype(np.float32)
     else:
         source = pixels[reflect(y, height)[:, None], reflect(x, width)].astype(np.float32)
-    base = source[0, 0]  # differences keep float32 exact to its last bit on a narrow range of large counts
+    # products of differences keep single counts apart on a narrow range of large ones in float32
+    base = source[0, 0]
     result: NDArray[np.float32] = rows @ (source - base) @ columns.T + base
     return result
 
@@ -162,7 +169,9 @@ def check_boxes(boxes: Boxes, shape: tuple[int, int], path: str) -> None:
         )
 
 
-def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
+def cut_frame(
+    frame: Frame, boxes: Boxes, options: CropOptions, path: str
+) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
     Args:
@@ -195,14 +204,18 @@ def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str)
                 f"normalisation by a window in degC met a frame in {frame.unit}",
                 "give a radiometry (degC = gain * counts + offset), or normalise by 'crop' or 'frame'",
             )
-        return np.tile(np.float32(window_statistics(options.window)), (len(patches), 1))
+        return np.tile(np.array(window_statistics(options.window), np.float32), (len(patches), 1))
     floor = FLOORS[frame.unit]
     if options.normalisation == "frame":
         height, width = frame.pixels.shape
-        thinned = frame.pixels[:: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)]
+        thinned = frame.pixels[
+            :: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)
+        ]
         whole = robust_statistics(torch.from_numpy(thinned.astype(np.float32))[None], floor)
         return np.tile(whole.numpy(), (len(patches), 1))
-    return robust_statistics(centre_crop(torch.from_numpy(patches), options.crop_size), floor).numpy()
+    return robust_statistics(
+        centre_crop(torch.from_numpy(patches), options.crop_size), floor
+    ).numpy()
 
 
 def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -214,7 +227,9 @@ def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
 def to_images(patches: Patches, statistics: Statistics, options: CropOptions) -> Tensor:
     """Returns normalised images (B, 1, P, P) float32 of raw patches (B, P, P)."""
     images = torch.from_numpy(patches)[:, None]
-    return standardise(images, torch.from_numpy(statistics), clamp=options.normalisation == "window")
+    return standardise(
+        images, torch.from_numpy(statistics), clamp=options.normalisation == "window"
+    )
 
 
 def crop_batches(
@@ -222,7 +237,7 @@ def crop_batches(
     options: CropOptions,
     *,
     batch_size: int = 256,
-    on_bad_frame: str = "stop",
+    on_bad_frame: Literal["stop", "skip"] = "stop",
     bad_frames: dict[str, str] | None = None,
 ) -> Iterator[Batch]:
     """Cuts every box of a table without roles, splits or a cache, frame by frame, each frame opened once.
@@ -244,7 +259,9 @@ def crop_batches(
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):
         try:
-            patches, statistics = cut_frame(read_frame(path, options.radiometry), boxes[rows], options, path)
+            patches, statistics = cut_frame(
+                read_frame(path, options.radiometry), boxes[rows], options, path
+            )
         except FrameError as error:
             if on_bad_frame == "stop":
                 raise
@@ -257,13 +274,14 @@ def crop_batches(
         while waiting >= batch_size:
             all_images, all_index = torch.cat(images), torch.cat(index)
             yield _unlabelled(all_images[:batch_size], all_index[:batch_size])
-            images, index, waiting = [all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size
+            images, index, waiting = (
+                [all_images[batch_size:]],
+                [all_index[batch_size:]],
+                waiting - batch_size,
+            )
     if waiting:
         yield _unlabelled(torch.cat(images), torch.cat(index))
 
 
 def _unlabelled(images: Tensor, index: Tensor) -> Batch:
     return Batch(images, torch.full_like(index, -1), index)
-
-
-__all__ = ["CropOptions", "Unit", "crop_batches", "cut_frame"]

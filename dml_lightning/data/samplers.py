@@ -1,7 +1,7 @@
 """Which crops form which batch: one plan per (seed, epoch) for the global batch, of which each rank takes its share.
 
-Lightning calls `set_epoch` on `batch_sampler.sampler`; a sampler here is its own `sampler`. Every rank computes the same
-plan and yields its part, so no communication is needed and all ranks have the same number of batches.
+Lightning calls `set_epoch` on `batch_sampler.sampler`; a sampler here is its own `sampler`. Every rank computes the
+same plan and yields its part, so no communication is needed and all ranks have the same number of batches.
 """
 
 import warnings
@@ -28,7 +28,9 @@ class PlannedBatch(list[int]):
         crops: size of the global batch.
     """
 
-    def __init__(self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int) -> None:
+    def __init__(
+        self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int
+    ) -> None:
         super().__init__(indices)
         self.epoch, self.step, self.slots, self.crops = epoch, step, slots, crops
 
@@ -78,14 +80,18 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     def __init__(self, crops: int, *, seed: int, rank: int, world_size: int, batches: int) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} is not one of the {world_size} ranks 0 to {world_size - 1}.")
+            raise ValueError(
+                f"rank {rank} is not one of the {world_size} ranks 0 to {world_size - 1}."
+            )
         if batches < 1:
             raise ValueError(f"batches_per_epoch is {batches}; an epoch needs at least one batch.")
         self.crops, self.seed, self.rank, self.world_size = crops, seed, rank, world_size
         self.batches = batches
         self.epoch = 0
         self.start = 0  # batch at which the next iteration begins
-        self.position = 0  # batches handed out; workers prefetch, so the trainer may have completed fewer
+        self.position = (
+            0  # batches handed out; workers prefetch, so the trainer may have completed fewer
+        )
 
     @abstractmethod
     def plan(self, epoch: int) -> Iterator[Indices]:
@@ -209,7 +215,7 @@ class PKBatchSampler(PlannedBatchSampler):
             )
 
     def plan(self, epoch: int) -> Iterator[Indices]:
-        """Yields the global batches of an epoch, (G,) each, ordered by class: global_samples crops of one, and so on."""
+        """Yields the global batches of an epoch, (G,) each, class by class with `global_samples` crops."""
         generator = self.generator(epoch)
         classes = Walk(np.arange(len(self.members)), generator)
         walks = [Walk(members, generator) for members in self.members]
@@ -221,7 +227,11 @@ class PKBatchSampler(PlannedBatchSampler):
         """Positions of this rank, (P * K,): K neighbouring ones of each of its classes."""
         grid = np.arange(self.crops).reshape(self.global_classes, self.global_samples)
         p, k = self.classes_per_batch, self.samples_per_class
-        own = grid[self.rank * p :][:p] if self.global_samples == k else grid[:, self.rank * k :][:, :k]
+        own = (
+            grid[self.rank * p :][:p]
+            if self.global_samples == k
+            else grid[:, self.rank * k :][:, :k]
+        )
         return own.reshape(-1)
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from dml_lightning.types import ROLES, Role
+from dml_lightning.types import ROLES
 
 BOX_COLUMNS = ("x", "y", "width", "height")
 READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
@@ -60,8 +60,8 @@ def validate_table(table: pd.DataFrame) -> None:
     for column in ("frame", "label", "group"):
         bad = [not (isinstance(value, str) and value) for value in table[column]]
         _refuse(table, bad, column, "a text that is not empty")
-    relative = [not os.path.isabs(frame) for frame in table["frame"]]
-    _refuse(table, relative, "frame", "an absolute path")
+    relative = [frame for frame in table["frame"].unique() if not Path(frame).is_absolute()]
+    _refuse(table, table["frame"].isin(relative), "frame", "an absolute path")
     _refuse(table, ~table["role"].isin(ROLES), "role", f"one of {list(ROLES)}")
     _refuse(table, ~table["split"].isin([*SPLITS, ""]), "split", f"one of {[*SPLITS, '']}")
     _check_consistency(table)
@@ -71,7 +71,7 @@ def _refuse(table: pd.DataFrame, bad: Iterable[bool], column: str, expected: str
     """Raises for the first row marked bad."""
     rows = np.flatnonzero(np.asarray(bad))
     if len(rows):
-        row = table.iloc[rows[0]]
+        row = table.iloc[[rows[0]]].to_dict("records")[0]  # plain Python values
         more = f" ({len(rows)} rows in all)" if len(rows) > 1 else ""
         raise ValueError(
             f"Row {rows[0]} of the crop table ({row['frame']}) has the {column} {row[column]!r}: "
@@ -204,7 +204,7 @@ def format_summary(summary: pd.DataFrame) -> str:
 def relative_frames(frames: Iterable[str]) -> list[str]:
     """Rewrites absolute paths relative to the folder that they share, with forward slashes."""
     paths = list(frames)
-    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    root = os.path.commonpath([Path(path).parent for path in paths]) if paths else ""
     return [Path(path).relative_to(root).as_posix() for path in paths]
 
 
@@ -225,20 +225,3 @@ def table_digest(table: pd.DataFrame) -> str:
             data = b"".join(b"%d:%s" % (len(raw := str(text).encode()), raw) for text in texts)
         digest.update(b"%s|%d|" % (str(column).encode(), len(data)) + data)
     return digest.hexdigest()
-
-
-__all__ = [
-    "BOX_COLUMNS",
-    "READER_COLUMNS",
-    "SPLITS",
-    "TABLE_COLUMNS",
-    "Role",
-    "assign_roles",
-    "check_classes",
-    "format_summary",
-    "relative_frames",
-    "summarise",
-    "summary_table",
-    "table_digest",
-    "validate_table",
-]

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from dml_lightning.data.frames import Unit
 
-
 Normalisation = Literal["crop", "frame", "window"]
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -68,7 +67,9 @@ def window_statistics(window: tuple[float, float]) -> tuple[float, float]:
     """
     low, high = window
     if not low < high:
-        raise ValueError(f"window {low} to {high} degC is empty; give the lower end first, as in [-5, 25].")
+        raise ValueError(
+            f"window {low} to {high} degC is empty; give the lower end first, as in [-5, 25]."
+        )
     return (low + high) / 2, (high - low) / 2
 
 
@@ -105,7 +106,9 @@ class Normalize(nn.Module):
         if normalisation == "window":
             if window is None:
                 raise ValueError("normalisation 'window' needs a window in degC, as in [-5, 25].")
-            self.register_buffer("fixed", torch.tensor([window_statistics(window)]), persistent=False)
+            self.register_buffer(
+                "fixed", torch.tensor([window_statistics(window)]), persistent=False
+            )
 
     def forward(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Normalises raw crops.
@@ -126,7 +129,9 @@ class Normalize(nn.Module):
             fixed: Tensor = self.get_buffer("fixed").expand(images.shape[0], 2)
             return standardise(images, fixed, clamp=True)
         if statistics is None:
-            raise ValueError("normalisation 'frame' needs the location and scale of each crop's frame.")
+            raise ValueError(
+                "normalisation 'frame' needs the location and scale of each crop's frame."
+            )
         return standardise(images, statistics)
 
 
@@ -162,7 +167,9 @@ class Augmentation:
                 raise ValueError(f"augmentation {name} is {value}; it must not be negative.")
         for name in ("flip", "polarity"):
             if getattr(self, name) > 1:
-                raise ValueError(f"augmentation {name} is {getattr(self, name)}; a probability is at most 1.")
+                raise ValueError(
+                    f"augmentation {name} is {getattr(self, name)}; a probability is at most 1."
+                )
 
     def draw(self, seed: int, epoch: int, step: int, crops: int) -> Tensor:
         """Draws the parameters of one global batch.
@@ -217,14 +224,18 @@ def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:
     ratio = side / patches.shape[-1]
     theta = ratio * torch.cat([matrix, 2 * shift[:, :, None]], dim=2)  # (B, 2, 3)
     grid = F.affine_grid(theta, [len(patches), 1, side, side], align_corners=False)  # (B, S, S, 2)
-    return F.grid_sample(patches, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(
+        patches, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blurs each image with its own separable Gaussian of five taps; sigma (B,) in px, 0 leaves it as it is."""
     taps = torch.arange(-BLUR_TAPS, BLUR_TAPS + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (taps / sigma[:, None].clamp(min=0.05)) ** 2)  # (B, 5)
-    weights = (weights / weights.sum(dim=1, keepdim=True))[:, :, None, None, None]  # (B, 5, 1, 1, 1)
+    weights = (weights / weights.sum(dim=1, keepdim=True))[
+        :, :, None, None, None
+    ]  # (B, 5, 1, 1, 1)
     side = images.shape[-1]
     rows = F.pad(images, (0, 0, BLUR_TAPS, BLUR_TAPS), mode="reflect")
     images = sum_taps(rows, weights, 2, side)
@@ -242,7 +253,9 @@ def sum_taps(padded: Tensor, weights: Tensor, dim: int, side: int) -> Tensor:
 
 def noise_sheet() -> Tensor:
     """A fixed (256, 256) sheet of white Gaussian noise: each crop takes its window at its own drawn position."""
-    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal((NOISE_SIDE, NOISE_SIDE))
+    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal(
+        (NOISE_SIDE, NOISE_SIDE)
+    )
     return torch.from_numpy(values.astype(np.float32))
 
 
@@ -269,7 +282,7 @@ def augment(patches: Tensor, parameters: Tensor, side: int, sheet: Tensor) -> Te
     dtype = patches.dtype
     work = torch.promote_types(dtype, torch.float32)
     values = parameters.to(work)
-    images = warp(patches.to(work), values[:, :4].unflatten(1, (2, 2)), values[:, 4:6], side)
+    images = warp(patches.to(work), values[:, :4].view(-1, 2, 2), values[:, 4:6], side)
     images = gaussian_blur(images, values[:, 11])
     gain, offset, deviation = values[:, 6:9, None, None, None].unbind(1)  # each (B, 1, 1, 1)
     windows = noise_windows(sheet.to(work), values[:, 9], values[:, 10], side)

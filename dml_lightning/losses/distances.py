@@ -3,11 +3,13 @@
 B anchors, N references, D embedding size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 DIRECT_PAIRS = 2**20  # up to here every pair is subtracted; beyond, a matrix product does the bulk
 CLOSE = 2**-8  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
@@ -50,7 +52,9 @@ def product_distances(anchors: Tensor, references: Tensor) -> Tensor:
     distances = squares.clamp_min_(0).sqrt_()
     if number:
         rows, columns = close.nonzero(as_tuple=True)
-        distances[rows, columns] = torch.linalg.vector_norm(anchors[rows] - references[columns], dim=1)
+        distances[rows, columns] = torch.linalg.vector_norm(
+            anchors[rows] - references[columns], dim=1
+        )
     return distances
 
 
@@ -59,26 +63,83 @@ def distances(anchors: Tensor, references: Tensor, direct: bool) -> Tensor:
     return (direct_distances if direct else product_distances)(anchors, references)
 
 
-def pull_back(
-    weights: Tensor, values: Tensor, anchors: Tensor, references: Tensor, squared: bool
-) -> tuple[Tensor, Tensor]:
-    """Gradients of a function of distances with respect to the rows.
+class PairGradient:
+    """Gradient of a function of distances with respect to the rows, block by block.
 
     Args:
-        weights: (B, N) derivative with respect to each distance (squared distance if `squared`);
-            overwritten.
-        values: (B, N) the Euclidean distances.
         anchors: (B, D).
         references: (N, D).
-        squared: whether `weights` belong to squared distances.
-
-    Returns:
-        (B, D) and (N, D). A pair at distance 0 contributes nothing.
+        squared: whether the function is one of squared distances.
     """
-    if squared:
-        weights.mul_(2)
-    else:
-        weights.div_(values).masked_fill_(values == 0, 0)
-    towards = weights.sum(1, keepdim=True) * anchors - weights @ references
-    back = weights.sum(0).unsqueeze(1) * references - weights.T @ anchors
-    return towards, back
+
+    def __init__(self, anchors: Tensor, references: Tensor, squared: bool) -> None:
+        self.anchors, self.references, self.squared = anchors, references, squared
+        self.to_anchors = torch.zeros_like(anchors)
+        self.to_references = torch.zeros_like(references)
+        self.pull = references.new_zeros(len(references), 1)  # of each reference on itself
+
+    def add(self, rows: slice, weights: Tensor, lengths: Tensor) -> None:
+        """Add some anchors' pairs.
+
+        Args:
+            rows: which anchors, b of them.
+            weights: (b, N) derivative with respect to each (squared) distance.
+            lengths: (b, N) the Euclidean distances; a pair at 0 contributes nothing.
+        """
+        weights = 2 * weights if self.squared else torch.where(lengths == 0, 0, weights / lengths)
+        anchors = self.anchors[rows]
+        self.to_anchors[rows] = weights.sum(1, keepdim=True) * anchors - weights @ self.references
+        self.to_references.addmm_(weights.T, anchors, alpha=-1)
+        self.pull += weights.sum(0).unsqueeze(1)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Gradients (B, D) and (N, D)."""
+        return self.to_anchors, self.to_references + self.pull * self.references
+
+
+class PairSums(NamedTuple):
+    """A sum over pairs or triplets of rows, with its gradient."""
+
+    total: Tensor  # () float64
+    numbers: Tensor  # (k,) int64, whatever was counted
+    to_anchors: Tensor  # (B, D) gradient of the total
+    to_references: Tensor  # (N, D)
+
+
+class _PairSum(torch.autograd.Function):
+    """Value and gradient in one pass; nothing of size B × N is kept for the backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Tensor,
+        references: Tensor,
+        compute: Callable[[Tensor, Tensor, bool], PairSums],
+    ) -> tuple[Tensor, Tensor]:
+        wanted = any(ctx.needs_input_grad[:2])
+        with full_precision(anchors):
+            sums = compute(anchors.detach(), references.detach(), wanted)
+        if wanted:
+            ctx.save_for_backward(sums.to_anchors, sums.to_references)
+        ctx.mark_non_differentiable(sums.numbers)
+        return sums.total, sums.numbers
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+        to_anchors, to_references = ctx.saved_tensors
+        return to_anchors * gradient, to_references * gradient, None
+
+
+@torch.compiler.disable
+def pair_sum(
+    anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
+) -> tuple[Tensor, Tensor]:
+    """Differentiable total () float64 and numbers (k,) of `compute(anchors, references, wanted)`.
+
+    Args:
+        anchors: (B, D).
+        references: (N, D).
+        compute: returns the sums; `wanted` says whether the gradients will be used.
+    """
+    return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return,no-untyped-call]

@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from dml_lightning.losses.distances import wide
-from dml_lightning.losses.engine import Mining, Rule, TripletSums, triplet_sums
+from dml_lightning.losses.engine import TripletSums, triplet_sums
+from dml_lightning.losses.mining import Mining, Rule
 from dml_lightning.types import LossOutput
 
 Reduction = Literal["active", "mean", "sum"]

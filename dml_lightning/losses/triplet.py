@@ -8,9 +8,15 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.distances import wide
-from dml_lightning.losses.engine import MININGS, Mining, Rule
-from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
+from dml_lightning.losses.functional import (
+    REDUCTIONS,
+    Reduction,
+    check_rows,
+    denominator,
+    local_sums,
+)
 from dml_lightning.losses.memory import Memory
+from dml_lightning.losses.mining import MININGS, Mining, Rule
 from dml_lightning.types import LossOutput
 
 Distance = Literal["euclidean", "squared_euclidean"]
@@ -69,7 +75,9 @@ class TripletLoss(EmbeddingLoss):
         batch = (references.detach(), reference_labels)
         if self.memory is not None and self.training:
             references = torch.cat([references, self.memory.vectors.to(references)])
-            reference_labels = torch.cat([reference_labels, self.memory.labels.to(reference_labels)])
+            reference_labels = torch.cat(
+                [reference_labels, self.memory.labels.to(reference_labels)]
+            )
             self.memory.remember(*batch)
         rule = Rule(self.margin, self.mining, self.soft, self.squared)
         offset = distributed.offset(labels)

@@ -38,6 +38,10 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         )
     if not vectors.is_floating_point():
         vectors = vectors.double()
+    if vectors.itemsize < 4:
+        vectors = (
+            vectors.float()
+        )  # half precision has no NumPy form, and too few digits for distances
     finite = torch.isfinite(vectors).all(dim=1)
     if not bool(finite.all()):
         row = int(torch.nonzero(~finite)[0])
@@ -93,47 +97,66 @@ class PairwiseDistances:
 
     `blocks()` yields a slice of the query rows and their squared distances, (rows, M) float64. The block is
     a buffer that the next step overwrites.
+
+    Args:
+        queries: (Q, D).
+        references: (M, D).
+        own: (Q,) the reference that is the query itself; that distance comes out as infinite.
     """
 
-    def __init__(self, queries: Tensor, references: Tensor):
+    def __init__(self, queries: Tensor, references: Tensor, own: Tensor | None = None):
         check_widths(queries, references)
+        self.dim, self.own = queries.shape[1], own
         centre = references.double().mean(0) if len(references) else 0.0
-        self.references = references.double() - centre  # (M, D)
-        self.queries = self.references if queries is references else queries.double() - centre
-        self.reference_norms = self.references.square().sum(1)  # (M,)
-        self.query_norms = self.queries.square().sum(1)  # (Q,)
+        left, right = queries.double() - centre, references.double() - centre
+        self.query_norms, norms = left.square().sum(1), right.square().sum(1)  # (Q,), (M,)
+        self.largest = norms.max() if len(norms) else norms.sum()
+        # |x - y|^2 = [x, |x|^2, 1] . [-2 y, 1, |y|^2]: the product adds the norms on its way.
+        ones = torch.ones_like
+        self.left = torch.column_stack([left, self.query_norms, ones(self.query_norms)])
+        self.right = torch.column_stack([right.mul_(-2), ones(norms), norms])
 
     def blocks(self, elements: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Yield (query rows, squared distances of these rows), at most `elements` at once."""
         if elements is None:
-            elements = BLOCK_ELEMENTS if self.queries.device.type == "cpu" else DEVICE_ELEMENTS
-        largest = self.reference_norms.max() if len(self.references) else 0.0
+            elements = BLOCK_ELEMENTS if self.left.device.type == "cpu" else DEVICE_ELEMENTS
         buffer: Tensor | None = None
-        for rows in row_blocks(len(self.queries), len(self.references), elements):
+        for rows in row_blocks(len(self.left), len(self.right), elements):
             if buffer is None:
-                buffer = self.queries.new_empty(rows.stop - rows.start, len(self.references))
+                buffer = self.left.new_empty(rows.stop - rows.start, len(self.right))
             block = buffer[: rows.stop - rows.start]
-            torch.mm(self.queries[rows], self.references.T, out=block)
-            block.mul_(-2).add_(self.reference_norms).add_(self.query_norms[rows, None])
-            bound = CLOSE * (self.query_norms[rows] + largest)  # (rows,)
-            self._recompute(block, rows, block <= bound[:, None])
+            torch.mm(self.left[rows], self.right.T, out=block)
+            self._exclude_own(block, rows)
+            close = block <= CLOSE * (self.query_norms[rows, None] + self.largest)
+            if bool(close.any()):
+                self._recompute(block, rows, close)
             yield rows, block
+
+    def _exclude_own(self, block: Tensor, rows: slice) -> None:
+        if self.own is not None:
+            block[torch.arange(len(block), device=block.device), self.own[rows]] = torch.inf
 
     def _recompute(self, block: Tensor, rows: slice, close: Tensor) -> None:
         """Replace the pairs marked `close` (rows, M) by the sum of their squared differences."""
+        queries, references = self.left[rows, : self.dim], self.right[:, : self.dim]  # x, -2 y
         pairs = close.nonzero()  # (pairs, 2)
-        if len(pairs) > MOSTLY_CLOSE * close.numel() + len(close):
-            block.copy_(direct_distances(self.queries[rows], self.references).square_())
+        if len(pairs) > MOSTLY_CLOSE * close.numel():
+            block.copy_(direct_distances(queries, references / -2).square_())
+            self._exclude_own(block, rows)
             return
-        for part in row_blocks(len(pairs), self.queries.shape[1]):
+        for part in row_blocks(len(pairs), self.dim):
             i, j = pairs[part].unbind(1)
-            difference = self.queries[rows][i] - self.references[j]  # (part, D)
+            difference = queries[i] + references[j] / 2  # (part, D)
             block[i, j] = difference.square().sum(1)
 
 
 def to_numpy(values: Vectors) -> NDArray[Any]:
     """A tensor on any device, or an array, as an array."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    if values.is_floating_point() and values.itemsize < 4:
+        values = values.float()  # NumPy has no bfloat16
+    return values.detach().cpu().numpy()
 
 
 class Segment(NamedTuple):
@@ -152,7 +175,7 @@ class ClassOrder:
         classes, sizes = torch.unique(query_labels, return_counts=True)
         ordered = reference_labels[self.references]
         self._stops: list[int] = sizes.cumsum(0).tolist()
-        starts = [0, *self._stops[:-1]]
+        starts = (sizes.cumsum(0) - sizes).tolist()
         low = torch.searchsorted(ordered, classes).tolist()
         high = torch.searchsorted(ordered, classes, right=True).tolist()
         self._classes = list(zip(starts, self._stops, low, high, strict=True))

@@ -40,7 +40,9 @@ def nearest_neighbours(
     """
     vectors, targets = as_vectors(queries, "queries"), as_vectors(references, "references")
     if not 1 <= k <= len(targets):
-        raise ValueError(f"k must lie between 1 and the number of references, {len(targets)}, got {k}.")
+        raise ValueError(
+            f"k must lie between 1 and the number of references, {len(targets)}, got {k}."
+        )
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     order = order.to(targets.device)
     columns = torch.arange(len(targets), dtype=torch.int32, device=targets.device)
@@ -63,7 +65,7 @@ def vote(neighbour_labels: Tensor) -> Tensor:
     return neighbour_labels.gather(1, votes.argmax(1, keepdim=True))[:, 0]  # the first of equals
 
 
-def k_nearest_labels(
+def knn_labels(
     queries: Vectors, references: Vectors, reference_labels: Vectors, k: int = 1, *, seed: int = 0
 ) -> Tensor:
     """Predict the commonest class among the `k` nearest references, of equally common ones the nearest's.
@@ -116,12 +118,15 @@ def nearest_prototype_labels(
     return classes[distances_to(vectors, means).argmin(1)]
 
 
-def balanced_accuracy(predicted: Vectors, labels: Vectors) -> float:
+def balanced_accuracy(labels: Vectors, predicted: Vectors) -> float:
     """Mean over the classes in `labels` of the share predicted right; NaN without samples.
 
     Args:
+        labels: (N,) true classes, integers; first, as in scikit-learn.
         predicted: (N,) integers.
-        labels: (N,) integers.
+
+    Raises:
+        ValueError: If the two differ in length.
     """
     truth = torch.as_tensor(labels)
     right = as_labels(predicted, truth, "predicted") == truth

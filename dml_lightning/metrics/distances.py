@@ -44,7 +44,7 @@ class GapSummary(NamedTuple):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnchorDistances:
     """What one pass keeps of all N x N distances: a number per anchor."""
 
@@ -71,7 +71,9 @@ def anchor_distances(
     order = ClassOrder(classes, classes)
     ordered = vectors[order.queries]
     size, total, own, farthest, nearest = vectors.new_zeros(5, len(vectors), dtype=torch.float64)
-    for rows, block in PairwiseDistances(ordered, ordered).blocks():
+    itself = torch.arange(len(vectors), device=vectors.device)
+    for rows, block in PairwiseDistances(ordered, ordered, itself).blocks():
+        block.diagonal(rows.start).zero_()
         distances = block if squared else block.sqrt_()  # (rows, N)
         total[rows] = distances.sum(1)
         for segment, columns in order.segments(rows):
@@ -181,7 +183,9 @@ def class_distance_table(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, 
         as_labels(labels, vectors), return_inverse=True, return_counts=True
     )
     sums = vectors.new_zeros(len(classes), len(classes), dtype=torch.float64)
-    for rows, block in PairwiseDistances(vectors, vectors).blocks():
+    itself = torch.arange(len(vectors), device=vectors.device)
+    for rows, block in PairwiseDistances(vectors, vectors, itself).blocks():
+        block.diagonal(rows.start).zero_()
         by_class = block.new_zeros(len(classes), rows.stop - rows.start)
         by_class.index_add_(0, inverse, block.sqrt_().T)  # (C, rows)
         sums.index_add_(0, inverse[rows], by_class.T)

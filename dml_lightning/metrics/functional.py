@@ -1,5 +1,16 @@
 """Every metric as a pure function."""
 
+from dml_lightning.metrics.bootstrap import (
+    Interval,
+    cluster_bootstrap,
+)
+from dml_lightning.metrics.classification import (
+    Neighbours,
+    balanced_accuracy,
+    knn_labels,
+    nearest_neighbours,
+    nearest_prototype_labels,
+)
 from dml_lightning.metrics.distances import (
     AnchorDistances,
     DistanceSummary,
@@ -12,11 +23,15 @@ from dml_lightning.metrics.distances import (
     summarise_gaps,
 )
 from dml_lightning.metrics.ood import (
+    OODMetrics,
+    OODSummary,
     aupr,
     auroc,
     best_threshold,
     detection_accuracy,
     fpr_at_tpr,
+    ood_metrics,
+    ood_summary,
 )
 from dml_lightning.metrics.retrieval import (
     QueryRanks,
@@ -33,18 +48,29 @@ __all__ = [
     "AnchorDistances",
     "DistanceSummary",
     "GapSummary",
+    "Interval",
+    "Neighbours",
+    "OODMetrics",
+    "OODSummary",
     "QueryRanks",
     "RetrievalSummary",
     "anchor_distances",
     "aupr",
     "auroc",
+    "balanced_accuracy",
     "best_threshold",
     "class_distance_table",
+    "cluster_bootstrap",
     "detection_accuracy",
     "distance_summary",
     "fpr_at_tpr",
     "gap_summary",
+    "knn_labels",
     "map_at_r",
+    "nearest_neighbours",
+    "nearest_prototype_labels",
+    "ood_metrics",
+    "ood_summary",
     "query_ranks",
     "r_precision",
     "recall_at_k",

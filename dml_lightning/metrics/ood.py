@@ -4,7 +4,9 @@ Everything is computed from ranks or order statistics in float64: no sigmoid, no
 ties count one half in AUROC and stand together in every curve. Where the positive class matters it is named.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,13 +142,11 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     if len(positives) == 0 or len(negatives) == 0:
         return BestThreshold(float("nan"), float("nan"))
     thresholds, true, false = _curve(positives, negatives)
-    refused = np.append(0, true) / len(
-        positives
-    )  # above: nothing, then down to every distinct score
-    kept = 1 - np.append(0, false) / len(negatives)
-    accuracy = (refused + kept) / 2
-    best = int(accuracy.argmax())
-    return BestThreshold(_between(thresholds, best), float(accuracy[best]))
+    found = np.append(0, true)  # refused OOD samples: above the highest score none, then ever more
+    lost = np.append(0, false)  # refused known samples
+    best = int((found * len(negatives) - lost * len(positives)).argmax())  # exact in integers
+    accuracy = (found[best] / len(positives) + 1 - lost[best] / len(negatives)) / 2
+    return BestThreshold(_between(thresholds, best), float(accuracy))
 
 
 def _between(descending: Scores, refused: int) -> float:
@@ -166,3 +166,79 @@ def detection_accuracy(known_scores: Vectors, ood_scores: Vectors) -> float:
     Source: 1 minus the detection error of Liang, Li and Srikant, ICLR 2018, section 4.3.
     """
     return best_threshold(known_scores, ood_scores).balanced_accuracy
+
+
+class OODMetrics(NamedTuple):
+    """Everything that is said about one set of OOD samples against the known ones."""
+
+    auroc: float
+    fpr95_ood_positive: float  # known samples refused when 95 % of the OOD ones are
+    fpr95_known_positive: float  # OOD samples accepted when 95 % of the known ones are
+    aupr_ood_positive: float
+    aupr_known_positive: float
+    detection_accuracy: float
+    known: int  # samples
+    ood: int
+
+
+@dataclass(frozen=True)
+class OODSummary:
+    """Metrics over all OOD samples, near and far ones, and class by class; None where there are none."""
+
+    overall: OODMetrics
+    near: OODMetrics | None
+    far: OODMetrics | None
+    by_class: dict[Any, OODMetrics]
+    macro: OODMetrics  # mean over the classes, so that a large class does not drown a small one
+
+
+def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
+    """Every metric of this file on one pair of score sets, (N,) and (M,)."""
+    return OODMetrics(
+        auroc=auroc(known_scores, ood_scores),
+        fpr95_ood_positive=fpr_at_tpr(known_scores, ood_scores, positive="ood"),
+        fpr95_known_positive=fpr_at_tpr(known_scores, ood_scores, positive="known"),
+        aupr_ood_positive=aupr(known_scores, ood_scores, positive="ood"),
+        aupr_known_positive=aupr(known_scores, ood_scores, positive="known"),
+        detection_accuracy=detection_accuracy(known_scores, ood_scores),
+        known=len(known_scores),
+        ood=len(ood_scores),
+    )
+
+
+def ood_summary(
+    known_scores: Vectors, ood_scores: Vectors, ood_labels: Vectors, far: Collection[Any] = ()
+) -> OODSummary:
+    """Metrics per OOD class, for near and far classes, overall and averaged over the classes.
+
+    Args:
+        known_scores: (N,).
+        ood_scores: (M,).
+        ood_labels: (M,) class of each OOD sample, integers or strings.
+        far: The classes that count as far; the others are near.
+
+    Raises:
+        ValueError: If there is not one label per OOD score.
+    """
+    scores, labels = as_scores(ood_scores, "ood_scores"), to_numpy(ood_labels)
+    if labels.shape != scores.shape:
+        raise ValueError(f"ood_labels must have shape {scores.shape}, got {labels.shape}.")
+    classes = np.unique(labels).tolist()
+    is_far = np.isin(labels, [c for c in classes if c in far])
+    by_class = {c: ood_metrics(known_scores, scores[labels == c]) for c in classes}
+    overall = ood_metrics(known_scores, scores)
+    return OODSummary(
+        overall=overall,
+        near=ood_metrics(known_scores, scores[~is_far]) if not is_far.all() else None,
+        far=ood_metrics(known_scores, scores[is_far]) if is_far.any() else None,
+        by_class=by_class,
+        macro=_macro(overall, list(by_class.values())),
+    )
+
+
+def _macro(overall: OODMetrics, classes: list[OODMetrics]) -> OODMetrics:
+    """Mean of every metric over the classes, with the sample counts of `overall`."""
+    if not classes:
+        return overall
+    means = np.mean([one[:6] for one in classes], axis=0).tolist()
+    return OODMetrics._make([*means, overall.known, overall.ood])

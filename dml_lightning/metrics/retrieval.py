@@ -28,7 +28,6 @@ from dml_lightning.metrics.blocks import (
 from dml_lightning.metrics.ranking import LAST, halves, smallest
 
 
-
 class QueryRanks(NamedTuple):
     """Results per query; those with `relevant` 0 hold 0 and are left out of every mean."""
 
@@ -111,15 +110,15 @@ def _rank(
             strict=True,
         )
     )
-    place = order.references.argsort()  # reference row -> column
+    own = order.references.argsort()[asked] if alone else None  # (P,) columns
     counts = torch.zeros(2, len(asked), dtype=torch.int64, device=vectors.device)
     shares = torch.zeros(2, len(asked), dtype=torch.float64, device=vectors.device)
-    pairs = PairwiseDistances(vectors[asked], targets[order.references])
+    pairs = PairwiseDistances(vectors[asked], targets[order.references], own)
     for rows, block in pairs.blocks():
         keys, lower = halves(block)
         torch.mul(ties, factors[rows, None], out=lower)  # even, and stays so modulo 2**32
-        if alone:
-            keys[torch.arange(len(keys), device=keys.device), place[asked[rows]]] = LAST
+        if own is not None:
+            keys[torch.arange(len(keys), device=keys.device), own[rows]] = LAST
         for segment, columns in order.segments(rows):
             part = keys[segment.start - rows.start : segment.stop - rows.start]
             relevant = columns.stop - columns.start - alone
@@ -144,14 +143,14 @@ def _scores(keys: Tensor, relevant: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rank of the first hit, R-precision and average precision at R of each row of keys."""
     hits = smallest(keys, relevant) & 1  # (rows, R)
     found = hits.cumsum(1)  # (rows, R)
-    ranks = torch.arange(1, relevant + 1, device=keys.device)
+    ranks = torch.arange(1, relevant + 1, dtype=torch.float64, device=keys.device)
     first = 1 + (found == 0).sum(1)
     missed = found[:, -1] == 0
     if bool(missed.any()):
         nearest = torch.where((keys[missed] & 1).bool(), keys[missed], LAST).amin(1, keepdim=True)
         first[missed] = 1 + (keys[missed] < nearest).sum(1)
-    average = (found * hits / ranks).sum(1, dtype=torch.float64) / relevant
-    return first, found[:, -1] / relevant, average
+    average = (found * hits / ranks).sum(1) / relevant
+    return first, found[:, -1].double() / relevant, average
 
 
 def summarise_retrieval(ranks: QueryRanks, ks: Sequence[int] = (1,)) -> RetrievalSummary:

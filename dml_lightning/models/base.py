@@ -117,7 +117,9 @@ class EmbeddingModule(L.LightningModule, ABC):
         """
         if self._gathered is None:
             if not self._rows:
-                raise RuntimeError("embeddings() is there after a validation or test epoch, and none has run.")
+                raise RuntimeError(
+                    "embeddings() is there after a validation or test epoch, and none has run."
+                )
             self._gathered = {name: self._gather(rows) for name, rows in self._rows.items()}
             self._rows = {name: [] for name in EVALUATION_SETS}
         return self._gathered
@@ -148,7 +150,9 @@ class EmbeddingModule(L.LightningModule, ABC):
         optimizer = self._optimizer(self.parameter_groups())
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-        factor = _lr_factor(self._schedule, self._warmup, int(self.trainer.estimated_stepping_batches))
+        factor = _lr_factor(
+            self._schedule, self._warmup, int(self.trainer.estimated_stepping_batches)
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

@@ -1,11 +1,13 @@
 """Crops to embeddings: a timm backbone, a projection, and the unit sphere if asked for."""
 
+import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
 
@@ -47,7 +49,8 @@ class Encoder(nn.Module):
         self.freeze_batch_norm = freeze_batch_norm
         self.backbone = _create_backbone(backbone, pretrained, checkpoint, backbone_args or {})
         # A head of its own makes some backbones wider than num_features (mobilenetv3: 1024, not 288).
-        width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)
+        hidden_size = getattr(self.backbone, "head_hidden_size", None)
+        width = cast(int, hidden_size or self.backbone.num_features)
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
 
@@ -60,7 +63,7 @@ class Encoder(nn.Module):
         Returns:
             Embeddings (B, D), of length 1 if `normalize`; in float32 even under mixed precision then.
         """
-        vectors = self.head(self.backbone(images))  # (B, D)
+        vectors: Tensor = self.head(self.backbone(images))  # (B, D)
         if not self.normalize:
             return vectors
         # float64 input stays float64; half precision would leave norms off by 1e-3
@@ -97,21 +100,43 @@ def _create_backbone(
     name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]
 ) -> nn.Module:
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
-        raise ValueError(f"timm has no backbone named {name!r}; close names: {close}.")
-    if checkpoint is not None:
-        if not Path(checkpoint).is_file():
-            raise ValueError(f"The backbone's checkpoint {checkpoint} is not a file.")
-        arguments = {**arguments, "pretrained_cfg_overlay": {"file": checkpoint}}
-        pretrained = True
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
+        hint = f"close names: {', '.join(close)}" if close else "timm.list_models() names them all"
+        raise ValueError(f"timm has no backbone named {name!r}; {hint}.")
+    if checkpoint is None:
+        return _timm_model(name, pretrained, arguments)
+    if not Path(checkpoint).is_file():
+        raise ValueError(f"The backbone's checkpoint {checkpoint} is not a file.")
+    arguments = {**arguments, "pretrained_cfg_overlay": {"file": checkpoint}}
     try:
-        backbone: nn.Module = timm.create_model(
-            name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
-        )
+        backbone = _timm_model(name, True, arguments)
     except (RuntimeError, KeyError) as error:
-        if checkpoint is None:
-            raise
-        raise ValueError(
-            f"The checkpoint {checkpoint} does not hold weights of {name!r}: {error}"
-        ) from error
+        raise ValueError(f"{checkpoint} does not hold weights of {name!r}: {error}") from error
+    _check_loaded(backbone, name, checkpoint)
     return backbone
+
+
+def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
+    model: nn.Module = timm.create_model(
+        name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
+    )
+    return model
+
+
+def _check_loaded(backbone: nn.Module, name: str, checkpoint: str) -> None:
+    """Refuses weights that timm has left out: without a classifier to load it accepts any mismatch.
+
+    Matrices are compared by size and sum, since timm renames them on the way for some backbones.
+    """
+    stored = {_fingerprint(t) for t in load_state_dict(checkpoint).values() if t.ndim > 1}
+    matrices = [p for p in backbone.parameters() if p.ndim > 1]
+    found = sum(_fingerprint(p) in stored for p in matrices)
+    if found < len(matrices) / 2:  # the stem may be summed over colours, a few may be resampled
+        raise ValueError(
+            f"{checkpoint} does not hold weights of {name!r} with these backbone_args: "
+            f"{found} of its {len(matrices)} matrices are in the file."
+        )
+
+
+def _fingerprint(tensor: Tensor) -> tuple[int, float]:
+    return tensor.numel(), float(tensor.detach().double().sum())

@@ -100,9 +100,13 @@ class Gallery:
             ValueError: If there is no such file.
         """
         if not path.is_file():
-            raise ValueError(f"{path.parent} has no {path.name}: `dml fit` writes it when training ends.")
+            raise ValueError(
+                f"{path.parent} has no {path.name}: `dml fit` writes it when training ends."
+            )
         with np.load(path) as file:
             state = {key[len(STATE) :]: file[key] for key in file if key.startswith(STATE)}
-            reference = Embeddings(*(torch.from_numpy(file[key]) for key in ("vectors", "labels", "index")))
+            reference = Embeddings(
+                *(torch.from_numpy(file[key]) for key in ("vectors", "labels", "index"))
+            )
             names, rule = file["class_names"].tolist(), str(file["prediction_rule"])
         return Gallery(reference, names, rule, PrototypeDetector.from_state(state))

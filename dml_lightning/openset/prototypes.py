@@ -5,62 +5,51 @@ nearest s0(x) = min_c |f(x) - mu_c|, radius-adjusted s1(x) = min_c (|f(x) - mu_c
 their balls and OOD samples in none, s1 separates them with s1 <= 0 < s1; s0 need not when the radii differ.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import (
-    Vectors,
-    as_labels,
-    as_vectors,
-    check_widths,
-    direct_distances,
-    row_blocks,
-    to_numpy,
-)
-from dml_lightning.openset.thresholds import (
-    Rule,
-    Threshold,
-    conformal_threshold,
-    conformal_value,
-    p_values,
-    validated_threshold,
-)
+from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, to_numpy
+from dml_lightning.metrics.classification import class_means, distances_to
+from dml_lightning.openset.arrays import Array, State, like, nested, unnested
+from dml_lightning.openset.conformal import ClassThresholds, class_thresholds, p_values
+from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
 
 Kind = Literal["nearest", "radius"]
-Array = TypeVar("Array", Tensor, NDArray[Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What is said about each sample; arrays of length N."""
+    """What is said about each of N samples."""
 
-    nearest_label: NDArray[np.int64]  # class of the nearest prototype
-    radius_label: NDArray[np.int64]  # class of the smallest radius-adjusted distance
-    nearest_distance: NDArray[np.float64]  # to the nearest prototype
-    score: NDArray[np.float64]  # the calibrated score
-    is_ood: NDArray[np.bool_]
-    p_value: NDArray[np.float64]  # under rule C, otherwise NaN
-    rule: str  # name of the rule that decided
+    nearest_label: NDArray[np.int64]  # (N,) class of the nearest prototype
+    radius_label: NDArray[np.int64]  # (N,) class of the smallest radius-adjusted distance
+    nearest_distance: NDArray[np.float64]  # (N,) to the nearest prototype
+    score: NDArray[np.float64]  # (N,) the score that decides
+    is_ood: NDArray[np.bool_]  # (N,)
+    p_value: NDArray[np.float64]  # (N,) under rule C, otherwise NaN
+    rule: str  # name of the rule that decides
 
 
 class PrototypeDetector:
-    """Nearest-prototype and radius-adjusted scores, with a threshold and a prediction.
+    """Nearest-prototype and radius-adjusted scores, with a threshold and predictions.
 
-    Embeddings are taken as they are, never normalised. Tensors and arrays are both accepted; `score` and
-    `distances` answer in kind. After `fit` the decision is rule A on the radius score: outside every ball.
+    Embeddings are taken as they are, never normalised. Tensors and arrays are both accepted, and `score` and
+    `distances` answer in kind. After `fit` rule A decides on the radius score: outside every ball.
+
+    Args:
+        radius_quantile: Of the distances to the prototype; 1 is the maximum, which follows a single outlier.
+
+    Raises:
+        ValueError: If `radius_quantile` is not in (0, 1].
     """
 
     def __init__(self, radius_quantile: float = 1.0):
-        """`radius_quantile`: of the distances to the prototype; 1 is the maximum, which follows one outlier.
-
-        Raises:
-            ValueError: If it is not in (0, 1].
-        """
         if not 0 < radius_quantile <= 1:
             raise ValueError(f"radius_quantile must lie in (0, 1], got {radius_quantile}.")
         self.radius_quantile = radius_quantile
@@ -82,37 +71,41 @@ class PrototypeDetector:
         owners = as_labels(labels, vectors)
         classes, means = class_means(vectors, owners)
         self.classes, self.prototypes = classes.numpy(), means.numpy()
-        columns = np.searchsorted(self.classes, owners.numpy())
+        columns = self.columns(owners)
         own = distances_to(vectors, means).numpy()[np.arange(len(columns)), columns]
+        quantile = self.radius_quantile
         self.radii = np.array(
-            [np.quantile(own[columns == c], self.radius_quantile) for c in range(len(classes))]
+            [np.quantile(own[columns == c], quantile) for c in range(len(classes))]
         )
         return self.calibrate(rule="A", kind="radius")
 
+    def columns(self, labels: Vectors) -> NDArray[np.int64]:
+        """Position of each label (N,) among `classes`.
+
+        Raises:
+            ValueError: If a label is none of the classes.
+        """
+        wanted = to_numpy(labels)
+        columns = np.searchsorted(self.classes, wanted).clip(max=len(self.classes) - 1)
+        strangers = np.unique(wanted[self.classes[columns] != wanted])
+        if len(strangers):
+            raise ValueError(
+                f"label {strangers[0]} has no prototype; the detector knows {self.classes.tolist()}."
+            )
+        return columns
+
     def distances(self, embeddings: Array) -> Array:
-        """Distances (N, C) float64 to every prototype."""
-        if len(self.classes) == 0:
-            raise ValueError("this PrototypeDetector has no prototypes yet: call fit first.")
-        vectors = as_vectors(embeddings)
-        points = torch.from_numpy(self.prototypes).to(vectors.device)
-        return _like(distances_to(vectors, points), embeddings)
+        """Distances (N, C) float64 to every prototype, in the order of `classes`."""
+        return like(self._distances(embeddings), embeddings)
 
     def score(self, embeddings: Array, kind: Kind = "nearest") -> Array:
         """OOD scores (N,) float64, larger = more OOD.
 
         Args:
             embeddings: (N, D).
-            kind: "nearest" distance to a prototype, or "radius": smallest distance minus radius.
+            kind: "nearest": distance to the nearest prototype. "radius": smallest distance minus radius.
         """
-        distances = as_vectors(self.distances(embeddings))
-        return _like(distances.sub_(self._offset(kind, distances)).amin(1), embeddings)
-
-    def _offset(self, kind: Kind, like: Tensor) -> Tensor:
-        """What the score subtracts from the distances: (C,)."""
-        if kind not in ("nearest", "radius"):
-            raise ValueError(f'kind must be "nearest" or "radius", got {kind!r}.')
-        offset = self.radii if kind == "radius" else np.zeros_like(self.radii)
-        return torch.from_numpy(offset).to(like.device)
+        return like(self._score(embeddings, kind), embeddings)
 
     def calibrate(
         self,
@@ -130,42 +123,114 @@ class PrototypeDetector:
         """Choose the threshold that `predict` decides by.
 
         Args:
-            embeddings: (N, D) known samples, not those of `fit`; rules B and C.
-            labels: (N,) their classes; only `per_class` uses them.
+            embeddings: (N, D) known samples that `fit` has not seen; rules B and C.
+            labels: (N,) their classes; needed by `per_class` alone.
             rule: "A": largest radius + epsilon (0 + epsilon for the radius score). "B": best balanced accuracy
                 on `embeddings` and `ood`. "C": split conformal at `alpha`.
             kind: Score to decide by; `per_class` uses the distances themselves.
             alpha: Rule C: largest share of known samples refused, on average.
-            epsilon: Rule A.
+            epsilon: Rule A: slack, in units of distance.
             ood: (M, D) OOD validation samples, rule B.
-            groups: (N,) flight of each known sample, to be counted; see `thresholds.one_per_group`.
+            groups: (N,) flight of each known sample, to be counted; see `conformal.one_per_group`.
             per_class: Rule C with a threshold per class.
 
         Raises:
             ValueError: If the rule is unknown or lacks its samples.
         """
-        if per_class and rule != "C":
-            raise ValueError(f"per_class belongs to rule C, got rule {rule!r}.")
-        per_class_thresholds: ClassThresholds | None = None
+        if per_class:
+            return self._calibrate_classes(embeddings, labels, rule, alpha, groups)
         if rule == "A":
             largest = float(self.radii.max()) if kind == "nearest" else 0.0
             threshold = Threshold("A", largest + epsilon)
         elif embeddings is None:
-            raise ValueError(f"rule {rule} needs held-out known embeddings, got none.")
-        elif rule == "B":
-            if ood is None:
-                raise ValueError("rule B needs OOD embeddings (ood=...), got none; or use rule C.")
-            known = to_numpy(self.score(_array(embeddings), kind))
-            threshold = validated_threshold(known, self.score(_array(ood), kind))
-        elif rule == "C" and per_class:
-            distances = self.distances(_array(embeddings))
-            per_class_thresholds = class_thresholds(distances, self._columns(labels), alpha)
-            excess = per_class_thresholds.score(distances)
-            threshold = replace(conformal_threshold(excess, alpha, groups=groups), value=0.0)
-        elif rule == "C":
-            known = self.score(_array(embeddings), kind)
-            threshold = conformal_threshold(known, alpha, groups=groups)
+            raise ValueError(f"rule {rule} needs embeddings of held-out known samples, got none.")
         else:
-            raise ValueError(f'rule must be "A", "B" or "C", got {rule!r}.')
-        self.kind, self.threshold, self.per_class = kind, threshold, per_class_thresholds
+            others = None if ood is None else self._score(ood, kind)
+            threshold = choose_threshold(
+                rule, self._score(embeddings, kind), others, alpha=alpha, groups=groups
+            )
+        self.kind, self.threshold, self.per_class = kind, threshold, None
+        return self
+
+    def predict(self, embeddings: Vectors) -> Prediction:
+        """Name the class of each sample by both rules, and decide whether it is known at all."""
+        distances = to_numpy(self._distances(embeddings))  # (N, C)
+        nearest = distances.argmin(1)
+        adjusted = distances - self.radii
+        if self.per_class is not None:
+            score = self.per_class.score(distances)
+            p = self.per_class.p_values(distances)
+        else:
+            score = (adjusted if self.kind == "radius" else distances).min(1)
+            conformal = self.threshold.rule == "C"
+            p = p_values(self.threshold.scores, score) if conformal else np.full(len(score), np.nan)
+        return Prediction(
+            nearest_label=self.classes[nearest],
+            radius_label=self.classes[adjusted.argmin(1)],
+            nearest_distance=distances.min(1),
+            score=score,
+            is_ood=self.threshold.refuses(score),
+            p_value=p,
+            rule=self.threshold.name + (", per class" if self.per_class else f", {self.kind}"),
+        )
+
+    def state(self) -> State:
+        """Everything as plain arrays, for `numpy.savez`."""
+        state: State = {
+            "radius_quantile": np.array(self.radius_quantile),
+            "classes": self.classes,
+            "prototypes": self.prototypes,
+            "radii": self.radii,
+            "kind": np.array(self.kind),
+        } | nested("threshold", self.threshold.state())
+        if self.per_class is not None:
+            state |= nested("per_class", self.per_class.state())
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "PrototypeDetector":
+        """The detector that `state` came from; takes the mapping that `numpy.load` returns."""
+        detector = cls(float(state["radius_quantile"]))
+        detector.classes = np.asarray(state["classes"])
+        detector.prototypes = np.asarray(state["prototypes"])
+        detector.radii = np.asarray(state["radii"])
+        detector.kind = "nearest" if str(state["kind"]) == "nearest" else "radius"
+        detector.threshold = Threshold.from_state(unnested("threshold", state))
+        per_class = unnested("per_class", state)
+        detector.per_class = ClassThresholds.from_state(per_class) if per_class else None
+        return detector
+
+    def _distances(self, embeddings: Vectors) -> Tensor:
+        if len(self.classes) == 0:
+            raise ValueError("this PrototypeDetector has no prototypes yet: call fit first.")
+        vectors = as_vectors(embeddings)
+        return distances_to(vectors, torch.from_numpy(self.prototypes).to(vectors.device))
+
+    def _score(self, embeddings: Vectors, kind: Kind) -> Tensor:
+        distances = self._distances(embeddings)
+        if kind == "radius":
+            distances -= torch.from_numpy(self.radii).to(distances.device)
+        elif kind != "nearest":
+            raise ValueError(f'kind must be "nearest" or "radius", got {kind!r}.')
+        return distances.amin(1)
+
+    def _calibrate_classes(
+        self,
+        embeddings: Vectors | None,
+        labels: Vectors | None,
+        rule: Rule,
+        alpha: float,
+        groups: Vectors | None,
+    ) -> "PrototypeDetector":
+        """Rule C with a threshold on the distance to each prototype."""
+        if rule != "C" or embeddings is None or labels is None:
+            raise ValueError(
+                "per_class is an option of rule C and needs the embeddings and labels of held-out "
+                f"known samples, got rule {rule!r}."
+            )
+        distances = self._distances(embeddings)
+        columns = self.columns(as_labels(labels, distances))
+        self.per_class = class_thresholds(to_numpy(distances), columns, alpha)
+        flights = 0 if groups is None else len(np.unique(to_numpy(groups)))
+        self.threshold = Threshold("C", 0.0, alpha, len(columns), flights)
         return self

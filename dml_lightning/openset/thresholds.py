@@ -2,12 +2,10 @@
 
 A sample is refused if its score is *above* the threshold. Rule A takes the threshold from the reference set,
 rule B from known and OOD validation samples, rule C (split conformal) from held-out known samples alone, with
-a guarantee: a fresh known sample is refused with probability at most alpha, if it is exchangeable with the
-calibration samples. Crops of one flight are not exchangeable with those of another; hence `one_per_group`.
+a guarantee that `conformal` explains.
 """
 
-import math
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +14,8 @@ from numpy.typing import NDArray
 
 from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
+from dml_lightning.openset.arrays import State
+from dml_lightning.openset.conformal import conformal_value
 
 Rule = Literal["A", "B", "C"]
 
@@ -29,7 +29,9 @@ class Threshold:
     alpha: float = float("nan")  # rule C: largest share of known samples refused, on average
     samples: int = 0  # known samples it was chosen on
     groups: int = 0  # flights they came from; 0 if nobody said
-    scores: Scores = field(default_factory=lambda: np.empty(0), repr=False)  # rule C: ascending
+    scores: Scores = field(
+        default_factory=lambda: np.empty(0), repr=False, compare=False
+    )  # rule C: ascending
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ class Threshold:
         refused: NDArray[np.bool_] = as_scores(scores, "scores") > self.value
         return refused
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> State:
         """Plain arrays, for `numpy.savez`."""
         return {
             "rule": np.array(self.rule),
@@ -57,7 +59,7 @@ class Threshold:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, NDArray[Any]]) -> "Threshold":
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Threshold":
         """The threshold that `state` came from."""
         return cls(
             rule=str(state["rule"]),  # type: ignore[arg-type] # written by `state`
@@ -85,36 +87,6 @@ def validated_threshold(known_scores: Vectors, ood_scores: Vectors) -> Threshold
     return Threshold("B", best_threshold(known, ood).value, samples=len(known))
 
 
-def conformal_rank(samples: int, alpha: float) -> int:
-    """ceil((n + 1)(1 - alpha)), the rank of the threshold among n calibration scores; above n: infinite.
-
-    Raises:
-        ValueError: If alpha is not in (0, 1).
-    """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
-    return math.ceil((samples + 1) * (1 - alpha) - 1e-9)  # 1e-9: (n + 1)(1 - alpha) is often whole
-
-
-def conformal_value(scores: Scores, alpha: float, what: str = "") -> float:
-    """The conformal threshold of calibration `scores` (n,), with a warning if n is too small for it."""
-    rank = conformal_rank(len(scores), alpha)
-    if rank > len(scores):
-        warnings.warn(
-            f"{len(scores)} calibration samples{what} are too few for alpha = {alpha:g}: "
-            f"at least {samples_needed(alpha)} are needed. The threshold is infinite, nothing is refused.",
-            UserWarning,
-            stacklevel=3,
-        )
-        return float("inf")
-    return float(np.partition(scores, rank - 1)[rank - 1])
-
-
-def samples_needed(alpha: float) -> int:
-    """Fewest calibration samples for a finite threshold: 1 / alpha - 1, rounded up."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
-
-
 def conformal_threshold(
     known_scores: Vectors, alpha: float = 0.05, *, groups: Vectors | None = None
 ) -> Threshold:
@@ -140,68 +112,21 @@ def conformal_threshold(
     )
 
 
-def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:
-    """Conformal p-values (N,): (1 + calibration scores at or above the score) / (n + 1).
+def choose_threshold(
+    rule: Rule,
+    known_scores: Vectors,
+    ood_scores: Vectors | None = None,
+    *,
+    alpha: float = 0.05,
+    groups: Vectors | None = None,
+) -> Threshold:
+    """Rule B or C on the scores of held-out samples.
 
-    Refusing p <= alpha is refusing by rule C.
-
-    Args:
-        calibration_scores: (n,) scores of held-out known samples.
-        scores: (N,).
+    Raises:
+        ValueError: If the rule is neither, or rule B has no OOD samples.
     """
-    calibration = np.sort(as_scores(calibration_scores, "calibration_scores"))
-    below = np.searchsorted(calibration, as_scores(scores, "scores"), side="left")
-    return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1), dtype=np.float64)
-
-
-def one_per_group(groups: Vectors, seed: int = 0) -> NDArray[np.int64]:
-    """Rows of one random sample per group, ordered by group: these are exchangeable if the flights are.
-
-    Args:
-        groups: (N,) flight of each sample, strings or integers.
-        seed: Of the draw.
-    """
-    rows = np.random.default_rng(seed).permutation(len(groups))
-    _, first = np.unique(to_numpy(groups)[rows], return_index=True)
-    return rows[first]
-
-
-@dataclass(frozen=True)
-class ClassThresholds:
-    """Rule C per class: a sample is refused only if every class refuses it.
-
-    Applying the threshold of the predicted class alone would refuse more than alpha.
-    """
-
-    values: Scores  # (C,) threshold on the distance to each class
-    alpha: float
-    scores: tuple[Scores, ...]  # per class, ascending calibration distances
-
-    def score(self, distances: Scores) -> Scores:
-        """Excess over the threshold of the most lenient class, (N,), from distances (N, C); refused above 0."""
-        excess: Scores = (distances - self.values).min(axis=1)
-        return excess
-
-    def p_values(self, distances: Scores) -> Scores:
-        """Largest p-value over the classes (N,), from distances (N, C)."""
-        columns = zip(self.scores, distances.T, strict=True)
-        return np.max([p_values(calibration, column) for calibration, column in columns], axis=0)
-
-
-def class_thresholds(distances: Scores, columns: NDArray[np.int64], alpha: float) -> ClassThresholds:
-    """Rule C for each class on its own calibration samples.
-
-    Args:
-        distances: (N, C) of the calibration samples to every class.
-        columns: (N,) true class of each sample, as a column of `distances`.
-        alpha: As in `conformal_threshold`; a class with fewer than 1 / alpha - 1 samples refuses nothing, and
-            then no sample is refused at all.
-    """
-    scores = tuple(
-        np.sort(distances[columns == column, column]) for column in range(distances.shape[1])
-    )
-    values = [
-        conformal_value(own, alpha, f" of class number {column}")
-        for column, own in enumerate(scores)
-    ]
-    return ClassThresholds(np.array(values), alpha, scores)
+    if rule == "C":
+        return conformal_threshold(known_scores, alpha, groups=groups)
+    if rule != "B":
+        raise ValueError(f'held-out samples serve rule "B" or "C", got {rule!r}.')
+    return validated_threshold(known_scores, np.empty(0) if ood_scores is None else ood_scores)

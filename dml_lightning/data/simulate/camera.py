@@ -28,43 +28,55 @@ def paint(animal: Animal, gsd: float, blur: float) -> tuple[int, int, Field, Fie
     reach = max(np.hypot(part.x, part.y) + part.a for part in animal.parts) / gsd + 2.0
     left, top = int(np.floor(animal.x - reach)), int(np.floor(animal.y - reach))
     side = int(np.ceil(2 * reach)) + 1
-    fine = ((np.arange(side * SUPERSAMPLING) + 0.5) / SUPERSAMPLING).astype(np.float32)
-    east = ((fine + left - animal.x) * gsd)[None, :]
-    south = ((fine + top - animal.y) * gsd)[:, None]
-    cos, sin = np.float32(np.cos(animal.heading)), np.float32(np.sin(animal.heading))
-    x, y = east * cos + south * sin, south * cos - east * sin
-    layers = np.zeros((3, fine.size, fine.size), np.float32)
-    edge = gsd / SUPERSAMPLING
+    layers = np.zeros((3, side * SUPERSAMPLING, side * SUPERSAMPLING), np.float32)
+    origin = (animal.x - left, animal.y - top)
     for part in animal.parts:
-        _cover(layers, x, y, part, edge)
+        _cover(layers, part, animal.heading, origin, gsd / SUPERSAMPLING)
     sigma = blur / FWHM_PER_SIGMA * SUPERSAMPLING
-    gaussian_filter(layers, (0.0, sigma, sigma), truncate=3.0, mode="constant", output=layers)
+    seen = np.empty_like(layers)
+    gaussian_filter(layers, (0.0, sigma, sigma), truncate=3.0, mode="constant", output=seen)
     shape = (3, side, SUPERSAMPLING, side, SUPERSAMPLING)
-    coverage, kelvin, solid = layers.reshape(shape).mean((2, 4), dtype=np.float32)  # the detector's own footprint
+    coverage, kelvin, solid = seen.reshape(shape).mean((2, 4))  # the detector's own footprint
     return left, top, coverage, kelvin, solid
 
 
-def _cover(layers: Field, x: Field, y: Field, part: Part, edge: float) -> None:
-    """Paint one ellipse over coverage, temperature and solid coverage, edges one subpixel soft."""
-    cos, sin = np.float32(np.cos(part.angle)), np.float32(np.sin(part.angle))
-    u, v = (x - part.x) * cos + (y - part.y) * sin, (y - part.y) * cos - (x - part.x) * sin
-    a, b = max(part.a, 0.5 * edge), max(part.b, 0.5 * edge)
-    inside = (1.0 - np.hypot(u / np.float32(a), v / np.float32(b))) * np.float32(min(a, b) / edge)
-    alpha = np.clip(inside + 0.5, 0.0, 1.0) * np.float32(part.opacity)
-    layers *= 1.0 - alpha
-    layers[0] += alpha
-    layers[1] += alpha * np.float32(part.kelvin)
+def _cover(
+    layers: Field, part: Part, heading: float, origin: tuple[float, float], step: float
+) -> None:
+    """Paint one ellipse over coverage, temperature and solid coverage (3, h, w).
+
+    `origin` is the animal's place on the patch in px, `step` the side of a subpixel in m; the edge of
+    the ellipse is one subpixel soft.
+    """
+    cos, sin = np.cos(heading), np.sin(heading)
+    column = origin[0] * SUPERSAMPLING - 0.5 + (part.x * cos - part.y * sin) / step
+    row = origin[1] * SUPERSAMPLING - 0.5 + (part.x * sin + part.y * cos) / step
+    a, b = max(part.a / step, 0.5), max(part.b / step, 0.5)  # subpixels
+    reach = max(a, b) + 2.0
+    rows = np.arange(max(int(row - reach), 0), min(int(row + reach) + 2, layers.shape[1]))
+    columns = np.arange(max(int(column - reach), 0), min(int(column + reach) + 2, layers.shape[2]))
+    south, east = (rows - row)[:, None], (columns - column)[None, :]
+    cos, sin = np.cos(heading + part.angle), np.sin(heading + part.angle)
+    along, across = (east * cos + south * sin) / a, (south * cos - east * sin) / b
+    inside = (1.0 - np.sqrt(along * along + across * across)) * min(a, b)
+    alpha = np.clip(inside + 0.5, 0.0, 1.0).astype(np.float32) * np.float32(part.opacity)
+    window = layers[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    window *= 1.0 - alpha
+    window[0] += alpha
+    window[1] += alpha * np.float32(part.kelvin)
     if part.solid:
-        layers[2] += alpha
+        window[2] += alpha
 
 
 def lag(signal: Field, flight: Flight) -> Field:
-    """The faint tail that slow bolometers leave behind a moving target, along the columns."""
-    keep = np.float32(np.exp(-2.0 / flight.tail))
+    """The faint tail that slow bolometers leave behind a moving target, along the columns, K (H, W).
+
+    It decays as exp(-2 distance / tail) and starts at tail_share of a target that is 5 px long.
+    """
     step = slice(None) if flight.tail_down else slice(None, None, -1)
-    gain = np.array([flight.tail_share * (1 - keep) * flight.tail / 4], np.float32)
-    tail: Field = lfilter(gain, np.array([1.0, -keep], np.float32), signal[step], axis=0)[step]
-    return tail
+    ahead = np.array([flight.tail_share / 5], np.float32)
+    behind = np.array([1.0, -np.exp(-2.0 / flight.tail)], np.float32)
+    return np.asarray(lfilter(ahead, behind, signal[step], axis=0)[step], np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -80,16 +92,14 @@ def fixed_pattern(flight: Flight) -> Field:
     x = np.linspace(-1.0, 1.0, flight.width)[None, :] - cx
     y = np.linspace(-1.0, 1.0, flight.height)[:, None] - cy
     shade = -0.5 * flight.vignetting * (x**2 + y**2)
-    return (pattern + columns[None, :] + shade).astype(np.float32)
+    return np.asarray(pattern + columns[None, :] + shade, np.float32)
 
 
 def expose(celsius: Field, flight: Flight, rng: np.random.Generator) -> Field:
     """The frame with all of the camera's noise, degC (H, W)."""
-    noisy = rng.standard_normal(celsius.shape, dtype=np.float32)
-    noisy *= np.float32(flight.temporal)
-    noisy += celsius
-    noisy += fixed_pattern(flight)
-    noisy += (flight.row * rng.standard_normal((flight.height, 1))).astype(np.float32)
+    temporal = np.float32(flight.temporal) * rng.standard_normal(celsius.shape, dtype=np.float32)
+    rows = np.float32(flight.row) * rng.standard_normal((flight.height, 1), dtype=np.float32)
+    noisy: Field = celsius + fixed_pattern(flight) + temporal + rows
     return noisy
 
 

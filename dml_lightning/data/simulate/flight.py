@@ -35,7 +35,7 @@ class Flight:
     fixed_pattern: float
     vignetting: float  # K, centre to corner
     tail: float  # px until the bolometers' lag has faded to exp(-2)
-    tail_share: float  # of the signal
+    tail_share: float  # of the signal of a target 5 px long
     tail_down: bool
     light: float  # rad, azimuth of sun, sky glint and reflections
 
@@ -75,11 +75,11 @@ def draw_flight(
         cold_birds=cold,
         water=rng.uniform(2.6, 18.5),
         land_offset=rng.uniform(0.5, 3.0) if day else -rng.uniform(0.3, 2.0),
-        texture=rng.uniform(0.6, 1.3),
-        plumage=-rng.uniform(4.0, 5.0) if cold else rng.uniform(1.2, 1.9),
-        leak=rng.uniform(8.0, 9.5) if cold else rng.uniform(12.0, 13.5),
-        sun=rng.uniform(0.8, 2.5) if day else 0.0,
-        gain=np.exp(rng.uniform(np.log(0.5), np.log(1.2))),
+        texture=rng.uniform(0.5, 1.1),
+        plumage=-rng.uniform(5.0, 6.0) if cold else rng.uniform(1.2, 1.9),
+        leak=rng.uniform(11.0, 12.5) if cold else rng.uniform(12.0, 13.5),
+        sun=rng.uniform(0.4, 1.4) if day else 0.0,
+        gain=np.exp(rng.uniform(np.log(0.55), np.log(1.25))),
         blur=rng.uniform(0.6, 0.9),
         temporal=rng.uniform(0.021, 0.050),
         row=rng.uniform(0.004, 0.007),

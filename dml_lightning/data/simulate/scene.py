@@ -8,18 +8,13 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from dml_lightning.data.simulate.flight import HABITATS, Flight
-from dml_lightning.data.simulate.shapes import (
-    Part,
-    Posture,
-    bird_parts,
-    lookalike_parts,
-    reflection,
-)
+from dml_lightning.data.simulate.lookalikes import lookalike_parts
+from dml_lightning.data.simulate.shapes import Part, Posture, bird_parts, reflection
 from dml_lightning.data.simulate.species import KNOWN, LOOKALIKES, NOVEL, SPECIES, Species
 
 Field = NDArray[np.float32]
 WATER_SHARE = {"water": 0.85, "marsh": 0.50, "field": 0.08}
-TEXTURE_K = {"water": 0.41, "land": 0.70}  # sd at texture 1; 0.41 K was measured on a pond
+TEXTURE_K = {"water": 0.41, "land": 0.50}  # sd at texture 1; 0.41 K was measured on a pond
 
 
 @dataclass(frozen=True)
@@ -47,11 +42,8 @@ def _amplitude(height: int, width: int, slope: float) -> Field:
 def power_law(height: int, width: int, slope: float, rng: np.random.Generator) -> Field:
     """A random field (H, W) with mean 0, sd 1 and a power spectrum falling as f**-slope."""
     amplitude = _amplitude(height, width, slope)
-    white = rng.standard_normal((2, *amplitude.shape), dtype=np.float32)
-    spectrum = np.empty(amplitude.shape, np.complex64)
-    np.multiply(white[0], amplitude, out=spectrum.real)
-    np.multiply(white[1], amplitude, out=spectrum.imag)
-    field: Field = fft.irfft2(spectrum, s=(height, width))
+    white = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)
+    field: Field = fft.irfft2(white[..., 0] * amplitude, s=(height, width), overwrite_x=True)
     field /= field.std()
     return field
 
@@ -70,7 +62,7 @@ def draw_background(flight: Flight, rng: np.random.Generator) -> tuple[Field, ND
     cover = np.clip((reeds - dense) / 0.8, 0.0, 1.0) * (1.0 - land)
     ground = flight.land_offset + TEXTURE_K["land"] * flight.texture * rough
     ripple = TEXTURE_K["water"] * flight.texture * power_law(height, width, 3.2, rng)
-    plants = flight.land_offset * 0.6 + 0.9 * flight.texture * rng.choice([-1.0, 1.0], p=[0.3, 0.7])
+    plants = flight.land_offset * 0.6 + 0.7 * flight.texture * rng.choice([-1.0, 1.0], p=[0.3, 0.7])
     surface = ripple + land * (ground - ripple) + np.float32(plants) * cover
     return (flight.water + surface).astype(np.float32), land < 0.5
 

@@ -1,10 +1,13 @@
 """Readers: one per on-disk layout, each gives the crop table, all frames and a report."""
 
-from dml_lightning.data.sources.base import Box, Reading, ReadReport, Scan, Source
+from dml_lightning.data.sources.base import Reading, Scan, Source
+from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.coco import CocoJson
 from dml_lightning.data.sources.csv_table import CsvTable
+from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.folders import CropFolders
 from dml_lightning.data.sources.hu import HuWaterfowl
+from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.voc import PascalVoc
 from dml_lightning.data.sources.yolo import Yolo
 
@@ -14,6 +17,7 @@ __all__ = [
     "CropFolders",
     "CsvTable",
     "HuWaterfowl",
+    "OnBadFrame",
     "PascalVoc",
     "ReadReport",
     "Reading",

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, find_frame
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
+from dml_lightning.data.sources.files import find_frame
+from dml_lightning.data.sources.report import ReadReport
 
 IMAGE_FOLDERS = ("", "images", "JPEGImages")
 
@@ -86,7 +89,9 @@ class CocoJson(Source):
 def _load(file: Path) -> dict[str, Any]:
     """Parses the file into its top-level object."""
     if not file.is_file():
-        raise ValueError(f"There is no annotation file {file}: name it with the option annotations.")
+        raise ValueError(
+            f"There is no annotation file {file}: name it with the option annotations."
+        )
     try:
         content = json.loads(file.read_text("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -117,7 +122,9 @@ def _categories(file: Path, content: dict[str, Any]) -> dict[str, str]:
         key = str(category.get("id"))
         name = str(category.get("name", "")).strip() or key
         if names.setdefault(key, name) != name:
-            raise ValueError(f"{file} gives category id {key} two names, {names[key]!r} and {name!r}.")
+            raise ValueError(
+                f"{file} gives category id {key} two names, {names[key]!r} and {name!r}."
+            )
     return names
 
 
@@ -166,5 +173,3 @@ def parse_box(value: Any) -> tuple[float, float, float, float]:
     except (TypeError, ValueError):
         return (math.nan,) * 4
     return x, y, width, height
-
-

@@ -1,14 +1,18 @@
 """CSV with named columns: one row per box."""
 
+import contextlib
 import csv
-import glob
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, find_frame
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
+from dml_lightning.data.sources.files import find_frame
+from dml_lightning.data.sources.report import ReadReport
 
+UNLABELLED = "unlabelled"
 BOX_FORMATS = {
     "xywh": ("x", "y", "width", "height"),
     "xyxy": ("xmin", "ymin", "xmax", "ymax"),
@@ -29,7 +33,7 @@ class CsvTable(Source):
         box_format: "xywh" (top-left corner and size) or "xyxy" (two corners), in px.
         box_columns: Names of the four box columns; by default x, y, width, height or xmin, ymin, xmax, ymax.
         frame_column: Column that names the frame.
-        label_column: Column that names the class.
+        label_column: Column that names the class; None where there is none, and every label is "unlabelled".
         group_column: Column that names the group, in place of group_by.
         delimiter: One character.
         header: Column names of a file without a header row.
@@ -39,7 +43,7 @@ class CsvTable(Source):
         group_by: See `Source`.
 
     Raises:
-        ValueError: The delimiter, the box columns or group_by cannot be used.
+        ValueError: The file, the delimiter, the box columns or group_by cannot be used.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class CsvTable(Source):
         box_format: Literal["xywh", "xyxy"] = "xywh",
         box_columns: list[str] | None = None,
         frame_column: str = "frame",
-        label_column: str = "label",
+        label_column: str | None = "label",
         group_column: str | None = None,
         delimiter: str = ",",
         header: list[str] | None = None,
@@ -59,11 +63,15 @@ class CsvTable(Source):
     ) -> None:
         super().__init__(root, group_by)
         if box_format not in BOX_FORMATS:
-            raise ValueError(f"box_format {box_format!r} is unknown: give one of {list(BOX_FORMATS)}.")
+            raise ValueError(
+                f"box_format {box_format!r} is unknown: give one of {list(BOX_FORMATS)}."
+            )
         if len(delimiter) != 1:
             raise ValueError(f"The delimiter {delimiter!r} must be one character.")
         if box_columns is not None and len(box_columns) != 4:
             raise ValueError(f"box_columns {box_columns} must name four columns.")
+        if not file or Path(file).is_absolute():
+            raise ValueError(f"The file {file!r} must be given relative to the root.")
         self.file = file
         self.box_format = box_format
         self.box_columns = box_columns or list(BOX_FORMATS[box_format])
@@ -77,7 +85,7 @@ class CsvTable(Source):
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all rows of all files."""
-        files = sorted(map(Path, glob.glob(str(Path(glob.escape(str(self.root)), self.file)))))
+        files = sorted(self.root.glob(self.file))
         if not files:
             raise ValueError(f"There is no file {self.file} in {self.root}.")
         frames: dict[Path, None] = {}
@@ -98,29 +106,30 @@ class CsvTable(Source):
         return Scan(list(frames), boxes, groups)
 
     def _needed(self) -> list[str]:
-        group = [] if self.group_column is None else [self.group_column]
-        return [self.frame_column, self.label_column, *self.box_columns, *group]
+        optional = [name for name in (self.label_column, self.group_column) if name is not None]
+        return [self.frame_column, *self.box_columns, *optional]
 
     def _name(self, file: Path, text: str, where: str) -> str:
         """Fills the frame_name template."""
-        try:
-            return self.frame_name.format(frame=text, file=file.stem)
-        except (ValueError, KeyError, IndexError):
-            pass
-        try:  # {frame:06d} wants a number
-            return self.frame_name.format(frame=int(float(text)), file=file.stem)
-        except (ValueError, KeyError, IndexError, OverflowError) as error:
-            raise ValueError(
-                f"{where}: the frame {text!r} does not fit frame_name {self.frame_name!r} ({error}); it may "
-                "use {frame}, {frame:06d} for a number, and {file}."
-            ) from None
+        number = to_float(text)
+        values = [text, int(number)] if number.is_integer() else [text]
+        for value in values:  # {frame} takes the text, {frame:06d} a number
+            with contextlib.suppress(ValueError, KeyError, IndexError):
+                return self.frame_name.format(frame=value, file=file.stem)
+        raise ValueError(
+            f"{where}: the frame {text!r} does not fit frame_name {self.frame_name!r}, which may use "
+            "{frame}, {frame:06d} for a number, and {file}."
+        )
 
     def _box(self, frame: Path, row: dict[str, str], where: str) -> Box:
         x, y, width, height = (to_float(row[name]) for name in self.box_columns)
         if self.box_format == "xyxy":
             width, height = width - x, height - y
-        label = self.label_names.get(row[self.label_column], row[self.label_column])
-        return Box(frame, x, y, width, height, label, where, skip="" if label else "row without a label")
+        code = UNLABELLED if self.label_column is None else row[self.label_column]
+        label = self.label_names.get(code, code)
+        return Box(
+            frame, x, y, width, height, label, where, skip="" if label else "row without a label"
+        )
 
 
 def read_rows(
@@ -143,7 +152,9 @@ def read_rows(
             names = [name.strip() for name in (header if header is not None else next(rows, []))]
             missing = [name for name in needed if name not in names]
             if missing:
-                raise ValueError(f"{file} has no column {missing}, but {names}: name the columns to read.")
+                raise ValueError(
+                    f"{file} has no column {missing}, but {names}: name the columns to read."
+                )
             for fields in rows:
                 texts = [field.strip() for field in fields]
                 if any(texts):

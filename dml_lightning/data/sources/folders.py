@@ -1,9 +1,11 @@
 """Folders of crops: one folder per class, each picture is one crop."""
 
-import os
 from pathlib import Path
 
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, list_frames
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
+from dml_lightning.data.sources.files import list_frames
+from dml_lightning.data.sources.report import ReadReport
 
 
 class CropFolders(Source):
@@ -35,4 +37,4 @@ class CropFolders(Source):
         if self.group_by != "parent":
             return super().group_of(frame)
         between = frame.relative_to(self.root).parts[1:-1]
-        return os.path.join(*between).replace(os.sep, "/") if between else self.root.name
+        return "/".join(between) or self.root.name

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, find_frame, list_frames
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.csv_table import read_rows, to_float
+from dml_lightning.data.sources.files import find_frame, list_frames
+from dml_lightning.data.sources.report import ReadReport
 
 COLUMNS = ("imageFilename", "x(column)", "y(row)", "width", "height")
 LABEL = "waterfowl"

@@ -6,7 +6,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dml_lightning.data.frames import FRAME_SUFFIXES
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, find_frame, list_frames
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
+from dml_lightning.data.sources.files import find_frame, list_frames
+from dml_lightning.data.sources.report import ReadReport
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -8,7 +8,10 @@ from typing import Any
 import yaml
 
 from dml_lightning.data.frames import FRAME_SUFFIXES
-from dml_lightning.data.sources.base import Box, ReadReport, Scan, Source, list_frames
+from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.boxes import Box
+from dml_lightning.data.sources.files import absolute, find_frame, list_frames
+from dml_lightning.data.sources.report import ReadReport
 
 SPLIT_KEYS = ("train", "val", "valid", "test")
 
@@ -54,11 +57,15 @@ class Yolo(Source):
         file = self.root / self.config
         if not file.is_file():
             found = sorted(path.name for path in self.root.glob("*.y*ml"))
-            raise ValueError(f"There is no {file}: name the YAML file with the option config, of {found}.")
+            raise ValueError(
+                f"There is no {file}: name the YAML file with the option config, of {found}."
+            )
         try:
             content = yaml.safe_load(file.read_text("utf-8-sig"))
         except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueError(f"{file} is no valid YAML ({' '.join(str(error).split())}).") from error
+            raise ValueError(
+                f"{file} is no valid YAML ({' '.join(str(error).split())})."
+            ) from error
         if not isinstance(content, dict):
             raise ValueError(f"{file} holds no keys: it must name the classes under names.")
         return content
@@ -75,7 +82,7 @@ class Yolo(Source):
                 elif place.is_dir():
                     frames.update(list_frames(place))
                 else:
-                    frames.update(_listed(place))
+                    frames.update(_listed(place, self.root))
         return sorted(frames) or list_frames(self.root)
 
     def _locate(self, entry: str, content: dict[str, Any]) -> Path | None:
@@ -86,8 +93,7 @@ class Yolo(Source):
             stripped = stripped.split("/", 1)[1]
         base = self.root / str(content.get("path") or "")
         candidates = (base / entry, base / stripped, self.root / entry, self.root / stripped)
-        inside = [path for path in candidates if path.exists()]
-        return inside[0].resolve() if inside and ".." in inside[0].parts else next(iter(inside), None)
+        return next((absolute(path) for path in candidates if path.exists()), None)
 
     def _boxes(
         self, frame: Path, file: Path, names: dict[int, str], report: ReadReport
@@ -138,7 +144,9 @@ def _class_names(file: Path, content: dict[str, Any]) -> dict[int, str]:
             raise ValueError(f"{file} has a class number that is none ({error}).") from None
     if isinstance(names, list) and names:
         return {number: str(name) for number, name in enumerate(names)}
-    raise ValueError(f"{file} gives names as {names!r}: it must be a list or a dictionary of class names.")
+    raise ValueError(
+        f"{file} gives names as {names!r}: it must be a list or a dictionary of class names."
+    )
 
 
 def _label_file(frame: Path) -> Path:
@@ -156,10 +164,8 @@ def _label_folders(frame: Path) -> list[Path]:
     return [Path(*parts[:last], "labels", *parts[last + 1 :]), frame.parent]
 
 
-def _listed(file: Path) -> Iterable[Path]:
-    """Reads a split given as a text file of frame paths, relative to its folder or the working folder."""
+def _listed(file: Path, root: Path) -> Iterable[Path]:
+    """Reads a split given as a text file of frame paths, relative to its own folder or the root."""
     for line in file.read_text("utf-8-sig", "replace").splitlines():
         if Path(line.strip()).suffix.lower() in FRAME_SUFFIXES:
-            yield Path(file.parent, line.strip())
-
-
+            yield find_frame(line.strip(), [file.parent, root])

@@ -1,0 +1,117 @@
+"""Background crops: squares sampled away from everything that is marked in a frame."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dml_lightning.data.frames import frame_size
+from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
+
+BACKGROUND = "background"
+TRIES = 100  # places tried per crop before it is given up
+MARGIN = 8.0  # px
+CONTEXT = 0.5  # of the side, both sides together: what a crop may show around its box
+
+
+class Background(NamedTuple):
+    """Sampled crops and how many found no room."""
+
+    rows: pd.DataFrame  # READER_COLUMNS
+    missing: int
+
+
+def sample_background(
+    frames: pd.DataFrame,
+    boxes: pd.DataFrame,
+    per_frame: int,
+    *,
+    sides: Sequence[float] | None = None,
+    seed: int = 0,
+    margin: float = MARGIN,
+) -> Background:
+    """Samples square crops of the class "background" in every frame.
+
+    A crop keeps `margin` plus a quarter of its own side away from every box, so that context of half a side
+    around it shows no object either, and overlaps no other background crop. Its place depends on the seed, the
+    frame's folder and file name, and the frame's own boxes: not on the other frames or their order.
+
+    Args:
+        frames: Columns frame, group: where to sample.
+        boxes: Columns frame, x, y, width, height: everything to keep away from, in px.
+        per_frame: Crops wanted in each frame.
+        sides: Sides to draw from with equal chance, px. Default: the longer sides of the boxes, so that size
+            alone does not give the background away.
+        seed: Any integer >= 0.
+        margin: px.
+
+    Returns:
+        The crops, fewer where a frame has no room, and the number of those that are missing.
+
+    Raises:
+        FrameError: A frame's header cannot be read.
+        ValueError: A number is out of range, or there is no side to draw.
+    """
+    pool = np.sort(boxes[["width", "height"]].max(axis=1) if sides is None else np.asarray(sides))
+    pool = np.asarray(pool, float)
+    if per_frame < 0 or seed < 0 or margin < 0:
+        raise ValueError(
+            f"per_frame {per_frame}, seed {seed} and margin {margin} must be at least 0."
+        )
+    if not len(pool) or not np.isfinite(pool).all() or pool[0] <= 0:
+        raise ValueError(f"Background crops need sides of more than 0 px, got {pool.tolist()[:5]}.")
+    taken = {str(frame): rows for frame, rows in boxes.groupby("frame")[list(BOX_COLUMNS)]}
+    rows: list[tuple[str | float, ...]] = []
+    for frame, group in zip(frames["frame"], frames["group"], strict=True):
+        marked = taken[frame].to_numpy(float) if frame in taken else np.empty((0, 4))
+        rng = np.random.default_rng([seed, _identity(frame)])
+        squares = _place(rng, frame_size(frame), marked, rng.choice(pool, per_frame), margin)
+        rows += [(frame, x, y, side, side, BACKGROUND, group) for x, y, side in squares]
+    table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
+    kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
+    return Background(table.astype(kinds), per_frame * len(frames) - len(rows))
+
+
+def _identity(frame: str) -> int:
+    """Returns a number of the frame that survives moving the data set."""
+    path = Path(frame)
+    return zlib.crc32(f"{path.parent.name}/{path.name}".encode())
+
+
+def _place(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    marked: NDArray[np.float64],
+    sides: NDArray[np.float64],
+    margin: float,
+) -> list[tuple[float, float, float]]:
+    """Places squares one after the other: (x, y, side) of those that found room."""
+    placed: list[tuple[float, float, float]] = []
+    for side in sides.tolist():
+        room = np.array(size) - side
+        # Drawn even where the square is too large, so that each one uses its own part of the sequence.
+        corners = np.floor(
+            rng.random((TRIES, 2)) * (np.maximum(room, 0) + 1)
+        )  # (TRIES, 2) whole px
+        corners = np.minimum(corners, np.maximum(room, 0))
+        free = _apart(corners, side, marked, margin + CONTEXT / 2 * side)
+        squares = np.array([(x, y, s, s) for x, y, s in placed]).reshape(-1, 4)
+        free &= _apart(corners, side, squares, 0.0)
+        if room.min() >= 0 and free.any():
+            x, y = corners[free.argmax()].tolist()
+            placed.append((x, y, side))
+    return placed
+
+
+def _apart(
+    corners: NDArray[np.float64], side: float, boxes: NDArray[np.float64], clearance: float
+) -> NDArray[np.bool_]:
+    """Tells for each square (T, 2) whether it clears every box (M, 4) by `clearance` in x or in y: (T,)."""
+    low = boxes[None, :, :2] - clearance  # (1, M, 2)
+    high = boxes[None, :, :2] + boxes[None, :, 2:] + clearance
+    clear = (corners[:, None] + side <= low) | (corners[:, None] >= high)  # (T, M, 2)
+    return np.asarray(np.all(clear.any(axis=2), axis=1))

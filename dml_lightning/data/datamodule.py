@@ -1,0 +1,394 @@
+"""From a data source to the loaders of one experiment."""
+
+import warnings
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning as L
+import numpy as np
+import pandas as pd
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from numpy.typing import NDArray
+from rich.console import Console
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from dml_lightning.data.cache import CropStore, OnBadFrame, build_cache, cache_bytes, open_crops
+from dml_lightning.data.crops import CropOptions
+from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.loaders import (
+    Crops,
+    EvaluationLoader,
+    TrainingBatch,
+    TrainingCrops,
+    TrainingLoader,
+    capped_rows,
+)
+from dml_lightning.data.samplers import PKBatchSampler, PlannedBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.sources import Reading, Source
+from dml_lightning.data.splits import build_table
+from dml_lightning.data.table import format_summary, summarise, table_digest
+from dml_lightning.data.transforms import Augmentation, Normalisation, augment, noise_sheet
+from dml_lightning.types import EVALUATION_SETS, ROLES, Batch, EvaluationSet
+
+NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
+DEFAULT_AUGMENTATION = Augmentation()
+
+
+class ThermalWaterfowlDataModule(L.LightningDataModule):
+    """Thermal frames with boxes as training batches and the sets `reference, known, novel, ood`.
+
+    Training sees known classes of the training groups. Validation and test each have four loaders, in the order of
+    `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel and ood crops of that split.
+    The trainer needs `use_distributed_sampler=False`: everything is sharded here.
+
+    Args:
+        source: reads the data set.
+        known: classes to train on; None takes every class that is named in no other list.
+        novel_val: waterfowl never trained on, for validation.
+        novel_test: the same for test.
+        ood_val: classes that are no waterfowl, for validation.
+        ood_test: the same for test, disjoint from those.
+        far_ood: those of the ood classes that resemble waterfowl least; the others count as near.
+        background: crops per frame sampled away from every box, label "background", to be named in an ood list.
+        split_fractions: share of the groups' crops in train, val and test.
+        unseen_groups: whether novel and ood crops come from the groups of their split only, or from all groups.
+        split_seed: of the split, the background crops and the reference draw: one data set for all training seeds.
+        seed: of batches and augmentation.
+        crop_size: side of a crop in px.
+        context: margin as a fraction of the box's longer side, both sides together.
+        min_side: smallest side of the square in px of the frame.
+        normalisation: "crop" or "frame" by robust statistics of either, "window" by fixed temperatures.
+        window: lowest and highest degC, for "window".
+        augmentation: strengths; None trains on crops as they are.
+        sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
+        classes_per_batch: P, per rank.
+        samples_per_class: K, per rank.
+        batches_per_epoch: None for one pass over the training crops.
+        eval_batch_size: crops per rank.
+        reference_per_class: largest number of reference crops of a class, by a seeded draw; None for all.
+        num_workers: processes that read ahead; the cache rarely needs any.
+        cache_dir: folder of the crop cache; None opens the frame for every crop.
+        on_bad_frame: "stop" raises before training, "skip" leaves its crops out and counts them.
+        radiometry: turns integer counts into degC.
+
+    Raises:
+        ValueError: with one sentence, whenever an argument or a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        known: list[str] | None = None,
+        novel_val: list[str] | None = None,
+        novel_test: list[str] | None = None,
+        ood_val: list[str] | None = None,
+        ood_test: list[str] | None = None,
+        far_ood: list[str] | None = None,
+        background: int = 0,
+        split_fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        unseen_groups: Literal["split", "all"] = "split",
+        split_seed: int = 0,
+        seed: int = 0,
+        crop_size: int = 32,
+        context: float = 0.5,
+        min_side: float = 16.0,
+        normalisation: Normalisation = "crop",
+        window: tuple[float, float] | None = None,
+        augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
+        sampler: Literal["pk", "shuffled"] = "pk",
+        classes_per_batch: int = 8,
+        samples_per_class: int = 16,
+        batches_per_epoch: int | None = None,
+        eval_batch_size: int = 512,
+        reference_per_class: int | None = 200,
+        num_workers: int = 0,
+        cache_dir: str | None = "cache",
+        on_bad_frame: OnBadFrame = "stop",
+        radiometry: Radiometry | None = None,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.known = known
+        self.novel_val, self.novel_test = list(novel_val or ()), list(novel_test or ())
+        self.ood_val, self.ood_test = list(ood_val or ()), list(ood_test or ())
+        self.far_ood = list(far_ood or ())
+        self.background = background
+        self.split_fractions, self.unseen_groups = split_fractions, unseen_groups
+        self.split_seed, self.seed = split_seed, seed
+        self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
+        self.augmentation = augmentation or NO_AUGMENTATION
+        self.sampler = sampler
+        self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
+        self.batches_per_epoch, self.eval_batch_size = batches_per_epoch, eval_batch_size
+        self.reference_per_class = reference_per_class
+        self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
+        self._store: CropStore | None = None
+        self._sheet = noise_sheet()
+        self._told = False
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        stray = sorted(set(self.far_ood) - {*self.ood_val, *self.ood_test})
+        if stray:
+            raise ValueError(
+                f"far_ood names {', '.join(stray)}, which ood_val and ood_test do not."
+            )
+        for name in (
+            "eval_batch_size",
+            "classes_per_batch",
+            "samples_per_class",
+            "reference_per_class",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if self.on_bad_frame not in ("stop", "skip"):
+            raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
+        if self.sampler not in ("pk", "shuffled"):
+            raise ValueError(f"sampler is {self.sampler!r}; use 'pk' or 'shuffled'.")
+
+    # What was read: once, on first use, without a trainer
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What the source yields."""
+        return self.source.read(self.on_bad_frame)
+
+    @cached_property
+    def full_table(self) -> pd.DataFrame:
+        """The crop table before bad frames are left out."""
+        return build_table(
+            self.reading,
+            known=self.known,
+            novel_val=self.novel_val,
+            novel_test=self.novel_test,
+            ood_val=self.ood_val,
+            ood_test=self.ood_test,
+            background=self.background,
+            split_fractions=self.split_fractions,
+            unseen_groups=self.unseen_groups,
+            seed=self.split_seed,
+        )
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The crop table; once the crops are open, rows of bad frames have the split "" (unused)."""
+        if self._store is None or not self._store.bad_frames:
+            return self.full_table
+        return self._table_without_bad
+
+    @cached_property
+    def _table_without_bad(self) -> pd.DataFrame:
+        assert self._store is not None
+        bad = np.isnan(self._store.statistics[:, 0])
+        return self.full_table.assign(split=self.full_table["split"].mask(bad, ""))
+
+    @cached_property
+    def data_digest(self) -> str:
+        """Hash of the crop table, the same wherever the data lies."""
+        return table_digest(self.full_table)
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Name of each label: known classes first, then novel, then ood, each sorted."""
+        names = self.full_table.groupby("role")["label"].unique()
+        return [name for role in ROLES if role in names for name in sorted(names[role])]
+
+    @cached_property
+    def known_class_names(self) -> list[str]:
+        """Names of the labels 0 to num_classes - 1."""
+        return sorted(self.full_table.loc[self.full_table["role"] == "known", "label"].unique())
+
+    @property
+    def num_classes(self) -> int:
+        """Number of known classes; reads the source when that has not happened, so that it can be linked."""
+        return len(self.known_class_names)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """Label of every row of the table, (N,)."""
+        codes = pd.Categorical(self.full_table["label"], categories=self.class_names).codes
+        return np.asarray(codes, dtype=np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.object_]:
+        """Group (flight, date) of every row of the table, (N,), for intervals that resample groups."""
+        return self.full_table["group"].to_numpy(object)
+
+    @property
+    def units(self) -> list[str]:
+        """Units of the frames, "counts" or "degC"; usually one."""
+        return self._crops().units
+
+    # Lightning's hooks
+
+    @override
+    def prepare_data(self) -> None:
+        """Reads the source and cuts the crops; Lightning calls it on one process per node while the others wait."""
+        told, self._told = self._told, True
+        if self.cache_dir is not None:
+            folder = build_cache(
+                self.full_table,
+                self.options,
+                Path(self.cache_dir),
+                self.on_bad_frame,
+                thorough=True,
+            )
+            size = f"{cache_bytes(folder) / 1e6:.1f} MB in {folder}"
+        else:
+            size = "not cached"
+        if not told:
+            self._tell(size)
+
+    def _tell(self, size: str) -> None:
+        show = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
+        show(str(self.reading.report))
+        bad = self._crops().bad_frames
+        if bad:
+            lost = int(self.full_table["frame"].isin(list(bad)).sum())
+            few = " ".join(list(bad.values())[:3])
+            show(f"Skipped {lost} crops of {len(bad)} bad frames, first: {few}")
+        show(format_summary(summarise(self.table)))
+        stored = self.options.stored_size
+        show(f"Crops: {len(self.table)} of {stored}x{stored} px, {size}")
+
+    @override
+    def setup(self, stage: str | None = None) -> None:
+        """Opens the crops."""
+        _accept_own_loaders()
+        self._crops()
+
+    def _crops(self) -> CropStore:
+        if self._store is None:
+            self._store = open_crops(
+                self.full_table, self.options, self.cache_dir, self.on_bad_frame
+            )
+            self._check_left()
+        return self._store
+
+    def _check_left(self) -> None:
+        assert self._store is not None
+        if not self._store.bad_frames:
+            return
+        before, after = (
+            set(zip(table["role"], table["split"], strict=True))
+            for table in (self.full_table, self.table)
+        )
+        for role, split in sorted(before - after):
+            raise ValueError(
+                f"All {role} crops of {split} are in bad frames, the first being:"
+                f" {next(iter(self._store.bad_frames.values()))}"
+            )
+
+    @override
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of known training crops; `on_after_batch_transfer` turns them into `Batch`."""
+        rows = self.rows("known", "train")
+        crops = Crops(self._crops(), rows, self.labels[rows], self.options)
+        return TrainingLoader(
+            TrainingCrops(crops, self.augmentation, self.seed),
+            self._planned_sampler(self.labels[rows]),
+            num_workers=self.num_workers,
+            pin_memory=self._pin_memory,
+            completed=self._completed_batches,
+        )
+
+    @override
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader for each of `EVALUATION_SETS`; those without classes have length 0."""
+        return [self.evaluation_loader(name, "val") for name in EVALUATION_SETS]
+
+    @override
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader for each of `EVALUATION_SETS`; those without classes have length 0."""
+        return [self.evaluation_loader(name, "test") for name in EVALUATION_SETS]
+
+    @override
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments a training batch on its device; leaves any other as it is."""
+        return self.augment(batch) if isinstance(batch, TrainingBatch) else batch
+
+    # Parts of the above, also for use without a trainer
+
+    def augment(self, batch: TrainingBatch) -> Batch:
+        """Turns what the training loader yields into the batch (B, 1, S, S) that a module sees."""
+        if self._sheet.device != batch.patches.device:
+            self._sheet = self._sheet.to(batch.patches.device)
+        images = augment(batch.patches, batch.parameters, self.options.crop_size, self._sheet)
+        return Batch(images, batch.labels, batch.index)
+
+    def rows(self, role: str, split: str) -> NDArray[np.int64]:
+        """Rows of the table with that role in that split, ascending."""
+        chosen = (self.table["role"] == role) & (self.table["split"] == split)
+        return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
+
+    def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> Crops:
+        """The whole set, unsharded; `reference` is the same for both splits."""
+        if name == "reference":
+            rows = self.rows("known", "train")
+            rows = rows[
+                capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)
+            ]
+        else:
+            rows = self.rows(name, split)
+        return Crops(self._crops(), rows, self.labels[rows], self.options)
+
+    def evaluation_loader(
+        self, name: EvaluationSet, split: Literal["val", "test"]
+    ) -> DataLoader[Batch]:
+        """This rank's share of a set."""
+        return EvaluationLoader(
+            self.evaluation_crops(name, split),
+            self.eval_batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            num_workers=self.num_workers,
+            pin_memory=self._pin_memory,
+        )
+
+    def _planned_sampler(self, labels: NDArray[np.int64]) -> PlannedBatchSampler:
+        ranks = {"seed": self.seed, "rank": self._rank, "world_size": self._world_size}
+        if self.sampler == "shuffled":
+            size = self.classes_per_batch * self.samples_per_class
+            return ShuffledBatchSampler(
+                len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks
+            )
+        return PKBatchSampler(
+            np.asarray(self.class_names)[labels],
+            self.classes_per_batch,
+            self.samples_per_class,
+            batches_per_epoch=self.batches_per_epoch,
+            **ranks,
+        )
+
+    def _completed_batches(self) -> int | None:
+        """Batches of this epoch that the trainer has processed: workers read ahead of it."""
+        if self.trainer is None:
+            return None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return cast(_ProcessedTracker, progress).processed
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    @property
+    def _pin_memory(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def _accept_own_loaders() -> None:
+    """Silences two warnings of Lightning that are not true of these loaders."""
+    # crops come out of a memory map in microseconds, so reading in the training process is no bottleneck
+    warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
+    # a set without classes (say, no novel ones) is meant to be empty
+    warnings.filterwarnings("ignore", r"Total length of `EvaluationLoader` across ranks is zero")
+
+
+__all__ = ["ThermalWaterfowlDataModule"]

@@ -1,0 +1,183 @@
+"""Datasets and loaders: rows of the crop table become batches.
+
+A dataset here is asked for a whole batch at once (`__getitems__`), which costs one indexing of the memory map instead
+of B calls and a collation. Evaluation loaders yield finished batches; the training loader yields stored patches with
+the parameters of their augmentation, which is applied on the device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dml_lightning.data.cache import CropStore
+from dml_lightning.data.crops import CropOptions, to_images
+from dml_lightning.data.samplers import PlannedBatch, PlannedBatchSampler, ShardBatchSampler
+from dml_lightning.data.transforms import Augmentation, centre_crop
+from dml_lightning.types import Batch
+
+Rows = NDArray[np.int64]
+
+
+class TrainingBatch(NamedTuple):
+    """What the training loader yields, before augmentation."""
+
+    patches: Tensor  # (B, 1, P, P) float32, normalised
+    labels: Tensor  # (B,) int64
+    index: Tensor  # type: ignore[assignment]  # (B,) int64; hides tuple.index, as in Batch
+    parameters: Tensor  # (B, 12) float32, rows of `Augmentation.draw`
+
+
+class Crops(Dataset[Batch]):
+    """Finished crops without augmentation.
+
+    Args:
+        store: where patches come from.
+        rows: rows of the table that this set holds, (N,).
+        labels: class of each of them, (N,).
+        options: what a crop shows.
+    """
+
+    def __init__(self, store: CropStore, rows: Rows, labels: Rows, options: CropOptions) -> None:
+        self.store, self.rows, self.labels, self.options = store, rows, labels, options
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        """Returns the crops at the given positions of this set as one batch."""
+        images, labels, index = self.read(positions)
+        return Batch(centre_crop(images, self.options.crop_size).contiguous(), labels, index)
+
+    def read(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns normalised patches (B, 1, P, P), labels (B,) and index (B,)."""
+        rows = self.rows[positions]
+        images = to_images(self.store.patches(rows), self.store.statistics[rows], self.options)
+        return images, torch.from_numpy(self.labels[positions]), torch.from_numpy(rows)
+
+
+class TrainingCrops(Dataset[TrainingBatch]):
+    """Stored patches with the parameters of their augmentation.
+
+    Args:
+        crops: the training set.
+        augmentation: strengths.
+        seed: of the draws.
+    """
+
+    def __init__(self, crops: Crops, augmentation: Augmentation, seed: int) -> None:
+        self.crops, self.augmentation, self.seed = crops, augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, position: int) -> TrainingBatch:
+        """Returns one crop with the parameters of the first slot of the first batch."""
+        return self.__getitems__(PlannedBatch([position], 0, 0, np.zeros(1, np.int64), 1))
+
+    def __getitems__(self, batch: PlannedBatch) -> TrainingBatch:
+        """Returns one rank's batch; its parameters are its slots of those drawn for the global batch."""
+        drawn = self.augmentation.draw(self.seed, batch.epoch, batch.step, batch.crops)
+        return TrainingBatch(*self.crops.read(batch), drawn[torch.from_numpy(batch.slots)])
+
+
+class TrainingLoader(DataLoader[Any]):
+    """A loader that resumes: its state is {epoch, completed batches} of its sampler's plan.
+
+    Args:
+        dataset: of training crops.
+        sampler: plan of the batches.
+        num_workers: processes that read ahead.
+        pin_memory: for copies to a GPU.
+        completed: batches of this epoch that training has processed, if something counts them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        sampler: PlannedBatchSampler,
+        *,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        completed: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self.plan, self.completed = sampler, completed
+        super().__init__(
+            dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns {epoch, completed}."""
+        return self.plan.state_dict(self.completed())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues after the completed batches of that epoch."""
+        self.plan.load_state_dict(state)
+
+
+class EvaluationLoader(DataLoader[Batch]):
+    """This rank's share of a set, in the same number of batches on every rank.
+
+    Args:
+        dataset: of finished crops; may be empty, which gives a loader of length 0.
+        batch_size: crops per rank.
+        rank: of this process.
+        world_size: number of processes.
+        num_workers: processes that read ahead.
+        pin_memory: for copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        dataset: Crops,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        sampler = ShardBatchSampler(len(dataset), batch_size, rank=rank, world_size=world_size)
+        super().__init__(
+            dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory)
+        )
+
+
+def _worker_arguments(num_workers: int, pin_memory: bool) -> dict[str, Any]:
+    return {
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+        "persistent_workers": num_workers > 0,
+        "collate_fn": _as_is,
+    }
+
+
+def _as_is(batch: Any) -> Any:
+    """The dataset has put the batch together already."""
+    return batch
+
+
+def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> NDArray[np.bool_]:
+    """Chooses at most `per_class` rows of every class by a seeded draw; None keeps all.
+
+    Returns:
+        (N,) mask over `rows`, so that their order stays.
+    """
+    keep = np.ones(len(rows), bool)
+    if per_class is None:
+        return keep
+    generator = np.random.default_rng([_STREAM, seed])
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        keep[members[per_class:]] = False
+    return keep
+
+
+_STREAM = 103  # keeps this draw apart from the samplers' for equal seeds

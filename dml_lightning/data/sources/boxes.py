@@ -1,0 +1,99 @@
+"""From raw boxes to rows of the crop table: placed in px, clipped, deduplicated."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dml_lightning.data.sources.report import ReadReport
+from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
+
+CLIP_TOLERANCE = 0.01  # px; what six decimals of a relative coordinate lose is no reason to report
+
+
+class Box(NamedTuple):
+    """One entry of an annotation file, before any check."""
+
+    frame: Path  # exists, or is reported as missing
+    x: float  # left, px, or as a fraction of the frame's width if `relative`
+    y: float  # top
+    width: float
+    height: float
+    label: str
+    where: str  # file and row or id, for the report
+    relative: bool = False
+    stated: tuple[int, int] | None = None  # frame width, height in px that the annotation claims
+    skip: str = ""  # reason to leave the box out; background crops still keep away from it
+
+
+def usable_boxes(
+    boxes: Iterable[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport
+) -> tuple[list[Box], list[Box]]:
+    """Clips, skips and deduplicates: boxes in px for the table, and obstacles."""
+    kept: dict[tuple[object, ...], Box] = {}
+    obstacles: list[Box] = []
+    for raw in boxes:
+        box = _placed(raw, sizes, report)
+        if box is None:
+            continue
+        key = (box.frame, box.x, box.y, box.width, box.height, box.label)
+        if box.skip:
+            report.skip(box.skip, box.where)
+            obstacles.append(box)
+        elif key in kept:
+            report.skip("duplicate of another box", box.where)
+        else:
+            kept[key] = box
+    order = sorted(kept.values(), key=lambda box: box.frame)  # stable: keeps the file's order
+    _note_contradictions(order, report)
+    return order, obstacles
+
+
+def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) -> Box | None:
+    """Returns the box in px, inside its frame, or None after counting why not."""
+    if box.frame not in sizes:
+        report.skip("box of a frame that is missing or cannot be read", box.where)
+        return None
+    width, height = sizes[box.frame]
+    if box.stated and all(box.stated) and sorted(box.stated) != sorted((width, height)):
+        stated = f"{box.where}: {box.stated[0]}x{box.stated[1]}, file {width}x{height}"
+        report.skip("stated frame size differs from the file's", stated)
+        return None
+    across, down = (width, height) if box.relative else (1, 1)
+    x, y, w, h = box.x * across, box.y * down, box.width * across, box.height * down
+    if not all(map(math.isfinite, (x, y, w, h))):
+        report.skip("box is not four finite numbers", box.where)
+        return None
+    if w <= 0 or h <= 0:
+        report.skip("box has no area", box.where)
+        return None
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+    if right <= left or bottom <= top:
+        report.skip("box lies outside the frame", box.where)
+        return None
+    beyond = max(-x, -y, x + w - width, y + h - height)
+    if beyond > CLIP_TOLERANCE:
+        report.note("box clipped at the frame's edge", box.where)
+    if beyond > 0:  # a box inside keeps its exact numbers
+        x, y, w, h = left, top, right - left, bottom - top
+    return box._replace(x=x, y=y, width=w, height=h, relative=False)
+
+
+def _note_contradictions(boxes: Iterable[Box], report: ReadReport) -> None:
+    """Notes identical boxes that carry different labels; both stay."""
+    first: dict[tuple[object, ...], Box] = {}
+    for box in boxes:
+        other = first.setdefault((box.frame, *box[1:5]), box)
+        if other is not box:
+            report.note("same box with two labels", f"{box.where}: {other.label}, {box.label}")
+
+
+def boxes_table(boxes: Sequence[Box], groups: dict[Path, str] | None = None) -> pd.DataFrame:
+    """Builds the reader's table."""
+    groups = groups or {}
+    rows = [(str(b.frame), *b[1:5], b.label, groups.get(b.frame, "")) for b in boxes]
+    table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
+    kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
+    return table.astype(kinds)

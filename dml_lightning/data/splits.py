@@ -1,0 +1,278 @@
+"""Splits by group, and the one function that turns a reading into the finished crop table."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dml_lightning.data.background import BACKGROUND, sample_background
+from dml_lightning.data.sources.base import Reading
+from dml_lightning.data.table import (
+    SPLITS,
+    TABLE_COLUMNS,
+    assign_roles,
+    check_classes,
+    validate_table,
+)
+
+log = logging.getLogger(__name__)
+Counts = NDArray[np.float64]
+
+# Weights of the split's cost, in units of one known class that is split as badly as possible:
+# a known class that a split lacks makes the run impossible, an unseen one likewise but only in one split.
+MISSING_KNOWN = 10.0
+MISSING_UNSEEN = 5.0
+PULL_UNSEEN = 0.1  # towards an unseen class's own split; small, so that known classes stay balanced
+
+
+def grouped_split(
+    table: pd.DataFrame,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    wanted: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Assigns whole groups to train, val and test.
+
+    Every class should have the stated fractions of its crops in each split, as far as whole groups allow:
+    groups are placed largest first with a jitter from the seed, each where it lowers the cost most, then moved
+    one by one while that lowers it further.
+
+    Args:
+        table: With the columns label and group.
+        fractions: Of train, val and test; positive, with the sum 1.
+        seed: Same seed, same split; other seeds give other splits unless there are only a few groups.
+        wanted: Class -> the one split that uses it ("val" or "test"), for classes that are not trained on;
+            they weigh little in the balance but pull a group with them where needed.
+
+    Returns:
+        A copy with the column split.
+
+    Raises:
+        ValueError: There are fewer than three groups, or the fractions cannot be used.
+    """
+    shares = np.asarray(fractions, float)
+    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(
+            f"split_fractions {list(fractions)} must be three positive numbers with the sum 1: "
+            "train, val, test."
+        )
+    counts = pd.crosstab(
+        table["group"], table["label"]
+    )  # groups by name, so row order does not matter
+    if len(counts) < 3:
+        raise ValueError(
+            f"The data has {len(counts)} group(s) {list(map(str, counts.index))}, and train, val and test "
+            'need at least 3: choose another group_by, e.g. "parent" or a regular expression on the file '
+            "name."
+        )
+    wanted = wanted or {}
+    labels = [str(label) for label in counts.columns]
+    target = np.array([SPLITS.index(wanted[label]) if label in wanted else -1 for label in labels])
+    places = _partition(counts.to_numpy(float), shares, target, np.random.default_rng(seed))
+    split = dict(zip(counts.index, (SPLITS[place] for place in places), strict=True))
+    return table.assign(split=table["group"].map(split))
+
+
+def _partition(
+    counts: Counts, shares: Counts, target: NDArray[np.int64], rng: np.random.Generator
+) -> list[int]:
+    """Places groups into splits.
+
+    Args:
+        counts: (G, C) crops of each class in each group.
+        shares: (3,) wanted fractions.
+        target: (C,) the only split that uses a class, or -1 for a known class.
+        rng: Source of the jitter and of the order of moves.
+
+    Returns:
+        The split of each group.
+    """
+    relative = counts / counts.sum(axis=0)  # (G, C); each class weighs the same
+    jitter = rng.uniform(0.5, 1.5, len(counts))
+    order = np.argsort(-relative.sum(axis=1) * jitter, kind="stable")
+    have = np.zeros((3, counts.shape[1]))  # (3, C) share of each class in each split
+    places = np.full(len(counts), -1)
+    for group in order:
+        places[group] = _best(have, relative[group], shares, target)
+        have[places[group]] += relative[group]
+    for _ in range(20):  # settles after a few rounds
+        moved = False
+        for group in rng.permutation(len(counts)):
+            old = places[group]
+            have[old] -= relative[group]
+            places[group] = _best(have, relative[group], shares, target, old)
+            have[places[group]] += relative[group]
+            moved |= places[group] != old
+        if not moved:
+            break
+    return [int(place) for place in places]
+
+
+def _best(
+    have: Counts, group: Counts, shares: Counts, target: NDArray[np.int64], old: int = 0
+) -> int:
+    """Returns the split for a group that gives the lowest cost; `old` where no other is better."""
+    options = have + np.eye(3)[:, :, None] * group  # (3 options, 3 splits, C)
+    costs = _cost(options, shares, target)
+    best = int(costs.argmin())
+    return best if costs[best] < costs[old] - 1e-9 else old
+
+
+def _cost(have: Counts, shares: Counts, target: NDArray[np.int64]) -> Counts:
+    """Returns the cost of each option (..., 3, C) -> (...,).
+
+    For known classes the chi-square distance to the wanted shares plus a penalty for each empty split; for
+    unseen ones a penalty where their split has none, and a small pull towards it.
+    """
+    known = target < 0
+    empty = have < 1e-9
+    cost = ((have - shares[:, None]) ** 2 / shares[:, None])[..., known].sum(axis=(-2, -1))
+    cost += MISSING_KNOWN * empty[..., known].sum(axis=(-2, -1))
+    for column in np.flatnonzero(~known):
+        share = have[..., target[column], column]
+        cost += MISSING_UNSEEN * (share < 1e-9) + PULL_UNSEEN * (1 - share) ** 2
+    return np.asarray(cost)
+
+
+def build_table(
+    reading: Reading,
+    *,
+    known: Sequence[str] | None = None,
+    novel_val: Sequence[str] = (),
+    novel_test: Sequence[str] = (),
+    ood_val: Sequence[str] = (),
+    ood_test: Sequence[str] = (),
+    background: int = 0,
+    background_side: float | tuple[float, float] | None = None,
+    split_fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    unseen_groups: Literal["split", "all"] = "split",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Builds the crop table that training and evaluation use.
+
+    Args:
+        reading: What a source read.
+        known: Classes to train on; None means every class that no other list names.
+        novel_val: Unseen waterfowl for validation.
+        novel_test: Unseen waterfowl for the test; disjoint from novel_val.
+        ood_val: What is no waterfowl, for validation.
+        ood_test: The same for the test; disjoint from ood_val.
+        background: Crops of the class "background" sampled in each frame; the class must then stand in one
+            of the ood lists.
+        background_side: Their side in px, or the lowest and highest one; None draws from the sides of the
+            known boxes.
+        split_fractions: Of train, val and test, for the known classes.
+        unseen_groups: "split" takes unseen classes only from groups of their split; "all" takes every crop,
+            also from flights seen in training.
+        seed: Of the split and of the background crops.
+
+    Returns:
+        A validated crop table in frame order; every row is used.
+
+    Raises:
+        ValueError: Classes or numbers cannot be used, or a split lacks a class that it needs.
+    """
+    lists = {
+        "novel_val": novel_val,
+        "novel_test": novel_test,
+        "ood_val": ood_val,
+        "ood_test": ood_test,
+    }
+    if unseen_groups not in ("split", "all"):
+        raise ValueError(f'unseen_groups {unseen_groups!r} is unknown: give "split" or "all".')
+    _check_background(reading, lists, background)
+    existing = [*reading.table["label"].unique(), *([BACKGROUND] if background else [])]
+    place = check_classes(existing, known, list(lists.items()))
+    wanted = {name: where.split("_")[1] for name, where in place.items() if where != "known"}
+    rows = reading.table
+    if background:
+        rows = pd.concat([rows, _background(reading, place, background, background_side, seed)])
+    rows = assign_roles(
+        rows,
+        [name for name, where in place.items() if where == "known"],
+        [*novel_val, *novel_test],
+        [*ood_val, *ood_test],
+    )
+    if not (rows["label"] == BACKGROUND).any() and background:
+        raise ValueError(
+            "No frame has room for a background crop: set background_side to fewer px."
+        )
+    rows = grouped_split(rows, split_fractions, seed, wanted)
+    own = rows["label"].map(wanted)  # missing for known classes
+    chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
+    kept = rows.assign(split=chosen)[own.isna() | (chosen == own)]
+    _check_splits(kept, rows, wanted, unseen_groups)
+    table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
+    validate_table(table)
+    return table
+
+
+def _check_background(
+    reading: Reading, lists: Mapping[str, Sequence[str]], background: int
+) -> None:
+    """Checks that background crops are both asked for and named, or neither."""
+    named = any(BACKGROUND in members for members in lists.values())
+    exists = bool((reading.table["label"] == BACKGROUND).any())
+    if background < 0:
+        raise ValueError(f"background is {background}: give the crops per frame, 0 for none.")
+    if background and exists:
+        raise ValueError(
+            f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.'
+        )
+    if background and BACKGROUND not in (*lists["ood_val"], *lists["ood_test"]):
+        raise ValueError(
+            f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_val or ood_test.'
+        )
+    if named and not background and not exists:
+        raise ValueError(
+            f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.'
+        )
+
+
+def _background(
+    reading: Reading,
+    place: Mapping[str, str],
+    per_frame: int,
+    side: float | tuple[float, float] | None,
+    seed: int,
+) -> pd.DataFrame:
+    """Samples background crops away from every box, also those of classes that are not used."""
+    columns = ["frame", "x", "y", "width", "height"]
+    boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
+    if side is None:
+        known = reading.table[reading.table["label"].map(place).eq("known")]
+        sides = known[["width", "height"]].max(axis=1).tolist()
+    else:
+        low, high = side if isinstance(side, Sequence) else (side, side)
+        if not 0 < low <= high:
+            raise ValueError(f"background_side {side} must be px above 0, or (lowest, highest).")
+        sides = np.linspace(low, high, 101).tolist()
+    sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed)
+    if sampled.missing:
+        wanted = per_frame * len(reading.frames)
+        log.info("%d of %d background crops found no room", sampled.missing, wanted)
+    if sampled.rows.empty:
+        raise ValueError(
+            "No frame has room for a background crop: set background_side to fewer px."
+        )
+    return sampled.rows
+
+
+def _check_splits(
+    kept: pd.DataFrame, rows: pd.DataFrame, wanted: Mapping[str, str], unseen_groups: str
+) -> None:
+    """Raises for the first class that a split needs and lacks."""
+    present = set(zip(kept["label"], kept["split"], strict=True))
+    for label, own in rows.groupby("label")["group"]:
+        for split in [wanted[str(label)]] if label in wanted else SPLITS:
+            if (label, split) not in present:
+                advice = "another seed or another group_by"
+                if label in wanted and unseen_groups == "split":
+                    advice += ', or unseen_groups "all"'
+                raise ValueError(
+                    f"The split {split} has no crop of the class {label!r}, which has {len(own)} crops in "
+                    f"{own.nunique()} group(s): try {advice}."
+                )

@@ -1,0 +1,35 @@
+"""Embeddings to decisions: detectors, thresholds with a guarantee, and the conditions they rest on."""
+
+from dml_lightning.openset.assumptions import AssumptionReport, assumption_report
+from dml_lightning.openset.conformal import (
+    ClassThresholds,
+    class_thresholds,
+    one_per_group,
+    p_values,
+    samples_needed,
+)
+from dml_lightning.openset.knn import KNNDetector
+from dml_lightning.openset.prototypes import Prediction, PrototypeDetector
+from dml_lightning.openset.thresholds import (
+    Threshold,
+    choose_threshold,
+    conformal_threshold,
+    validated_threshold,
+)
+
+__all__ = [
+    "AssumptionReport",
+    "ClassThresholds",
+    "KNNDetector",
+    "Prediction",
+    "PrototypeDetector",
+    "Threshold",
+    "assumption_report",
+    "choose_threshold",
+    "class_thresholds",
+    "conformal_threshold",
+    "one_per_group",
+    "p_values",
+    "samples_needed",
+    "validated_threshold",
+]

@@ -1,0 +1,29 @@
+"""Detectors as plain arrays, and answers in kind: a tensor for a tensor, an array for an array."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = TypeVar("Array", Tensor, NDArray[Any])
+State = dict[str, NDArray[Any]]
+
+
+def like(result: Tensor, example: Array) -> Array:
+    """`result` as a tensor or as an array, whichever `example` is."""
+    if isinstance(example, Tensor):
+        return result
+    return result.cpu().numpy()
+
+
+def nested(prefix: str, state: State) -> State:
+    """A part's state under names that begin with `prefix.`."""
+    return {f"{prefix}.{name}": np.asarray(value) for name, value in state.items()}
+
+
+def unnested(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
+    """What `nested` put under `prefix`."""
+    start = prefix + "."
+    return {name.removeprefix(start): state[name] for name in state if name.startswith(start)}

@@ -1,0 +1,78 @@
+"""Which conditions of the separation theorem hold on data, and by how much.
+
+If known samples lie in the ball of their class and OOD samples outside every ball, the radius-adjusted score
+separates them. If the balls are also disjoint, its class is the true one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.metrics.blocks import Vectors, to_numpy
+from dml_lightning.openset.prototypes import PrototypeDetector
+
+
+@dataclass(frozen=True)
+class AssumptionReport:
+    """Shares and margins; NaN where there is nothing to count."""
+
+    known_inside: float  # share of known samples inside the ball of their class
+    known_inside_by_class: dict[int, float]
+    pairs_disjoint: float  # share of class pairs with |mu - mu'| > r + r'
+    smallest_gap: float  # min of |mu - mu'| - r - r' over the pairs, in units of distance
+    median_gap: float
+    closest_pair: tuple[int, int] | None  # the classes with the smallest gap
+    ood_outside: float  # share of OOD samples outside every ball
+
+    @property
+    def separation_holds(self) -> bool:
+        """Whether the theorem's conditions hold on every sample: then s1 <= 0 on known and > 0 on OOD ones."""
+        return self.known_inside == 1.0 and self.ood_outside == 1.0
+
+
+def assumption_report(
+    detector: PrototypeDetector, known: Vectors, known_labels: Vectors, ood: Vectors
+) -> AssumptionReport:
+    """Check the balls of a fitted detector on held-out samples.
+
+    Args:
+        detector: Fitted; its radii are the balls'.
+        known: (N, D) held-out samples of the detector's classes.
+        known_labels: (N,) their classes.
+        ood: (M, D) OOD samples, possibly none.
+    """
+    labels = to_numpy(known_labels)
+    columns = detector.columns(labels)
+    own = detector.distances(to_numpy(known))[np.arange(len(columns)), columns]
+    inside = own <= detector.radii[columns]  # (N,)
+    outside = detector.score(to_numpy(ood), kind="radius") > 0  # (M,)
+    first, second = np.triu_indices(len(detector.classes), k=1)
+    centres = detector.distances(detector.prototypes)  # (C, C)
+    gaps = centres[first, second] - detector.radii[first] - detector.radii[second]  # (pairs,)
+    return AssumptionReport(
+        known_inside=_share(inside),
+        known_inside_by_class={int(c): _share(inside[labels == c]) for c in np.unique(labels)},
+        pairs_disjoint=_share(gaps > 0),
+        smallest_gap=float(gaps.min()) if len(gaps) else float("nan"),
+        median_gap=float(np.median(gaps)) if len(gaps) else float("nan"),
+        closest_pair=_pair(detector, first, second, gaps),
+        ood_outside=_share(outside),
+    )
+
+
+def _share(holds: NDArray[np.bool_]) -> float:
+    return float(holds.mean()) if len(holds) else float("nan")
+
+
+def _pair(
+    detector: PrototypeDetector,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    gaps: NDArray[np.float64],
+) -> tuple[int, int] | None:
+    """The classes whose balls come closest or overlap most."""
+    if len(gaps) == 0:
+        return None
+    worst = int(gaps.argmin())
+    return int(detector.classes[first[worst]]), int(detector.classes[second[worst]])

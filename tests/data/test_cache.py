@@ -1,0 +1,296 @@
+"""The crop cache: the same pixels as the frames, built once, never half."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+
+from dml_lightning.data import cache
+from dml_lightning.data.cache import (
+    CachedCrops,
+    UncachedCrops,
+    build_cache,
+    cache_bytes,
+    cache_key,
+    frames_stamp,
+    is_whole,
+    open_crops,
+)
+from dml_lightning.data.crops import CropOptions, by_frame, cut_frame
+from dml_lightning.data.frames import FrameError, read_frame
+
+OPTIONS = CropOptions(crop_size=16)
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def table(tmp_path) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        path = tmp_path / f"{number}.tiff"
+        write_frame(path, number)
+        rows += [(str(path), *rng.uniform(1, 50, 2), *rng.uniform(2, 20, 2)) for _ in range(5)]
+    columns = ["frame", "x", "y", "width", "height"]
+    return pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0, ignore_index=True)
+
+
+def write_frame(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(28000, 29000, (64, 80), dtype=np.uint16)
+    tifffile.imwrite(path, pixels)
+
+
+@pytest.fixture
+def builds(monkeypatch, tmp_path) -> Path:
+    """A file with one line for each time that a cache is built, in any process."""
+    log = tmp_path / "builds.txt"
+    log.touch()
+    original = cache._build
+
+    def counted(*arguments) -> None:
+        with log.open("a") as file:
+            file.write("built\n")
+        original(*arguments)
+
+    monkeypatch.setattr(cache, "_build", counted)
+    return log
+
+
+def count(builds: Path) -> int:
+    return len(builds.read_text().splitlines())
+
+
+def test_cached_and_uncached_crops_are_those_of_the_frames(table, tmp_path) -> None:
+    cached = open_crops(table, OPTIONS, tmp_path / "cache")
+    uncached = open_crops(table, OPTIONS, None)
+    assert isinstance(cached, CachedCrops)
+    assert isinstance(uncached, UncachedCrops)
+    boxes = table[["x", "y", "width", "height"]].to_numpy()
+    for path, rows in by_frame(table):
+        patches, statistics = cut_frame(read_frame(path), boxes[rows], OPTIONS, path)
+        for store in (cached, uncached):
+            np.testing.assert_array_equal(store.patches(rows), patches)
+            np.testing.assert_array_equal(store.statistics[rows], statistics)
+            assert store.units == ["counts"]
+            assert store.bad_frames == {}
+    mixed = np.array([7, 7, 0, 19, 3])
+    np.testing.assert_array_equal(cached.patches(mixed), uncached.patches(mixed))
+    assert cached.patches(mixed).flags.writeable  # a copy: nobody can write into the file
+
+
+def test_the_cache_is_built_once(table, tmp_path, builds, monkeypatch) -> None:
+    folder = build_cache(table, OPTIONS, tmp_path / "deep" / "cache")
+    monkeypatch.setattr(cache, "read_frame", None)  # opening a frame would fail now
+    assert build_cache(table, OPTIONS, tmp_path / "deep" / "cache", thorough=True) == folder
+    assert count(builds) == 1
+    names = sorted(path.name for path in folder.parent.iterdir())
+    assert names == [folder.name, f"{folder.name}.lock"]
+    assert cache_bytes(folder) > len(table) * OPTIONS.stored_size**2 * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"crop_size": 18}, {"context": 0.6}, {"min_side": 17.0}, {"normalisation": "frame"}],
+)
+def test_every_option_enters_the_key(table, change) -> None:
+    assert cache_key(table, OPTIONS) != cache_key(table, CropOptions(**{"crop_size": 16, **change}))
+
+
+def test_every_box_enters_the_key_and_labels_do_not(table) -> None:
+    key = cache_key(table, OPTIONS)
+    for column in ("x", "y", "width", "height"):
+        moved = table.copy()
+        moved.loc[13, column] += 0.25
+        assert cache_key(moved, OPTIONS) != key
+    moved = table.copy()
+    moved.loc[0, "frame"] += "x"
+    assert cache_key(moved, OPTIONS) != key
+    assert cache_key(table.assign(label="teal"), OPTIONS) == key
+    assert cache_key(table.iloc[::-1].reset_index(drop=True), OPTIONS) != key
+
+
+def test_a_changed_frame_makes_the_cache_stale(table, tmp_path, builds) -> None:
+    old = open_crops(table, OPTIONS, tmp_path / "cache")
+    rows = np.flatnonzero(table["frame"] == table["frame"][0])
+    before = old.patches(rows)
+    write_frame(Path(table["frame"][0]), seed=99)
+    new = open_crops(table, OPTIONS, tmp_path / "cache")
+    assert count(builds) == 2
+    assert not np.array_equal(new.patches(rows), before)
+    np.testing.assert_array_equal(
+        old.patches(rows), before
+    )  # who reads the old one is not disturbed
+    others = np.setdiff1d(np.arange(len(table)), rows)
+    np.testing.assert_array_equal(new.patches(others), old.patches(others))
+
+
+def test_the_stamp_sees_size_time_and_absence(tmp_path) -> None:
+    path = tmp_path / "frame"
+    stamps = {frames_stamp([str(path)])}
+    path.write_bytes(b"12")
+    os.utime(path, ns=(1, 1))
+    stamps.add(frames_stamp([str(path)]))
+    os.utime(path, ns=(1, 2))
+    stamps.add(frames_stamp([str(path)]))
+    path.write_bytes(b"123")
+    os.utime(path, ns=(1, 2))
+    stamps.add(frames_stamp([str(path)]))
+    assert len(stamps) == 4
+
+
+def truncate(folder: Path) -> None:
+    os.truncate(folder / "pixels.npy", 1000)
+
+
+def lose_statistics(folder: Path) -> None:
+    (folder / "statistics.npy").unlink()
+
+
+def spoil_meta(folder: Path) -> None:
+    (folder / "meta.json").write_text('{"stamp": ')
+
+
+def empty_meta(folder: Path) -> None:
+    (folder / "meta.json").write_text("[]")
+
+
+@pytest.mark.parametrize("damage", [truncate, lose_statistics, spoil_meta, empty_meta])
+def test_a_damaged_cache_is_built_again(table, tmp_path, builds, damage) -> None:
+    crops = open_crops(table, OPTIONS, tmp_path / "cache")
+    expected = crops.patches(np.arange(20))
+    damage(crops.folder)
+    again = open_crops(table, OPTIONS, tmp_path / "cache")
+    assert count(builds) == 2
+    np.testing.assert_array_equal(again.patches(np.arange(20)), expected)
+
+
+def test_a_flipped_byte_is_found_by_the_thorough_check(table, tmp_path, builds) -> None:
+    folder = build_cache(table, OPTIONS, tmp_path / "cache")
+    with (folder / "pixels.npy").open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 1]))
+    stamp = json.loads((folder / "meta.json").read_text())["stamp"]
+    assert is_whole(folder, stamp)
+    assert not is_whole(folder, stamp, thorough=True)
+    build_cache(table, OPTIONS, tmp_path / "cache", thorough=True)
+    assert count(builds) == 2
+    assert is_whole(folder, stamp, thorough=True)
+
+
+def _open_in_child(table, folder, results) -> None:
+    torch.set_num_threads(1)  # children of a parent that used OpenMP would hang
+    results.put(open_crops(table, OPTIONS, folder).patches(np.arange(20)).sum())
+
+
+def test_many_processes_build_one_cache(table, tmp_path, builds, monkeypatch) -> None:
+    slow = cache.cut_frame
+
+    def slowed(*arguments):
+        time.sleep(0.02)  # so that the others come while it is being built
+        return slow(*arguments)
+
+    monkeypatch.setattr(cache, "cut_frame", slowed)
+    results = FORK.Queue()
+    children = [
+        FORK.Process(target=_open_in_child, args=(table, tmp_path / "cache", results))
+        for _ in range(4)
+    ]
+    for child in children:
+        child.start()
+    sums = {results.get(timeout=60) for _ in children}
+    for child in children:
+        child.join()
+    assert sums == {open_crops(table, OPTIONS, None).patches(np.arange(20)).sum()}
+    assert count(builds) == 1
+
+
+def _die_while_building(table, folder) -> None:
+    torch.set_num_threads(1)
+    done = []
+    original = cache.cut_frame
+
+    def dying(*arguments):
+        if len(done) == 2:
+            os._exit(9)
+        done.append(1)
+        return original(*arguments)
+
+    cache.cut_frame = dying
+    open_crops(table, OPTIONS, folder)
+
+
+def test_a_killed_builder_leaves_nothing_in_the_way(table, tmp_path) -> None:
+    child = FORK.Process(target=_die_while_building, args=(table, tmp_path / "cache"))
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    assert any(".tmp" in path.name for path in (tmp_path / "cache").iterdir())
+    crops = open_crops(table, OPTIONS, tmp_path / "cache")
+    assert not any(".tmp" in path.name for path in (tmp_path / "cache").iterdir())
+    assert np.isfinite(crops.statistics).all()
+
+
+@pytest.mark.parametrize("where", ["cache", None])
+def test_a_bad_frame_stops_before_training(table, tmp_path, where) -> None:
+    bad = Path(table["frame"][0])
+    os.truncate(bad, 200)
+    folder = None if where is None else tmp_path / where
+    with pytest.raises(FrameError, match=str(bad)):
+        open_crops(table, OPTIONS, folder)
+    if folder:
+        assert [path.suffix for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("where", ["cache", None])
+def test_a_bad_frame_can_be_skipped(table, tmp_path, where) -> None:
+    bad = table["frame"][0]
+    Path(bad).unlink()
+    folder = None if where is None else tmp_path / where
+    crops = open_crops(table, OPTIONS, folder, "skip")
+    lost = (table["frame"] == bad).to_numpy()
+    np.testing.assert_array_equal(np.isnan(crops.statistics), np.stack([lost, lost], axis=1))
+    assert list(crops.bad_frames) == [bad]
+    assert bad in crops.bad_frames[bad]
+
+
+def test_what_was_skipped_stops_a_stricter_run_and_heals(table, tmp_path, builds) -> None:
+    bad = Path(table["frame"][0])
+    good = bad.read_bytes()
+    bad.write_bytes(b"")
+    with pytest.raises(FrameError) as direct:
+        read_frame(bad)
+    open_crops(table, OPTIONS, tmp_path / "cache", "skip")
+    with pytest.raises(FrameError) as stored:
+        open_crops(table, OPTIONS, tmp_path / "cache", "stop")
+    assert str(stored.value) == str(direct.value)
+    assert count(builds) == 1
+    bad.write_bytes(good)
+    assert open_crops(table, OPTIONS, tmp_path / "cache", "stop").bad_frames == {}
+    assert count(builds) == 2
+
+
+def test_an_unusable_folder_is_named(table, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ValueError, match=r"file/cache: the folder of the crop cache cannot be written \(Not a dir"
+    ):
+        open_crops(table, OPTIONS, tmp_path / "file" / "cache")
+
+
+def test_a_worker_receives_the_address_not_the_pixels(table, tmp_path) -> None:
+    crops = open_crops(table, OPTIONS, tmp_path / "cache")
+    message = pickle.dumps(crops)
+    assert len(message) < 500
+    np.testing.assert_array_equal(
+        pickle.loads(message).patches(np.arange(20)), crops.patches(np.arange(20))
+    )

@@ -1,0 +1,317 @@
+"""Cutting: square, undistorted, reflected at edges, antialiased."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dml_lightning.data.crops import (
+    CropOptions,
+    by_frame,
+    crop_batches,
+    crop_squares,
+    cut_frame,
+    filter_taps,
+    reflect,
+    resample,
+)
+from dml_lightning.data.frames import Frame, FrameError, Radiometry
+from dml_lightning.data.transforms import Normalize, centre_crop
+
+patient = settings(deadline=None, max_examples=60)
+
+
+def reference(
+    pixels: np.ndarray, centre: tuple[float, float], side: float, size: int
+) -> np.ndarray:
+    """Every output px by itself: triangle of the output's step (at least 1 px) over mirrored source px."""
+    height, width = pixels.shape
+    step = side / size
+    radius = max(1.0, step)
+
+    def mirrored(position: int, length: int) -> int:
+        while not 0 <= position < length:
+            position = -1 - position if position < 0 else 2 * length - 1 - position
+        return position
+
+    def taps(start: float, i: int) -> list[tuple[int, float]]:
+        middle = start + (i + 0.5) * step
+        near = range(math.floor(middle - radius) - 1, math.ceil(middle + radius) + 1)
+        weights = [(j, max(0.0, 1 - abs(j + 0.5 - middle) / radius)) for j in near]
+        total = sum(weight for _, weight in weights)
+        return [(j, weight / total) for j, weight in weights if weight > 0]
+
+    result = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            result[row, column] = sum(
+                u * v * float(pixels[mirrored(y, height), mirrored(x, width)])
+                for y, u in taps(centre[1] - side / 2, row)
+                for x, v in taps(centre[0] - side / 2, column)
+            )
+    return result
+
+
+@patient
+@given(
+    st.integers(0, 999),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    st.tuples(st.floats(-3, 14), st.floats(-3, 14)),
+    st.floats(0.5, 40),
+    st.integers(1, 7),
+)
+def test_resample_by_the_definition(seed, shape, centre, side, size) -> None:
+    """Also in corners, outside, for frames of 1 px and squares several times larger than the frame."""
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    found = resample(pixels, np.array(centre), side, size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, reference(pixels, centre, side, size), atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.7, 4.0])
+def test_resample_agrees_with_torch_away_from_edges(factor) -> None:
+    pixels = np.random.default_rng(0).random((64, 64), dtype=np.float32)
+    size = round(64 / factor)
+    ours = resample(pixels, np.array([32.0, 32.0]), 64.0, size)
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(pixels)[None, None], size=(size, size), mode="bilinear", antialias=True
+    )[0, 0].numpy()
+    edge = math.ceil(factor) if factor < 1 else 2
+    edge = max(edge, math.ceil(1 / factor) + 1)
+    inner = slice(edge, size - edge)
+    np.testing.assert_allclose(ours[inner, inner], theirs[inner, inner], atol=1e-5)
+
+
+def test_whole_pixels_are_copied() -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (40, 50), dtype=np.uint16)
+    found = resample(pixels, np.array([20.0, 15.0]), 16.0, 16)
+    np.testing.assert_array_equal(found, pixels[7:23, 12:28].astype(np.float32))
+
+
+def test_a_narrow_range_of_large_counts_stays_exact() -> None:
+    """Between 51,021 and 52,421 float32 products would lose the difference of single counts."""
+    pixels = np.random.default_rng(0).integers(51021, 52422, (40, 40), dtype=np.uint16)
+    found = resample(pixels, np.array([20.3, 19.6]), 20.0, 32)
+    np.testing.assert_allclose(found, reference(pixels, (20.3, 19.6), 20.0, 32), atol=0.01)
+
+
+@given(st.integers(-99, 99), st.integers(1, 9))
+def test_reflect_is_symmetric_at_both_edges(position, size) -> None:
+    pad = 120
+    expected = np.pad(np.arange(size), pad, mode="symmetric")[position + pad]
+    assert reflect(np.array([position]), size)[0] == expected
+
+
+@patient
+@given(st.floats(-50, 50), st.floats(0.05, 20), st.integers(1, 40))
+def test_weights_sum_to_one(start, step, count) -> None:
+    _, weights = filter_taps(start, step, count)
+    assert weights.shape[0] == count
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert (weights >= 0).all()
+
+
+def test_no_pixel_is_skipped_when_reducing() -> None:
+    """One hot pixel in a goose of 200 px must leave a trace wherever it is."""
+    for hot in range(60, 76):
+        pixels = np.zeros((200, 200), np.float32)
+        pixels[hot, hot] = 1000
+        assert resample(pixels, np.array([100.0, 100.0]), 192.0, 16).sum() * 144 == pytest.approx(
+            1000, rel=0.05
+        )
+
+
+def test_squares_have_context_and_a_smallest_side() -> None:
+    boxes = np.array([[10.0, 20.0, 40.0, 10.0], [100.0, 100.0, 2.0, 2.0]])
+    centres, sides = crop_squares(boxes, CropOptions(context=0.5, min_side=16))
+    np.testing.assert_allclose(centres, [[30, 25], [101, 101]])
+    np.testing.assert_allclose(sides, [60, 16])
+
+
+def test_a_long_box_does_not_distort() -> None:
+    y, x = np.mgrid[:200, :200] + 0.5
+    pixels = np.exp(-((x - 90) ** 2 + (y - 110) ** 2) / (2 * 6.0**2)).astype(np.float32)
+    patches, _ = cut_frame(
+        Frame(pixels, "degC"), np.array([[60.0, 100.0, 60.0, 20.0]]), CropOptions(), "f"
+    )
+    patch = patches[0].astype(float)
+    v, u = np.mgrid[: len(patch), : len(patch)] + 0.5 - len(patch) / 2
+    spread = [(patch * w**2).sum() / patch.sum() for w in (u, v)]
+    assert spread[0] == pytest.approx(spread[1], rel=1e-3)
+    # 90 px of the frame on 32 px of the crop; the reducing triangle adds about its own variance
+    step = 90 / 32
+    assert spread[0] == pytest.approx((36 + step**2 / 6) / step**2, rel=0.03)
+    assert (patch * u).sum() / patch.sum() == pytest.approx(0, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[0, 0, 2, 2], [318, 254, 2, 2], [-5, 100, 12, 9], [10, 10, 300, 200], [0, 0, 320, 256]],
+    ids=["corner", "last corner", "over the edge", "large", "whole frame"],
+)
+def test_edges_neither_darken_nor_fail(box) -> None:
+    pixels = np.full((256, 320), 777, np.uint16)
+    options = CropOptions(crop_size=20, context=1.0)
+    patches, _ = cut_frame(Frame(pixels, "counts"), np.array([box], float), options, "f")
+    assert patches.shape == (1, options.stored_size, options.stored_size)
+    np.testing.assert_array_equal(patches, 777)
+
+
+@given(st.integers(4, 300))
+def test_stored_patch_holds_every_turn(size) -> None:
+    stored = CropOptions(crop_size=size).stored_size
+    assert stored >= size * math.sqrt(2)
+    assert (stored - size) % 2 == 0
+
+
+def test_stored_patch_shows_the_crop_in_its_centre() -> None:
+    rng = np.random.default_rng(0)
+    frame = Frame(rng.normal(15, 5, (100, 120)).astype(np.float32), "degC")
+    box = np.array([[50.0, 40.0, 13.0, 9.0]])
+    options = CropOptions()
+    patches, _ = cut_frame(frame, box, options, "f")
+    direct = resample(frame.pixels, np.array([56.5, 44.5]), 19.5, 32)
+    np.testing.assert_allclose(centre_crop(torch.from_numpy(patches), 32)[0], direct, atol=1e-4)
+
+
+# Statistics
+
+
+def test_statistics_are_those_of_the_visible_crop() -> None:
+    """Not of the larger stored patch: a warm neighbour outside the crop must not change it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(100, 120, (80, 80), dtype=np.uint16)
+    box, options = np.array([[36.0, 36.0, 8.0, 8.0]]), CropOptions(min_side=8, context=0)
+    plain = cut_frame(Frame(pixels, "counts"), box, options, "f")
+    pixels = pixels.copy()
+    pixels[:, :35] = 9000
+    disturbed = cut_frame(Frame(pixels, "counts"), box, options, "f")
+    assert not np.array_equal(plain[0], disturbed[0])
+    np.testing.assert_array_equal(plain[1], disturbed[1])
+    crop = centre_crop(torch.from_numpy(plain[0]), 32)[:, None]
+    normalised = (crop - plain[1][0, 0]) / plain[1][0, 1]
+    torch.testing.assert_close(Normalize("crop")(crop), normalised)
+
+
+def test_statistics_of_the_frame_are_shared_by_its_crops() -> None:
+    pixels = np.random.default_rng(0).integers(0, 1000, (128, 150), dtype=np.uint16)
+    boxes = np.array([[3.0, 3, 9, 9], [50, 50, 20, 20]])
+    _, statistics = cut_frame(
+        Frame(pixels, "counts"), boxes, CropOptions(normalisation="frame"), "f"
+    )
+    low, median, high = np.quantile(pixels, [0.05, 0.5, 0.95])
+    np.testing.assert_allclose(statistics, [[median, high - low]] * 2, rtol=1e-6)
+
+
+def test_large_frames_are_thinned_for_their_statistics() -> None:
+    pixels = np.random.default_rng(0).normal(10, 2, (1024, 1280)).astype(np.float32)
+    _, statistics = cut_frame(
+        Frame(pixels, "degC"), np.array([[3.0, 3, 9, 9]]), CropOptions(normalisation="frame"), "f"
+    )
+    np.testing.assert_allclose(statistics[0], [10, 2 * 2 * 1.645], rtol=0.03)
+
+
+def test_a_window_needs_temperatures() -> None:
+    options = CropOptions(normalisation="window", window=(-5, 25))
+    box = np.array([[3.0, 3, 9, 9]])
+    pixels = np.zeros((20, 20), np.uint16)
+    with pytest.raises(
+        ValueError, match=r"frame\.png.*window in degC met a frame in counts.*radiometry"
+    ):
+        cut_frame(Frame(pixels, "counts"), box, options, "frame.png")
+    _, statistics = cut_frame(Frame(pixels.astype(np.float32), "degC"), box, options, "f")
+    np.testing.assert_array_equal(statistics, [[10, 15]])
+
+
+# Errors
+
+
+@pytest.mark.parametrize("box", [[64, 3, 5, 5], [3, 48, 5, 5], [-9, 3, 9, 5], [3, -5, 5, 5]])
+def test_a_box_beside_its_frame_is_refused(box) -> None:
+    frame = Frame(np.zeros((48, 64), np.uint8), "counts")
+    boxes = np.array([[1.0, 1, 5, 5], box])
+    with pytest.raises(
+        FrameError, match=r"f\.tif.*lies outside the 64x48 px frame.*top left corner"
+    ):
+        cut_frame(frame, boxes, CropOptions(), "f.tif")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_size": 3}, "crop_size is 3 px"),
+        ({"context": -0.1}, "context is -0.1"),
+        ({"min_side": 0}, "min_side is 0"),
+        ({"normalisation": "histogram"}, "'histogram' is unknown; use 'crop', 'frame' or 'window'"),
+        ({"normalisation": "window"}, "'window' came with window None"),
+        ({"window": (0, 1)}, "'crop' came with window"),
+        ({"normalisation": "window", "window": (3, 1)}, "is empty"),
+    ],
+)
+def test_impossible_options_are_refused(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        CropOptions(**options)
+
+
+# Streaming
+
+
+@pytest.fixture
+def table(tmp_path) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(4):
+        path = tmp_path / f"{number}.tiff"
+        tifffile.imwrite(path, rng.integers(28000, 29000, (64, 80), dtype=np.uint16))
+        rows += [(str(path), *rng.uniform(1, 50, 2), *rng.uniform(2, 20, 2)) for _ in range(5)]
+    order = rng.permutation(len(rows))
+    columns = ["frame", "x", "y", "width", "height"]
+    return pd.DataFrame([rows[i] for i in order], columns=columns, index=order + 100)
+
+
+def test_by_frame_counts_positions_not_labels(table) -> None:
+    groups = dict(by_frame(table))
+    assert list(groups) == list(dict.fromkeys(table["frame"]))
+    assert sorted(np.concatenate(list(groups.values())).tolist()) == list(range(20))
+    for path, rows in groups.items():
+        assert set(table["frame"].iloc[rows]) == {path}
+        assert (np.diff(rows) > 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
+def test_crop_batches_streams_all_crops(table, batch_size) -> None:
+    options = CropOptions(radiometry=Radiometry(0.01, -273.15))
+    batches = list(crop_batches(table, options, batch_size=batch_size))
+    assert [len(b.labels) for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    assert 0 < len(batches[-1].labels) <= batch_size
+    images, index = torch.cat([b.images for b in batches]), torch.cat([b.index for b in batches])
+    assert index.tolist() == np.concatenate([rows for _, rows in by_frame(table)]).tolist()
+    assert all((b.labels == -1).all() for b in batches)
+    assert images.shape == (20, 1, 32, 32)
+    row = table.iloc[int(index[11])]
+    degrees = tifffile.imread(row["frame"]) * 0.01 - 273.15
+    side = max(1.5 * max(row["width"], row["height"]), 16)
+    centre = (row["x"] + row["width"] / 2, row["y"] + row["height"] / 2)
+    crop = torch.from_numpy(reference(degrees, centre, side, 32))[None, None]
+    torch.testing.assert_close(
+        images[11:12].double(), Normalize(unit="degC")(crop), atol=2e-3, rtol=0
+    )
+
+
+def test_crop_batches_stops_or_skips(table) -> None:
+    bad = table["frame"].iloc[3]
+    Path(bad).write_bytes(b"")
+    with pytest.raises(FrameError, match=bad):
+        list(crop_batches(table, CropOptions()))
+    found: dict[str, str] = {}
+    batches = list(crop_batches(table, CropOptions(), on_bad_frame="skip", bad_frames=found))
+    assert list(found) == [bad]
+    assert bad in found[bad]
+    index = torch.cat([b.index for b in batches]).tolist()
+    assert sorted(index) == np.flatnonzero(table["frame"] != bad).tolist()

@@ -1,0 +1,549 @@
+"""The data module: sets, labels, two-rank batches, resume in the middle of an epoch."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import tifffile
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import Callback
+
+from dml_lightning.data import PKBatchSampler, ThermalWaterfowlDataModule
+from dml_lightning.data.crops import crop_batches
+from dml_lightning.data.datamodule import NO_AUGMENTATION
+from dml_lightning.data.loaders import TrainingBatch, capped_rows
+from dml_lightning.data.sources import CocoJson, Source
+from dml_lightning.data.table import table_digest
+from dml_lightning.types import EVALUATION_SETS, Batch
+
+# Lightning 2.6 asks for torch's LeafSpec in a way that torch 2.15 deprecates
+pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
+
+CLASSES = ["teal", "goose", "coot", "swan", "loon", "buoy", "person"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Six flights of three frames; every class once or twice in each frame; 16-bit counts."""
+    import json
+
+    torch.set_num_threads(1)  # children forked by a parent that used OpenMP would hang
+    folder = tmp_path_factory.mktemp("flights")
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for flight in range(6):
+        (folder / f"flight_{flight}").mkdir()
+        for number in range(3):
+            name = f"flight_{flight}/{number}.tiff"
+            tifffile.imwrite(folder / name, rng.integers(28000, 28500, (96, 128), dtype=np.uint16))
+            images.append({"id": len(images), "file_name": name, "width": 128, "height": 96})
+            for category in range(len(CLASSES)):
+                for _ in range(2 if category < 3 else 1):
+                    box = [
+                        *rng.uniform(0, 70, 2).round(2).tolist(),
+                        *rng.uniform(3, 20, 2).round(2).tolist(),
+                    ]
+                    annotations.append(
+                        {
+                            "id": len(annotations),
+                            "image_id": images[-1]["id"],
+                            "category_id": category,
+                            "bbox": box,
+                            "iscrowd": 0,
+                        }
+                    )
+    categories = [{"id": i, "name": name} for i, name in enumerate(CLASSES)]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+ROLES = {
+    "known": ["teal", "goose", "coot"],
+    "novel_val": ["swan"],
+    "novel_test": ["loon"],
+    "ood_val": ["buoy"],
+    "ood_test": ["person"],
+}
+
+
+def module(root: Path, cache_dir, **options) -> ThermalWaterfowlDataModule:
+    arguments = {
+        **ROLES,
+        "classes_per_batch": 3,
+        "samples_per_class": 2,
+        "crop_size": 8,
+        "cache_dir": None if cache_dir is None else str(cache_dir),
+        **options,
+    }
+    return ThermalWaterfowlDataModule(CocoJson(root), **arguments)
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def data(root, cache_dir) -> ThermalWaterfowlDataModule:
+    return module(root, cache_dir)
+
+
+class Spy(L.LightningModule):
+    """A model of one weight that writes down which crops it sees, and their sums."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.path = path
+        self.seen: list[tuple[int, int, list[int], torch.Tensor]] = []
+        self.evaluated: dict[int, list[int]] = {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        assert isinstance(batch, Batch)
+        self.seen.append(
+            (self.current_epoch, batch_idx, batch.index.tolist(), batch.images.clone())
+        )
+        return (self.weight * batch.images).mean()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.evaluated.setdefault(dataloader_idx, []).extend(batch.index.tolist())
+
+    test_step = validation_step
+
+    def on_train_end(self) -> None:
+        if self.path is not None:
+            torch.save((self.seen, self.evaluated), self.path.with_suffix(f".{self.global_rank}"))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(tmp_path: Path, **options) -> L.Trainer:
+    arguments = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": tmp_path,
+        **options,
+    }
+    return L.Trainer(**arguments)
+
+
+# What the module says about the data
+
+
+def test_labels_are_known_then_novel_then_ood_and_sorted(data) -> None:
+    assert data.num_classes == 3  # before setup, without a trainer
+    assert data.known_class_names == ["coot", "goose", "teal"]
+    assert data.class_names == ["coot", "goose", "teal", "loon", "swan", "buoy", "person"]
+    names = np.asarray(data.class_names)[data.labels]
+    assert names.tolist() == data.table["label"].tolist()
+    assert data.groups.tolist() == data.table["group"].tolist()
+    assert data.data_digest == table_digest(data.table)
+
+
+def test_the_source_is_read_once_and_no_pixel_for_the_number_of_classes(root, monkeypatch) -> None:
+    reads = []
+    original = Source.read
+    monkeypatch.setattr(Source, "read", lambda *a, **k: reads.append(1) or original(*a, **k))
+    monkeypatch.setattr("dml_lightning.data.cache.read_frame", None)  # decoding would fail
+    data = module(root, None)
+    assert not reads  # building the module reads nothing
+    assert (data.num_classes, len(data.table), len(data.class_names)) == (3, len(data.labels), 7)
+    assert len(reads) == 1
+
+
+def test_evaluation_sets(data) -> None:
+    data.setup("fit")
+    table, names = data.table, np.asarray(data.class_names)
+    expected = {
+        ("val", "known"): set(ROLES["known"]),
+        ("test", "known"): set(ROLES["known"]),
+        ("val", "novel"): {"swan"},
+        ("test", "novel"): {"loon"},
+        ("val", "ood"): {"buoy"},
+        ("test", "ood"): {"person"},
+    }
+    for split, loaders in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        for name, loader in zip(EVALUATION_SETS, loaders, strict=True):
+            batches = list(loader)
+            index = torch.cat([b.index for b in batches]).numpy()
+            labels = torch.cat([b.labels for b in batches]).numpy()
+            images = torch.cat([b.images for b in batches])
+            rows = table.loc[index]
+            assert len(set(index)) == len(index)
+            assert rows["label"].tolist() == names[labels].tolist()
+            assert images.shape == (len(index), 1, 8, 8)
+            assert images.dtype == torch.float32
+            if name == "reference":
+                assert set(rows["split"]) == {"train"}
+                assert set(rows["role"]) == {"known"}
+                continue
+            assert set(rows["label"]) == expected[split, name]
+            assert set(rows["split"]) == {split}
+            assert len(index) == ((table["role"] == name) & (table["split"] == split)).sum()
+
+
+def test_evaluation_crops_equal_those_that_are_streamed(data) -> None:
+    """`crop_batches` gives at prediction what the loaders gave at the test."""
+    streamed = {
+        int(i): image
+        for batch in crop_batches(data.full_table, data.options)
+        for i, image in zip(batch.index, batch.images, strict=True)
+    }
+    for loader in data.test_dataloader():
+        for batch in loader:
+            for i, image in zip(batch.index.tolist(), batch.images, strict=True):
+                assert torch.equal(image, streamed[i])
+
+
+@pytest.mark.parametrize("normalisation", ["crop", "frame"])
+def test_without_a_cache_everything_is_the_same(root, tmp_path, normalisation) -> None:
+    cached, uncached = (
+        module(root, d, normalisation=normalisation) for d in (tmp_path / "c", None)
+    )
+    for name in ("train_dataloader", "val_dataloader"):
+        one, other = (getattr(d, name)() for d in (cached, uncached))
+        pairs = (
+            zip(one, other, strict=True)
+            if name == "train_dataloader"
+            else [pair for a, b in zip(one, other, strict=True) for pair in zip(a, b, strict=True)]
+        )
+        for a, b in pairs:
+            assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_reference_is_capped_by_a_seeded_draw(root, cache_dir) -> None:
+    data = module(root, cache_dir, reference_per_class=4)
+    crops = data.evaluation_crops("reference", "val")
+    assert np.bincount(crops.labels).tolist() == [4, 4, 4]
+    assert crops.rows.tolist() == data.evaluation_crops("reference", "test").rows.tolist()
+    assert (np.diff(crops.rows) > 0).all()
+    everything = module(root, cache_dir, reference_per_class=None)
+    assert len(everything.evaluation_crops("reference", "val")) == len(data.rows("known", "train"))
+    labels = np.repeat([0, 1], [50, 3])
+    masks = [capped_rows(np.arange(53), labels, 5, seed) for seed in range(3)]
+    assert [int(m.sum()) for m in masks] == [8, 8, 8]
+    assert len({m.tobytes() for m in masks}) == 3
+
+
+def test_empty_roles_give_loaders_of_length_zero(root, cache_dir, tmp_path) -> None:
+    data = module(root, cache_dir, novel_val=None, novel_test=None)
+    assert [len(loader) > 0 for loader in data.val_dataloader()] == [True, True, False, True]
+    assert list(data.val_dataloader()[2]) == []
+    spy = Spy()
+    trainer(tmp_path, max_epochs=1).fit(spy, datamodule=data)  # warnings are errors
+    assert sorted(spy.evaluated) == [0, 1, 3]
+
+
+# Training batches
+
+
+def test_training_batches_are_pk_and_augmented(data) -> None:
+    loader = data.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader) == len(data.rows("known", "train")) // 6
+    for raw in batches:
+        assert isinstance(raw, TrainingBatch)
+        assert raw.patches.shape == (6, 1, 12, 12)
+        batch = data.on_after_batch_transfer(raw, 0)
+        assert isinstance(batch, Batch)
+        assert batch.images.shape == (6, 1, 8, 8)
+        assert np.bincount(batch.labels).tolist() == [2, 2, 2]
+        assert data.labels[batch.index].tolist() == batch.labels.tolist()
+        assert set(data.table.loc[batch.index.numpy(), "split"]) == {"train"}
+    assert data.on_after_batch_transfer(batch, 0) is batch
+
+
+def test_no_augmentation_trains_on_evaluation_crops(root, cache_dir) -> None:
+    data = module(root, cache_dir, augmentation=None, reference_per_class=None)
+    assert data.augmentation == NO_AUGMENTATION
+    crops = data.evaluation_crops("reference", "val")
+    place = {int(row): position for position, row in enumerate(crops.rows)}
+    for raw in data.train_dataloader():
+        batch = data.augment(raw)
+        expected = crops.__getitems__([place[int(i)] for i in batch.index])
+        torch.testing.assert_close(batch.images, expected.images, atol=1e-4, rtol=0)
+
+
+def test_one_crop_can_be_asked_for(data) -> None:
+    crops = data.evaluation_crops("known", "val")
+    assert crops[3].index.tolist() == [int(crops.rows[3])]
+    one = data.train_dataloader().dataset[0]
+    assert one.patches.shape == (1, 1, 12, 12)
+
+
+def test_shuffled_batches_have_the_same_size(root, cache_dir) -> None:
+    data = module(root, cache_dir, sampler="shuffled", batches_per_epoch=4)
+    batches = list(data.train_dataloader())
+    assert [len(b.labels) for b in batches] == [6] * 4
+    assert any(np.bincount(b.labels, minlength=3).tolist() != [2, 2, 2] for b in batches)
+
+
+def test_epochs_differ_and_workers_change_nothing(root, cache_dir, tmp_path) -> None:
+    runs = []
+    for num_workers in (0, 2):
+        spy = Spy()
+        trainer(tmp_path, limit_val_batches=0).fit(
+            spy, datamodule=module(root, cache_dir, num_workers=num_workers)
+        )
+        runs.append(spy.seen)
+    check_same(*runs)
+    steps = len(runs[0]) // 2
+    first, second = runs[0][:steps], runs[0][steps:]
+    assert [step[2] for step in first] != [step[2] for step in second]
+    images = {int(i): x for step in first for i, x in zip(step[2], step[3], strict=True)}
+    again = {int(i): x for step in second for i, x in zip(step[2], step[3], strict=True)}
+    common = sorted(images.keys() & again.keys())
+    assert common
+    assert not any(torch.equal(images[i], again[i]) for i in common)  # augmented anew
+
+
+def check_same(one: list, other: list) -> None:
+    assert [step[:3] for step in one] == [step[:3] for step in other]
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a[3], b[3])
+
+
+class Keep(Callback):
+    """Saves at every moment at which a checkpoint may be taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, trainer: L.Trainer, moment: str) -> None:
+        trainer.save_checkpoint(
+            self.folder / f"{trainer.fit_loop.epoch_loop.total_batch_idx:02}_{moment}.ckpt"
+        )
+
+    def on_train_epoch_start(self, trainer, module) -> None:
+        self.save(trainer, "0_epoch_start")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.save(trainer, "1_batch")
+
+    def on_validation_end(self, trainer, module) -> None:
+        self.save(trainer, "2_validation")
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        self.save(trainer, "3_epoch")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resume_continues_with_the_same_crops(
+    root, cache_dir, tmp_path, num_workers, accumulate
+) -> None:
+    options = {"max_epochs": 3, "val_check_interval": 2, "accumulate_grad_batches": accumulate}
+    data = {"num_workers": num_workers, "batches_per_epoch": 4}
+    whole = Spy()
+    trainer(tmp_path, callbacks=[Keep(tmp_path)], **options).fit(
+        whole, datamodule=module(root, cache_dir, **data)
+    )
+    assert len(whole.seen) == 12
+    checkpoints = [path for path in sorted(tmp_path.glob("*.ckpt")) if "start" not in path.name]
+    assert len(checkpoints) == 12 + 6 + 3
+    for checkpoint in checkpoints[:: 1 if num_workers == 0 else 4]:
+        state = torch.load(checkpoint)["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+        done = int(checkpoint.name[:2]) + 1
+        assert state == {"epoch": done // 4, "completed": done % 4}
+        spy = Spy()
+        trainer(tmp_path, **options).fit(
+            spy, datamodule=module(root, cache_dir, **data), ckpt_path=checkpoint, weights_only=True
+        )
+        check_same(whole.seen[done:], spy.seen)
+    for path in tmp_path.glob("*start.ckpt"):
+        state = torch.load(path)["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+        assert state == {"epoch": (int(path.name.split("_")[0]) + 1) // 4, "completed": 0}
+
+
+def test_two_ranks_see_what_one_process_sees(root, cache_dir, tmp_path) -> None:
+    """Three classes, two ranks: P stays 3 and K doubles, so one process with K = 4 has the same global batch."""
+    alone = Spy(tmp_path / "alone")
+    trainer(tmp_path).fit(
+        alone, datamodule=module(root, cache_dir, samples_per_class=4, eval_batch_size=5)
+    )
+    trainer(tmp_path, strategy="ddp_fork", devices=2).fit(
+        Spy(tmp_path / "pair"),
+        datamodule=module(root, cache_dir, samples_per_class=2, eval_batch_size=5),
+    )
+    (ones, one_sets), (twos, two_sets) = (torch.load(tmp_path / f"pair.{rank}") for rank in (0, 1))
+    assert len(ones) == len(twos) == len(alone.seen)
+    for whole, one, two in zip(alone.seen, ones, twos, strict=True):
+        assert one[:2] == two[:2] == whole[:2]
+        assert not set(one[2]) & set(two[2])
+        slots = [0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]  # K = 2 of each class's four
+        for mine, share in zip(slots, (one, two), strict=True):
+            assert share[2] == [whole[2][slot] for slot in mine]
+            assert torch.equal(share[3], whole[3][mine])  # the very same augmentation
+    assert sorted(one_sets) == sorted(two_sets) == [0, 1, 2, 3]
+    for name, crops in alone.evaluated.items():
+        assert len(one_sets[name]) == len(two_sets[name])
+        assert set(one_sets[name]) | set(two_sets[name]) == set(crops)
+        assert not set(one_sets[name]) & set(two_sets[name]) or len(set(crops)) % 2
+
+
+def test_ranks_are_taken_from_the_trainer(root, cache_dir) -> None:
+    class Attached:
+        global_rank, world_size = 1, 3
+        strategy = type("S", (), {"root_device": torch.device("cpu")})
+
+    data = module(root, cache_dir)
+    data.trainer = Attached()
+    sampler = data.train_dataloader().batch_sampler
+    assert isinstance(sampler, PKBatchSampler)
+    assert (sampler.rank, sampler.world_size, sampler.seed) == (1, 3, 0)
+    known = data.rows("known", "val")
+    shard = torch.cat([b.index for b in data.val_dataloader()[1]]).tolist()
+    assert shard == [int(known[i % len(known)]) for i in range(1, -(-len(known) // 3) * 3, 3)]
+
+
+# Printing, bad frames, errors
+
+
+def test_prepare_data_prints_report_summary_and_size_once(root, tmp_path, capsys) -> None:
+    data = module(root, tmp_path / "cache")
+    data.prepare_data()
+    printed = capsys.readouterr().out
+    assert "180 boxes in 18 frames" in printed
+    assert "goose" in printed
+    assert "MB in" in printed
+    assert f"{len(data.table)} of 12x12 px" in printed
+    data.prepare_data()
+    assert capsys.readouterr().out == ""
+
+
+def test_prepare_data_without_a_cache(root, capsys) -> None:
+    data = module(root, None)
+    data.prepare_data()
+    assert "12x12 px, not cached" in capsys.readouterr().out
+
+
+def copy_with_bad_frame(root: Path, tmp_path: Path) -> tuple[Path, Path]:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    bad = copy / "flight_0" / "1.tiff"
+    content = bad.read_bytes()
+    bad.write_bytes(content[: len(content) - 5000])  # the header is whole, the pixels are not
+    return copy, bad
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_bad_frame_stops_or_is_skipped_and_counted(root, tmp_path, capsys, cached) -> None:
+    copy, bad = copy_with_bad_frame(root, tmp_path)
+    folder = tmp_path / "cache" if cached else None
+    with pytest.raises(ValueError, match=str(bad)):
+        module(copy, folder).setup("fit")
+    data = module(copy, folder, on_bad_frame="skip")
+    lost = (data.full_table["frame"] == str(bad)).to_numpy()
+    data.prepare_data()
+    assert f"Skipped {lost.sum()} crops of 1 bad frames, first: {bad}" in capsys.readouterr().out
+    data.setup("fit")
+    assert (data.table["split"] == "").tolist() == lost.tolist()  # rows keep their numbers
+    for batch in [*data.train_dataloader(), *(b for x in data.test_dataloader() for b in x)]:
+        assert not lost[batch.index].any()
+        assert torch.isfinite(batch[0]).all()
+
+
+def test_a_set_that_is_lost_altogether_is_named(root, tmp_path) -> None:
+    data = module(root, None, on_bad_frame="skip")
+    swans = data.full_table.query("label == 'swan' and split == 'val'")["frame"].unique()
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    for frame in swans:
+        path = copy / Path(frame).relative_to(root)
+        path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r"All (known|novel|ood) crops of val are in bad frames"):
+        module(copy, None, on_bad_frame="skip").setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"far_ood": ["swan"]}, "far_ood names swan, which ood_val and ood_test do not"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0"),
+        ({"reference_per_class": 0}, "reference_per_class is 0"),
+        ({"classes_per_batch": 0}, "classes_per_batch is 0"),
+        ({"on_bad_frame": "ignore"}, "on_bad_frame is 'ignore'; use 'stop' or 'skip'"),
+        ({"sampler": "random"}, "sampler is 'random'; use 'pk' or 'shuffled'"),
+        ({"crop_size": 2}, "crop_size is 2 px"),
+        ({"normalisation": "window"}, "'window' came with window None"),
+    ],
+)
+def test_impossible_arguments_are_refused_before_anything_is_read(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        module(Path("/nowhere"), None, **options)
+
+
+def test_a_window_on_counts_is_refused_with_the_file(root) -> None:
+    data = module(root, None, normalisation="window", window=(5.0, 20.0))
+    with pytest.raises(ValueError, match=r"flight_.*tiff.*window in degC met a frame in counts"):
+        data.setup("fit")
+
+
+def test_too_many_classes_per_batch(data) -> None:
+    data.classes_per_batch = 4
+    with pytest.raises(
+        ValueError, match="classes_per_batch is 4, but the training crops have 3 classes"
+    ):
+        data.train_dataloader()
+
+
+# The command line's view
+
+
+def test_yaml_builds_the_module_and_num_classes_can_be_linked(root, tmp_path) -> None:
+    class Model:
+        def __init__(self, num_classes: int) -> None:
+            self.num_classes = num_classes
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ThermalWaterfowlDataModule, "data")
+    parser.add_class_arguments(Model, "model")
+    parser.link_arguments(
+        "data", "model.num_classes", lambda d: d.num_classes, apply_on="instantiate"
+    )
+    config = parser.parse_object(
+        {
+            "data": {
+                "source": {
+                    "class_path": "dml_lightning.data.sources.CocoJson",
+                    "init_args": {"root": str(root)},
+                },
+                **ROLES,
+                "radiometry": {"gain": 0.01, "offset": -273.15},
+                "normalisation": "window",
+                "window": [5, 15],
+                "augmentation": {"rotate": 10, "polarity": 0},
+                "split_fractions": [0.5, 0.25, 0.25],
+                "cache_dir": str(tmp_path),
+            }
+        }
+    )
+    again = parser.parse_string(parser.dump(config))  # what the recipe of a run must survive
+    objects = parser.instantiate(again)
+    assert objects.model.num_classes == 3
+    data = objects.data
+    assert (data.augmentation.rotate, data.augmentation.polarity, data.augmentation.flip) == (
+        10,
+        0,
+        0.5,
+    )
+    data.setup()
+    assert data.units == ["degC"]
+    batch = next(iter(data.val_dataloader()[1]))
+    assert float(batch.images.abs().max()) <= 1
+    off = parser.parse_object({"data": {**config.data.as_dict(), "augmentation": None}})
+    assert parser.instantiate(off).data.augmentation == NO_AUGMENTATION

@@ -1,0 +1,478 @@
+"""Grouped splits, background crops and the function that builds the whole table."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dml_lightning.data.background import BACKGROUND, sample_background
+from dml_lightning.data.sources import CocoJson, Reading, ReadReport
+from dml_lightning.data.splits import build_table, grouped_split
+from dml_lightning.data.table import READER_COLUMNS, TABLE_COLUMNS, summarise, validate_table
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+BOX = ["x", "y", "width", "height"]
+
+
+def labelled(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
+    """A table of label and group from group -> class -> crops."""
+    rows = [
+        (label, group)
+        for group, classes in counts.items()
+        for label, number in classes.items()
+        for _ in range(number)
+    ]
+    return pd.DataFrame(rows, columns=["label", "group"])
+
+
+def random_counts(seed: int, groups: int, classes: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    numbers = rng.poisson(rng.gamma(1.0, 8.0, (groups, classes)))
+    return labelled(
+        {f"g{g:03}": {f"c{c}": int(numbers[g, c]) for c in range(classes)} for g in range(groups)}
+    )
+
+
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Fraction of each class in each split."""
+    return pd.crosstab(table["label"], table["split"], normalize="index")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    numbers=st.lists(
+        st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any), min_size=3, max_size=15
+    ),
+    seed=st.integers(0, 5),
+)
+def test_no_group_leaks_and_every_row_has_a_split(numbers: list[list[int]], seed: int) -> None:
+    table = labelled(
+        {f"g{g}": {f"c{c}": n for c, n in enumerate(row)} for g, row in enumerate(numbers)}
+    )
+    split = grouped_split(table, seed=seed)
+    assert set(split["split"]) <= {"train", "val", "test"}
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+    pd.testing.assert_frame_equal(split[["label", "group"]], table)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_class_with_three_groups_reaches_every_split(seed: int) -> None:
+    counts = {f"g{g:02}": {"common": 5} for g in range(12)}
+    for rare, holders in (("a", (0, 1, 2)), ("b", (2, 3, 4)), ("c", (5, 6, 7))):
+        for g in holders:
+            counts[f"g{g:02}"][rare] = 1
+    split = grouped_split(labelled(counts), seed=seed)
+    assert (split.groupby("label")["split"].nunique() == 3).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_get_their_fractions(seed: int) -> None:
+    split = grouped_split(random_counts(seed, groups=60, classes=5), (0.6, 0.2, 0.2), seed)
+    got = shares(split)[["train", "val", "test"]].to_numpy()
+    np.testing.assert_allclose(got, np.tile([0.6, 0.2, 0.2], (5, 1)), atol=0.05)
+
+
+def test_stratified_better_than_drawing_groups() -> None:
+    """The mean deviation from the fractions is far below that of groups drawn at random."""
+    wanted = np.array([0.6, 0.2, 0.2])
+    own, drawn = [], []
+    for seed in range(5):
+        table = random_counts(seed, groups=30, classes=6)
+        split = grouped_split(table, wanted.tolist(), seed)
+        own.append(np.abs(shares(split)[["train", "val", "test"]].to_numpy() - wanted).mean())
+        places = np.random.default_rng(seed).choice(["train", "val", "test"], 30, p=wanted)
+        names = dict(zip(sorted(set(table["group"])), places, strict=True))
+        random = shares(table.assign(split=table["group"].map(names)))
+        columns = random.reindex(columns=["train", "val", "test"], fill_value=0.0).to_numpy()
+        drawn.append(np.abs(columns - wanted).mean())
+    assert np.mean(own) < 0.25 * np.mean(drawn)
+
+
+def test_small_case_against_every_possible_split() -> None:
+    """With seven groups the result is among the best tenth of all assignments."""
+    table = random_counts(3, groups=7, classes=2)
+    counts = pd.crosstab(table["group"], table["label"]).to_numpy(float)
+    relative = counts / counts.sum(0)
+    wanted = np.array([0.6, 0.2, 0.2])
+
+    def cost(places: np.ndarray) -> float:
+        have = np.stack([relative[places == split].sum(0) for split in range(3)])
+        empty = 10.0 * (have < 1e-9).sum()
+        return float(((have - wanted[:, None]) ** 2 / wanted[:, None]).sum() + empty)
+
+    every = sorted(cost(np.array(places)) for places in np.ndindex(*(3,) * 7))
+    order = {"train": 0, "val": 1, "test": 2}
+    for seed in range(5):
+        split = grouped_split(table, wanted.tolist(), seed)
+        places = split.groupby("group")["split"].first().map(order).to_numpy()
+        assert cost(places) <= every[len(every) // 10]
+
+
+def test_same_seed_same_split_whatever_the_row_order() -> None:
+    table = random_counts(0, groups=20, classes=3)
+    first = grouped_split(table, seed=4)
+    pd.testing.assert_frame_equal(first, grouped_split(table, seed=4))
+    shuffled = grouped_split(table.sample(frac=1, random_state=1), seed=4)
+    pd.testing.assert_frame_equal(first, shuffled.sort_index())
+
+
+def test_other_seeds_other_splits() -> None:
+    table = random_counts(0, groups=20, classes=3)
+    seen = {tuple(grouped_split(table, seed=seed)["split"]) for seed in range(6)}
+    assert len(seen) == 6
+
+
+def test_an_unseen_class_lands_in_its_split() -> None:
+    counts = {f"g{g:02}": {"duck": 10 + g} for g in range(20)}
+    counts["g03"]["goose"] = 1
+    counts["g04"]["stone"] = 1
+    for seed in range(8):
+        split = grouped_split(labelled(counts), seed=seed, wanted={"goose": "val", "stone": "test"})
+        place = split.drop_duplicates("label").set_index("label")["split"]
+        assert (place["goose"], place["stone"]) == ("val", "test")
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2])
+def test_too_few_groups(groups: int) -> None:
+    table = labelled({f"flight {g}": {"duck": 5} for g in range(groups)})
+    with pytest.raises(ValueError, match=rf"The data has {groups} group.*choose another group_by"):
+        grouped_split(table)
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.6, 0.4), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.8, 0.2, 0.0), (np.nan, 1, 1)]
+)
+def test_fractions_are_checked(fractions: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="three positive numbers with the sum 1"):
+        grouped_split(random_counts(0, 5, 2), fractions)
+
+
+# Background
+
+
+def make_frames(folder: Path, number: int, size: tuple[int, int] = (120, 100)) -> pd.DataFrame:
+    rows = []
+    for n in range(number):
+        path = folder / f"flight_{n % 4}" / f"{n:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", size).save(path)
+        rows.append((str(path), f"flight_{n % 4}"))
+    return pd.DataFrame(rows, columns=["frame", "group"])
+
+
+def boxes_in(
+    frames: pd.DataFrame, per_frame: int = 3, labels: tuple[str, ...] = ("duck",)
+) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, (frame, group) in enumerate(zip(frames["frame"], frames["group"], strict=True)):
+        for n in range(per_frame):
+            x, y = rng.uniform(0, 80, 2)
+            width, height = rng.uniform(4, 14, 2)
+            label = labels[(number + n) % len(labels)]
+            rows.append((frame, x, y, width, height, label, group))
+    return pd.DataFrame(rows, columns=list(READER_COLUMNS))
+
+
+def gap(a: pd.Series, b: pd.Series) -> float:
+    """Clear distance of two boxes in the direction where it is largest, px; negative if they overlap."""
+    return max(
+        a.x - (b.x + b.width),
+        b.x - (a.x + a.width),
+        a.y - (b.y + b.height),
+        b.y - (a.y + a.height),
+    )
+
+
+def test_background_keeps_away_from_every_box(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 8)
+    boxes = boxes_in(frames)
+    rows, missing = sample_background(frames, boxes, 4, seed=1, margin=6.0)
+    assert list(rows.columns) == list(READER_COLUMNS)
+    assert len(rows) + missing == 32
+    assert len(rows) > 16
+    assert set(rows["label"]) == {BACKGROUND}
+    groups = dict(zip(frames["frame"], frames["group"], strict=True))
+    for _, row in rows.iterrows():
+        assert row.width == row.height
+        assert min(row.x, row.y) >= 0
+        assert row.x + row.width <= 120
+        assert row.y + row.height <= 100
+        assert row.group == groups[row.frame]
+        for _, box in boxes[boxes["frame"] == row.frame].iterrows():
+            assert gap(row, box) >= 6.0 + row.width / 4 - 1e-9
+    for _, crops in rows.groupby("frame"):
+        for i in range(len(crops)):
+            for j in range(i):
+                assert gap(crops.iloc[i], crops.iloc[j]) >= 0
+
+
+def test_background_sides_come_from_the_boxes(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 8)
+    boxes = boxes_in(frames)
+    rows = sample_background(frames, boxes, 4).rows
+    longer = set(boxes[["width", "height"]].max(axis=1))
+    assert set(rows["width"]) <= longer
+    assert rows["width"].nunique() > 8
+    fixed = sample_background(frames, boxes, 4, sides=[7.0]).rows
+    assert set(fixed["width"]) == {7.0}
+
+
+def test_background_of_a_frame_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 8)
+    boxes = boxes_in(frames)
+    whole = sample_background(frames, boxes, 3, sides=[8.0], seed=5).rows
+    shuffled = sample_background(
+        frames.sample(frac=1, random_state=0), boxes.iloc[::-1], 3, sides=[8.0], seed=5
+    ).rows
+    order = ["frame", "x", "y"]
+    pd.testing.assert_frame_equal(
+        whole.sort_values(order, ignore_index=True), shuffled.sort_values(order, ignore_index=True)
+    )
+    alone = sample_background(frames.iloc[[2]], boxes, 3, sides=[8.0], seed=5).rows
+    pd.testing.assert_frame_equal(
+        alone, whole[whole["frame"] == frames["frame"][2]].reset_index(drop=True)
+    )
+    other = sample_background(frames, boxes, 3, sides=[8.0], seed=6).rows
+    assert not other[["x", "y"]].equals(whole[["x", "y"]])
+
+
+def test_background_survives_moving_the_data(tmp_path: Path) -> None:
+    results = []
+    for name in ("one", "two"):
+        frames = make_frames(tmp_path / name, 4)
+        results.append(sample_background(frames, boxes_in(frames), 3, seed=5).rows[BOX])
+    pd.testing.assert_frame_equal(*results)
+
+
+def test_frames_of_the_same_size_get_different_places(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 4)
+    rows = sample_background(frames, boxes_in(frames).iloc[:0], 1, sides=[8.0]).rows
+    assert rows[["x", "y"]].drop_duplicates().shape[0] == 4
+
+
+def test_background_covers_the_whole_frame(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 60, size=(20, 10))
+    rows = sample_background(frames, boxes_in(frames).iloc[:0], 1, sides=[8.0]).rows
+    assert (rows["x"].min(), rows["x"].max()) == (0, 12)
+    assert (rows["y"].min(), rows["y"].max()) == (0, 2)
+
+
+def test_no_room_gives_fewer_and_counts_them(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 2, size=(20, 20))
+    boxes = boxes_in(frames).iloc[:0]
+    full = boxes_in(frames).iloc[[0]].assign(x=0.0, y=0.0, width=20.0, height=20.0)
+    assert full["frame"].iloc[0] == frames["frame"][0]
+    rows, missing = sample_background(frames, full, 2, sides=[8.0])
+    assert len(rows) + missing == 4
+    assert set(rows["frame"]) == {frames["frame"][1]}
+    rows, missing = sample_background(frames, boxes, 2, sides=[21.0])
+    assert (len(rows), missing) == (0, 4)
+    assert list(rows.columns) == list(READER_COLUMNS)
+    assert sample_background(frames, boxes, 0, sides=[8.0]).missing == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"per_frame": -1}, {"seed": -1}, {"margin": -1.0}, {"sides": []}, {"sides": [0.0]}]
+)
+def test_background_checks_its_numbers(tmp_path: Path, options: dict[str, object]) -> None:
+    frames = make_frames(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"must be at least 0|need sides of more than 0 px"):
+        sample_background(frames, boxes_in(frames), **{"per_frame": 1, **options})
+
+
+# The whole table
+
+
+def make_reading(
+    folder: Path, labels: tuple[str, ...] = ("duck", "teal", "goose", "stone")
+) -> Reading:
+    frames = make_frames(folder, 24)
+    frames["group"] = [f"flight_{n // 2:02}" for n in range(24)]
+    return Reading(boxes_in(frames, len(labels), labels), frames, ReadReport())
+
+
+def test_build_table_with_unseen_classes_of_their_split(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    before = reading.table.copy()
+    table = build_table(
+        reading, novel_val=["goose"], ood_val=["background"], ood_test=["stone"], background=2
+    )
+    validate_table(table)
+    assert list(table.columns) == list(TABLE_COLUMNS)
+    assert table["frame"].is_monotonic_increasing
+    assert (table["split"] != "").all()
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+    summary = summarise(table)
+    splits = summary.groupby("class")["split"].apply(set).to_dict()
+    every = {"train", "val", "test"}
+    assert splits == {
+        "duck": every,
+        "teal": every,
+        "goose": {"val"},
+        "stone": {"test"},
+        "background": {"val"},
+    }
+    roles = dict(zip(summary["class"], summary["role"], strict=True))
+    expected = {"duck": "known", "teal": "known", "goose": "novel"}
+    assert roles == {**expected, "stone": "ood", "background": "ood"}
+    pd.testing.assert_frame_equal(reading.table, before)  # pure
+
+
+def test_build_table_with_all_unseen_crops(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    table = build_table(
+        reading,
+        known=["duck"],
+        novel_test=["goose"],
+        ood_val=["stone"],
+        ood_test=["background"],
+        background=1,
+        unseen_groups="all",
+    )
+    counts = table.groupby("label").size()
+    assert counts["goose"] == (reading.table["label"] == "goose").sum()
+    assert counts["stone"] == (reading.table["label"] == "stone").sum()
+    assert counts["background"] == 24
+    assert "teal" not in counts  # named nowhere, and known names the known ones
+    assert set(table.loc[table["label"] == "goose", "split"]) == {"test"}
+    assert set(table.loc[table["label"] == "stone", "split"]) == {"val"}
+    known = table[table["role"] == "known"]
+    assert (known.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_build_table_is_reproducible(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    options = {"ood_test": ["background"], "background": 2}
+    first, again = (build_table(reading, **options, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(build_table(reading, **options, seed=4))
+
+
+def test_background_avoids_classes_that_are_not_used_and_obstacles(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    obstacle = reading.frames.iloc[[0]][["frame"]].assign(x=0.0, y=0.0, width=120.0, height=100.0)
+    blocked = Reading(reading.table, reading.frames, ReadReport(), obstacle)
+    options = {
+        "known": ["duck"],
+        "ood_test": ["background"],
+        "background": 3,
+        "background_side": 6.0,
+        "unseen_groups": "all",
+    }
+    table = build_table(blocked, **options)
+    drawn = table[table["label"] == "background"]
+    assert set(drawn["width"]) == {6.0}
+    assert reading.frames["frame"][0] not in set(drawn["frame"])
+    assert reading.frames["frame"][0] in set(build_table(reading, **options)["frame"])
+    for _, row in drawn.iterrows():
+        for _, box in reading.table[reading.table["frame"] == row.frame].iterrows():
+            assert gap(row, box) >= 8.0
+
+
+def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "dml_lightning.data.splits"):
+        build_table(
+            make_reading(tmp_path),
+            ood_test=["background"],
+            background=40,
+            background_side=(10, 20),
+        )
+    assert "of 960 background crops found no room" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"known": ["duck"], "ood_val": ["duck"]}, "'duck' is named in known and in ood_val"),
+        ({"ood_val": ["stone"], "ood_test": ["stone"]}, "in ood_val and in ood_test"),
+        ({"novel_val": ["goose"], "novel_test": ["goose"]}, "in novel_val and in novel_test"),
+        ({"novel_val": ["goose"], "ood_test": ["goose"]}, "in novel_val and in ood_test"),
+        ({"known": []}, "No class is known"),
+        ({"known": ["swan"]}, r"'swan' named in known does not exist .*\['duck', 'goose'"),
+        ({"ood_val": ["background"]}, "background is 0: set it to the crops per frame"),
+        ({"background": 2}, "no list uses it"),
+        ({"background": 2, "known": ["duck", "background"]}, "no list uses it"),
+        ({"background": -1}, "background is -1"),
+        ({"unseen_groups": "some"}, "unseen_groups 'some' is unknown"),
+        (
+            {"background": 1, "ood_val": ["background"], "background_side": 0},
+            "background_side 0 must be px above 0",
+        ),
+        (
+            {"background": 1, "ood_val": ["background"], "background_side": (9, 5)},
+            r"background_side \(9, 5\) must be",
+        ),
+        (
+            {"background": 1, "ood_val": ["background"], "background_side": 500},
+            "No frame has room",
+        ),
+        ({"split_fractions": (0.5, 0.5)}, "three positive numbers"),
+    ],
+)
+def test_errors_of_build_table(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_table(make_reading(tmp_path), **options)
+
+
+def test_own_class_called_background(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path, ("duck", "background"))
+    table = build_table(reading, ood_test=["background"])
+    assert set(table.loc[table["label"] == "background", "role"]) == {"ood"}
+    with pytest.raises(ValueError, match='a class "background" of its own'):
+        build_table(reading, ood_test=["background"], background=1)
+
+
+def test_a_known_class_in_too_few_groups(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    rare = (reading.table["label"] == "teal") & ~reading.table["group"].isin(["flight_03"])
+    thin = Reading(reading.table[~rare].reset_index(drop=True), reading.frames, ReadReport())
+    with pytest.raises(
+        ValueError,
+        match=r"The split \w+ has no crop of the class 'teal', which has \d crops in 1 group\(s\): "
+        "try another seed or another group_by",
+    ):
+        build_table(thin)
+
+
+def test_an_unseen_class_without_a_group_in_its_split() -> None:
+    """Two classes that share their only group cannot go to val and test."""
+    rows = [(f"/d/{g}/a.png", 1.0, 1.0, 5.0, 5.0, "duck", f"g{g}") for g in range(9)]
+    rows += [("/d/0/a.png", 9.0, 9.0, 5.0, 5.0, label, "g0") for label in ("goose", "stone")]
+    table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
+    reading = Reading(table, table[["frame", "group"]].drop_duplicates(), ReadReport())
+    with pytest.raises(ValueError, match=r"in 1 group\(s\): .*, or unseen_groups \"all\""):
+        build_table(reading, novel_val=["goose"], ood_test=["stone"])
+    whole = build_table(reading, novel_val=["goose"], ood_test=["stone"], unseen_groups="all")
+    assert len(whole) == len(rows)
+
+
+def test_real_split_by_conditions() -> None:
+    root = SHARED / "hit_uav"
+    if not root.exists():
+        pytest.skip("the real data set hit_uav is not on this machine")
+    reading = CocoJson(root, group_by=r"^(\d+_\d+_\d+_\d+)").read()
+    assert reading.table["group"].nunique() == 89
+    digests = set()
+    for seed in range(5):
+        table = build_table(
+            reading,
+            known=["Person", "Car", "Bicycle"],
+            ood_val=["background"],
+            ood_test=["OtherVehicle", "DontCare"],
+            background=2,
+            unseen_groups="all",
+            seed=seed,
+        )
+        known = table[table["role"] == "known"]
+        got = shares(known)[["train", "val", "test"]].to_numpy()
+        np.testing.assert_allclose(got, np.tile([0.6, 0.2, 0.2], (3, 1)), atol=0.04)
+        assert (known.groupby("group")["split"].nunique() == 1).all()
+        assert table["label"].value_counts()[["OtherVehicle", "DontCare"]].tolist() == [12, 7]
+        digests.add(tuple(known["split"]))
+    assert len(digests) == 5

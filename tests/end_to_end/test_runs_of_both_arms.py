@@ -1,0 +1,184 @@
+"""`dml fit`, `validate` and `test` as a user runs them, in this process."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch.loggers import WandbLogger
+
+from dml_lightning import runs as run_folders
+from dml_lightning.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = ("softmax", "triplet")
+LOGGED = [
+    "accuracy",
+    "accuracy_knn",
+    "accuracy_prototype",
+    "active_triplet_fraction",
+    "balanced_accuracy",
+    "inter_distance",
+    "inter_intra_ratio",
+    "intra_distance",
+    "map_at_r",
+    "novel_inter_intra_ratio",
+    "novel_map_at_r",
+    "novel_recall_at_1",
+    "ood_auroc",
+    "ood_auroc_far",
+    "ood_auroc_near",
+    "ood_fpr95_known_positive",
+    "ood_fpr95_ood_positive",
+    "recall_at_1",
+    "worst_anchor_gap",
+]
+
+
+def arm_words(words: list[str], arm: str) -> list[str]:
+    return [*words, f"--config={ROOT}/configs/model/{arm}.yaml", f"--name={arm}"]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_fit_leaves_everything_in_its_own_folder(runs: dict[str, Path], arm: str) -> None:
+    run = runs[arm]
+    assert run_folders.read_status(run) == "finished"
+    for name in ("recipe.fit.yaml", "gallery.npz", "metrics/val.json", "csv/fit/metrics.csv"):
+        assert (run / name).is_file(), name
+    for name in ("best.ckpt", "last.ckpt"):
+        assert (run / "checkpoints" / name).is_file(), name
+    assert list(run.glob("wandb/offline-run-*/run-*.wandb"))
+    assert not list(run.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_promised_number_is_logged(runs: dict[str, Path], arm: str) -> None:
+    values = json.loads((runs[arm] / "metrics" / "val.json").read_text())
+    for name in LOGGED:
+        assert isinstance(values[f"val/{name}"], float), name
+    with (runs[arm] / "csv" / "fit" / "metrics.csv").open() as file:
+        columns = csv.DictReader(file).fieldnames or []
+    for name in ("loss", "active_triplet_fraction", "hard_triplet_fraction"):
+        assert f"train/{name}" in columns
+
+
+def test_the_same_recipe_is_not_run_twice_by_accident(
+    runs: dict[str, Path], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runs["softmax"].is_dir()
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", *arm_words(words, "softmax")])
+    said = capsys.readouterr().err
+    assert "exists (status: finished)" in said
+    assert "--rerun" in said
+
+
+def test_a_finished_run_is_reused_untouched(runs: dict[str, Path], words: list[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in runs["triplet"].rglob("*") if p.is_file()}
+    assert main(["fit", *arm_words(words, "triplet"), "--reuse=true"]) == runs["triplet"]
+    assert before == {p: p.stat().st_mtime_ns for p in runs["triplet"].rglob("*") if p.is_file()}
+
+
+def test_resuming_what_is_not_there_is_an_error(
+    runs: dict[str, Path], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = ["fit", *arm_words(words, "triplet"), "--ckpt_path=last"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*fresh, "--seed_everything=5"])
+    assert "found no" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(fresh)
+    assert "has finished" in capsys.readouterr().err
+
+
+def test_both_arms_start_from_the_same_encoder(words: list[str]) -> None:
+    vectors = []
+    for arm in ARMS:
+        untrained = ["--ckpt_path=none", f"--name=untrained_{arm}"]
+        run = main(["test", *arm_words(words, arm)[:-1], *untrained])
+        with np.load(run / "embeddings" / "test.npz") as file:
+            vectors.append(file["vectors"])
+    assert np.array_equal(*vectors)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_test_needs_only_the_run(runs: dict[str, Path], arm: str) -> None:
+    assert main(["test", "--run", str(runs[arm])]) == runs[arm]
+    values = json.loads((runs[arm] / "metrics" / "test.json").read_text())
+    for name in LOGGED:
+        assert isinstance(values[f"test/{name}"], float), name
+    with np.load(runs[arm] / "embeddings" / "test.npz") as file:
+        assert set(file["sets"]) == {"reference", "known", "novel", "ood"}
+        assert len(file["vectors"]) == len(file["labels"]) == len(file["groups"])
+        assert len(np.unique(file["index"])) == len(file["index"])
+
+
+def test_ood_classes_of_validation_and_test_are_disjoint(runs: dict[str, Path]) -> None:
+    main(["test", "--run", str(runs["softmax"])])
+    seen = {}
+    for stage in ("val", "test"):
+        with np.load(runs["softmax"] / "embeddings" / f"{stage}.npz") as file:
+            names = file["class_names"][file["labels"]]
+            seen[stage] = {
+                role: set(names[file["sets"] == role].tolist()) for role in ("novel", "ood")
+            }
+    assert not seen["val"]["ood"] & seen["test"]["ood"]
+    assert not seen["val"]["novel"] & seen["test"]["novel"]
+
+
+def test_the_recipe_is_a_config_that_gives_the_same_run(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    recipe = runs["triplet"] / "recipe.fit.yaml"
+    again = main(["fit", f"--config={recipe}", f"--runs_root={tmp_path}"])
+    assert again.name == runs["triplet"].name
+    states = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (again, runs["triplet"])
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    settings = yaml.safe_load(recipe.read_text())
+    assert settings["model"]["init_args"]["loss"]["class_path"].endswith("TripletLoss")
+
+
+def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    seen: dict[str, object] = {}
+
+    def note(self: WandbLogger, *args: object, **settings: object) -> None:
+        seen.update(settings)
+        raise ValueError("stop here")
+
+    monkeypatch.setattr(WandbLogger, "__init__", note)
+    for flag, offline in (([], True), (["--tracking.wandb=online"], False)):
+        with pytest.raises(SystemExit):
+            main(["fit", *arm_words(words, "softmax"), "--rerun=3", *flag])
+        assert seen["offline"] is offline
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--data.known=[mallard, dragon]"], "dragon"),
+        (["--data.ood_test=[debris, dead_pixel, person]"], "debris"),
+        (["--data.source.init_args.root=/nowhere"], "/nowhere"),
+        (["--model.init_args.encoder.backbone=resnet1"], "no backbone named 'resnet1'"),
+        (["--model.init_args.warmup=2"], "warmup"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_no_traceback(
+    words: list[str], capsys: pytest.CaptureFixture[str], wrong: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", *arm_words(words, "softmax"), *wrong])
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train"])
+    assert "fit, validate, test, simulate" in capsys.readouterr().err

@@ -1,0 +1,215 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dml_lightning.metrics import blocks
+from dml_lightning.metrics.functional import (
+    map_at_r,
+    query_ranks,
+    r_precision,
+    recall_at_k,
+    retrieval_summary,
+    summarise_retrieval,
+)
+
+
+def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(classes, (n,), generator=generator)
+    centres = torch.randn(classes, dim, generator=generator)
+    return centres[y] + torch.randn(n, dim, generator=generator), y
+
+
+def slow(
+    x: Tensor, y: Tensor, z: Tensor | None = None, w: Tensor | None = None, k: int = 1
+) -> tuple[float, float, float, int]:
+    """Recall@k, R-precision, MAP@R and queries left out, from the definitions."""
+    recall, precision, average = [], [], []
+    for i in range(len(x)):
+        others = [j for j in range(len(x)) if j != i] if z is None else list(range(len(z)))
+        targets, labels = (x, y) if z is None or w is None else (z, w)
+        others.sort(key=lambda j: math.dist(x[i].tolist(), targets[j].tolist()))
+        hits = [bool(labels[j] == y[i]) for j in others]
+        r = sum(hits)
+        if r == 0:
+            continue
+        recall.append(any(hits[:k]))
+        precision.append(sum(hits[:r]) / r)
+        average.append(sum(sum(hits[:j]) / j * hits[j - 1] for j in range(1, r + 1)) / r)
+    means = [float(np.mean(v)) if v else math.nan for v in (recall, precision, average)]
+    return means[0], means[1], means[2], len(x) - len(recall)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 25),
+    classes=st.integers(1, 8),
+    k=st.integers(1, 30),
+)
+def test_leave_one_out_equals_the_definition(seed: int, n: int, classes: int, k: int) -> None:
+    x, y = sample(seed, n, classes)
+    found = retrieval_summary(x, y, ks=(k,))
+    values = (found.recall_at[k], found.r_precision, found.map_at_r, found.left_out)
+    assert values == pytest.approx(slow(x, y, k=k), rel=1e-12, nan_ok=True)
+    assert found.queries == n - found.left_out
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 20),
+    m=st.integers(1, 20),
+    classes=st.integers(1, 6),
+    k=st.integers(1, 8),
+)
+def test_separate_references_equal_the_definition(
+    seed: int, n: int, m: int, classes: int, k: int
+) -> None:
+    x, y = sample(seed, n + m, classes)
+    x, z, y, w = x[:n], x[n:], y[:n], y[n:]
+    expected = slow(x, y, z, w, k=k)
+    assert recall_at_k(x, y, z, w, k=k) == pytest.approx(expected[0], nan_ok=True)
+    assert r_precision(x, y, z, w) == pytest.approx(expected[1], nan_ok=True)
+    assert map_at_r(x, y, z, w) == pytest.approx(expected[2], nan_ok=True)
+    assert retrieval_summary(x, y, z, w).left_out == expected[3]
+
+
+def test_equals_the_accuracy_calculator_of_pytorch_metric_learning() -> None:
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+    x, y = sample(0, 600, 7, dim=16)
+    names = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+    peer = AccuracyCalculator(include=names, device=torch.device("cpu"))
+    theirs = peer.get_accuracy(x, y)
+    ours = retrieval_summary(x, y)
+    assert ours.recall_at[1] == pytest.approx(theirs[names[0]], abs=1e-6)
+    assert ours.r_precision == pytest.approx(theirs[names[1]], abs=1e-6)
+    assert ours.map_at_r == pytest.approx(theirs[names[2]], abs=1e-6)
+
+
+def test_per_query_results_keep_the_order_of_the_queries() -> None:
+    x, y = sample(1, 40, 5)
+    ranks = query_ranks(x, y)
+    for i in (0, 7, 39):
+        alone = query_ranks(x, y, rows=torch.tensor([i]))
+        assert [float(v[0]) for v in alone] == [float(v[i]) for v in ranks]
+        order = sorted(set(range(40)) - {i}, key=lambda j: float((x[i] - x[j]).norm()))
+        expected = 1 + [bool(y[j] == y[i]) for j in order].index(True)
+        assert int(ranks.first[i]) == expected
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_shares_of_the_queries_together_equal_one_call(collapsed: bool) -> None:
+    x, y = sample(2, 31, 4)
+    x = x * 0 if collapsed else x
+    whole = query_ranks(x, y, seed=3)
+    shares = [query_ranks(x, y, rows=torch.arange(31)[r::3], seed=3) for r in range(3)]
+    for column, parts in zip(whole, zip(*shares, strict=True), strict=True):
+        for r in range(3):
+            assert torch.equal(column[r::3], parts[r])
+
+
+@pytest.mark.parametrize("elements", [1, 40, 10**7])
+def test_any_block_size_gives_the_same(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
+    x, y = sample(3, 40, 5)
+    x = x.round()  # with ties
+    whole = query_ranks(x, y)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", elements)
+    assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), whole, strict=True))
+
+
+def test_a_collapsed_space_scores_by_chance_not_by_the_order_of_its_rows() -> None:
+    n, classes = 400, 4
+    y = torch.arange(classes).repeat_interleave(n // classes)
+    r = n // classes - 1
+    chance = r / (n - 1)
+    expected = sum((1 + (i - 1) * (r - 1) / (n - 2)) / i for i in range(1, r + 1)) * chance / r
+    values = [map_at_r(torch.ones(n, 3), y, seed=seed) for seed in range(20)]
+    assert np.mean(values) == pytest.approx(expected, rel=0.03)
+    assert np.std(values) > 0
+    recalls = [recall_at_k(torch.ones(n, 3), y, seed=seed) for seed in range(20)]
+    assert np.mean(recalls) == pytest.approx(chance, abs=0.02)
+
+
+def test_ties_within_one_query_are_ordered_uniformly() -> None:
+    # One query, a tie between one reference of its class and two others: first with probability 1/3.
+    x, y = torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64)
+    z, w = torch.ones(3, 2), torch.tensor([1, 0, 2])
+    first = [int(query_ranks(x, y, z, w, seed=s).first) for s in range(900)]
+    assert np.bincount(first)[1:] / 900 == pytest.approx([1 / 3] * 3, abs=0.06)
+
+
+def test_ties_are_ordered_differently_for_each_query() -> None:
+    y = torch.tensor([0, 1] * 200)
+    first = query_ranks(torch.zeros(400, 2), y).first
+    assert (first == 1).double().mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    x, y = torch.zeros(50, 2), torch.arange(50) % 5
+    assert map_at_r(x, y, seed=1) == map_at_r(x, y, seed=1)
+    assert map_at_r(x, y, seed=1) != map_at_r(x, y, seed=2)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    map_at_r(x, y)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_ties_within_a_class_do_not_matter(seed: int) -> None:
+    x = torch.eye(4).repeat_interleave(5, 0)  # every class is one point
+    y = torch.arange(4).repeat_interleave(5)
+    assert map_at_r(x, y, seed=seed) == 1.0
+
+
+def test_a_duplicate_is_found_at_distance_zero() -> None:
+    x = torch.nn.functional.normalize(torch.randn(200, 64), dim=1).repeat(2, 1)
+    assert recall_at_k(x, torch.arange(400) % 200) == 1.0
+    assert recall_at_k(x, torch.arange(200).repeat_interleave(2)) < 0.1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 30))
+def test_properties(seed: int, n: int) -> None:
+    x, y = sample(seed, n, 3)
+    found = retrieval_summary(x, y, ks=(1, 2, 5, n))
+    if found.queries == 0:
+        return
+    recalls = list(found.recall_at.values())
+    assert recalls == sorted(recalls)
+    assert found.recall_at[n] == 1.0
+    assert 0 <= found.map_at_r <= found.r_precision <= 1
+    moved = retrieval_summary(4 * x - 8, y)  # exact in float32
+    assert moved.map_at_r == pytest.approx(found.map_at_r, abs=1e-12)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    assert map_at_r(x[order], y[order]) == pytest.approx(found.map_at_r, abs=1e-12)
+
+
+def test_lone_queries_are_left_out_and_counted() -> None:
+    x = torch.tensor([[0.0], [1.0], [5.0]])
+    found = retrieval_summary(x, torch.tensor([0, 0, 1]))
+    assert (found.queries, found.left_out, found.map_at_r) == (2, 1, 1.0)
+    nothing = retrieval_summary(x, torch.arange(3))
+    assert nothing.left_out == 3
+    assert math.isnan(nothing.map_at_r)
+    assert math.isnan(nothing.recall_at[1])
+    assert retrieval_summary(torch.empty(0, 2), torch.empty(0).long()).queries == 0
+
+
+def test_errors() -> None:
+    x, y = sample(0, 5, 2)
+    with pytest.raises(ValueError, match="both or neither"):
+        recall_at_k(x, y, x)
+    with pytest.raises(ValueError, match="4 dimensions and references 3"):
+        recall_at_k(x, y, x[:, :3], y)
+    with pytest.raises(ValueError, match="at least 1"):
+        summarise_retrieval(query_ranks(x, y), ks=(0,))
+    with pytest.raises(ValueError, match="one label per row"):
+        recall_at_k(x, y[:3])

@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dml_lightning.openset import (
+    Threshold,
+    choose_threshold,
+    class_thresholds,
+    conformal_threshold,
+    one_per_group,
+    p_values,
+    samples_needed,
+    validated_threshold,
+)
+from dml_lightning.openset.conformal import conformal_rank
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=st.lists(st.integers(0, 8), min_size=0, max_size=60),
+    alpha=st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]),
+)
+@pytest.mark.filterwarnings("ignore:.*too few for alpha")  # that warning has its own test
+def test_rule_c_is_the_definition(scores: list[int], alpha: float) -> None:
+    n = len(scores)
+    threshold = conformal_threshold(np.array(scores, dtype=float), alpha)
+    rank = next(k for k in range(n + 2) if k * 1000 >= (n + 1) * round(1000 * (1 - alpha)))
+    assert threshold.value == (sorted(scores)[rank - 1] if rank <= n else math.inf)
+    assert math.isinf(threshold.value) == (n < samples_needed(alpha))
+    assert threshold.samples == n
+    fresh = np.arange(-1.0, 10.0)
+    refused = p_values(np.array(scores, dtype=float), fresh) <= alpha + 1e-12
+    assert threshold.refuses(fresh).tolist() == refused.tolist()
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.3, 3)])
+def test_the_smallest_sufficient_sample(alpha: float, n: int) -> None:
+    assert samples_needed(alpha) == n
+    assert conformal_rank(n, alpha) <= n
+    assert conformal_rank(n - 1, alpha) > n - 1
+
+
+def test_too_few_samples_warn_plainly_and_refuse_nothing() -> None:
+    with pytest.warns(UserWarning, match="18 calibration samples are too few.*at least 19"):
+        threshold = conformal_threshold(np.arange(18.0), 0.05)
+    assert threshold.value == math.inf
+    assert not threshold.refuses(np.array([1e300])).any()
+
+
+def test_exchangeable_samples_are_refused_with_probability_alpha_at_most() -> None:
+    rng = np.random.default_rng(0)
+    n, alpha, draws = 39, 0.1, 4000
+    refused = [
+        conformal_threshold(rng.normal(size=n), alpha).refuses(rng.normal(size=50)).mean()
+        for _ in range(draws)
+    ]
+    # Exactly 1 - ceil((n + 1)(1 - alpha)) / (n + 1) for continuous scores.
+    assert np.mean(refused) == pytest.approx(0.1, abs=0.005)
+
+
+def flights(rng: np.random.Generator, count: int, crops: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Scores (count, crops) with an intra-class correlation of one half."""
+    return rng.normal(size=(count, 1)) + rng.normal(size=(count, crops))
+
+
+def test_crops_of_few_flights_break_the_guarantee_and_one_per_flight_restores_it() -> None:
+    rng = np.random.default_rng(1)
+    names, pooled, single = np.repeat(np.arange(5), 40), [], []
+    for seed in range(1500):
+        calibration, fresh = flights(rng, 5, 40).ravel(), flights(rng, 1, 40).ravel()
+        pooled.append(conformal_threshold(calibration, 0.05).refuses(fresh).mean())
+        rows = one_per_group(names, seed)
+        single.append(conformal_threshold(calibration[rows], 0.2).refuses(fresh).mean())
+    assert np.mean(pooled) > 0.065  # more than alpha = 0.05
+    assert np.mean(np.array(pooled) > 0.1) > 0.15  # and for many flights much more
+    assert np.mean(single) == pytest.approx(
+        1 / 6, abs=0.02
+    )  # 5 flights allow steps of 1 / 6, below 0.2
+
+
+def test_per_class_guarantee_and_what_the_predicted_class_alone_would_do() -> None:
+    rng = np.random.default_rng(2)
+    centres, spread, alpha = np.array([0.0, 2.0]), np.array([0.3, 1.5]), 0.1
+    every, predicted = [], []
+    for _ in range(400):
+        y = np.repeat([0, 1], 60)
+        x = centres[y] + spread[y] * rng.normal(size=120)
+        distances = abs(x[:, None] - centres)
+        thresholds = class_thresholds(distances, y, alpha)
+        fresh = centres[1] + spread[1] * rng.normal(size=60)
+        own = abs(fresh[:, None] - centres)
+        every.append((thresholds.score(own) > 0).mean())
+        nearest = own.argmin(1)
+        predicted.append((own[np.arange(60), nearest] > thresholds.values[nearest]).mean())
+    assert np.mean(every) <= alpha
+    assert np.mean(predicted) > 1.15 * alpha  # the wrong rule
+
+
+def test_p_values_of_fresh_samples_are_uniform_or_larger() -> None:
+    rng = np.random.default_rng(3)
+    p = np.concatenate([p_values(rng.normal(size=19), rng.normal(size=5)) for _ in range(2000)])
+    for level in (0.05, 0.1, 0.3, 0.5):
+        assert (p <= level).mean() == pytest.approx(level, abs=0.02)
+    assert p.min() == 1 / 20
+    assert p_values(np.array([1.0, 2.0]), np.array([0.0, 2.0, 3.0])).tolist() == [1, 2 / 3, 1 / 3]
+
+
+def test_rule_b() -> None:
+    threshold = validated_threshold(np.array([0.0, 1.0]), np.array([3.0, 4.0]))
+    assert (threshold.value, threshold.samples, threshold.rule) == (2.0, 2, "B")
+    assert threshold.refuses(np.array([2.0, 2.1])).tolist() == [False, True]  # above, not at
+    assert choose_threshold("B", np.array([0.0, 1.0]), np.array([3.0, 4.0])) == threshold
+
+
+def test_state_round_trip() -> None:
+    threshold = conformal_threshold(np.arange(30.0), 0.1, groups=np.arange(30) % 4)
+    copy = Threshold.from_state(threshold.state())
+    assert (copy.rule, copy.value, copy.alpha, copy.samples, copy.groups) == ("C", 27.0, 0.1, 30, 4)
+    assert copy.scores.tolist() == threshold.scores.tolist()
+    assert copy.name == "C: split conformal, alpha=0.1, n=30"
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1])
+def test_alpha_out_of_range(alpha: float) -> None:
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        conformal_threshold(np.arange(30.0), alpha)
+
+
+def test_rule_b_without_ood_samples_points_to_rule_c() -> None:
+    with pytest.raises(ValueError, match="use rule C"):
+        choose_threshold("B", np.arange(3.0))
