@@ -3,12 +3,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
-OUT ?= runs/demo
+
+# make demo: where the simulated flights and the runs go; QUICK=1 is a smoke test in two short epochs.
+DATA ?= data/simulated
+OUT ?= runs
+QUICK ?=
+SIMULATE = --flights 16 --frames 25
+OVERRIDES = "--data.source.init_args.root=$(DATA)"
+ifneq ($(QUICK),)
+SIMULATE = --flights 6 --frames 6
+OVERRIDES += , "--trainer.max_epochs=2", "--data.batches_per_epoch=5"
+endif
 
 .PHONY: demo test lint bench clean
 
 demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table, draw figures
-	$(BIN)/python benchmarks/demo.py --out $(OUT)
+	test -d $(DATA) || $(BIN)/dml simulate --out $(DATA) $(SIMULATE)
+	$(BIN)/dml compare --config configs/experiment/demo.yaml --out $(OUT) --overrides '[$(OVERRIDES)]'
 
 test: $(INSTALLED)  ## all tests but the slow ones; `make test ARGS=` runs those too
 	$(BIN)/python -m pytest $(ARGS)
@@ -19,7 +30,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## every benchmark, side by side with its peer
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

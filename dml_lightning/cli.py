@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,13 @@ def _lightning_command(words: list[str]) -> Any:
     with warnings.catch_warnings():
         for message in QUIET:
             warnings.filterwarnings("ignore", message=message)
+        getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
         words, run = _expand_run(words)
         return TrainingCLI(words, run).run
+
+
+def _no_advertisement(record: LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:

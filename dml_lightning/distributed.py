@@ -65,7 +65,7 @@ class _Gather(torch.autograd.Function):
         return gather(tensor)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
@@ -85,7 +85,7 @@ def gather_with_grad(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor
-    return _Gather.apply(tensor)  # type: ignore[no-any-return,no-untyped-call]
+    return _Gather.apply(tensor)  # type: ignore[no-any-return]
 
 
 def offset(tensor: Tensor) -> int:

@@ -100,7 +100,7 @@ def _run_all(
         if arm.train:
             run = main(["fit", *words, "--reuse=true"])
             if not (run / "metrics" / "test.json").is_file():
-                main(["test", "--run", str(run)])
+                main(["test", "--run", str(run), "--verbose=false"])
         else:
-            run = main(["test", *words, "--ckpt_path=none"])
+            run = main(["test", *words, "--ckpt_path=none", "--verbose=false"])
         yield RunRecord(label, seed, split, run)

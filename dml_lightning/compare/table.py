@@ -59,21 +59,21 @@ def _read_metrics(run: Path) -> dict[str, float]:
 
 
 def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
-    """Arms in their order, means over runs, with the standard deviation behind ± if there are several."""
-    shown = {
-        key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()
-    }
-    header = ["arm", *shown.values()]
+    """A row per number, a column per arm: means over runs, ± standard deviation if there are several."""
+    shown = {key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()}
     arms = list(dict.fromkeys(record.arm for record in records))
-    rows = [[arm, *(_cell(table.loc[table["arm"] == arm, key]) for key in shown)] for arm in arms]
+    rows = [
+        [title, *(_cell(table.loc[table["arm"] == arm, key]) for arm in arms)]
+        for key, title in shown.items()
+    ]
     per_arm = len(records) // len(arms)
-    caption = f"Test split, {per_arm} run{'s' if per_arm > 1 else ''} per arm"
-    rich = Table(title=caption + (", mean ± standard deviation" if per_arm > 1 else ""))
-    for title in header:
-        rich.add_column(title, justify="left" if title == "arm" else "right")
+    several = f"{per_arm} runs per arm, mean ± standard deviation"
+    rich = Table(title=f"Test split, {several if per_arm > 1 else '1 run per arm'}")
+    for title in ("", *arms):
+        rich.add_column(title, justify="right" if title else "left")
     for row in rows:
         rich.add_row(*row)
-    lines = [header, ["---", *("---:" for _ in shown)], *rows]
+    lines = [["test split", *arms], ["---", *("---:" for _ in arms)], *rows]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
     return Rendered(rich, markdown)
 

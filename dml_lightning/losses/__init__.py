@@ -1,8 +1,26 @@
 """Embeddings or logits -> loss and counts."""
 
 from dml_lightning.losses.base import ClassificationLoss, EmbeddingLoss
-from dml_lightning.losses.classification import CrossEntropyLoss
+from dml_lightning.losses.classification import (
+    BinaryCrossEntropyLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    MetricCrossEntropyLoss,
+)
+from dml_lightning.losses.pairs import ContrastiveLoss, MultiSimilarityLoss, NPairLoss
 from dml_lightning.losses.pml import PMLLoss
 from dml_lightning.losses.triplet import TripletLoss
 
-__all__ = ["ClassificationLoss", "CrossEntropyLoss", "EmbeddingLoss", "PMLLoss", "TripletLoss"]
+__all__ = [
+    "BinaryCrossEntropyLoss",
+    "ClassificationLoss",
+    "ContrastiveLoss",
+    "CrossEntropyLoss",
+    "EmbeddingLoss",
+    "FocalLoss",
+    "MetricCrossEntropyLoss",
+    "MultiSimilarityLoss",
+    "NPairLoss",
+    "PMLLoss",
+    "TripletLoss",
+]

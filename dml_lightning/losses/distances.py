@@ -125,13 +125,13 @@ class _PairSum(torch.autograd.Function):
         return sums.total, sums.numbers
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         to_anchors, to_references = ctx.saved_tensors
         return to_anchors * gradient, to_references * gradient, None
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def pair_sum(
     anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
 ) -> tuple[Tensor, Tensor]:
@@ -142,4 +142,4 @@ def pair_sum(
         references: (N, D).
         compute: returns the sums; `wanted` says whether the gradients will be used.
     """
-    return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return,no-untyped-call]
+    return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return]

@@ -5,10 +5,21 @@ B anchors, N references, D embedding size.
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dml_lightning.losses.distances import wide
+from dml_lightning.losses.distances import (
+    DIRECT_PAIRS,
+    PairGradient,
+    PairSums,
+    distances,
+    full_precision,
+    pair_sum,
+    wide,
+)
 from dml_lightning.losses.engine import TripletSums, triplet_sums
+from dml_lightning.losses.layout import BLOCK_ELEMENTS
 from dml_lightning.losses.mining import Mining, Rule
 from dml_lightning.types import LossOutput
 
@@ -142,3 +153,97 @@ def triplet_counts(
     others = None if references is None else references.detach()
     rule = Rule(margin, squared=squared)
     return local_sums(embeddings.detach(), labels, rule, others, reference_labels, offset).counts
+
+
+def pair_masks(
+    labels: Tensor, reference_labels: Tensor, offset: int | None
+) -> tuple[Tensor, Tensor]:
+    """Positive pairs (B, N) without an anchor and itself, and negative pairs (B, N)."""
+    same = labels.unsqueeze(1) == reference_labels
+    positive = same.clone()
+    if offset is not None:
+        rows = torch.arange(len(labels), device=labels.device)
+        positive[rows, rows + offset] = False
+    return positive, ~same
+
+
+def contrastive_sum(
+    anchors: Tensor,
+    labels: Tensor,
+    references: Tensor,
+    reference_labels: Tensor,
+    offset: int | None,
+    margin: float,
+) -> tuple[Tensor, Tensor]:
+    """Σ d² over positive and max(0, margin − d)² over negative pairs, and the number of pairs.
+
+    Hadsell, Chopra, LeCun 2006, equation 4 without its factors ½; a pair at distance 0 has no
+    gradient.
+    """
+
+    def compute(x: Tensor, y: Tensor, wanted: bool) -> PairSums:
+        gradient = PairGradient(x, y, squared=False)
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        pairs = torch.zeros(1, dtype=torch.long, device=x.device)
+        direct = len(x) * len(y) <= DIRECT_PAIRS
+        step = max(1, BLOCK_ELEMENTS.get(x.device.type, 2**26) // max(1, len(y)))
+        for begin in range(0, len(x), step):
+            rows = slice(begin, min(begin + step, len(x)))
+            at = None if offset is None else offset + begin
+            positive, negative = pair_masks(labels[rows], reference_labels, at)
+            lengths = distances(x[rows], y, direct)
+            short = torch.where(negative, (margin - lengths).clamp_min(0), 0)
+            near = torch.where(positive, lengths, 0)
+            total += (near.square() + short.square()).sum(dtype=torch.float64)
+            pairs += positive.sum() + negative.sum()
+            if wanted:
+                gradient.add(rows, 2 * (near - short), lengths)
+        return PairSums(total, pairs, *gradient.result())
+
+    total, pairs = pair_sum(anchors, references, compute)
+    return total, pairs[0]
+
+
+def n_pair_sum(
+    anchors: Tensor,
+    labels: Tensor,
+    references: Tensor,
+    reference_labels: Tensor,
+    offset: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Σ log(1 + Σ_k exp(a·n_k − a·p)) over pairs (a, p) with negatives n_k, and their number.
+
+    Sohn 2016, equation 7, with every sample of another class as a negative.
+    """
+    positive, negative = pair_masks(labels, reference_labels, offset)
+    positive &= negative.any(1, keepdim=True)
+    with full_precision(anchors):
+        similarity = anchors @ references.T  # (B, N)
+        others = similarity.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
+        gap = torch.where(positive, similarity - others, torch.inf)
+        return -F.logsigmoid(gap).sum(dtype=torch.float64), positive.sum()
+
+
+def multi_similarity_sum(
+    anchors: Tensor,
+    labels: Tensor,
+    references: Tensor,
+    reference_labels: Tensor,
+    offset: int | None,
+    alpha: float,
+    beta: float,
+    base: float,
+) -> tuple[Tensor, Tensor]:
+    """Σ over anchors of the multi-similarity loss, and the number of anchors.
+
+    (1/α) log(1 + Σ_p exp(−α(S_ip − λ))) + (1/β) log(1 + Σ_n exp(β(S_in − λ))), S the dot product:
+    Wang et al. 2019, equation 15.
+    """
+    positive, negative = pair_masks(labels, reference_labels, offset)
+    with full_precision(anchors):
+        excess = anchors @ references.T - base  # (B, N)
+        near = (-alpha * excess).masked_fill(~positive, -torch.inf).logsumexp(1)
+        far = (beta * excess).masked_fill(~negative, -torch.inf).logsumexp(1)
+        total = -F.logsigmoid(-near) / alpha - F.logsigmoid(-far) / beta
+        count = torch.tensor(len(anchors), device=anchors.device)
+        return total.sum(dtype=torch.float64), count

@@ -33,7 +33,9 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
         offset: anchor i is reference `offset + i`; None when no anchor is a reference.
     """
     n = len(reference_labels)
-    classes, inverse, sizes = reference_labels.unique(return_inverse=True, return_counts=True)
+    classes, inverse, sizes = torch.unique(
+        reference_labels, return_inverse=True, return_counts=True
+    )
     by_size = sizes.argsort(stable=True)
     place = torch.empty_like(by_size).scatter_(
         0, by_size, torch.arange(len(by_size), device=by_size.device)

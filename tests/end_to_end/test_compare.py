@@ -37,7 +37,7 @@ def experiment(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> li
         "out": str(folder / "runs"),
     }
     path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
     return ["compare", f"--config={path}"]
 
 
@@ -71,5 +71,4 @@ def test_the_table_shows_means_and_leaves_out_empty_columns(tmp_path: Path) -> N
         (run / "metrics" / "test.json").write_text(metrics)
         records.append(RunRecord("triplet", seed, 0, run))
     written = render(comparison_table(records), records).markdown.splitlines()
-    assert written[0] == "| arm | MAP@R |"
-    assert written[2] == "| triplet | 0.500 ± 0.354 |"
+    assert written == ["| test split | triplet |", "| --- | ---: |", "| MAP@R | 0.500 ± 0.354 |"]
