@@ -3,7 +3,7 @@
     python benchmarks/simulator.py            # about half a minute; writes results/simulator.md
 
 Speed is the wall time of `simulate(..., flights=6, frames=20)`, workers' start included. Figures are
-measured on painted birds and rendered frames, never read from the settings.
+measured on painted birds and exposed frames; only the noise under "peak over noise" is a setting.
 """
 
 import os

@@ -108,7 +108,10 @@ def _kind(path: StrPath) -> Kind:
 def _quiet(path: StrPath) -> Iterator[None]:
     """Keeps the decoders from printing and warning; whatever they raise becomes a FrameError."""
     logger, truncated = logging.getLogger("tifffile"), ImageFile.LOAD_TRUNCATED_IMAGES
-    disabled, logger.disabled = logger.disabled, True  # setLevel would clear the cache of every logger
+    disabled, logger.disabled = (
+        logger.disabled,
+        True,
+    )  # setLevel would clear the cache of every logger
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it for the whole process
     try:
         with warnings.catch_warnings():

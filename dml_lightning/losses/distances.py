@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 DIRECT_PAIRS = 2**20  # up to here every pair is subtracted; beyond, a matrix product does the bulk
+DIRECT_ELEMENTS = 2**24  # squares of differences held at once
 CLOSE = 2**-8  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
 
 
@@ -32,35 +32,35 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def direct_distances(anchors: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distances (B, N) from differences: identical rows are at exactly 0."""
-    return torch.cdist(anchors, references, compute_mode="donot_use_mm_for_euclid_dist")
+def direct_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:
+    """Distances (B, N) from differences: identical rows are at exactly 0."""
+    if squared and len(anchors) * references.numel() <= DIRECT_ELEMENTS:
+        return (anchors.unsqueeze(1) - references).square().sum(2)
+    lengths = torch.cdist(anchors, references, compute_mode="donot_use_mm_for_euclid_dist")
+    return lengths.square_() if squared else lengths
 
 
-def product_distances(anchors: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distances (B, N) by a matrix product, with the close pairs subtracted instead.
+def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:
+    """Distances (B, N) by a matrix product, with the close pairs subtracted instead.
 
     The error of |a|² + |r|² − 2 a·r is a few roundings of |a|² + |r|², which is all there is of a
     small distance: identical float32 rows would come out up to 1e-3 apart.
     """
     scale = anchors.square().sum(1, keepdim=True) + references.square().sum(1)  # (B, N)
     squares = torch.addmm(scale, anchors, references.T, alpha=-2)
-    close = squares <= CLOSE * scale
+    close = squares <= scale.mul_(CLOSE)
     number = int(close.sum())
     if number > close.numel() // 16:
-        return direct_distances(anchors, references)
-    distances = squares.clamp_min_(0).sqrt_()
+        return direct_distances(anchors, references, squared)
     if number:
         rows, columns = close.nonzero(as_tuple=True)
-        distances[rows, columns] = torch.linalg.vector_norm(
-            anchors[rows] - references[columns], dim=1
-        )
-    return distances
+        squares[rows, columns] = (anchors[rows] - references[columns]).square().sum(1)
+    return squares if squared else squares.sqrt_()
 
 
-def distances(anchors: Tensor, references: Tensor, direct: bool) -> Tensor:
-    """Euclidean distances (B, N), from differences or by a matrix product with care."""
-    return (direct_distances if direct else product_distances)(anchors, references)
+def distances(anchors: Tensor, references: Tensor, squared: bool, direct: bool) -> Tensor:
+    """(Squared) Euclidean distances (B, N), from differences or by a product with care."""
+    return (direct_distances if direct else product_distances)(anchors, references, squared)
 
 
 class PairGradient:
@@ -78,15 +78,15 @@ class PairGradient:
         self.to_references = torch.zeros_like(references)
         self.pull = references.new_zeros(len(references), 1)  # of each reference on itself
 
-    def add(self, rows: slice, weights: Tensor, lengths: Tensor) -> None:
+    def add(self, rows: slice, weights: Tensor, values: Tensor) -> None:
         """Add some anchors' pairs.
 
         Args:
             rows: which anchors, b of them.
             weights: (b, N) derivative with respect to each (squared) distance.
-            lengths: (b, N) the Euclidean distances; a pair at 0 contributes nothing.
+            values: (b, N) the (squared) distances; a pair at 0 contributes nothing.
         """
-        weights = 2 * weights if self.squared else torch.where(lengths == 0, 0, weights / lengths)
+        weights = 2 * weights if self.squared else torch.where(values == 0, 0, weights / values)
         anchors = self.anchors[rows]
         self.to_anchors[rows] = weights.sum(1, keepdim=True) * anchors - weights @ self.references
         self.to_references.addmm_(weights.T, anchors, alpha=-1)
@@ -125,8 +125,9 @@ class _PairSum(torch.autograd.Function):
         return sums.total, sums.numbers
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+        if torch.is_grad_enabled():  # the gradient was computed in the forward, without a graph
+            raise RuntimeError("this loss has no second derivative: drop create_graph=True")
         to_anchors, to_references = ctx.saved_tensors
         return to_anchors * gradient, to_references * gradient, None
 

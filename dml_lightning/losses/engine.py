@@ -39,15 +39,14 @@ def sweep(
     gradient = PairGradient(x, y, rule.squared)
     direct = len(x) * len(y) <= DIRECT_PAIRS
     for part in rows:
-        lengths = distances(x[part], y, direct)
-        block = cut(lengths.square() if rule.squared else lengths, layout, part, rule)
+        block = cut(distances(x[part], y, rule.squared, direct), layout, part, rule)
         ranks = rank(block)
         mined = mine(block, ranks, rule)
         total += mined.total
         active, hard = ranks.active_of_positive.sum(), ranks.hard_of_positive.sum()
         numbers += torch.stack([mined.mined, mined.nonzero, active, hard])
         if wanted:
-            gradient.add(part, mined.weights, lengths)
+            gradient.add(part, mined.weights, block.values)
     return PairSums(total, numbers, *gradient.result())
 
 

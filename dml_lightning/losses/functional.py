@@ -108,9 +108,15 @@ def local_sums(
     """`triplet_sums` in float32 or wider, of the anchors among themselves without references."""
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
+    if (references is None) != (reference_labels is None):
+        raise ValueError("references and reference_labels come together or not at all")
     if references is None or reference_labels is None:
         return triplet_sums(anchors, labels, anchors, labels, 0, rule)
     check_rows(references, reference_labels)
+    if offset is not None and not 0 <= offset <= len(references) - len(anchors):
+        raise ValueError(
+            f"offset {offset} puts {len(anchors)} anchors outside {len(references)} references"
+        )
     return triplet_sums(
         anchors, labels, references.to(anchors.dtype), reference_labels, offset, rule
     )
@@ -191,7 +197,7 @@ def contrastive_sum(
             rows = slice(begin, min(begin + step, len(x)))
             at = None if offset is None else offset + begin
             positive, negative = pair_masks(labels[rows], reference_labels, at)
-            lengths = distances(x[rows], y, direct)
+            lengths = distances(x[rows], y, False, direct)
             short = torch.where(negative, (margin - lengths).clamp_min(0), 0)
             near = torch.where(positive, lengths, 0)
             total += (near.square() + short.square()).sum(dtype=torch.float64)

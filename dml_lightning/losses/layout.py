@@ -24,39 +24,42 @@ class Layout:
     valid: Tensor  # () int64 number of valid triplets
 
 
+def _by_size(size: Tensor, group: Tensor) -> Tensor:
+    """Order of rows by the size of their class, then by class, then by place."""
+    order = group.argsort(stable=True)
+    return order[size[order].argsort(stable=True)]
+
+
 def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Layout:
     """Lay out anchors and references by class.
 
     Args:
-        labels: (B,) of the anchors.
+        labels: (B,) of the anchors, any integers.
         reference_labels: (N,).
         offset: anchor i is reference `offset + i`; None when no anchor is a reference.
     """
     n = len(reference_labels)
+    if n == 0:
+        none = torch.empty(0, dtype=torch.long, device=labels.device)
+        return Layout(none, none, none, none, none, none.sum())
     classes, inverse, sizes = torch.unique(
         reference_labels, return_inverse=True, return_counts=True
     )
-    by_size = sizes.argsort(stable=True)
-    place = torch.empty_like(by_size).scatter_(
-        0, by_size, torch.arange(len(by_size), device=by_size.device)
-    )
-    order = place[inverse].argsort(stable=True)  # (N,)
-    starts = torch.empty_like(sizes).scatter_(0, by_size, sizes[by_size].cumsum(0) - sizes[by_size])
-    found = torch.searchsorted(classes, labels).clamp_max(max(len(classes) - 1, 0))  # (B,)
-    known = classes[found] == labels if len(classes) else torch.zeros_like(labels, dtype=torch.bool)
-    if not len(classes):
-        empty = torch.empty(0, dtype=torch.long, device=labels.device)
-        return Layout(empty, order, empty, empty, empty, empty.sum())
-    size = torch.where(known, sizes[found], 0)
-    positives = size - (0 if offset is None else 1)
-    per_anchor = positives * (n - size) * known
-    kept = per_anchor.nonzero().squeeze(1)
-    kept = kept[place[found[kept]].argsort(stable=True)]
+    order = _by_size(sizes[inverse], inverse)  # (N,)
+    ascending = sizes.argsort(stable=True)
+    starts = torch.empty_like(sizes)
+    starts[ascending] = sizes[ascending].cumsum(0) - sizes[ascending]
+
+    group = torch.searchsorted(classes, labels).clamp_max(len(classes) - 1)  # (B,)
+    size = torch.where(classes[group] == labels, sizes[group], 0)
+    positives = size if offset is None else (size - 1).clamp_min(0)
+    valid = positives * (n - size)
+    kept = (valid > 0).nonzero().squeeze(1)
+    kept = kept[_by_size(size[kept], group[kept])]  # (A,)
     own = torch.full_like(kept, -1)
     if offset is not None:
-        column = torch.empty_like(order).scatter_(0, order, torch.arange(n, device=order.device))
-        own = column[kept + offset]
-    return Layout(kept, order, starts[found[kept]], size[kept], own, per_anchor.sum())
+        own = order.argsort()[kept + offset]
+    return Layout(kept, order, starts[group[kept]], size[kept], own, valid.sum())
 
 
 def blocks(layout: Layout) -> Iterator[slice]:

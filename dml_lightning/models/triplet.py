@@ -9,6 +9,7 @@ from typing_extensions import override
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.theory import check_margin
 from dml_lightning.types import LossOutput
 
 
@@ -20,7 +21,7 @@ class TripletModule(EmbeddingModule):
         optimizer: Makes the optimizer from parameters.
         num_classes: C, the number of known classes; filled in from the data.
         loss: On embeddings (B, D) and labels (B,); exact batch-all triplets if not given.
-        allow_infeasible_margin: Whether a margin beyond its bound only warns.
+        allow_infeasible_margin: Whether to train with a margin beyond its bound all the same.
         **common: `schedule`, `warmup`, `scheduler` and `compile` of `EmbeddingModule`.
 
     Raises:
@@ -40,6 +41,13 @@ class TripletModule(EmbeddingModule):
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
         self.loss = loss if loss is not None else TripletLoss()
+        bounded = isinstance(self.loss, TripletLoss) and encoder.normalize and num_classes > 1
+        if bounded and not allow_infeasible_margin:
+            check_margin(self.loss.margin, num_classes, encoder.embedding_dim, self.loss.squared)
+
+    @override
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.encoder.parameters())}, *self.loss.parameter_groups()]
 
     @override
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:

@@ -366,8 +366,11 @@ def test_truncated_jpeg_raises_though_pillow_was_told_to_accept_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    whole = write(tmp_path / "a.jpg", SMOOTH8).read_bytes()
-    (tmp_path / "b.jpg").write_bytes(whole[:-200])
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
+    whole = write(tmp_path / "a.jpg", noise).read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[: int(0.9 * len(whole))])
+    with Image.open(tmp_path / "b.jpg") as picture:
+        picture.load()  # grey where nothing came
     with pytest.raises(FrameError, match="truncated"):
         read_frame(tmp_path / "b.jpg")
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True  # put back

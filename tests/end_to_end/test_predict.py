@@ -12,10 +12,7 @@ import yaml
 from dml_lightning.cli import main
 from dml_lightning.openset.gallery import Gallery
 
-COLUMNS = (
-    "frame x y width height annotation label label_prototype label_knn "
-    "distance ood_score threshold decision rule"
-).split()
+COLUMNS = ["frame", "x", "y", "width", "height", "annotation", "label", "label_prototype", "label_knn", "distance", "ood_score", "threshold", "decision", "rule"]
 
 
 @pytest.fixture(scope="module")

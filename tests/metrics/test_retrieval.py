@@ -148,7 +148,8 @@ def test_ties_within_one_query_are_ordered_uniformly() -> None:
 def test_ties_are_ordered_differently_for_each_query() -> None:
     y = torch.tensor([0, 1] * 200)
     first = query_ranks(torch.zeros(400, 2), y).first
-    assert (first == 1).double().mean() == pytest.approx(0.5, abs=0.1)
+    for label in (0, 1):  # one order for all would find the same class first for every query
+        assert (first[y == label] == 1).double().mean() == pytest.approx(0.5, abs=0.15)
 
 
 def test_the_seed_decides_and_nothing_else() -> None:

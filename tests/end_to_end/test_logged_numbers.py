@@ -1,0 +1,138 @@
+"""Every logged number of a finished run, computed again from its embeddings by other means."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.neighbors import NearestCentroid, NearestNeighbors
+
+Sets = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+
+
+@pytest.fixture(params=["softmax", "triplet"])
+def run(request: pytest.FixtureRequest, runs: dict[str, Path]) -> Path:
+    return runs[request.param]
+
+
+@pytest.fixture
+def logged(run: Path) -> dict[str, float]:
+    values: dict[str, float] = json.loads((run / "metrics" / "val.json").read_text())
+    return values
+
+
+@pytest.fixture
+def names(run: Path) -> list[str]:
+    with np.load(run / "embeddings" / "val.npz") as file:
+        return list(file["class_names"])
+
+
+@pytest.fixture
+def sets(run: Path) -> Sets:
+    with np.load(run / "embeddings" / "val.npz") as file:
+        vectors, labels, of = file["vectors"].astype(np.float64), file["labels"], file["sets"]
+    return {name: (vectors[of == name], labels[of == name]) for name in np.unique(of)}
+
+
+def distances(vectors: NDArray[Any]) -> NDArray[Any]:
+    return np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+
+
+def test_accuracies(sets: Sets, logged: dict[str, float]) -> None:
+    (x, y), (reference, owners) = sets["known"], sets["reference"]
+    neighbours = NearestNeighbors(n_neighbors=5).fit(reference).kneighbors(x, return_distance=False)
+    predictions = {
+        # among equally common classes `most_common` puts the one met first, the nearest
+        "knn": np.array([Counter(owners[row]).most_common(1)[0][0] for row in neighbours]),
+        "prototype": NearestCentroid().fit(reference, owners).predict(x),
+    }
+    for rule, predicted in predictions.items():
+        assert logged[f"val/accuracy_{rule}"] == pytest.approx((predicted == y).mean(), abs=1e-6)
+        expected = balanced_accuracy_score(y, predicted)
+        assert logged[f"val/balanced_accuracy_{rule}"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["", "novel_"])
+def test_distances(sets: Sets, logged: dict[str, float], prefix: str) -> None:
+    x, y = sets[prefix.rstrip("_") or "known"]
+    d, same = distances(x), y[:, None] == y[None]
+    intra, inter = d[same & ~np.eye(len(y), dtype=bool)].mean(), d[~same].mean()
+    assert logged[f"val/{prefix}intra_distance"] == pytest.approx(intra, abs=1e-5)
+    assert logged[f"val/{prefix}inter_distance"] == pytest.approx(inter, abs=1e-5)
+    assert logged[f"val/{prefix}inter_intra_ratio"] == pytest.approx(inter / intra, rel=1e-4)
+
+
+def test_triplets(sets: Sets, logged: dict[str, float]) -> None:
+    x, y = sets["known"]
+    d = distances(x)
+    gaps = [  # d(a, n) - d(a, p) of every valid triplet
+        d[a, n] - d[a, p]
+        for a in range(len(y))
+        for p in np.flatnonzero((y == y[a]) & (np.arange(len(y)) != a))
+        for n in np.flatnonzero(y != y[a])
+    ]
+    values = np.array(gaps)
+    assert logged["val/active_triplet_fraction"] == pytest.approx((values < 0.2).mean(), abs=1e-4)
+    assert logged["val/hard_triplet_fraction"] == pytest.approx((values < 0).mean(), abs=1e-4)
+    assert logged["val/mean_gap"] == pytest.approx(values.mean() - 0.2, abs=1e-5)
+    assert logged["val/worst_anchor_gap"] == pytest.approx(values.min() - 0.2, abs=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "novel_"])
+def test_retrieval(sets: Sets, logged: dict[str, float], prefix: str) -> None:
+    x, y = sets[prefix.rstrip("_") or "known"]
+    d = distances(x)
+    np.fill_diagonal(d, np.inf)
+    first, average = [], []
+    for i, row in enumerate(d):
+        relevant = (y == y[i]).sum() - 1
+        if relevant:
+            hits = y[np.argsort(row)[:relevant]] == y[i]
+            precision = np.cumsum(hits) / np.arange(1, relevant + 1)
+            first.append(y[row.argmin()] == y[i])
+            average.append((precision * hits).sum() / relevant)
+    assert logged[f"val/{prefix}recall_at_1"] == pytest.approx(np.mean(first), abs=1e-6)
+    assert logged[f"val/{prefix}map_at_r"] == pytest.approx(np.mean(average), abs=1e-5)
+
+
+def test_ood_scores(run: Path, sets: Sets, logged: dict[str, float], names: list[str]) -> None:
+    reference, owners = sets["reference"]
+    prototypes = np.stack([reference[owners == c].mean(0) for c in np.unique(owners)])
+    own = np.linalg.norm(reference - prototypes[owners], axis=1)
+    radii = np.array([own[owners == c].max() for c in np.unique(owners)])
+    far = yaml.safe_load((run / "recipe.fit.yaml").read_text())["data"]["far_ood"]
+    labels = np.array(names)[sets["ood"][1]]
+    for kind, suffix in (("nearest", ""), ("radius", "_radius")):
+        known, ood = (
+            (
+                np.linalg.norm(sets[name][0][:, None] - prototypes, axis=2)
+                - (radii if kind == "radius" else 0)
+            ).min(axis=1)
+            for name in ("known", "ood")
+        )
+        parts = {"": labels != "", "_near": ~np.isin(labels, far), "_far": np.isin(labels, far)}
+        parts |= {f"_{name}": labels == name for name in np.unique(labels)}
+        for part, rows in parts.items():
+            truth = np.r_[np.zeros(len(known)), np.ones(rows.sum())]
+            expected = roc_auc_score(truth, np.r_[known, ood[rows]])
+            assert logged[f"val/ood_auroc{suffix}{part}"] == pytest.approx(expected, abs=1e-3)
+        order = np.sort(ood)  # the threshold that refuses 95 % of the OOD crops
+        threshold = order[len(ood) - int(np.ceil(0.95 * len(ood)))]
+        key = f"val/ood_fpr95_ood_positive{suffix}"
+        assert logged[key] == pytest.approx((known >= threshold).mean(), abs=2.5 / len(known))
+
+
+def test_training_fractions_add_up(run: Path) -> None:
+    history = pd.read_csv(run / "csv" / "fit" / "metrics.csv").dropna(subset=["train/loss"])
+    parts = [history[f"train/{name}_triplet_fraction"] for name in ("hard", "semihard", "easy")]
+    assert np.allclose(sum(parts), 1, atol=1e-6)
+    assert np.allclose(parts[0] + parts[1], history["train/active_triplet_fraction"], atol=1e-6)
+    assert all(a < b for a, b in pairwise(history["step"]))

@@ -1,0 +1,63 @@
+"""The triplet losses straight from their definitions, one triplet at a time."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distance(x: Tensor, y: Tensor, squared: bool) -> Tensor:
+    square = (x - y).square().sum()
+    if squared:
+        return square
+    return square.sqrt() if square > 0 else square * 0
+
+
+def reference(
+    x: Tensor,
+    labels: Tensor,
+    margin: float,
+    mining: str = "all",
+    soft: bool = False,
+    squared: bool = False,
+    reduction: str = "active",
+    others: Tensor | None = None,
+    other_labels: Tensor | None = None,
+    offset: int | None = 0,
+) -> tuple[Tensor, dict[str, int]]:
+    y = x if others is None else others
+    y_labels = (labels if other_labels is None else other_labels).tolist()
+    counts = dict.fromkeys(("valid", "active", "hard", "semihard", "easy"), 0)
+    losses: list[Tensor] = []
+
+    def cost(p: Tensor, n: Tensor) -> Tensor:
+        if soft:
+            return -F.logsigmoid(n - p)
+        return p + margin - n if n < p + margin else (p - n) * 0
+
+    for a, label in enumerate(labels.tolist()):
+        own = None if offset is None else offset + a
+        d = [distance(x[a], row, squared) for row in y]
+        positives = [d[i] for i, k in enumerate(y_labels) if k == label and i != own]
+        negatives = [d[i] for i, k in enumerate(y_labels) if k != label]
+        for p in positives:
+            for n in negatives:
+                semihard = bool(p <= n < p + margin)
+                counts["valid"] += 1
+                counts["hard"] += bool(n < p)
+                counts["semihard"] += semihard
+                counts["active"] += bool(n < p + margin)
+                counts["easy"] += bool(n >= p + margin)
+                if mining == "all" or (mining == "semihard" and semihard):
+                    losses.append(cost(p, n))
+            if mining == "facenet" and negatives:
+                beyond = [n for n in negatives if n > p]
+                losses.append(cost(p, min(beyond) if beyond else max(negatives)))
+        if mining in ("hard", "easy_positive") and positives and negatives:
+            pick = max if mining == "hard" else min
+            losses.append(cost(pick(positives), min(negatives)))
+    if not losses:
+        return x.sum() * 0, counts
+    total = torch.stack(losses)
+    lossy = len(losses) if soft else int((total > 0).sum())
+    count = {"sum": 1, "mean": len(losses), "active": max(lossy, 1)}[reduction]
+    return total.sum() / count, counts
