@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 DIRECT_PAIRS = 2**20  # up to here every pair is subtracted; beyond, a matrix product does the bulk
-DIRECT_ELEMENTS = 2**24  # squares of differences held at once
-CLOSE = 2**-8  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
+DIRECT_ELEMENTS = 2**22  # differences held at once
+CLOSE = 2**-6  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
 
 
 @contextmanager
@@ -49,11 +49,11 @@ def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Ten
     scale = anchors.square().sum(1, keepdim=True) + references.square().sum(1)  # (B, N)
     squares = torch.addmm(scale, anchors, references.T, alpha=-2)
     close = squares <= scale.mul_(CLOSE)
-    number = int(close.sum())
-    if number > close.numel() // 16:
+    pairs = close.nonzero()
+    if len(pairs) > close.numel() // 4:
         return direct_distances(anchors, references, squared)
-    if number:
-        rows, columns = close.nonzero(as_tuple=True)
+    for part in pairs.split(max(1, DIRECT_ELEMENTS // anchors.shape[1])):
+        rows, columns = part.unbind(1)
         squares[rows, columns] = (anchors[rows] - references[columns]).square().sum(1)
     return squares if squared else squares.sqrt_()
 

@@ -27,6 +27,15 @@ class Memory(nn.Module):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def behind(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B, D) and their labels with what is remembered appended."""
+        if not len(self):
+            return vectors, labels
+        return (
+            torch.cat([vectors, self.vectors.to(vectors)]),
+            torch.cat([labels, self.labels.to(labels)]),
+        )
+
     @torch.no_grad()
     def remember(self, vectors: Tensor, labels: Tensor) -> None:
         """Append rows (B, D) and forget the oldest beyond `size`."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.miners import BaseMiner
@@ -62,7 +63,9 @@ class PMLLoss(EmbeddingLoss):
             torch.autocast(vectors.device.type, enabled=False),
             torch.random.fork_rng(devices),
         ):
-            torch.manual_seed(self.seed * 2**32 + int(self.calls))
+            torch.manual_seed(
+                int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32))
+            )
             mined = None if self.miner is None else self.miner(vectors, every)
             loss = self.loss(vectors, every, mined)
         if self.training:

@@ -57,6 +57,8 @@ class TripletLoss(EmbeddingLoss):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if not 0 < margin < float("inf"):
             raise ValueError(f"margin must be positive and finite, got {margin}")
+        if memory_size < 0:
+            raise ValueError(f"memory_size must be at least 0, got {memory_size}")
         self.margin, self.mining, self.distance = margin, mining, distance
         self.reduction, self.soft = reduction, soft
         self.memory = Memory(memory_size) if memory_size else None
@@ -72,12 +74,9 @@ class TripletLoss(EmbeddingLoss):
         anchors = wide(embeddings)
         references = distributed.gather_with_grad(anchors)
         reference_labels = distributed.gather(labels)
-        batch = (references.detach(), reference_labels)
         if self.memory is not None and self.training:
-            references = torch.cat([references, self.memory.vectors.to(references)])
-            reference_labels = torch.cat(
-                [reference_labels, self.memory.labels.to(reference_labels)]
-            )
+            batch = (references.detach(), reference_labels)
+            references, reference_labels = self.memory.behind(references, reference_labels)
             self.memory.remember(*batch)
         rule = Rule(self.margin, self.mining, self.soft, self.squared)
         offset = distributed.offset(labels)

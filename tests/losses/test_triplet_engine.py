@@ -55,13 +55,17 @@ def test_every_mode_against_the_definition(mode, soft, reduction, squared):
 def grids(draw):
     """Integer points: equal distances, duplicates, singletons and exact ties with the margin."""
     n = draw(st.integers(1, 8))
-    points = draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n))
+    points = draw(
+        st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n)
+    )
     labels = draw(st.lists(st.sampled_from([0, 1, 2, -(2**62), 2**62]), min_size=n, max_size=n))
     return torch.tensor(points, dtype=torch.float64), torch.tensor(labels)
 
 
 @settings(max_examples=60, deadline=None)
-@given(grids(), st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.sampled_from(["all", "semihard"]))
+@given(
+    grids(), st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.sampled_from(["all", "semihard"])
+)
 def test_ties_duplicates_and_singletons(grid, margin, squared, mode):
     assert_same(*grid, margin, squared=squared, mining=mode)
 

@@ -1,0 +1,104 @@
+"""Every file in configs/ is fitted, tested or compared here, on small data."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from layouts import LAYOUTS
+
+from dml_lightning.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+
+
+def named(folder: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / folder).glob("*.yaml"))
+
+
+def short(words: list[str], tmp_path: Path) -> list[str]:
+    """Two steps of training and evaluation, nothing written."""
+    return [*words, "--trainer.fast_dev_run=2", f"--runs_root={tmp_path}"]
+
+
+def test_no_config_is_forgotten() -> None:
+    assert {path.name for path in CONFIGS.iterdir()} == {
+        "base.yaml",
+        "data",
+        "experiment",
+        "model",
+        "trainer",
+    }
+    assert set(named("data")) == {"simulated", *LAYOUTS}
+
+
+@pytest.mark.parametrize("model", named("model"))
+def test_models(words: list[str], tmp_path: Path, model: str) -> None:
+    config = f"--config={CONFIGS}/model/{model}.yaml"
+    settings = yaml.safe_load((CONFIGS / "model" / f"{model}.yaml").read_text())
+    if "encoder" in settings["model"].get("init_args", {}):  # a floor without an encoder to set
+        words = [word for word in words if "init_args.encoder" not in word]
+        main(["test", *short(words, tmp_path), config, "--ckpt_path=none"])
+    elif model == "untrained":
+        main(["test", *short(words, tmp_path), config, "--ckpt_path=none"])
+    else:
+        main(["fit", *short(words, tmp_path), config])
+
+
+# the sets written here are smaller than a batch of the real ones
+small_sets = pytest.mark.filterwarnings("ignore:Fewer than .* training crops")
+
+
+@small_sets
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("arm", ["softmax", "triplet"])
+def test_data(words: list[str], tmp_path: Path, layout: str, arm: str) -> None:
+    LAYOUTS[layout](tmp_path / "data")
+    simulated = ("--config", "--data")
+    settings = [word for word in words if not word.startswith(simulated)]
+    data = [
+        f"--config={CONFIGS}/base.yaml",
+        f"--config={CONFIGS}/data/{layout}.yaml",
+        f"--config={CONFIGS}/model/{arm}.yaml",
+        f"--data.source.init_args.root={tmp_path}/data",
+        f"--data.cache_dir={tmp_path}/cache",
+    ]
+    main(["fit", *data, *short(settings, tmp_path / "runs")])
+
+
+@pytest.mark.parametrize("trainer", named("trainer"))
+def test_trainers(words: list[str], tmp_path: Path, trainer: str) -> None:
+    """On one CPU process, since the test machine has no GPU: everything else as the file says."""
+    here = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto"]
+    plain = ["--model.init_args.compile=false", "--trainer.sync_batchnorm=false"]
+    config = f"--config={CONFIGS}/trainer/{trainer}.yaml"
+    main(["fit", *short(words, tmp_path), config, *here, *plain])
+
+
+@small_sets
+def test_the_real_data_experiment(words: list[str], tmp_path: Path) -> None:
+    LAYOUTS["hit_uav"](tmp_path / "data")
+    tiny = [word for word in words if "encoder.embedding_dim" in word or "--trainer" in word]
+    overrides = [
+        *tiny,
+        f"--data.source.init_args.root={tmp_path}/data",
+        f"--data.cache_dir={tmp_path}/cache",
+        "--trainer.max_epochs=1",
+        "--data.batches_per_epoch=1",
+    ]
+    settings = yaml.safe_load((CONFIGS / "experiment" / "hit_uav.yaml").read_text())
+    arms = {name: settings["arms"][name] for name in ("raw pixels", "softmax", "triplet")}
+    folder = main(
+        [
+            "compare",
+            f"--config={CONFIGS}/experiment/hit_uav.yaml",
+            f"--arms={arms}",
+            "--splits=[0]",
+            f"--overrides={[word for word in overrides if 'embedding' not in word]}",
+            f"--out={tmp_path}/runs",
+        ]
+    )
+    table = pd.read_csv(folder / "comparison.csv")
+    assert table["arm"].tolist() == ["raw pixels", "softmax", "triplet"]
+    assert table["test/ood_auroc_OtherVehicle"].notna().all()
