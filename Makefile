@@ -8,7 +8,7 @@ INSTALLED = $(VENV)/.installed
 DATA ?= data/simulated
 OUT ?= runs
 QUICK ?=
-SIMULATE = --flights 16 --frames 25
+SIMULATE = --flights 24 --frames 20
 OVERRIDES = "--data.source.init_args.root=$(DATA)"
 ifneq ($(QUICK),)
 SIMULATE = --flights 6 --frames 6

@@ -29,7 +29,7 @@ from dml_lightning.data.cache import CachedCrops, build_cache, cache_bytes
 from dml_lightning.data.crops import CropOptions, cut_frame, to_images
 from dml_lightning.data.frames import read_frame
 from dml_lightning.data.loaders import Crops
-from dml_lightning.data.transforms import centre_crop
+from dml_lightning.data.normalisation import centre_crop
 
 OPTIONS = CropOptions()
 BOXES, WIDTH, HEIGHT = 20, 640, 512  # boxes in a frame, px
@@ -127,10 +127,10 @@ def measure_memory(table_file: str, folder: str) -> None:
         if key:
             most[key] = max(most[key], sum(now.values()) - sum(start.values()))
 
-    import dml_lightning.data.cache as cache
+    from dml_lightning.data import stores
 
-    original = cache.read_frame
-    cache.read_frame = lambda *a: (look("build"), original(*a))[1]
+    original = stores.read_frame
+    stores.read_frame = lambda *a: (look("build"), original(*a))[1]
     store = CachedCrops(build_cache(table, OPTIONS, Path(folder)))
     crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     order = np.random.default_rng(0).permutation(len(table))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
-from dml_lightning.data.transforms import (
+from dml_lightning.data.normalisation import (
     FLOORS,
     Normalisation,
     centre_crop,

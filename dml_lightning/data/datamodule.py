@@ -14,7 +14,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from dml_lightning.data.cache import CropStore, OnBadFrame, build_cache, cache_bytes, open_crops
+from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.loaders import (
@@ -25,11 +25,14 @@ from dml_lightning.data.loaders import (
     TrainingLoader,
     capped_rows,
 )
-from dml_lightning.data.samplers import PKBatchSampler, PlannedBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.normalisation import Normalisation
+from dml_lightning.data.plan import PlannedBatchSampler
+from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.splits import build_table
+from dml_lightning.data.stores import CropStore, OnBadFrame
 from dml_lightning.data.table import format_summary, summarise, table_digest
-from dml_lightning.data.transforms import Augmentation, Normalisation, augment, noise_sheet
+from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from dml_lightning.types import EVALUATION_SETS, ROLES, Batch, EvaluationSet
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dml_lightning.data.cache import CropStore
 from dml_lightning.data.crops import CropOptions, to_images
-from dml_lightning.data.samplers import PlannedBatch, PlannedBatchSampler, ShardBatchSampler
-from dml_lightning.data.transforms import Augmentation, centre_crop
+from dml_lightning.data.normalisation import centre_crop
+from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
+from dml_lightning.data.samplers import ShardBatchSampler
+from dml_lightning.data.stores import CropStore
+from dml_lightning.data.transforms import Augmentation
 from dml_lightning.types import Batch
 
 Rows = NDArray[np.int64]

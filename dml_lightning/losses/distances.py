@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-DIRECT_PAIRS = 2**20  # up to here every pair is subtracted; beyond, a matrix product does the bulk
+DIRECT_PAIRS = 2**18  # up to here every pair is subtracted; beyond, a matrix product does the bulk
 DIRECT_ELEMENTS = 2**22  # differences held at once
 CLOSE = 2**-6  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
 
@@ -52,10 +52,22 @@ def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Ten
     pairs = close.nonzero()
     if len(pairs) > close.numel() // 4:
         return direct_distances(anchors, references, squared)
-    for part in pairs.split(max(1, DIRECT_ELEMENTS // anchors.shape[1])):
+    for part in torch.split(pairs, max(1, DIRECT_ELEMENTS // (2 * anchors.shape[1]))):
         rows, columns = part.unbind(1)
-        squares[rows, columns] = (anchors[rows] - references[columns]).square().sum(1)
+        gaps = anchors.index_select(0, rows).sub_(references.index_select(0, columns))
+        squares[rows, columns] = gaps.square_().sum(1)
     return squares if squared else squares.sqrt_()
+
+
+def centred(anchors: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Both without the references' mean where that is most of them, as in a collapsed space.
+
+    No distance changes, but products of what is left lose fewer digits.
+    """
+    mean = references.mean(0)
+    if mean.square().sum() < 0.5 * references.square().sum(1).mean():
+        return anchors, references
+    return anchors - mean, references - mean
 
 
 def distances(anchors: Tensor, references: Tensor, squared: bool, direct: bool) -> Tensor:

@@ -15,7 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dml_lightning.losses.distances import DIRECT_PAIRS, PairGradient, PairSums, distances, pair_sum
+from dml_lightning.losses.distances import (
+    DIRECT_PAIRS,
+    PairGradient,
+    PairSums,
+    centred,
+    distances,
+    pair_sum,
+)
 from dml_lightning.losses.layout import Layout, arrange, blocks
 from dml_lightning.losses.mining import Rule, cut, mine, rank
 
@@ -97,6 +104,8 @@ def triplet_sums(
 
     def compute(anchors: Tensor, references: Tensor, wanted: bool) -> PairSums:
         x, y = anchors[layout.anchors], references[layout.references]
+        if len(x) * len(y) > DIRECT_PAIRS:
+            x, y = centred(x, y)
         total, numbers, to_x, to_y = sweep_all(x, y, layout, rule, wanted)
         return PairSums(
             total,

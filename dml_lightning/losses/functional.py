@@ -192,7 +192,7 @@ def contrastive_sum(
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         pairs = torch.zeros(1, dtype=torch.long, device=x.device)
         direct = len(x) * len(y) <= DIRECT_PAIRS
-        step = max(1, BLOCK_ELEMENTS.get(x.device.type, 2**26) // max(1, len(y)))
+        step = max(1, BLOCK_ELEMENTS.get(x.device.type, BLOCK_ELEMENTS["cuda"]) // max(1, len(y)))
         for begin in range(0, len(x), step):
             rows = slice(begin, min(begin + step, len(x)))
             at = None if offset is None else offset + begin

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}  # keys sorted at once
+BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**24}  # keys sorted at once
 
 
 @dataclass(frozen=True)

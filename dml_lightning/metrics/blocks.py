@@ -20,6 +20,7 @@ Vectors = Tensor | NDArray[Any]
 BLOCK_ELEMENTS = (
     1 << 20
 )  # distances held at once: 8 MiB in float64, which stays near the processor's cache
+FEWEST_ROWS = 32  # in a block, however many columns: fewer make a slow matrix product
 DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
 CLOSE = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
 MOSTLY_CLOSE = 1 / 16  # share of close pairs above which a whole block is computed from differences
@@ -117,13 +118,14 @@ class PairwiseDistances:
         self.right = torch.column_stack([right.mul_(-2), ones(norms), norms])
 
     def blocks(self, elements: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (query rows, squared distances of these rows), at most `elements` at once."""
+        """Yield (query rows, squared distances of these rows), about `elements` at once."""
         if elements is None:
             elements = BLOCK_ELEMENTS if self.left.device.type == "cpu" else DEVICE_ELEMENTS
+        columns = len(self.right)
         buffer: Tensor | None = None
-        for rows in row_blocks(len(self.left), len(self.right), elements):
+        for rows in row_blocks(len(self.left), columns, max(elements, FEWEST_ROWS * columns)):
             if buffer is None:
-                buffer = self.left.new_empty(rows.stop - rows.start, len(self.right))
+                buffer = self.left.new_empty(rows.stop - rows.start, columns)
             block = buffer[: rows.stop - rows.start]
             torch.mm(self.left[rows], self.right.T, out=block)
             self._exclude_own(block, rows)

@@ -13,10 +13,9 @@ import pytest
 import tifffile
 import torch
 
-from dml_lightning.data import cache
+from dml_lightning.data import cache, stores
 from dml_lightning.data.cache import (
     CachedCrops,
-    UncachedCrops,
     build_cache,
     cache_bytes,
     cache_key,
@@ -26,6 +25,7 @@ from dml_lightning.data.cache import (
 )
 from dml_lightning.data.crops import CropOptions, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
+from dml_lightning.data.stores import UncachedCrops
 
 OPTIONS = CropOptions(crop_size=16)
 FORK = multiprocessing.get_context("fork")
@@ -88,7 +88,7 @@ def test_cached_and_uncached_crops_are_those_of_the_frames(table, tmp_path) -> N
 
 def test_the_cache_is_built_once(table, tmp_path, builds, monkeypatch) -> None:
     folder = build_cache(table, OPTIONS, tmp_path / "deep" / "cache")
-    monkeypatch.setattr(cache, "read_frame", None)  # opening a frame would fail now
+    monkeypatch.setattr(stores, "read_frame", None)  # opening a frame would fail now
     assert build_cache(table, OPTIONS, tmp_path / "deep" / "cache", thorough=True) == folder
     assert count(builds) == 1
     names = sorted(path.name for path in folder.parent.iterdir())
@@ -193,13 +193,13 @@ def _open_in_child(table, folder, results) -> None:
 
 
 def test_many_processes_build_one_cache(table, tmp_path, builds, monkeypatch) -> None:
-    slow = cache.cut_frame
+    slow = stores.cut_frame
 
     def slowed(*arguments):
         time.sleep(0.02)  # so that the others come while it is being built
         return slow(*arguments)
 
-    monkeypatch.setattr(cache, "cut_frame", slowed)
+    monkeypatch.setattr(stores, "cut_frame", slowed)
     results = FORK.Queue()
     children = [
         FORK.Process(target=_open_in_child, args=(table, tmp_path / "cache", results))
@@ -217,7 +217,7 @@ def test_many_processes_build_one_cache(table, tmp_path, builds, monkeypatch) ->
 def _die_while_building(table, folder) -> None:
     torch.set_num_threads(1)
     done = []
-    original = cache.cut_frame
+    original = stores.cut_frame
 
     def dying(*arguments):
         if len(done) == 2:
@@ -225,7 +225,7 @@ def _die_while_building(table, folder) -> None:
         done.append(1)
         return original(*arguments)
 
-    cache.cut_frame = dying
+    stores.cut_frame = dying
     open_crops(table, OPTIONS, folder)
 
 

@@ -22,7 +22,7 @@ from dml_lightning.data.crops import (
     resample,
 )
 from dml_lightning.data.frames import Frame, FrameError, Radiometry
-from dml_lightning.data.transforms import Normalize, centre_crop
+from dml_lightning.data.normalisation import Normalize, centre_crop
 
 patient = settings(deadline=None, max_examples=60)
 

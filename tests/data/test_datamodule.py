@@ -154,7 +154,7 @@ def test_the_source_is_read_once_and_no_pixel_for_the_number_of_classes(root, mo
     reads = []
     original = Source.read
     monkeypatch.setattr(Source, "read", lambda *a, **k: reads.append(1) or original(*a, **k))
-    monkeypatch.setattr("dml_lightning.data.cache.read_frame", None)  # decoding would fail
+    monkeypatch.setattr("dml_lightning.data.stores.read_frame", None)  # decoding would fail
     data = module(root, None)
     assert not reads  # building the module reads nothing
     assert (data.num_classes, len(data.table), len(data.class_names)) == (3, len(data.labels), 7)
@@ -351,7 +351,7 @@ def test_resume_continues_with_the_same_crops(
     assert len(whole.seen) == 12
     checkpoints = [path for path in sorted(tmp_path.glob("*.ckpt")) if "start" not in path.name]
     assert len(checkpoints) == 12 + 6 + 3
-    for checkpoint in checkpoints[:: 1 if num_workers == 0 else 4]:
+    for checkpoint in checkpoints[:: 1 if num_workers == 0 else 5]:
         state = torch.load(checkpoint)["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
         done = int(checkpoint.name[:2]) + 1
         assert state == {"epoch": done // 4, "completed": done % 4}

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.data.samplers import (
-    PKBatchSampler,
-    PlannedBatch,
-    PlannedBatchSampler,
-    ShardBatchSampler,
-    ShuffledBatchSampler,
-    Walk,
-)
+from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler, Walk
+from dml_lightning.data.samplers import PKBatchSampler, ShardBatchSampler, ShuffledBatchSampler
 
 patient = settings(deadline=None)  # the machine may be busy
 

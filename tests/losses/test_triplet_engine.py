@@ -283,3 +283,37 @@ def test_refusals():
         functional.batch_all_triplet(
             x, labels, 0.2, references=x, reference_labels=labels, offset=3
         )
+
+
+def brute_force(x, labels, margin):
+    """Loss and counts of all triplets of a large batch, anchor by anchor in float64."""
+    x = x.double()
+    total, counts = 0.0, torch.zeros(3, dtype=torch.long)
+    for a, label in enumerate(labels):
+        d = (x - x[a]).square().sum(1).sqrt()
+        same = labels == label
+        negatives = d[~same]
+        same[a] = False
+        gap = d[same][:, None] + margin - negatives
+        total += gap.clamp_min(0).sum().item()
+        counts += torch.stack([torch.tensor(gap.numel()), (gap > 0).sum(), (gap > margin).sum()])
+    return total / counts[1].item(), counts
+
+
+@pytest.mark.parametrize(
+    ("centre", "spread", "margin"),
+    [(0.0, 1.0, 0.2), (0.1, 0.05, 0.2), (1.0, 1e-4, 2e-5)],
+    ids=["untrained", "tight classes", "collapsed"],
+)
+def test_large_float32_batches_by_product(centre, spread, margin):
+    n, g = 600, torch.Generator().manual_seed(3)
+    assert n * n > engine.DIRECT_PAIRS
+    labels = torch.randint(0, 8, (n,), generator=g)
+    x = spread * torch.randn(n, 16, generator=g) / 4
+    x += centre if spread < 1e-3 else centre * torch.randn(8, 16, generator=g)[labels]
+    out = functional.batch_all_triplet(x, labels, margin)
+    loss, (valid, active, hard) = brute_force(x, labels, margin)
+    assert int(out.counts["valid"]) == valid
+    assert int(out.counts["active"]) == pytest.approx(int(active), rel=1e-4, abs=20)
+    assert int(out.counts["hard"]) == pytest.approx(int(hard), rel=1e-4, abs=20)
+    assert float(out.loss) == pytest.approx(loss, rel=2e-4)

@@ -181,6 +181,7 @@ def test_any_block_size_gives_the_same(monkeypatch: pytest.MonkeyPatch, elements
     x, y = sample(5, 23, 4)
     whole = distance_summary(x, y)
     monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(blocks, "FEWEST_ROWS", 1)
     assert distance_summary(x, y) == pytest.approx(whole, rel=1e-12)
 
 

@@ -1,0 +1,143 @@
+"""What batch samplers share: one plan per (seed, epoch) for the global batch, of which each rank takes its share.
+
+Lightning calls `set_epoch` on `batch_sampler.sampler`; a sampler here is its own `sampler`. Every rank computes the
+same plan and yields its part, so no communication is needed and all ranks have the same number of batches.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+Indices = NDArray[np.int64]
+
+_STREAM = 101  # keeps these draws apart from the augmentation's for equal seeds
+
+
+class PlannedBatch(list[int]):
+    """The dataset indices of one rank's batch, with their place in the plan.
+
+    Attributes:
+        epoch: number of the epoch.
+        step: number of the batch in the epoch.
+        slots: position of each index in the global batch of this step.
+        crops: size of the global batch.
+    """
+
+    def __init__(
+        self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int
+    ) -> None:
+        super().__init__(indices)
+        self.epoch, self.step, self.slots, self.crops = epoch, step, slots, crops
+
+
+class Walk:
+    """Walks through members in shuffled order, over and over: all are seen n times before any is seen n + 1 times."""
+
+    def __init__(self, members: Indices, generator: np.random.Generator) -> None:
+        self.members, self.generator = members, generator
+        self.queue = members[:0]
+
+    def take(self, count: int) -> Indices:
+        """Returns the next `count` members, (count,); they are distinct when there are that many."""
+        parts: list[Indices] = []
+        while count > 0:
+            part = self._distinct(min(count, len(self.members)))
+            parts.append(part)
+            count -= len(part)
+        return np.concatenate(parts)
+
+    def _distinct(self, count: int) -> Indices:
+        taken, self.queue = self.queue[:count], self.queue[count:]
+        if len(taken) == count:
+            return taken
+        fresh = self.generator.permutation(self.members)
+        repeated = np.isin(fresh, taken)
+        rest = fresh[~repeated]
+        missing = count - len(taken)
+        # what was just taken waits at a random place in what is left of the new round
+        self.queue = self.generator.permutation(np.concatenate([rest[missing:], fresh[repeated]]))
+        return np.concatenate([taken, rest[:missing]])
+
+
+class PlannedBatchSampler(Sampler[list[int]], ABC):
+    """Batches of one rank out of a plan for all ranks.
+
+    Args:
+        crops: size of the global batch.
+        seed: of the plan; the epoch is added to it.
+        rank: of this process.
+        world_size: number of processes.
+        batches: number of batches per epoch, on every rank.
+
+    Raises:
+        ValueError: when a number is out of its range.
+    """
+
+    def __init__(self, crops: int, *, seed: int, rank: int, world_size: int, batches: int) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(
+                f"rank {rank} is not one of the {world_size} ranks 0 to {world_size - 1}."
+            )
+        if batches < 1:
+            raise ValueError(f"batches_per_epoch is {batches}; an epoch needs at least one batch.")
+        self.crops, self.seed, self.rank, self.world_size = crops, seed, rank, world_size
+        self.batches = batches
+        self.epoch = 0
+        self.start = 0  # batch at which the next iteration begins
+        self.position = (
+            0  # batches handed out; workers prefetch, so the trainer may have completed fewer
+        )
+
+    @abstractmethod
+    def plan(self, epoch: int) -> Iterator[Indices]:
+        """Yields the global batches of an epoch, (crops,) dataset indices each, the same on every rank."""
+
+    @abstractmethod
+    def slots(self) -> Indices:
+        """Positions in the global batch that are this rank's, (crops / world_size,)."""
+
+    @property
+    def sampler(self) -> "PlannedBatchSampler":
+        """Itself: the address at which Lightning looks for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the plan; a new epoch begins at its first batch, the present one stays where a resume has put it."""
+        if epoch != self.epoch:
+            self.epoch, self.start, self.position = epoch, 0, 0
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self.position = self.start
+        mine = self.slots()
+        for step, batch in enumerate(self.plan(self.epoch)):
+            if step >= self.start:
+                self.position = step + 1
+                yield PlannedBatch(batch[mine].tolist(), self.epoch, step, mine, self.crops)
+
+    def state_dict(self, completed: int | None = None) -> dict[str, Any]:
+        """Returns {epoch, completed}: where to continue; a finished epoch is the beginning of the next.
+
+        Args:
+            completed: batches of this epoch that training has processed, when that is known (workers prefetch);
+                otherwise the batches handed out count.
+        """
+        done = self.position if completed is None else min(completed, self.position)
+        if done >= self.batches:
+            return {"epoch": self.epoch + 1, "completed": 0}
+        return {"epoch": self.epoch, "completed": done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues at the batch after the completed ones of that epoch."""
+        self.epoch = int(state["epoch"])
+        self.start = self.position = int(state["completed"])
+
+    def generator(self, epoch: int) -> np.random.Generator:
+        """The generator of an epoch's plan."""
+        return np.random.default_rng([_STREAM, self.seed, epoch])
