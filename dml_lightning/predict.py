@@ -145,7 +145,7 @@ def load_module(run: Path, recipe: dict[str, Any], num_classes: int) -> Embeddin
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(EmbeddingModule, "model")
     config = parser.parse_object({"model": {**model, "init_args": arguments}})
-    module: EmbeddingModule = parser.instantiate_classes(config).model
+    module: EmbeddingModule = parser.instantiate(config).model
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     return module.eval()
@@ -202,5 +202,5 @@ def _source_of(path: Path) -> Source:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
     config: Namespace = parser.parse_object({"source": section["source"]})
-    source: Source = parser.instantiate_classes(config).source
+    source: Source = parser.instantiate(config).source
     return source

@@ -108,7 +108,7 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type] # its stub
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     temporary.replace(path)
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import lightning as L
 import wandb
 import yaml
+from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.fabric.utilities.rank_zero import _get_rank
 from typing_extensions import override
 
 from dml_lightning import runs

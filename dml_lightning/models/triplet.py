@@ -40,10 +40,10 @@ class TripletModule(EmbeddingModule):
         **common: Any,
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
-        self.loss = loss if loss is not None else TripletLoss()
-        bounded = isinstance(self.loss, TripletLoss) and encoder.normalize and num_classes > 1
-        if bounded and not allow_infeasible_margin:
-            check_margin(self.loss.margin, num_classes, encoder.embedding_dim, self.loss.squared)
+        self.loss = loss = loss if loss is not None else TripletLoss()
+        bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
+        if bounded and isinstance(loss, TripletLoss):
+            check_margin(loss.margin, num_classes, encoder.embedding_dim, loss.squared)
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:

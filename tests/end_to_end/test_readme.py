@@ -32,17 +32,29 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for folder, layout in {"MY_FRAMES": "csv", "HIT_UAV": "hit_uav"}.items():
         LAYOUTS[layout](tmp_path / folder)
     unique = {"--config", "--data.source", "--runs_root", "--data.cache_dir"}
-    short = [word for word in words if word.split("=")[0] not in unique | {"--data.source.init_args.root"}]
+    short = [
+        word
+        for word in words
+        if word.split("=")[0] not in unique | {"--data.source.init_args.root"}
+    ]
     simulated = [word for word in short if word.startswith("--data")]
     rest = [word for word in short if not word.startswith("--data")]
     ran = []
     for line in commands():
-        program, *given = (part for word in shlex.split(line, comments=True) for part in expand(word))
+        program, *given = (
+            part for word in shlex.split(line, comments=True) for part in expand(word)
+        )
         if program == "make":
             continue  # the gate runs them
         assert program == "dml", line
         if given[0] == "simulate":
-            given += ["--flights=6", "--frames=4", "--width=480", "--height=384", "--progress=false"]
+            given += [
+                "--flights=6",
+                "--frames=4",
+                "--width=480",
+                "--height=384",
+                "--progress=false",
+            ]
         elif given[0] == "fit":
             given += rest + (simulated if "configs/data/simulated.yaml" in given else [])
             if "configs/trainer/ddp.yaml" in given:
