@@ -19,12 +19,14 @@ HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one)
   test       evaluate a run on the test split; dml test --run RUN, or fit's options
   predict    name every box of new frames: dml predict --run RUN --data FILE_OR_CONFIG --out predictions.csv
   compare    fit and test several arms and tabulate them: dml compare --config configs/experiment/E.yaml
+  theory     what holds before any training: dml theory margin --classes 8 --dim 128
 """
 
 COMMANDS = {
     "simulate": "dml_lightning.data.simulate:simulate",
     "predict": "dml_lightning.predict:predict",
     "compare": "dml_lightning.compare.experiment:compare",
+    "theory": "dml_lightning.theory_command:COMMANDS",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
@@ -142,7 +142,7 @@ def load_module(run: Path, recipe: dict[str, Any], num_classes: int) -> Embeddin
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
     if "encoder" in arguments:  # the weights come from the run, not from where it started
         arguments["encoder"] = _without_download(arguments["encoder"])
-    parser = ArgumentParser(exit_on_error=False)
+    parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(EmbeddingModule, "model")
     config = parser.parse_object({"model": {**model, "init_args": arguments}})
     module: EmbeddingModule = parser.instantiate(config).model
@@ -199,8 +199,8 @@ def _source_of(path: Path) -> Source:
         raise ValueError(
             f"{path} has neither `data: source:` of a data config nor `names:` of a YOLO set."
         )
-    parser = ArgumentParser(exit_on_error=False)
+    parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
-    config: Namespace = parser.parse_object({"source": section["source"]})
+    config = parser.parse_object({"source": section["source"]})
     source: Source = parser.instantiate(config).source
     return source

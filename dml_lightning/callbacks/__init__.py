@@ -5,6 +5,17 @@ from dml_lightning.callbacks.active import ActiveTriplets
 from dml_lightning.callbacks.distances import DistanceRatio
 from dml_lightning.callbacks.ood import OODDetection
 from dml_lightning.callbacks.retrieval import Retrieval
+from dml_lightning.callbacks.state import TrainingState
+from dml_lightning.callbacks.structure import Structure
 from dml_lightning.callbacks.writer import RunWriter
 
-__all__ = ["Accuracy", "ActiveTriplets", "DistanceRatio", "OODDetection", "Retrieval", "RunWriter"]
+__all__ = [
+    "Accuracy",
+    "ActiveTriplets",
+    "DistanceRatio",
+    "OODDetection",
+    "Retrieval",
+    "RunWriter",
+    "Structure",
+    "TrainingState",
+]

@@ -19,7 +19,6 @@ from dml_lightning.losses.distances import (
     DIRECT_PAIRS,
     PairGradient,
     PairSums,
-    centred,
     distances,
     pair_sum,
 )
@@ -104,8 +103,6 @@ def triplet_sums(
 
     def compute(anchors: Tensor, references: Tensor, wanted: bool) -> PairSums:
         x, y = anchors[layout.anchors], references[layout.references]
-        if len(x) * len(y) > DIRECT_PAIRS:
-            x, y = centred(x, y)
         total, numbers, to_x, to_y = sweep_all(x, y, layout, rule, wanted)
         return PairSums(
             total,

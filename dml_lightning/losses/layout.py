@@ -63,13 +63,24 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
 
 
 def blocks(layout: Layout) -> Iterator[slice]:
-    """Consecutive anchors whose keys fit the block budget; classes grow, so the last one decides."""
-    width = len(layout.references) + 2 * layout.size  # (A,)
-    budget = BLOCK_ELEMENTS.get(width.device.type, BLOCK_ELEMENTS["cuda"])
-    widths, begin = width.tolist(), 0
-    for i, w in enumerate(widths):
-        if (i + 1 - begin) * w > budget and i > begin:
-            yield slice(begin, i)
-            begin = i
-    if begin < len(widths):
-        yield slice(begin, len(widths))
+    """Consecutive anchors whose keys fit the budget: parts of one large class, or whole small ones.
+
+    Distances within a class lose no digits when a block's own mean can be taken off.
+    """
+    budget = BLOCK_ELEMENTS.get(layout.start.device.type, BLOCK_ELEMENTS["cuda"])
+    rows = torch.unique_consecutive(layout.start, return_counts=True)[1]  # (C,)
+    last = rows.cumsum(0)
+    widths = len(layout.references) + 2 * layout.size[last - 1]
+    begin = 0
+    for count, end, width in zip(rows.tolist(), last.tolist(), widths.tolist(), strict=True):
+        large = 4 * count * width > budget
+        first = end - count
+        if first > begin and (large or (end - begin) * width > budget):
+            yield slice(begin, first)
+            begin = first
+        if large:
+            step = max(1, budget // width)
+            yield from (slice(at, min(at + step, end)) for at in range(first, end, step))
+            begin = end
+    if begin < len(layout.anchors):
+        yield slice(begin, len(layout.anchors))

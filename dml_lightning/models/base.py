@@ -68,6 +68,10 @@ class EmbeddingModule(L.LightningModule, ABC):
         """Class logits (B, C) of an arm that classifies, else None."""
         return None
 
+    def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What else a loss has to say of a training batch: name -> scalar, for the log."""
+        return {}
+
     @override
     def forward(self, images: Tensor) -> Tensor:
         vectors: Tensor = self.encoder(images)
@@ -78,6 +82,8 @@ class EmbeddingModule(L.LightningModule, ABC):
         embeddings = self(batch.images)
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
+        for name, value in self.diagnostics(embeddings.detach(), batch.labels).items():
+            self.log(f"train/{name}", value, on_step=True, on_epoch=False)
         return {"loss": loss, "embeddings": embeddings, "labels": batch.labels, "counts": counts}
 
     # Evaluation --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import override
@@ -45,6 +46,11 @@ class SoftmaxModule(EmbeddingModule):
     def compute_logits(self, embeddings: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.scale * embeddings)
         return logits
+
+    @override
+    @torch.no_grad()
+    def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.loss.diagnostics(self.compute_logits(embeddings), labels)
 
     @override
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:

@@ -12,6 +12,8 @@ import yaml
 from dml_lightning.cli import main
 from dml_lightning.openset.gallery import Gallery
 
+ROOT = Path(__file__).resolve().parents[2]
+PROXIES = "--model.init_args.loss.init_args.loss.init_args"
 COLUMNS = (
     *("frame", "x", "y", "width", "height", "annotation", "label", "label_prototype", "label_knn"),
     *("distance", "ood_score", "threshold", "decision", "rule"),
@@ -66,6 +68,19 @@ def test_other_ways_of_naming_the_data_give_the_same_rows(
         for n, data in enumerate([config, flights / "annotations.json"])
     ]
     pd.testing.assert_frame_equal(*results)
+
+
+def test_a_run_with_a_loss_of_pytorch_metric_learning_predicts(
+    words: list[str], flights: Path, tmp_path: Path
+) -> None:
+    """Its proxies are in the checkpoint, and its classes have untyped arguments."""
+    config = f"--config={ROOT}/configs/model/pml_proxy_anchor.yaml"
+    sizes = [f"{PROXIES}.{size}" for size in ("num_classes=4", "embedding_size=8")]
+    short = ["--trainer.max_epochs=1", "--name=proxies"]
+    run = main(["fit", *words, config, *sizes, *short])
+    data = f"--data={flights}/annotations.json"
+    out = main(["predict", f"--run={run}", data, f"--out={tmp_path}/out.csv"])
+    assert len(pd.read_csv(out)) > 100
 
 
 def test_a_bad_frame_is_named_and_the_others_are_kept(

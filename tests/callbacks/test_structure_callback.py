@@ -1,0 +1,103 @@
+"""What a finished run says of the structure of its space, computed again from its embeddings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dml_lightning.cli import main
+from dml_lightning.data.simulate import simulate
+from dml_lightning.metrics.distances import distance_summary
+from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps of the triplet arm, tracked by Weights & Biases offline."""
+    work = tmp_path_factory.mktemp("work")
+    simulate(
+        work / "flights", flights=6, frames=4, width=480, height=384, workers=1, progress=False
+    )
+    words = [
+        *(f"--config={ROOT}/configs/{n}.yaml" for n in ("base", "data/simulated", "model/triplet")),
+        f"--data.source.init_args.root={work}/flights",
+        f"--data.cache_dir={work}/cache",
+        "--data.batches_per_epoch=6",
+        "--data.known=[canada_goose, gadwall, mallard, snow_goose]",
+        "--data.classes_per_batch=4",
+        "--data.samples_per_class=8",
+        "--data.unseen_groups=all",
+        "--model.init_args.encoder.backbone_args={channels: [8, 8, 16, 16], stem_width: 8}",
+        "--model.init_args.encoder.embedding_dim=8",
+        f"--runs_root={work}/runs",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+    ]
+    folder: Path = main(["fit", *words])
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "novel_"])
+def test_numbers(run: Path, prefix: str) -> None:
+    logged = json.loads((run / "metrics" / "val.json").read_text())
+    with np.load(run / "embeddings" / "val.npz") as file:
+        chosen = file["sets"] == (prefix.rstrip("_") or "known")
+        x, y, names = file["vectors"][chosen], file["labels"][chosen], file["class_names"]
+    density = embedding_density(x, y)
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col=0)
+    own = names[np.unique(y)]
+    expected = {
+        "roth_embedding_density": density.density,
+        "roth_spectral_decay": spectral_decay(x),
+        "roth_singleton_classes": density.singletons,
+        "worst_class_gap": worst_class_gap(table.loc[own, own]),
+    }
+    for name, value in expected.items():
+        assert logged[f"val/{prefix}{name}"] == pytest.approx(value, rel=1e-4), name
+    assert distance_summary(x, y).intra == pytest.approx(
+        logged[f"val/{prefix}intra_distance"], rel=1e-5
+    )
+
+
+def test_the_table_has_every_pair_of_classes(run: Path) -> None:
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
+    with np.load(run / "embeddings" / "val.npz") as file:
+        seen = file["sets"] != "reference"
+        x, y, names = file["vectors"][seen], file["labels"][seen], list(file["class_names"])
+    present = [names[label] for label in np.unique(y)]
+    assert list(table.index) == list(table.columns) == present
+    assert {"canada_goose", "northern_shoveler", "background"} <= set(present)
+    goose, other = (x[y == names.index(name)] for name in ("canada_goose", "background"))
+    expected = np.linalg.norm(goose[:, None] - other, axis=2).mean()
+    assert table.loc["canada_goose", "background"] == pytest.approx(expected, rel=1e-4)
+    assert np.allclose(table, table.T, equal_nan=True)
+    assert not list((run / "tables").glob(".*"))
+
+
+def test_the_table_goes_to_weights_and_biases(run: Path) -> None:
+    paths = list(run.glob("wandb/*/files/media/table/val/class_distances*.table.json"))
+    assert len(paths) == 3  # two epochs, and the best checkpoint
+    stored = json.loads(paths[0].read_text())
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
+    assert stored["columns"] == ["class", *table.columns]
+    assert [row[0] for row in stored["data"]] == list(table.index)
+
+
+def test_training_is_watched(run: Path) -> None:
+    history = pd.read_csv(run / "csv" / "fit" / "metrics.csv")
+    looks = history.dropna(subset=["train/mean_hinge"])
+    assert list(looks["step"]) == [9]  # the tenth step of twelve
+    assert list(looks["train/state_learning"]) == [1]
+    same = looks["train/hinge_active_fraction"] - looks["train/active_triplet_fraction"]
+    assert abs(float(same.iloc[0])) < 1e-6
+
+
+def test_a_fast_development_run_leaves_no_table(run: Path, tmp_path: Path) -> None:
+    words = ["fit", f"--config={run}/recipe.fit.yaml", "--trainer.fast_dev_run=1"]
+    folder = main([*words, f"--runs_root={tmp_path}"])
+    assert not (folder / "tables").exists()
