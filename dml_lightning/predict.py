@@ -143,7 +143,7 @@ def load_module(run: Path, recipe: dict[str, Any], num_classes: int) -> Embeddin
     if "encoder" in arguments:  # the weights come from the run, not from where it started
         arguments["encoder"] = _without_download(arguments["encoder"])
     parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(EmbeddingModule, "model")
+    parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     config = parser.parse_object({"model": {**model, "init_args": arguments}})
     module: EmbeddingModule = parser.instantiate(config).model
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

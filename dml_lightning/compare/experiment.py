@@ -1,6 +1,6 @@
 """`dml compare`: every arm on every split and seed, under one recipe but for the arm's own files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from dml_lightning.cli import main
 from dml_lightning.compare.figures import draw_comparison, draw_neighbours
+from dml_lightning.compare.intervals import ood_interval
 from dml_lightning.compare.table import comparison_table, render
 from dml_lightning.runs import write_text
 
@@ -67,14 +68,29 @@ def compare(
     table = comparison_table(records)
     write_text(folder / "comparison.csv", table.to_csv(index=False))
     rendered = render(table, records)
-    write_text(folder / "comparison.md", rendered.markdown)
+    intervals = "".join(_interval_lines(arms, records))
+    write_text(folder / "comparison.md", rendered.markdown + intervals)
     Console().print(rendered.rich)
+    print(intervals)
     first = [r for r in records if (r.seed, r.split) == (seeds[0], splits[0])]
     trained = {r.arm: r.run for r in first if arms[r.arm].train}
     draw_comparison(trained, folder / "comparison.png")
     draw_neighbours(trained, folder / "neighbours.png")
     print(f"Table and figures: {folder}/comparison.md, comparison.png, neighbours.png")
     return folder
+
+
+def _interval_lines(arms: Iterable[str], records: Sequence[RunRecord]) -> Iterator[str]:
+    """The OOD AUROC of each arm with its interval, if there are OOD crops."""
+    for number, arm in enumerate(arms):
+        interval = ood_interval([record.run for record in records if record.arm == arm])
+        if interval is not None:
+            yield (
+                "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
+                if not number
+                else ""
+            )
+            yield f"- {arm}: {interval}\n"
 
 
 def _run_all(

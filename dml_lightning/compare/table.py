@@ -60,7 +60,9 @@ def _read_metrics(run: Path) -> dict[str, float]:
 
 def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
     """A row per number, a column per arm: means over runs, ± standard deviation if there are several."""
-    shown = {key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()}
+    shown = {
+        key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()
+    }
     arms = list(dict.fromkeys(record.arm for record in records))
     rows = [
         [title, *(_cell(table.loc[table["arm"] == arm, key]) for arm in arms)]
