@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from logging import LogRecord, getLogger
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dml_lightning.runs import recipe_path
+
+PACKAGE = Path(__file__).parent
 
 HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one)
 
@@ -53,10 +56,23 @@ def main(args: Sequence[str] | None = None) -> Any:
     except ValueError as error:
         if os.environ.get("DML_TRACEBACK"):
             raise
-        print(f"dml {words[0]}: {error}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
+        said = own_sentence(error) or error
+        print(f"dml {words[0]}: {said}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
         raise SystemExit(2) from None
     finally:
         sys.argv = before
+
+
+def own_sentence(error: BaseException | None) -> str | None:
+    """The message of the innermost ValueError that this package raised on the way to `error`."""
+    found = None
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        raised_here = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
+        if isinstance(error, ValueError) and raised_here:
+            found = str(error)
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _function_command(name: str) -> Callable[[list[str]], Any] | None:
@@ -97,16 +113,25 @@ def _no_advertisement(record: LogRecord) -> bool:
 
 def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:
     """`dml test --run RUN ...` is `dml test -c RUN/recipe.fit.yaml ...` in that folder."""
-    if words[0] == "fit" or "--run" not in words[:-1]:
+    words = [part for word in words for part in _split_run(word)]
+    if words[0] == "fit" or "--run" not in words:
         return words, None
     position = words.index("--run")
+    if position + 1 == len(words):
+        raise ValueError("--run needs the folder of a run.")
     run = Path(words[position + 1])
     recipe = recipe_path(run)
     return [words[0], "-c", str(recipe), *words[1:position], *words[position + 2 :]], run
 
 
+def _split_run(word: str) -> list[str]:
+    return ["--run", word.removeprefix("--run=")] if word.startswith("--run=") else [word]
+
+
 # Advice of libraries that does not apply here, each with the reason.
 QUIET = (
+    # a run's folder may be moved or copied; the checkpoint in use is named in the log
+    r"The dirpath has changed from .*",
     # `main` sees to it that sys.argv says the same as the words it was given
     r"LightningCLI's args parameter is intended to run from within Python.*",
     # crops come from a memory map in microseconds; workers cost more than they bring

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser
@@ -60,6 +61,10 @@ def predict(
     Raises:
         ValueError: If the run is not finished or the data cannot be read.
     """
+    path = Path(out)
+    if path.is_dir() or not path.name:
+        raise ValueError(f"--out {out} is a folder; name the CSV file to write.")
+    _check_device(device)
     folder = Path(run)
     recipe = yaml.safe_load(recipe_path(folder).read_text(encoding="utf-8"))
     gallery = Gallery.load(folder / "gallery.npz")
@@ -74,17 +79,21 @@ def predict(
         on_bad_frame=on_bad_frame,
         bad_frames=bad,
     )
-    path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         rows = _write_rows(temporary, reading, embed(module, batches, device), gallery)
+        if not rows:
+            first = next(iter(bad.values()), "there is no box")
+            raise ValueError(f"no frame of the data set can be read, the first being: {first}")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
-    print(f"{rows} boxes in {path}; {len(bad)} frames skipped.")
+    print(
+        f"{rows} boxes in {path}; {len(reading.table) - rows} more lie in {len(bad)} unreadable frames."
+    )
     return path
 
 
@@ -108,9 +117,17 @@ def _write_rows(
         )
         result.to_csv(path, mode="a", header=number == 0, index=False)
         rows += len(result)
-    if not rows:
-        raise ValueError("the data set has no box in a frame that can be read.")
     return rows
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--device {device} cannot be used here ({reason}); cpu always can."
+        ) from None
 
 
 @torch.inference_mode()
@@ -183,15 +200,27 @@ def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
     if path.suffix == ".json":
         return CocoJson(path.parent, annotations=path.name).read(on_bad_frame)
     if path.suffix == ".csv":
-        return CsvTable(path.parent, file=path.name).read(on_bad_frame)
+        label = "label" if _has_labels(path) else None
+        return CsvTable(path.parent, file=path.name, label_column=label).read(on_bad_frame)
     if path.suffix in (".yaml", ".yml"):
         return _source_of(path).read(on_bad_frame)
     raise ValueError(f"--data {path}: expected a .yaml config, .json, .csv or a folder of crops.")
 
 
+def _has_labels(path: Path) -> bool:
+    """Whether a CSV says what its boxes show; frames from a detector need no label."""
+    table = pd.read_csv(path, usecols=lambda name: name == "label", dtype=str)
+    return "label" in table and bool(table["label"].notna().any())
+
+
 def _source_of(path: Path) -> Source:
     """The source in a data config (`data: source:`), or a YOLO set's data.yaml."""
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected `data: source:`.")
     if "names" in content and "source" not in content:
         return Yolo(path.parent, config=path.name)
     section: dict[str, Any] = content.get("data") or content

@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -72,21 +73,47 @@ def code_digest() -> str:
 
 
 def check_folder(run: Path, *, resume: bool) -> None:
-    """Refuses to write into a run that is there, or to resume one that is not.
+    """Refuses to write into a run that should be kept, is in use, or cannot be resumed.
+
+    A run that ended before its first checkpoint has nothing to keep and starts over.
 
     Raises:
-        ValueError: If the run exists and `resume` is not asked for, or if there is nothing to resume.
+        ValueError: With what came and what would work.
     """
-    last = run / "checkpoints" / "last.ckpt"
-    if resume and read_status(run) == "finished":
-        raise ValueError(f"{run} has finished; --rerun 1 does it again in a folder beside it.")
-    if resume and not last.is_file():
-        raise ValueError(f"--ckpt_path last found no {last}; leave it out to start this run.")
-    if run.exists() and not resume:
+    fit = read_fit(run)
+    status = fit.get("status")
+    begun = (run / "checkpoints" / "last.ckpt").is_file()
+    if status == "running" and _is_alive(fit):
+        raise ValueError(f"{run} is being written by process {fit['pid']} on {fit['host']}.")
+    if status == "finished":
         raise ValueError(
-            f"{run} exists (status: {read_status(run)}), so this recipe and seed were started before; "
-            "--ckpt_path last goes on with it, --rerun N (1, 2, ...) does it again in a folder beside it."
+            f"{run} has finished; --reuse true takes it as it is, --rerun N (1, 2, ...) does it again "
+            "in a folder beside it."
         )
+    if begun and not resume:
+        raise ValueError(
+            f"{run} was {status or 'left'} after a checkpoint; --ckpt_path last goes on with it, "
+            "--rerun N (1, 2, ...) starts afresh in a folder beside it."
+        )
+    if resume and not begun:
+        raise ValueError(
+            f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last."
+        )
+
+
+def _is_alive(fit: dict[str, Any]) -> bool:
+    """Whether the process that wrote this status may still run; one on another machine may."""
+    if fit["host"] != socket.gethostname():
+        return True
+    if fit["pid"] == os.getpid():
+        return False
+    try:
+        os.kill(fit["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -112,19 +139,28 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     temporary.replace(path)
 
 
-def read_status(run: Path) -> Status | None:
-    """The status of the run's fit, None where there is no run."""
+def read_run(run: Path) -> dict[str, Any]:
+    """The content of run.json; empty stages where there is none."""
     path = run / "run.json"
     if not path.is_file():
-        return None
-    status: Status = (
-        json.loads(path.read_text(encoding="utf-8"))["stages"].get("fit", {}).get("status")
-    )
-    return status
+        return {"stages": {}}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def read_fit(run: Path) -> dict[str, Any]:
+    """What run.json says of the run's fit; empty where there has been none."""
+    fit: dict[str, Any] = read_run(run)["stages"].get("fit", {})
+    return fit
+
+
+def read_status(run: Path) -> Status | None:
+    """The status of the run's fit, None where there has been none."""
+    return read_fit(run).get("status")
 
 
 @contextmanager
-def record_stage(run: Path, stage: str, active: bool = True) -> Iterator[None]:
+def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -> Iterator[None]:
     """Keeps run.json: `running`, then how the stage ended. Only one rank is `active`."""
     if not active:
         yield
@@ -132,8 +168,7 @@ def record_stage(run: Path, stage: str, active: bool = True) -> Iterator[None]:
     started = time.time()
 
     def record(status: Status) -> None:
-        path = run / "run.json"
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"stages": {}}
+        content = read_run(run)
         content["stages"][stage] = {
             "status": status,
             "command": sys.argv[1:],
@@ -141,8 +176,11 @@ def record_stage(run: Path, stage: str, active: bool = True) -> Iterator[None]:
             "seconds": round(time.time() - started, 1),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
             "code": code_digest(),
+            "data": data_digest,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
         }
-        write_json(path, content)
+        write_json(run / "run.json", content)
 
     record("running")
     try:

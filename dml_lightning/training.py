@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import lightning as L
 import wandb
@@ -42,6 +42,15 @@ class Tracking:
 NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse"}
 
 
+class Parser(LightningArgumentParser):
+    """A parser that raises its errors, and takes options only by their full name."""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises what the command line is told, without the usage of a hundred options."""
+        raise ValueError(message) from ex
+
+
 class TrainingCLI(LightningCLI):
     """LightningCLI without `predict`, with run folders, recipes and trackers."""
 
@@ -55,7 +64,8 @@ class TrainingCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             seed_everything_default=0,
-            parser_kwargs={"prog": "dml"},
+            parser_class=Parser,
+            parser_kwargs={"prog": "dml", "allow_abbrev": False},
             args=args,
         )
 
@@ -95,6 +105,7 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._plain_config()
         settings = self._settings
+        self._check_checkpoint(settings.ckpt_path)
         digest = runs.run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
@@ -102,7 +113,9 @@ class TrainingCLI(LightningCLI):
         self._reused = settings.reuse and runs.read_status(self.run) == "finished"
         fitting = self.subcommand == "fit" and not settings.trainer.fast_dev_run
         if fitting and not self._reused and not _get_rank():
-            runs.check_folder(self.run, resume=settings.ckpt_path == "last")
+            runs.check_folder(self.run, resume=self._resumes())
+        if self._given_run is not None:
+            self._check_data()
         self._place_checkpoints()
         if self._get(self.config_init, "trainer").get("logger") in (None, True):
             kwargs["logger"] = False if self._reused else self._loggers(settings)
@@ -117,6 +130,26 @@ class TrainingCLI(LightningCLI):
     @property
     def _settings(self) -> Any:
         return self.config[self.subcommand]
+
+    def _resumes(self) -> bool:
+        """Whether a fit goes on from the run's last checkpoint: when told to, or when reusing begun work."""
+        begun = (self.run / "checkpoints" / "last.ckpt").is_file()
+        return self._settings.ckpt_path == "last" or (self._settings.reuse and begun)
+
+    def _check_data(self) -> None:
+        trained = runs.read_fit(self.run).get("data")
+        if trained is not None and trained != self.datamodule.data_digest:
+            raise ValueError(
+                f"the data differ from what {self.run} was trained on (digest {trained[:10]}): "
+                "--run takes the run's own data; leave out --data options."
+            )
+
+    def _check_checkpoint(self, ckpt_path: str | None) -> None:
+        words = ("last",) if self.subcommand == "fit" else ("best", "none")
+        if ckpt_path is not None and ckpt_path not in words and not Path(ckpt_path).is_file():
+            raise ValueError(
+                f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(words)}."
+            )
 
     def _plain_config(self) -> dict[str, Any]:
         dumped = self._parser(self.subcommand).dump(
@@ -156,9 +189,10 @@ class TrainingCLI(LightningCLI):
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
+        digest = self.datamodule.data_digest
         active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
         try:
-            with runs.record_stage(self.run, str(self.subcommand), active):
+            with runs.record_stage(self.run, str(self.subcommand), digest, active):
                 yield
         finally:
             wandb.finish()  # the next run of this process is another one
@@ -167,14 +201,14 @@ class TrainingCLI(LightningCLI):
         """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
         if self._reused:
             return
-        if ckpt_path == "last":
+        if self._resumes():
             ckpt_path = str(self.run / "checkpoints" / "last.ckpt")
         with self._recorded():
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
-            best = self.trainer.checkpoint_callback
-            if best is not None and not self._settings.trainer.fast_dev_run:
+            best = self.run / "checkpoints" / "best.ckpt"
+            if best.is_file():
                 kwargs.pop("weights_only", None)
-                self.trainer.validate(ckpt_path="best", verbose=False, **kwargs)
+                self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""

@@ -32,6 +32,8 @@ class Accuracy(EvaluationCallback):
                 "accuracy": float((predicted == known.labels).double().mean()),
                 "balanced_accuracy": balanced_accuracy(known.labels, predicted),
             }
-            self.log_values(module, stage, {f"{key}_{rule}": value for key, value in values.items()})
+            self.log_values(
+                module, stage, {f"{key}_{rule}": value for key, value in values.items()}
+            )
             if rule == module.prediction_rule:
                 self.log_values(module, stage, values)

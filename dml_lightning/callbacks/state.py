@@ -159,7 +159,7 @@ class TrainingState(L.Callback):
             in between, so let it be a divisor of the trainer's `log_every_n_steps`.
         window: Looks that it takes to call training noisy or stalled.
         flat: Share of its mean by which the mean hinge has to fall within a window; see `training_state`.
-        stop: Whether to end training on entering a bad state.
+        stop: Whether to end training on first entering a bad state; a resumed run then goes on.
 
     Raises:
         ValueError: If an argument cannot be used, or training has led to embeddings that are not finite.
@@ -227,12 +227,11 @@ class TrainingState(L.Callback):
         return training_state(looks, margin, squared=squared, window=self.window, flat=self.flat)
 
     def _enter(self, trainer: L.Trainer, state: State, margin: float, bound: float | None) -> None:
-        entered, self.state = state != self.state, state
-        if state not in ADVICE or not entered:
+        self.state = state
+        if state not in ADVICE or state in self._told:
             return
-        if state not in self._told:
-            self._told.add(state)
-            _tell(trainer, state, f"with margin {margin:g}: {ADVICE[state].format(bound=bound)}")
+        self._told.add(state)
+        _tell(trainer, state, f"with margin {margin:g}: {ADVICE[state].format(bound=bound)}")
         if self.stop:
             trainer.should_stop = True
 
@@ -242,7 +241,6 @@ class TrainingState(L.Callback):
             "state": self.state,
             "looks": [list(seen) for seen in self._looks],
             "told": sorted(self._told),
-            "last_step": self._last_step,
         }
 
     @override
@@ -250,7 +248,6 @@ class TrainingState(L.Callback):
         self.state = state_dict["state"]
         self._looks = deque((Look(*seen) for seen in state_dict["looks"]), self.window)
         self._told = set(state_dict["told"])
-        self._last_step = state_dict["last_step"]
 
 
 def _bound(module: L.LightningModule) -> float | None:

@@ -20,8 +20,8 @@ from dml_lightning.types import EVALUATION_SETS
 class RunWriter(EvaluationCallback):
     """Writes metrics, embeddings and the gallery of a finished `validate` or `test` into the run's folder.
 
-    Nothing is written while training: the gallery and the embeddings belong to the best checkpoint, which
-    `dml fit` evaluates when training has ended.
+    Nothing is written while training: what lies in the folder itself belongs to the best checkpoint, which
+    `dml fit` evaluates when training has ended. Another checkpoint's results go to `other/<checkpoint>`.
     """
 
     @override
@@ -30,10 +30,10 @@ class RunWriter(EvaluationCallback):
             return
         module.embeddings()  # a collective, so on every rank
         if trainer.is_global_zero:
-            run = Path(trainer.default_root_dir)
-            self._write_embeddings(trainer, module, run / "embeddings" / f"{stage}.npz")
+            folder = result_folder(trainer)
+            self._write_embeddings(trainer, module, folder / "embeddings" / f"{stage}.npz")
             if stage == "val":
-                self._write_gallery(trainer, module, run / "gallery.npz")
+                self._write_gallery(trainer, module, folder / "gallery.npz")
 
     def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
         sets, data = module.embeddings(), data_of(trainer)
@@ -72,7 +72,17 @@ class RunWriter(EvaluationCallback):
         if trainer.is_global_zero:
             logged = trainer.callback_metrics
             values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
-            write_json(Path(trainer.default_root_dir, "metrics", f"{stage}.json"), values)
+            write_json(result_folder(trainer) / "metrics" / f"{stage}.json", values)
+
+
+def result_folder(trainer: L.Trainer) -> Path:
+    """Where results of the checkpoint in use belong: the run's folder is its best checkpoint's alone."""
+    run = Path(trainer.default_root_dir)
+    best = run / "checkpoints" / "best.ckpt"
+    used = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+    if not best.exists() or (used is not None and used.resolve() == best.resolve()):
+        return run
+    return run / "other" / ("initial" if used is None else used.stem)
 
 
 def _thumbnails(crops: Crops) -> NDArray[np.uint8]:

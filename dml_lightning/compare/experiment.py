@@ -48,7 +48,8 @@ def compare(
 ) -> Path:
     """Fits and tests every arm, prints one table and draws the arms side by side.
 
-    Runs that have finished are taken as they are, so an interrupted comparison goes on where it stopped.
+    Runs that have finished are taken as they are and begun ones go on from their last checkpoint, so an
+    interrupted comparison goes on where it stopped.
 
     Args:
         name: Of the comparison; results go to OUT/NAME.
@@ -74,9 +75,10 @@ def compare(
     print(intervals)
     first = [r for r in records if (r.seed, r.split) == (seeds[0], splits[0])]
     trained = {r.arm: r.run for r in first if arms[r.arm].train}
-    draw_comparison(trained, folder / "comparison.png")
-    draw_neighbours(trained, folder / "neighbours.png")
-    print(f"Table and figures: {folder}/comparison.md, comparison.png, neighbours.png")
+    if trained:
+        draw_comparison(trained, folder / "comparison.png")
+        draw_neighbours(trained, folder / "neighbours.png")
+    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('*.*')))}")
     return folder
 
 

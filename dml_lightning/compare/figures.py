@@ -72,8 +72,11 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
     rng = np.random.default_rng(0)
     chosen = np.flatnonzero(tested.sets != "reference")
     chosen = np.sort(rng.permutation(chosen)[:MOST_POINTS])
+    axes.set_xticks([])
+    axes.set_yticks([])
     if len(chosen) < 8:
-        raise ValueError(f"A projection needs at least 8 test crops, got {len(chosen)}.")
+        axes.text(0.5, 0.5, f"only {len(chosen)} test crops", ha="center", transform=axes.transAxes)
+        return
     perplexity = min(30.0, (len(chosen) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
         tested.vectors[chosen]
@@ -93,8 +96,6 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
         )
     ood = points[sets == "ood"]
     axes.scatter(ood[:, 0], ood[:, 1], s=14, marker="x", c="black", lw=0.8, label="OOD")
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def draw_distances(axes: Axes, tested: TestSet) -> None:
@@ -115,9 +116,11 @@ def draw_distances(axes: Axes, tested: TestSet) -> None:
         "known to nearest prototype": _nearest(known.vectors, prototypes),
         "OOD to nearest prototype": _nearest(ood.vectors, prototypes),
     }
+    longest = max(values.max(initial=0.01) for values in shown.values())
+    bins = np.linspace(0, longest, 50).tolist()
     for (name, values), style in zip(shown.items(), ("-", "-", "--", "--"), strict=True):
         if len(values):
-            axes.hist(values, bins=60, density=True, histtype="step", linestyle=style, label=name)
+            axes.hist(values, bins=bins, density=True, histtype="step", linestyle=style, label=name)
     axes.set_xlabel("Euclidean distance")
     axes.set_yticks([])
     axes.legend(fontsize=8)

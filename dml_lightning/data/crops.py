@@ -254,7 +254,10 @@ def crop_batches(
 
     Raises:
         FrameError: with "stop", at the first frame that cannot be read.
+        ValueError: when batch_size is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     boxes = table[BOX_COLUMNS].to_numpy(np.float64)
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):

@@ -255,7 +255,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             show(f"Skipped {lost} crops of {len(bad)} bad frames, first: {few}")
         show(format_summary(summarise(self.table)))
         stored = self.options.stored_size
-        show(f"Crops: {len(self.table)} of {stored}x{stored} px, {size}")
+        used = int((self.table["split"] != "").sum())
+        show(f"Crops: {used} of {stored}x{stored} px, {size}")
 
     @override
     def setup(self, stage: str | None = None) -> None:
@@ -276,12 +277,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if not self._store.bad_frames:
             return
         before, after = (
-            set(zip(table["role"], table["split"], strict=True))
+            set(zip(table["label"], table["split"], strict=True))
             for table in (self.full_table, self.table)
         )
-        for role, split in sorted(before - after):
+        for label, split in sorted(before - after):
             raise ValueError(
-                f"All {role} crops of {split} are in bad frames, the first being:"
+                f"All crops of the class {label!r} in {split} are in bad frames, the first being:"
                 f" {next(iter(self._store.bad_frames.values()))}"
             )
 

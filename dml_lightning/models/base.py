@@ -79,6 +79,11 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        if not isinstance(batch, Batch):
+            raise ValueError(
+                f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
+                "(trainer.fit(module, datamodule=...)), which augments them on the device."
+            )
         embeddings = self(batch.images)
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)

@@ -182,6 +182,33 @@ def test_the_softmax_arm_is_watched_with_the_callback_s_margin(tmp_path: Path) -
     assert got["train/hinge_active_fraction"] == got["train/active_triplet_fraction"] > 0
 
 
+class Rates(L.Callback):
+    """Sets the learning rate of each step."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+
+    def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        trainer.optimizers[0].param_groups[0]["lr"] = self.rates[trainer.global_step]
+
+
+def test_a_state_entered_again_is_not_told_again(tmp_path: Path) -> None:
+    watch, states = TrainingState(every_n_steps=1, window=4), []
+
+    class Keep(L.Callback):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            states.append(watch.state)
+
+    rates = Rates([1e-9] * 6 + [0.02] * 6 + [1e-9] * 6)
+    run = trainer(tmp_path, 18, rates, watch, Keep())
+    with pytest.warns(UserWarning, match="stalled") as told:
+        run.fit(triplet(margin=0.5), DataLoader(Blobs(2.0), batch_size=48))
+    assert [name for i, name in enumerate(states) if states[i - 1 : i] != [name]] == [
+        "learning", "stalled", "learning", "stalled",
+    ]  # fmt: skip
+    assert sum("Training is" in str(one.message) for one in told) == 1
+
+
 # What is logged -----------------------------------------------------------------------------------
 
 
@@ -350,6 +377,8 @@ def test_a_small_space_that_meets_a_small_margin_is_no_collapse() -> None:
     assert training_state([point] * 5, 0.2) == "collapsed"
     small = point._replace(mean_hinge=0.0005)
     assert training_state([small] * 5, 0.001) == "learning"
+    squared = point._replace(triplet_intra=0.01, triplet_inter=0.01)  # 0.1 apart
+    assert training_state([squared] * 5, 0.2, squared=True) == "learning"
     long = point._replace(triplet_intra=1.0, triplet_inter=1.001, embedding_rms_norm=100.0)
     assert training_state([long] * 5, 0.2) == "collapsed"
     assert training_state([long._replace(embedding_rms_norm=1.0)] * 5, 0.2) == "learning"

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
+from dml_lightning.models import EmbeddingModule
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("softmax", "triplet")
@@ -72,8 +75,96 @@ def test_the_same_recipe_is_not_run_twice_by_accident(
     with pytest.raises(SystemExit, match="2"):
         main(["fit", *arm_words(words, "softmax")])
     said = capsys.readouterr().err
-    assert "exists (status: finished)" in said
+    assert "has finished" in said
     assert "--rerun" in said
+
+
+class StopError(Exception):
+    """Stands for whatever ends a fit early."""
+
+
+def interrupted(words: list[str]) -> None:
+    """Starts a fit that ends in its second epoch."""
+
+    def stop(self: EmbeddingModule) -> None:
+        if self.current_epoch == 1:
+            raise StopError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddingModule, "on_train_epoch_start", stop)
+        with pytest.raises(StopError):
+            main(["fit", *words])
+
+
+@pytest.mark.parametrize("flag", ["--ckpt_path=last", "--reuse=true"])
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    runs: dict[str, Path],
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+) -> None:
+    again = [*arm_words(words, "triplet"), f"--runs_root={tmp_path}"]
+    interrupted(again)
+    (run,) = (tmp_path / "triplet").iterdir()
+    assert run_folders.read_status(run) == "failed"
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", *again])
+    assert "--ckpt_path last goes on with it" in capsys.readouterr().err
+    assert main(["fit", *again, flag]) == run
+    assert run_folders.read_status(run) == "finished"
+    assert {path.name for path in (run / "csv").iterdir()} == {"fit", "fit-1"}
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (run, runs["triplet"])
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_a_run_that_never_began_starts_over(words: list[str], tmp_path: Path) -> None:
+    again = [*arm_words(words, "softmax"), f"--runs_root={tmp_path}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddingModule, "on_train_epoch_start", interrupt)
+        with pytest.raises(StopError):
+            main(["fit", *again])
+    run = main(["fit", *again])
+    assert run_folders.read_status(run) == "finished"
+
+
+def interrupt(self: EmbeddingModule) -> None:
+    raise StopError
+
+
+def test_a_run_that_another_process_writes_is_left_alone(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs["softmax"], run)
+    content = json.loads((run / "run.json").read_text())
+    content["stages"]["fit"] |= {"status": "running", "pid": os.getppid()}
+    (run / "run.json").write_text(json.dumps(content))
+    for resume in (True, False):
+        with pytest.raises(ValueError, match=f"being written by process {os.getppid()}"):
+            run_folders.check_folder(run, resume=resume)
+    content["stages"]["fit"]["pid"] = 2**22 + 1  # beyond what Linux gives
+    (run / "run.json").write_text(json.dumps(content))
+    run_folders.check_folder(run, resume=True)
+
+
+def test_another_checkpoint_leaves_the_run_s_results_alone(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs["softmax"], run)
+    kept = {path: path.read_bytes() for path in (run / "gallery.npz", run / "metrics" / "val.json")}
+    main(["validate", f"--run={run}", "--ckpt_path=none"])
+    main(["validate", f"--run={run}", f"--ckpt_path={run}/checkpoints/last.ckpt"])
+    assert kept == {path: path.read_bytes() for path in kept}
+    assert (run / "other" / "initial" / "gallery.npz").is_file()
+    assert (run / "other" / "last" / "metrics" / "val.json").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        main(["validate", "--run", str(run), "--data.known=[mallard, gadwall]"])
+    assert "the data differ" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_reused_untouched(runs: dict[str, Path], words: list[str]) -> None:
@@ -88,7 +179,7 @@ def test_resuming_what_is_not_there_is_an_error(
     fresh = ["fit", *arm_words(words, "triplet"), "--ckpt_path=last"]
     with pytest.raises(SystemExit, match="2"):
         main([*fresh, "--seed_everything=5"])
-    assert "found no" in capsys.readouterr().err
+    assert "no checkpoints/last.ckpt" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(fresh)
     assert "has finished" in capsys.readouterr().err
@@ -166,6 +257,9 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         (["--data.source.init_args.root=/nowhere"], "/nowhere"),
         (["--model.init_args.encoder.backbone=resnet1"], "no backbone named 'resnet1'"),
         (["--model.init_args.warmup=2"], "warmup"),
+        (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a file nor last"),
+        (["--data.batch=3"], "data.batch"),
+        (["--trainer.max_epoch=3"], "max_epoch"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_no_traceback(
@@ -176,6 +270,9 @@ def test_wrong_input_gets_one_sentence_and_no_traceback(
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+    told = [line for line in said.splitlines() if line.startswith("dml fit: ") or message in line]
+    assert len(told) == 1, said
+    assert len(said.splitlines()) < 12, said
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
