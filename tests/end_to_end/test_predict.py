@@ -10,10 +10,14 @@ import tifffile
 import yaml
 
 from dml_lightning.cli import main
+from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.data.sources import CocoJson
 from dml_lightning.openset.gallery import Gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 PROXIES = "--model.init_args.loss.init_args.loss.init_args"
+UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]
+BOX = ["frame", "x", "y", "width", "height"]
 COLUMNS = (
     *("frame", "x", "y", "width", "height", "annotation", "label", "label_prototype", "label_knn"),
     *("distance", "ood_score", "threshold", "decision", "rule"),
@@ -40,17 +44,37 @@ def test_every_box_gets_one_row(table: Path, flights: Path) -> None:
 def test_rows_agree_with_the_run_s_own_evaluation(
     table: Path, runs: dict[str, Path], flights: Path
 ) -> None:
-    """The validation crops get the labels and scores that the fit computed from its cache."""
-    rows = pd.read_csv(table).set_index(["frame", "x", "y", "width", "height"])
+    """The validation crops get the scores that the fit computed from its cache, box by box."""
+    data = yaml.safe_load((runs["softmax"] / "recipe.fit.yaml").read_text())["data"]
+    roles = (
+        "known",
+        "novel_val",
+        "novel_test",
+        "ood_val",
+        "ood_test",
+        "unseen_groups",
+        "background",
+    )
+    source = CocoJson(flights, annotations="annotations.json")
+    crops = ThermalWaterfowlDataModule(source, **{name: data[name] for name in roles}).table
     gallery = Gallery.load(runs["softmax"] / "gallery.npz")
     with np.load(runs["softmax"] / "embeddings" / "val.npz") as file:
         known = file["sets"] == "known"
         scores = gallery.detector.score(file["vectors"][known], kind="nearest")
-        names = file["class_names"][file["labels"][known]]
-    found = rows[rows["annotation"].isin(gallery.class_names)]
-    for name, score in zip(names, scores, strict=True):
-        candidates = found.loc[found["annotation"] == name, "ood_score"].to_numpy()
-        assert np.abs(candidates - score).min() < 1e-4
+        boxes = crops.iloc[file["index"][known]][BOX].assign(expected=scores)
+    rows = boxes.merge(pd.read_csv(table), on=BOX, validate="one_to_one")
+    assert len(rows) == len(boxes)
+    assert np.allclose(rows["ood_score"], rows["expected"], atol=1e-5)
+
+
+def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "frame.tiff", pixels)
+    for lines in (["frame,x,y,width,height", "frame.tiff,5,6,7,8"], UNLABELLED):
+        (tmp_path / "boxes.csv").write_text("\n".join(lines))
+        words = [f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
+        out = main(["predict", *words, f"--out={tmp_path}/out.csv"])
+        assert len(pd.read_csv(out)) == 1
 
 
 @pytest.mark.parametrize("arm", ["softmax", "triplet"])
@@ -113,10 +137,19 @@ def test_a_bad_frame_is_named_and_the_others_are_kept(
         (["--data=/nowhere.csv"], "neither a file nor a folder"),
         (["--data={tmp}/strange.xyz"], "expected a .yaml config"),
         (["--data={tmp}/empty.yaml"], "neither `data: source:`"),
+        (["--data={tmp}/list.yaml"], "holds a list"),
+        (["--data={tmp}/broken.yaml"], "is not YAML"),
+        (["--data={flights}/annotations.json", "--batch_size=0"], "batch_size is 0"),
+        (["--data={flights}/annotations.json", "--out={tmp}"], "is a folder"),
+        (
+            ["--data={flights}/annotations.json", "--device=abacus"],
+            "--device abacus cannot be used",
+        ),
     ],
 )
 def test_wrong_input_gets_one_sentence(
     runs: dict[str, Path],
+    flights: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     wrong: list[str],
@@ -124,8 +157,10 @@ def test_wrong_input_gets_one_sentence(
 ) -> None:
     for name in ("strange.xyz", "empty.yaml"):
         (tmp_path / name).write_text("")
-    words = [word.replace("{tmp}", str(tmp_path)) for word in wrong]
-    if len(words) == 1:
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    words = [word.format(tmp=tmp_path, flights=flights) for word in wrong]
+    if not words[0].startswith("--run"):
         words.insert(0, f"--run={runs['triplet']}")
     with pytest.raises(SystemExit, match="2"):
         main(["predict", *words])
