@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
 from dml_lightning.distributed import gather
+from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_counts
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.types import Batch
@@ -61,8 +62,11 @@ class ActiveTriplets(EvaluationCallback):
 
     def _same_as(self, module: L.LightningModule) -> bool:
         loss = getattr(module, "loss", None)
-        squared = getattr(loss, "distance", None) == "squared_euclidean"
-        return getattr(loss, "margin", None) == self.margin and squared == self.squared
+        return (
+            isinstance(loss, TripletLoss)
+            and (loss.margin, loss.squared) == (self.margin, self.squared)
+            and loss.memory is None  # whose counts hold triplets beyond the batch
+        )
 
     def _count(self, outputs: Mapping[str, Any], module: L.LightningModule) -> Mapping[str, Tensor]:
         if outputs["counts"] and self._same_as(module):

@@ -1,0 +1,51 @@
+"""The offline Weights & Biases file of a run, read back record by record."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wandb.proto.wandb_internal_pb2 import Record
+
+BLOCK = 32_768  # bytes; LevelDB's log format, behind a header of 7 bytes
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def records(path: Path) -> Iterator[Record]:
+    """Every record of a .wandb file."""
+    data, position, parts = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while position + 7 <= len(data):
+        left = BLOCK - position % BLOCK
+        if left < 7:
+            position += left
+            continue
+        length, kind = struct.unpack("<HB", data[position + 4 : position + 7])
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (FULL, LAST):
+            yield Record.FromString(parts)
+            parts = b""
+
+
+@pytest.mark.parametrize("arm", ["softmax", "triplet"])
+def test_everything_is_tracked_offline(runs: dict[str, Path], arm: str) -> None:
+    (path,) = runs[arm].glob("wandb/offline-run-*/run-*.wandb")
+    history: set[str] = set()
+    config: dict[str, object] = {}
+    names = []
+    for record in records(path):
+        kind = record.WhichOneof("record_type")
+        if kind == "history":
+            history |= {item.key or "/".join(item.nested_key) for item in record.history.item}
+        elif kind == "config":
+            update = record.config.update
+            config |= {i.key or i.nested_key[0]: json.loads(i.value_json) for i in update}
+        elif kind == "run":
+            names.append((record.run.run_id, record.run.project))
+    logged = json.loads((runs[arm] / "metrics" / "val.json").read_text())
+    assert set(logged) <= history
+    assert {"train/loss", "train/active_triplet_fraction", "val/ood_auroc"} <= history
+    assert {"model", "data", "trainer", "seed_everything", "data_digest"} <= set(config)
+    assert names[0] == (f"{arm}-{runs[arm].name}", "dml_lightning")
