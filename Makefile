@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table
 	test -d $(DATA) || $(BIN)/dml simulate --out $(DATA) $(SIMULATE)
 	$(BIN)/dml compare --config configs/experiment/demo.yaml --out $(OUT) --overrides '[$(OVERRIDES)]'
 
-test: $(INSTALLED)  ## all tests but the slow ones; `make test ARGS=` runs those too
+test: $(INSTALLED)  ## all tests; `make test ARGS="-m 'not slow'"` leaves out the slow ones
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)

@@ -91,7 +91,7 @@ class TrainingCLI(LightningCLI):
             "--reuse",
             type=bool,
             default=False,
-            help="Take a finished run as it is: fit does nothing.",
+            help="Take a finished run as it is, and go on with one that has begun.",
         )
         parser.add_class_arguments(Tracking, "tracking")
         parser.link_arguments("seed_everything", "data.seed")

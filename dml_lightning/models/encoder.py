@@ -83,16 +83,16 @@ class RawPixels(Encoder):
     """The floor that every trained encoder has to beat: the crop's own pixels as its embedding.
 
     Args:
-        crop_size: S of the data, px; D is S².
+        side: Crops are averaged or repeated to this side, px; D is its square.
         normalize: Whether embeddings are scaled to length 1.
     """
 
-    def __init__(self, crop_size: int = 32, normalize: bool = True) -> None:
+    def __init__(self, side: int = 32, normalize: bool = True) -> None:
         nn.Module.__init__(self)
-        self.embedding_dim = crop_size**2
+        self.embedding_dim = side**2
         self.normalize = normalize
         self.freeze_batch_norm = False
-        self.backbone = nn.Flatten()
+        self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.head = nn.Sequential()
 
 

@@ -86,8 +86,9 @@ def test_frozen_batch_norm_makes_a_crop_independent_of_its_batch() -> None:
 
 def test_raw_pixels_are_the_crop_scaled_to_length_one() -> None:
     images = torch.randn(3, 1, 8, 8)
-    encoder = RawPixels(crop_size=8)
+    encoder = RawPixels(side=8)
     assert encoder.embedding_dim == 64
     expected = images.flatten(1) / images.flatten(1).norm(dim=1, keepdim=True)
     assert torch.allclose(encoder(images), expected)
     assert not list(encoder.parameters())
+    assert torch.allclose(RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images))
