@@ -66,9 +66,9 @@ def predict(
         raise ValueError(f"--out {out} is a folder; name the CSV file to write.")
     _check_device(device)
     folder = Path(run)
-    recipe = yaml.safe_load(recipe_path(folder).read_text(encoding="utf-8"))
+    recipe = read_recipe(folder)
     gallery = Gallery.load(folder / "gallery.npz")
-    module = load_module(folder, recipe, len(gallery.class_names)).to(device)
+    module = load_module(folder).to(device)
     reading = read_source(Path(data), on_bad_frame)
     print(reading.report)
     bad: dict[str, str] = {}
@@ -144,18 +144,28 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         )
 
 
-def load_module(run: Path, recipe: dict[str, Any], num_classes: int) -> EmbeddingModule:
-    """The run's module with the weights of its best checkpoint, ready to embed.
+def read_recipe(run: Path) -> dict[str, Any]:
+    """The recipe that the run was fitted with."""
+    recipe: dict[str, Any] = yaml.safe_load(recipe_path(run).read_text(encoding="utf-8"))
+    return recipe
+
+
+def load_module(run: Path) -> EmbeddingModule:
+    """A finished run's module with the weights of its best checkpoint, in evaluation mode on the CPU.
+
+    Args:
+        run: The run's folder; nothing else is needed.
 
     Raises:
-        ValueError: If the run has no checkpoint.
+        ValueError: If the folder is not a run or has no checkpoint.
     """
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(
             f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far."
         )
-    model = recipe["model"]
+    model = read_recipe(run)["model"]
+    num_classes = len(Gallery.load(run / "gallery.npz").class_names)
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
     if "encoder" in arguments:  # the weights come from the run, not from where it started
         arguments["encoder"] = _without_download(arguments["encoder"])

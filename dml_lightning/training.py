@@ -163,13 +163,14 @@ class TrainingCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run / "checkpoints")
 
-    def _next_history(self) -> str:
-        """Folder of the CSV history: a stage that runs again, or goes on, keeps what is there."""
-        names = (f"{self.subcommand}{f'-{n}' if n else ''}" for n in count())
-        return next(name for name in names if not (self.run / "csv" / name).exists())
+    def _history(self, stage: str) -> CSVLogger:
+        """A CSV history in a folder of its own: a stage that runs again, or goes on, keeps what is there."""
+        names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
+        version = next(name for name in names if not (self.run / "csv" / name).exists())
+        return CSVLogger(self.run, name="csv", version=version)
 
     def _loggers(self, settings: Any) -> list[Logger]:
-        csv = CSVLogger(self.run, name="csv", version=self._next_history())
+        csv = self._history(str(self.subcommand))
         tracking: Tracking = Tracking(**vars(settings.tracking))
         if tracking.wandb == "disabled":
             return [csv]
@@ -208,6 +209,11 @@ class TrainingCLI(LightningCLI):
             best = self.run / "checkpoints" / "best.ckpt"
             if best.is_file():
                 kwargs.pop("weights_only", None)
+                # the history of training ends here; after a forked fit this process does not even know it
+                self.trainer.loggers = [
+                    self._history("best") if isinstance(each, CSVLogger) else each
+                    for each in self.trainer.loggers
+                ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:

@@ -44,8 +44,7 @@ class EvaluationCallback(L.Callback):
         """Logs numbers that are equal on all ranks as `stage/name`."""
         module.log_dict(
             {f"{stage}/{name}": float(value) for name, value in values.items()},
-            sync_dist=False,
-            rank_zero_only=False,
+            sync_dist=True,  # the mean of equal numbers; Lightning warns without it
         )
 
 

@@ -1,5 +1,7 @@
 """How well the embedding refuses what is not a bird."""
 
+from typing import Literal
+
 import lightning as L
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from dml_lightning.openset.prototypes import Kind
 from dml_lightning.types import Embeddings
 
 KINDS: tuple[Kind, ...] = ("nearest", "radius")
+POSITIVES: tuple[Literal["ood", "known"], ...] = ("ood", "known")
 
 
 class OODDetection(EvaluationCallback):
@@ -61,18 +64,16 @@ def _insert(key: str, suffix: str) -> str:
 def _ood_values(
     known: Tensor, scores: Tensor, ood: Embeddings, names: list[str], far: set[str]
 ) -> dict[str, float]:
-    """AUROC and FPR95 over everything, near and far apart, and AUROC class by class."""
-    parts = {"": torch.ones_like(ood.labels, dtype=torch.bool)}
+    """AUROC and both FPR95 over everything, near and far apart, and class by class."""
     present = sorted(set(ood.labels.tolist()))
     is_far = torch.isin(ood.labels, ood.labels.new_tensor([n for n in present if names[n] in far]))
-    parts |= {"/near": ~is_far, "/far": is_far}
+    parts = {"": torch.ones_like(is_far), "/near": ~is_far, "/far": is_far}
+    parts |= {f"/{names[label]}": ood.labels == label for label in present}
     values: dict[str, float] = {}
     for part, chosen in parts.items():
         if chosen.any():
             values[f"ood_auroc{part}"] = auroc(known, scores[chosen])
-            for positive in ("ood", "known"):
+            for positive in POSITIVES:
                 rate = fpr_at_tpr(known, scores[chosen], positive=positive)
                 values[f"ood_fpr95_{positive}_positive{part}"] = rate
-    for label in present:
-        values[f"ood_auroc/{names[label]}"] = auroc(known, scores[ood.labels == label])
     return values

@@ -124,10 +124,13 @@ def test_ood_scores(run: Path, sets: Sets, logged: dict[str, float], names: list
             truth = np.r_[np.zeros(len(known)), np.ones(rows.sum())]
             expected = roc_auc_score(truth, np.r_[known, ood[rows]])
             assert logged[f"val/ood_auroc{suffix}{part}"] == pytest.approx(expected, abs=1e-3)
-        order = np.sort(ood)  # the threshold that refuses 95 % of the OOD crops
-        threshold = order[len(ood) - int(np.ceil(0.95 * len(ood)))]
-        key = f"val/ood_fpr95_ood_positive{suffix}"
-        assert logged[key] == pytest.approx((known >= threshold).mean(), abs=2.5 / len(known))
+            # the threshold that refuses 95 % of the OOD crops, and the one that keeps 95 % of the known
+            refusing = np.sort(ood[rows])[rows.sum() - int(np.ceil(0.95 * rows.sum()))]
+            keeping = np.sort(known)[int(np.ceil(0.95 * len(known))) - 1]
+            rates = {"ood": (known >= refusing).mean(), "known": (ood[rows] <= keeping).mean()}
+            for positive, rate in rates.items():
+                key = f"val/ood_fpr95_{positive}_positive{suffix}{part}"
+                assert logged[key] == pytest.approx(rate, abs=1e-6), key
 
 
 def test_training_fractions_add_up(run: Path) -> None:

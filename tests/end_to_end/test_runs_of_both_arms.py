@@ -113,7 +113,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert "--ckpt_path last goes on with it" in capsys.readouterr().err
     assert main(["fit", *again, flag]) == run
     assert run_folders.read_status(run) == "finished"
-    assert {path.name for path in (run / "csv").iterdir()} == {"fit", "fit-1"}
+    assert {path.name for path in (run / "csv").iterdir()} == {"fit", "fit-1", "best"}
     states = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (run, runs["triplet"])

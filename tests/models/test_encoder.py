@@ -91,4 +91,6 @@ def test_raw_pixels_are_the_crop_scaled_to_length_one() -> None:
     expected = images.flatten(1) / images.flatten(1).norm(dim=1, keepdim=True)
     assert torch.allclose(encoder(images), expected)
     assert not list(encoder.parameters())
-    assert torch.allclose(RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images))
+    assert torch.allclose(
+        RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images)
+    )
