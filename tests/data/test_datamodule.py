@@ -465,7 +465,7 @@ def test_a_set_that_is_lost_altogether_is_named(root, tmp_path) -> None:
     for frame in swans:
         path = copy / Path(frame).relative_to(root)
         path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(ValueError, match=r"All (known|novel|ood) crops of val are in bad frames"):
+    with pytest.raises(ValueError, match=r"All crops of the class '\w+' in val are in bad frames"):
         module(copy, None, on_bad_frame="skip").setup("fit")
 
 
