@@ -12,7 +12,7 @@ SIMULATE = --flights 24 --frames 20
 OVERRIDES = "--data.source.init_args.root=$(DATA)"
 ifneq ($(QUICK),)
 SIMULATE = --flights 6 --frames 6
-OVERRIDES += , "--trainer.max_epochs=2", "--data.batches_per_epoch=5"
+OVERRIDES += , "--trainer.max_epochs=2", "--data.batches_per_epoch=10"
 endif
 
 .PHONY: demo test lint bench clean

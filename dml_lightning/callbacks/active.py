@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -26,15 +27,26 @@ class ActiveTriplets(EvaluationCallback):
     Args:
         margin: Of the count, in embedding distance.
         squared: Whether the count compares squared distances.
-        every_n_steps: Steps between two counts.
+        every_n_steps: Steps between two counts; the trainer's `log_every_n_steps` if not given.
+        most_anchors: Of a validation or test epoch; of more crops as many are drawn as anchors, with a fixed
+            seed, against all crops. A training batch is always counted whole.
     """
 
-    def __init__(self, margin: float = 0.2, squared: bool = False, every_n_steps: int = 1) -> None:
-        if every_n_steps < 1:
+    def __init__(
+        self,
+        margin: float = 0.2,
+        squared: bool = False,
+        every_n_steps: int | None = None,
+        most_anchors: int = 512,
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
+        if most_anchors < 1:
+            raise ValueError(f"most_anchors must be at least 1, got {most_anchors}.")
         self.margin = margin
         self.squared = squared
         self.every_n_steps = every_n_steps
+        self.most_anchors = most_anchors
 
     @override
     def on_train_batch_end(
@@ -45,7 +57,9 @@ class ActiveTriplets(EvaluationCallback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if batch_idx % self.every_n_steps:
+        # Lightning sets the attribute in its logger connector
+        every: int = self.every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every == 0 or trainer.global_step % every:
             return
         values = fractions(self._count(outputs, pl_module))
         logged = {f"train/{name}": value for name, value in values.items()}
@@ -57,7 +71,18 @@ class ActiveTriplets(EvaluationCallback):
     @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         known = module.embeddings()["known"]
-        counts = triplet_counts(known.vectors, known.labels, self.margin, squared=self.squared)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(known), generator=generator).to(known.labels.device)
+        vectors, labels = known.vectors[order], known.labels[order]
+        counts = triplet_counts(
+            vectors[: self.most_anchors],
+            labels[: self.most_anchors],
+            self.margin,
+            squared=self.squared,
+            references=vectors,
+            reference_labels=labels,
+            offset=0,
+        )
         self.log_values(module, stage, fractions(counts))
 
     def _same_as(self, module: L.LightningModule) -> bool:
