@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(f"--config={ROOT}/configs/{n}.yaml" for n in ("base", "data/simulated", "model/triplet")),
         f"--data.source.init_args.root={work}/flights",
         f"--data.cache_dir={work}/cache",
-        "--data.batches_per_epoch=6",
+        "--data.batches_per_epoch=16",
         "--data.known=[canada_goose, gadwall, mallard, snow_goose]",
         "--data.classes_per_batch=4",
         "--data.samples_per_class=8",
@@ -91,7 +91,7 @@ def test_the_table_goes_to_weights_and_biases(run: Path) -> None:
 def test_training_is_watched(run: Path) -> None:
     history = pd.read_csv(run / "csv" / "fit" / "metrics.csv")
     looks = history.dropna(subset=["train/mean_hinge"])
-    assert list(looks["step"]) == [9]  # the tenth step of twelve
+    assert list(looks["step"]) == [29]  # the thirtieth step of 32
     assert list(looks["train/state_learning"]) == [1]
     same = looks["train/hinge_active_fraction"] - looks["train/active_triplet_fraction"]
     assert abs(float(same.iloc[0])) < 1e-6
