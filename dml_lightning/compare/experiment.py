@@ -84,14 +84,12 @@ def compare(
 
 def _interval_lines(arms: Iterable[str], records: Sequence[RunRecord]) -> Iterator[str]:
     """The OOD AUROC of each arm with its interval, if there are OOD crops."""
-    for number, arm in enumerate(arms):
-        interval = ood_interval([record.run for record in records if record.arm == arm])
+    runs = {arm: [record.run for record in records if record.arm == arm] for arm in arms}
+    intervals = {arm: ood_interval(chosen) for arm, chosen in runs.items()}
+    if any(intervals.values()):
+        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
+    for arm, interval in intervals.items():
         if interval is not None:
-            yield (
-                "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
-                if not number
-                else ""
-            )
             yield f"- {arm}: {interval}\n"
 
 

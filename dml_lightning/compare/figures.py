@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from dml_lightning.openset import PrototypeDetector
+
 MOST_POINTS = 1500  # of a projection
 NEIGHBOURS = 6
 
@@ -27,9 +29,8 @@ class TestSet(NamedTuple):
     class_names: NDArray[np.str_]
     thumbnails: NDArray[np.uint8]  # (N, S, S)
 
-    def part(self, name: str) -> "TestSet":
-        """The rows of one evaluation set."""
-        rows = self.sets == name
+    def rows(self, rows: NDArray[np.bool_]) -> "TestSet":
+        """Some of the crops, by a mask (N,)."""
         return self._replace(
             vectors=self.vectors[rows],
             labels=self.labels[rows],
@@ -100,21 +101,21 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
 
 def draw_distances(axes: Axes, tested: TestSet) -> None:
     """Densities of distances: within a species, between species, OOD crop to nearest prototype."""
-    known, reference, ood = (tested.part(name) for name in ("known", "reference", "ood"))
+    known, reference, ood = (
+        tested.rows(tested.sets == name) for name in ("known", "reference", "ood")
+    )
+    detector = PrototypeDetector().fit(reference.vectors, reference.labels)
     rng = np.random.default_rng(0)
     a, b = rng.integers(len(known.labels), size=(2, 100_000))
     kept = a != b
     a, b = a[kept], b[kept]
     pairs = np.linalg.norm(known.vectors[a] - known.vectors[b], axis=1)
     same = known.labels[a] == known.labels[b]
-    prototypes = np.stack(
-        [reference.vectors[reference.labels == c].mean(0) for c in np.unique(reference.labels)]
-    )
     shown = {
         "within a species": pairs[same],
         "between species": pairs[~same],
-        "known to nearest prototype": _nearest(known.vectors, prototypes),
-        "OOD to nearest prototype": _nearest(ood.vectors, prototypes),
+        "known to nearest prototype": detector.score(known.vectors),
+        "OOD to nearest prototype": detector.score(ood.vectors) if len(ood.labels) else np.empty(0),
     }
     longest = max(values.max(initial=0.01) for values in shown.values())
     bins = np.linspace(0, longest, 50).tolist()
@@ -124,13 +125,6 @@ def draw_distances(axes: Axes, tested: TestSet) -> None:
     axes.set_xlabel("Euclidean distance")
     axes.set_yticks([])
     axes.legend(fontsize=8)
-
-
-def _nearest(vectors: NDArray[Any], prototypes: NDArray[Any]) -> NDArray[Any]:
-    if not len(vectors):
-        return np.empty(0)
-    distances = np.linalg.norm(vectors[:, None] - prototypes[None], axis=2)
-    return np.asarray(distances.min(axis=1))
 
 
 def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
@@ -144,12 +138,7 @@ def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> N
         axis.set_axis_off()
     for number, (arm, tested) in enumerate(sets.items()):
         start = number * (NEIGHBOURS + 2)
-        pool = tested._replace(
-            **{
-                name: getattr(tested, name)[tested.sets != "reference"]
-                for name in ("vectors", "labels", "sets", "thumbnails")
-            }
-        )
+        pool = tested.rows(tested.sets != "reference")
         axes[0, start].set_title(f"{arm}: query, then nearest", fontsize=9, loc="left")
         for row, query in enumerate(_queries(pool, queries)):
             _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query)

@@ -4,6 +4,7 @@ B crops, C classes. Every mean is over the global batch, weighted by class where
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -48,9 +49,9 @@ class _WeightedLoss(ClassificationLoss):
             total = (share * self.each(logits, labels)).sum()
             return LossOutput(distributed.global_mean(total, share.sum()), {})
 
+    @abstractmethod
     def each(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss (B,) of each crop."""
-        raise NotImplementedError
 
 
 class CrossEntropyLoss(_WeightedLoss):
