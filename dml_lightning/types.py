@@ -6,13 +6,17 @@ Letters in shapes: B crops of a batch, N crops of a set, D embedding size, C kno
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 Role = Literal["known", "novel", "ood"]
 ROLES: tuple[Role, ...] = ("known", "novel", "ood")
 
-EvaluationSet = Literal["reference", "known", "novel", "ood"]
+EvaluationSet = Literal["reference", "known", "novel", "ood", "calibration"]
 EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "ood")
+SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only where asked for
+
+PredictionRule = Literal["softmax", "prototype"]
 
 
 class Batch(NamedTuple):
@@ -33,6 +37,13 @@ class LossOutput(NamedTuple):
     ]  # int64 scalars: valid, active, hard, semihard, easy; empty if not counted
 
 
+class LinearHead(NamedTuple):
+    """A classifier on the embedding: logits = vectors @ weight.T + bias."""
+
+    weight: Tensor  # (C, D)
+    bias: Tensor  # (C,)
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """An evaluation set after the encoder: one row per crop, no copies, ordered by `index`."""
@@ -44,3 +55,10 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Embeddings":
+        """The same on another device."""
+        logits = None if self.logits is None else self.logits.to(device)
+        return Embeddings(
+            self.vectors.to(device), self.labels.to(device), self.index.to(device), logits
+        )

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import EvaluationCallback
+from dml_lightning.callbacks.base import Measurement
 from dml_lightning.distributed import gather
+from dml_lightning.evidence import Evidence
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_counts
-from dml_lightning.models import EmbeddingModule
 from dml_lightning.types import Batch
 
 
-class ActiveTriplets(EvaluationCallback):
+class ActiveTriplets(Measurement):
     """Logs the fractions of active, hard, semi-hard and easy triplets.
 
     While training over all valid triplets of the global batch, whatever the loss mines; at the end of a
@@ -69,8 +69,8 @@ class ActiveTriplets(EvaluationCallback):
         pl_module.log_dict(logged, on_step=True, on_epoch=False)
 
     @override
-    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        known = module.embeddings()["known"]
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        known = evidence.sets["known"]
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(len(known), generator=generator).to(known.labels.device)
         vectors, labels = known.vectors[order], known.labels[order]
@@ -83,7 +83,7 @@ class ActiveTriplets(EvaluationCallback):
             reference_labels=labels,
             offset=0,
         )
-        self.log_values(module, stage, fractions(counts))
+        return {name: float(value) for name, value in fractions(counts).items()}
 
     def _same_as(self, module: L.LightningModule) -> bool:
         loss = getattr(module, "loss", None)

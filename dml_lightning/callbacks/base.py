@@ -8,7 +8,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.evidence import Evidence
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.types import EvaluationSet
+
+# what stands before a number's name in the log: nothing for known species
+SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
 
 
 class EvaluationCallback(L.Callback):
@@ -46,6 +51,35 @@ class EvaluationCallback(L.Callback):
             {f"{stage}/{name}": float(value) for name, value in values.items()},
             sync_dist=True,  # the mean of equal numbers; Lightning warns without it
         )
+
+
+class Measurement(EvaluationCallback):
+    """Logs what a pure function says of the gathered embeddings."""
+
+    @abstractmethod
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        """Numbers by their name in the log, without the stage.
+
+        Called on every rank with the same evidence, or on one process with what `read_evidence` returns.
+        """
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        self.log_values(module, stage, self.compute(evidence_of(trainer, module)))
+
+
+def evidence_of(trainer: L.Trainer, module: EmbeddingModule) -> Evidence:
+    """The gathered embeddings of this epoch with the names, flights and rule that belong to them."""
+    data, sets = data_of(trainer), module.embeddings()
+    return Evidence(
+        sets=sets,
+        class_names=data.class_names,
+        num_classes=data.num_classes,
+        groups={name: data.groups[part.index.cpu().numpy()] for name, part in sets.items()},
+        far_ood=frozenset(data.far_ood),
+        prediction_rule=module.prediction_rule,
+        head=module.linear_head(),
+    )
 
 
 def data_of(trainer: L.Trainer) -> ThermalWaterfowlDataModule:

@@ -1,19 +1,18 @@
 """How far apart the classes lie, and by how much triplets are satisfied."""
 
-import lightning as L
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import EvaluationCallback
+from dml_lightning.callbacks.base import SEEN_AND_NOVEL, Measurement
+from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.distances import (
     AnchorDistances,
     anchor_distances,
     summarise_distances,
     summarise_gaps,
 )
-from dml_lightning.models import EmbeddingModule
 
 
-class DistanceRatio(EvaluationCallback):
+class DistanceRatio(Measurement):
     """Logs intra- and inter-class distance, inter over intra, and the worst gaps.
 
     Known species without a prefix, novel species behind `novel_`. The mean embedding norm is logged when the
@@ -27,18 +26,16 @@ class DistanceRatio(EvaluationCallback):
         self.margin = margin
 
     @override
-    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        sets = module.embeddings()
-        for prefix, chosen in (("", sets["known"]), ("novel_", sets["novel"])):
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for prefix, name in SEEN_AND_NOVEL.items():
+            chosen = evidence.sets[name]
             if len(chosen):
                 anchors = anchor_distances(chosen.vectors, chosen.labels)
-                values = _summary(anchors, self.margin)
-                self.log_values(
-                    module, stage, {prefix + name: value for name, value in values.items()}
-                )
-        if not module.encoder.normalize:
-            norm = sets["known"].vectors.norm(dim=1).mean()
-            self.log_values(module, stage, {"embedding_norm": norm})
+                found |= {prefix + key: v for key, v in _summary(anchors, self.margin).items()}
+        if not evidence.normalized:
+            found["embedding_norm"] = float(evidence.sets["known"].vectors.norm(dim=1).mean())
+        return found
 
 
 def _summary(anchors: AnchorDistances, margin: float) -> dict[str, float]:

@@ -2,14 +2,13 @@
 
 from typing import Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.callbacks.base import Measurement
+from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.ood import auroc, fpr_at_tpr
-from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.prototypes import Kind
 from dml_lightning.types import Embeddings
@@ -18,12 +17,13 @@ KINDS: tuple[Kind, ...] = ("nearest", "radius")
 POSITIVES: tuple[Literal["ood", "known"], ...] = ("ood", "known")
 
 
-class OODDetection(EvaluationCallback):
+class OODDetection(Measurement):
     """Logs how well prototypes of the reference crops separate known species from OOD crops.
 
     Score `nearest` is the distance to the nearest prototype, `radius` that distance minus the prototype's
     radius; larger is more OOD. `ood_auroc` and `ood_fpr95_ood_positive` are over all OOD crops with score
-    `nearest`; `_radius`, `_near`, `_far` and a class's name behind them say what else is meant. FPR95 is the
+    `nearest`; `_radius`, `_near`, `_far`, a class's name or `_macro` (the mean over classes) behind them say what
+    else is meant. FPR95 is the
     share of known crops refused when 95 % of the OOD crops are (OOD positive), or the share of OOD crops let
     through when 95 % of the known crops are (`known_positive`). Novel species are scored as unknown too,
     behind `novel_`.
@@ -36,24 +36,22 @@ class OODDetection(EvaluationCallback):
         self.radius_quantile = radius_quantile
 
     @override
-    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        sets = module.embeddings()
-        reference = sets["reference"]
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        sets, found = evidence.sets, dict[str, float]()
         detector = PrototypeDetector(radius_quantile=self.radius_quantile)
-        detector.fit(reference.vectors, reference.labels)
-        names, far = data_of(trainer).class_names, set(data_of(trainer).far_ood)
+        detector.fit(sets["reference"].vectors, sets["reference"].labels)
         for kind in KINDS:
             suffix = "" if kind == "nearest" else f"_{kind}"
-            known = torch.as_tensor(detector.score(sets["known"].vectors, kind=kind))
-            if len(sets["novel"]):
-                novel = torch.as_tensor(detector.score(sets["novel"].vectors, kind=kind))
-                self.log_values(module, stage, {f"novel_auroc{suffix}": auroc(known, novel)})
-            if len(sets["ood"]):
-                ood = torch.as_tensor(detector.score(sets["ood"].vectors, kind=kind))
-                values = _ood_values(known, ood, sets["ood"], names, far)
-                self.log_values(
-                    module, stage, {_insert(key, suffix): v for key, v in values.items()}
-                )
+            known, novel, ood = (
+                torch.as_tensor(detector.score(sets[name].vectors, kind=kind))
+                for name in ("known", "novel", "ood")
+            )
+            if len(novel):
+                found[f"novel_auroc{suffix}"] = auroc(known, novel)
+            if len(ood):
+                values = _ood_values(known, ood, sets["ood"], evidence)
+                found |= {_insert(key, suffix): value for key, value in values.items()}
+        return found
 
 
 def _insert(key: str, suffix: str) -> str:
@@ -62,9 +60,10 @@ def _insert(key: str, suffix: str) -> str:
 
 
 def _ood_values(
-    known: Tensor, scores: Tensor, ood: Embeddings, names: list[str], far: set[str]
+    known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence
 ) -> dict[str, float]:
     """AUROC and both FPR95 over everything, near and far apart, and class by class."""
+    names, far = evidence.class_names, evidence.far_ood
     present = sorted(set(ood.labels.tolist()))
     is_far = torch.isin(ood.labels, ood.labels.new_tensor([n for n in present if names[n] in far]))
     parts = {"": torch.ones_like(is_far), "/near": ~is_far, "/far": is_far}
@@ -76,4 +75,5 @@ def _ood_values(
             for positive in POSITIVES:
                 rate = fpr_at_tpr(known, scores[chosen], positive=positive)
                 values[f"ood_fpr95_{positive}_positive{part}"] = rate
-    return values
+    classes = [values[f"ood_auroc/{names[label]}"] for label in present]
+    return values | {"ood_auroc/macro": sum(classes) / len(classes)}

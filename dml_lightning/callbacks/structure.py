@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.callbacks.base import SEEN_AND_NOVEL, Measurement, evidence_of
+from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.structure import (
     class_distances,
     embedding_density,
@@ -20,7 +21,7 @@ from dml_lightning.runs import write_text
 from dml_lightning.types import Embeddings
 
 
-class Structure(EvaluationCallback):
+class Structure(Measurement):
     """Logs Roth et al.'s density and spectral decay, and keeps a table of class distances.
 
     `roth_embedding_density` is intra over inter in cosine distance, so smaller is tighter: it is not the
@@ -35,22 +36,31 @@ class Structure(EvaluationCallback):
     """
 
     @override
-    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        sets, names = module.embeddings(), data_of(trainer).class_names
-        seen = [sets[name] for name in ("known", "novel", "ood")]
-        table = class_distances(
-            torch.cat([chosen.vectors for chosen in seen]),
-            torch.cat([chosen.labels for chosen in seen]),
-            names,
-        )
-        for prefix, chosen in (("", sets["known"]), ("novel_", sets["novel"])):
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        found: dict[str, float] = {}
+        table = class_table(evidence)
+        for prefix, name in SEEN_AND_NOVEL.items():
+            chosen = evidence.sets[name]
             if len(chosen):
-                values = _summary(chosen, table, names)
-                self.log_values(
-                    module, stage, {prefix + name: value for name, value in values.items()}
-                )
+                values = _summary(chosen, table, evidence.class_names)
+                found |= {prefix + key: value for key, value in values.items()}
+        return found
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        super().evaluate(trainer, module, stage)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            keep_table(trainer, table, stage)
+            keep_table(trainer, class_table(evidence_of(trainer, module)), stage)
+
+
+def class_table(evidence: Evidence) -> pd.DataFrame:
+    """Mean distance of every pair of known, novel and OOD classes, by name."""
+    seen = [evidence.sets[name] for name in ("known", "novel", "ood")]
+    return class_distances(
+        torch.cat([chosen.vectors for chosen in seen]),
+        torch.cat([chosen.labels for chosen in seen]),
+        evidence.class_names,
+    )
 
 
 def _summary(chosen: Embeddings, table: pd.DataFrame, names: list[str]) -> dict[str, float]:

@@ -1,20 +1,20 @@
 """Leaves in the run's folder what later commands need."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import lightning as L
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import EvaluationCallback, data_of
+from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
 from dml_lightning.data.loaders import Crops
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset.gallery import Gallery
-from dml_lightning.runs import write_json, write_npz
-from dml_lightning.types import EVALUATION_SETS
+from dml_lightning.runs import write_json
+from dml_lightning.types import SETS
 
 
 class RunWriter(EvaluationCallback):
@@ -42,22 +42,14 @@ class RunWriter(EvaluationCallback):
         Gallery.build(*chosen, names, module.prediction_rule).save(path)
 
     def _write_embeddings(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
-        data = data_of(trainer)
-        sets = module.embeddings()
-        filled = [(name, sets[name]) for name in EVALUATION_SETS if len(sets[name])]
-        index = torch.cat([chosen.index for _, chosen in filled]).cpu().numpy()
+        evidence, data = evidence_of(trainer, module), data_of(trainer)
         split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
-        thumbnails = [_thumbnails(data.evaluation_crops(name, split)) for name, _ in filled]
-        write_npz(
-            path,
-            vectors=torch.cat([chosen.vectors for _, chosen in filled]).cpu().numpy(),
-            labels=torch.cat([chosen.labels for _, chosen in filled]).cpu().numpy(),
-            index=index,
-            sets=np.array([name for name, chosen in filled for _ in range(len(chosen))]),
-            groups=data.table["group"].to_numpy(dtype=str)[index],
-            class_names=np.array(data.class_names),
-            thumbnails=np.concatenate(thumbnails),
-        )
+        thumbnails = {
+            name: _thumbnails(data.evaluation_crops(name, split))
+            for name in SETS
+            if len(evidence.sets[name])
+        }
+        replace(evidence, thumbnails=thumbnails).save(path)
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -25,7 +25,7 @@ class TestSet(NamedTuple):
 
     vectors: NDArray[np.float32]  # (N, D)
     labels: NDArray[np.int64]  # (N,)
-    sets: NDArray[np.str_]  # (N,) reference, known, novel or ood
+    roles: NDArray[np.str_]  # (N,) reference, known, novel or ood
     class_names: NDArray[np.str_]
     thumbnails: NDArray[np.uint8]  # (N, S, S)
 
@@ -34,7 +34,7 @@ class TestSet(NamedTuple):
         return self._replace(
             vectors=self.vectors[rows],
             labels=self.labels[rows],
-            sets=self.sets[rows],
+            roles=self.roles[rows],
             thumbnails=self.thumbnails[rows],
         )
 
@@ -71,7 +71,7 @@ def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
 def draw_projection(axes: Axes, tested: TestSet) -> None:
     """Known species as dots, novel ones as triangles, OOD crops as black crosses."""
     rng = np.random.default_rng(0)
-    chosen = np.flatnonzero(tested.sets != "reference")
+    chosen = np.flatnonzero(tested.roles != "reference")
     chosen = np.sort(rng.permutation(chosen)[:MOST_POINTS])
     axes.set_xticks([])
     axes.set_yticks([])
@@ -82,11 +82,11 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
         tested.vectors[chosen]
     )
-    labels, sets = tested.labels[chosen], tested.sets[chosen]
+    labels, roles = tested.labels[chosen], tested.roles[chosen]
     colours = plt.get_cmap("tab20")
-    for label in np.unique(labels[sets != "ood"]):
-        rows = (labels == label) & (sets != "ood")
-        novel = sets[rows][0] == "novel"
+    for label in np.unique(labels[roles != "ood"]):
+        rows = (labels == label) & (roles != "ood")
+        novel = roles[rows][0] == "novel"
         axes.scatter(
             points[rows, 0],
             points[rows, 1],
@@ -95,14 +95,14 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
             color=colours(int(label) % 20),
             label=f"{tested.class_names[label]}{' (novel)' if novel else ''}",
         )
-    ood = points[sets == "ood"]
+    ood = points[roles == "ood"]
     axes.scatter(ood[:, 0], ood[:, 1], s=14, marker="x", c="black", lw=0.8, label="OOD")
 
 
 def draw_distances(axes: Axes, tested: TestSet) -> None:
     """Densities of distances: within a species, between species, OOD crop to nearest prototype."""
     known, reference, ood = (
-        tested.rows(tested.sets == name) for name in ("known", "reference", "ood")
+        tested.rows(tested.roles == name) for name in ("known", "reference", "ood")
     )
     detector = PrototypeDetector().fit(reference.vectors, reference.labels)
     rng = np.random.default_rng(0)
@@ -129,16 +129,16 @@ def draw_distances(axes: Axes, tested: TestSet) -> None:
 
 def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
     """Test crops and their nearest other crops under each arm; green frames share the query's class."""
-    sets = {arm: read_test_set(run) for arm, run in runs.items()}
-    columns = len(sets) * (NEIGHBOURS + 1) + len(sets) - 1
+    roles = {arm: read_test_set(run) for arm, run in runs.items()}
+    columns = len(roles) * (NEIGHBOURS + 1) + len(roles) - 1
     figure, axes = plt.subplots(
         queries, columns, figsize=(0.85 * columns, 0.95 * queries), squeeze=False
     )
     for axis in axes.flat:
         axis.set_axis_off()
-    for number, (arm, tested) in enumerate(sets.items()):
+    for number, (arm, tested) in enumerate(roles.items()):
         start = number * (NEIGHBOURS + 2)
-        pool = tested.rows(tested.sets != "reference")
+        pool = tested.rows(tested.roles != "reference")
         axes[0, start].set_title(f"{arm}: query, then nearest", fontsize=9, loc="left")
         for row, query in enumerate(_queries(pool, queries)):
             _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query)

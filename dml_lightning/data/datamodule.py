@@ -31,9 +31,9 @@ from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.splits import build_table
 from dml_lightning.data.stores import CropStore, OnBadFrame
-from dml_lightning.data.table import format_summary, summarise, table_digest
+from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
-from dml_lightning.types import EVALUATION_SETS, ROLES, Batch, EvaluationSet
+from dml_lightning.types import EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()
@@ -44,6 +44,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     Training sees known classes of the training groups. Validation and test each have four loaders, in the order of
     `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel and ood crops of that split.
+    With a calibration split there is a fifth loader, `calibration`, but not while training: its known crops serve
+    the conformal threshold and nothing else.
     The trainer needs `use_distributed_sampler=False`: everything is sharded here.
 
     Args:
@@ -55,7 +57,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         ood_test: the same for test, disjoint from those.
         far_ood: those of the ood classes that resemble waterfowl least; the others count as near.
         background: crops per frame sampled away from every box, label "background", to be named in an ood list.
-        split_fractions: share of the groups' crops in train, val and test.
+        split_fractions: share of the groups' crops in train, val, test and, as an option, calibration.
         unseen_groups: whether novel and ood crops come from the groups of their split only, or from all groups.
         split_seed: of the split, the background crops and the reference draw: one data set for all training seeds.
         seed: of batches and augmentation.
@@ -90,7 +92,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         ood_test: list[str] | None = None,
         far_ood: list[str] | None = None,
         background: int = 0,
-        split_fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        split_fractions: list[float] = [0.6, 0.2, 0.2],  # noqa: B006 - copied, never changed
         unseen_groups: Literal["split", "all"] = "split",
         split_seed: int = 0,
         seed: int = 0,
@@ -118,7 +120,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.ood_val, self.ood_test = list(ood_val or ()), list(ood_test or ())
         self.far_ood = list(far_ood or ())
         self.background = background
-        self.split_fractions, self.unseen_groups = split_fractions, unseen_groups
+        self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
         self.split_seed, self.seed = split_seed, seed
         self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
         self.augmentation = augmentation or NO_AUGMENTATION
@@ -301,13 +303,19 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @override
     def val_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader for each of `EVALUATION_SETS`; those without classes have length 0."""
-        return [self.evaluation_loader(name, "val") for name in EVALUATION_SETS]
+        """One loader for each of the evaluation sets; those without classes have length 0."""
+        return [self.evaluation_loader(name, "val") for name in self._evaluation_sets()]
 
     @override
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader for each of `EVALUATION_SETS`; those without classes have length 0."""
-        return [self.evaluation_loader(name, "test") for name in EVALUATION_SETS]
+        """One loader for each of the evaluation sets; those without classes have length 0."""
+        return [self.evaluation_loader(name, "test") for name in self._evaluation_sets()]
+
+    def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
+        """All sets, without calibration if there is none or a model is being trained."""
+        if len(self.split_fractions) == len(SPLITS) and not self._is_fitting:
+            return SETS
+        return EVALUATION_SETS
 
     @override
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -329,12 +337,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
 
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> Crops:
-        """The whole set, unsharded; `reference` is the same for both splits."""
+        """The whole set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
             rows = self.rows("known", "train")
             rows = rows[
                 capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)
             ]
+        elif name == "calibration":
+            rows = self.rows("known", "calibration")
         else:
             rows = self.rows(name, split)
         return Crops(self._crops(), rows, self.labels[rows], self.options)
@@ -381,6 +391,10 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @property
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
+
+    @property
+    def _is_fitting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "fit"
 
     @property
     def _pin_memory(self) -> bool:

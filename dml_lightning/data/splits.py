@@ -34,7 +34,7 @@ def grouped_split(
     seed: int = 0,
     wanted: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Assigns whole groups to train, val and test.
+    """Assigns whole groups to train, val and test, and to calibration where a fourth fraction asks for it.
 
     Every class should have the stated fractions of its crops in each split, as far as whole groups allow:
     groups are placed largest first with a jitter from the seed, each where it lowers the cost most, then moved
@@ -42,7 +42,7 @@ def grouped_split(
 
     Args:
         table: With the columns label and group.
-        fractions: Of train, val and test; positive, with the sum 1.
+        fractions: Of train, val, test and, as an option, calibration; positive, with the sum 1.
         seed: Same seed, same split; other seeds give other splits unless there are only a few groups.
         wanted: Class -> the one split that uses it ("val" or "test"), for classes that are not trained on;
             they weigh little in the balance but pull a group with them where needed.
@@ -51,22 +51,22 @@ def grouped_split(
         A copy with the column split.
 
     Raises:
-        ValueError: There are fewer than three groups, or the fractions cannot be used.
+        ValueError: There are fewer groups than splits, or the fractions cannot be used.
     """
     shares = np.asarray(fractions, float)
-    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+    if shares.shape not in ((3,), (4,)) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
-            f"split_fractions {list(fractions)} must be three positive numbers with the sum 1: "
-            "train, val, test."
+            f"split_fractions {list(fractions)} must be three or four positive numbers with the sum 1: "
+            "train, val, test and, as an option, calibration."
         )
     counts = pd.crosstab(
         table["group"], table["label"]
     )  # groups by name, so row order does not matter
-    if len(counts) < 3:
+    if len(counts) < len(shares):
         raise ValueError(
-            f"The data has {len(counts)} group(s) {list(map(str, counts.index))}, and train, val and test "
-            'need at least 3: choose another group_by, e.g. "parent" or a regular expression on the file '
-            "name."
+            f"The data has {len(counts)} group(s) {list(map(str, counts.index))}, and "
+            f"{', '.join(SPLITS[: len(shares)])} need at least {len(shares)}: choose another group_by, e.g. "
+            '"parent" or a regular expression on the file name.'
         )
     wanted = wanted or {}
     labels = [str(label) for label in counts.columns]
@@ -83,7 +83,7 @@ def _partition(
 
     Args:
         counts: (G, C) crops of each class in each group.
-        shares: (3,) wanted fractions.
+        shares: (S,) wanted fractions.
         target: (C,) the only split that uses a class, or -1 for a known class.
         rng: Source of the jitter and of the order of moves.
 
@@ -93,7 +93,7 @@ def _partition(
     relative = counts / counts.sum(axis=0)  # (G, C); each class weighs the same
     jitter = rng.uniform(0.5, 1.5, len(counts))
     order = np.argsort(-relative.sum(axis=1) * jitter, kind="stable")
-    have = np.zeros((3, counts.shape[1]))  # (3, C) share of each class in each split
+    have = np.zeros((len(shares), counts.shape[1]))  # (S, C) share of each class in each split
     places = np.full(len(counts), -1)
     for group in order:
         places[group] = _best(have, relative[group], shares, target)
@@ -115,14 +115,14 @@ def _best(
     have: Counts, group: Counts, shares: Counts, target: NDArray[np.int64], old: int = 0
 ) -> int:
     """Returns the split for a group that gives the lowest cost; `old` where no other is better."""
-    options = have + np.eye(3)[:, :, None] * group  # (3 options, 3 splits, C)
+    options = have + np.eye(len(shares))[:, :, None] * group  # (S options, S splits, C)
     costs = _cost(options, shares, target)
     best = int(costs.argmin())
     return best if costs[best] < costs[old] - 1e-9 else old
 
 
 def _cost(have: Counts, shares: Counts, target: NDArray[np.int64]) -> Counts:
-    """Returns the cost of each option (..., 3, C) -> (...,).
+    """Returns the cost of each option (..., S, C) -> (...,).
 
     For known classes the chi-square distance to the wanted shares plus a penalty for each empty split; for
     unseen ones a penalty where their split has none, and a small pull towards it.
@@ -164,7 +164,7 @@ def build_table(
             of the ood lists.
         background_side: Their side in px, or the lowest and highest one; None draws from the sides of the
             known boxes.
-        split_fractions: Of train, val and test, for the known classes.
+        split_fractions: Of train, val, test and, as an option, calibration, for the known classes.
         unseen_groups: "split" takes unseen classes only from groups of their split; "all" takes every crop,
             also from flights seen in training.
         seed: Of the split and of the background crops.
@@ -204,7 +204,7 @@ def build_table(
     own = rows["label"].map(wanted)  # missing for known classes
     chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
     kept = rows.assign(split=chosen)[own.isna() | (chosen == own)]
-    _check_splits(kept, rows, wanted, unseen_groups)
+    _check_splits(kept, rows, wanted, unseen_groups, SPLITS[: len(split_fractions)])
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
     return table
@@ -262,12 +262,16 @@ def _background(
 
 
 def _check_splits(
-    kept: pd.DataFrame, rows: pd.DataFrame, wanted: Mapping[str, str], unseen_groups: str
+    kept: pd.DataFrame,
+    rows: pd.DataFrame,
+    wanted: Mapping[str, str],
+    unseen_groups: str,
+    splits: Sequence[str],
 ) -> None:
     """Raises for the first class that a split needs and lacks."""
     present = set(zip(kept["label"], kept["split"], strict=True))
     for label, own in rows.groupby("label")["group"]:
-        for split in [wanted[str(label)]] if label in wanted else SPLITS:
+        for split in [wanted[str(label)]] if label in wanted else splits:
             if (label, split) not in present:
                 advice = "another seed or another group_by"
                 if label in wanted and unseen_groups == "split":

@@ -8,7 +8,7 @@ A pandas DataFrame with the columns
     label   class name
     group   what must stay together in a split: a flight, a date, a sequence
     role    known | novel | ood
-    split   train | val | test, or "" for a crop that is not used
+    split   train | val | test | calibration, or "" for a crop that is not used
 
 and a RangeIndex: the row number is the crop's `index` everywhere later.
 """
@@ -29,7 +29,7 @@ from dml_lightning.types import ROLES
 BOX_COLUMNS = ("x", "y", "width", "height")
 READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
 TABLE_COLUMNS = (*READER_COLUMNS, "role", "split")
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "calibration")  # the last only where it is asked for
 
 
 def validate_table(table: pd.DataFrame) -> None:

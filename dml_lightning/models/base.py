@@ -15,15 +15,21 @@ from typing_extensions import override
 
 from dml_lightning.distributed import gather
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import EVALUATION_SETS, Batch, Embeddings, EvaluationSet, LossOutput
-
-PredictionRule = Literal["softmax", "prototype"]
+from dml_lightning.types import (
+    SETS,
+    Batch,
+    Embeddings,
+    EvaluationSet,
+    LinearHead,
+    LossOutput,
+    PredictionRule,
+)
 
 
 class EmbeddingModule(L.LightningModule, ABC):
     """An encoder trained by some loss and evaluated by its embeddings.
 
-    Validation and test run over the loaders named in `EVALUATION_SETS`; callbacks read the outcome from
+    Validation and test run over the loaders named in `types.SETS`; callbacks read the outcome from
     `embeddings()`, which gathers over ranks once an epoch.
 
     Args:
@@ -68,6 +74,10 @@ class EmbeddingModule(L.LightningModule, ABC):
         """Class logits (B, C) of an arm that classifies, else None."""
         return None
 
+    def linear_head(self) -> LinearHead | None:
+        """The classifier as weight and bias on the embedding, of an arm that has one."""
+        return None
+
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What else a loss has to say of a training batch: name -> scalar, for the log."""
         return {}
@@ -99,7 +109,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
         if logits is not None:
             row["logits"] = logits.float()
-        self._rows[EVALUATION_SETS[dataloader_idx]].append(row)
+        self._rows[SETS[dataloader_idx]].append(row)
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -111,7 +121,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def on_validation_epoch_start(self) -> None:
-        self._rows = {name: [] for name in EVALUATION_SETS}
+        self._rows = {name: [] for name in SETS}
         self._gathered = None
 
     @override
@@ -132,7 +142,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                     "embeddings() is there after a validation or test epoch, and none has run."
                 )
             self._gathered = {name: self._gather(rows) for name, rows in self._rows.items()}
-            self._rows = {name: [] for name in EVALUATION_SETS}
+            self._rows = {name: [] for name in SETS}
         return self._gathered
 
     def _gather(self, rows: list[dict[str, Tensor]]) -> Embeddings:

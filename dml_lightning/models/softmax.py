@@ -10,7 +10,7 @@ from typing_extensions import override
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import LossOutput
+from dml_lightning.types import LinearHead, LossOutput
 
 
 class SoftmaxModule(EmbeddingModule):
@@ -46,6 +46,11 @@ class SoftmaxModule(EmbeddingModule):
     def compute_logits(self, embeddings: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.scale * embeddings)
         return logits
+
+    @override
+    def linear_head(self) -> LinearHead:
+        weight, bias = self.classifier.weight.detach(), self.classifier.bias.detach()
+        return LinearHead(self.scale * weight.float(), bias.float())
 
     @override
     @torch.no_grad()

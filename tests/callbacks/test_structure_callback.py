@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_numbers(run: Path, prefix: str) -> None:
     logged = json.loads((run / "metrics" / "val.json").read_text())
     with np.load(run / "embeddings" / "val.npz") as file:
-        chosen = file["sets"] == (prefix.rstrip("_") or "known")
+        chosen = file["roles"] == (prefix.rstrip("_") or "known")
         x, y, names = file["vectors"][chosen], file["labels"][chosen], file["class_names"]
     density = embedding_density(x, y)
     table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col=0)
@@ -67,7 +67,7 @@ def test_numbers(run: Path, prefix: str) -> None:
 def test_the_table_has_every_pair_of_classes(run: Path) -> None:
     table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
     with np.load(run / "embeddings" / "val.npz") as file:
-        seen = file["sets"] != "reference"
+        seen = file["roles"] != "reference"
         x, y, names = file["vectors"][seen], file["labels"][seen], list(file["class_names"])
     present = [names[label] for label in np.unique(y)]
     assert list(table.index) == list(table.columns) == present

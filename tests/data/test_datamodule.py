@@ -16,7 +16,7 @@ from dml_lightning.data.datamodule import NO_AUGMENTATION
 from dml_lightning.data.loaders import TrainingBatch, capped_rows
 from dml_lightning.data.sources import CocoJson, Source
 from dml_lightning.data.table import table_digest
-from dml_lightning.types import EVALUATION_SETS, Batch
+from dml_lightning.types import EVALUATION_SETS, SETS, Batch
 
 # Lightning 2.6 asks for torch's LeafSpec in a way that torch 2.15 deprecates
 pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
@@ -547,3 +547,28 @@ def test_yaml_builds_the_module_and_num_classes_can_be_linked(root, tmp_path) ->
     assert float(batch.images.abs().max()) <= 1
     off = parser.parse_object({"data": {**config.data.as_dict(), "augmentation": None}})
     assert parser.instantiate(off).data.augmentation == NO_AUGMENTATION
+
+
+def test_calibration_has_flights_of_its_own(root: Path, tmp_path: Path) -> None:
+    data = module(root, tmp_path, split_fractions=[0.3, 0.2, 0.2, 0.3], unseen_groups="all")
+    loaders = dict(zip(SETS, data.val_dataloader(), strict=True))
+    table = data.table
+    calibration = table.loc[torch.cat([batch.index for batch in loaders["calibration"]]).numpy()]
+    assert set(calibration["role"]) == {"known"}
+    others = table[(table["role"] == "known") & (table["split"] != "calibration")]
+    assert set(calibration["group"]).isdisjoint(others["group"])
+    assert set(calibration["label"]) == set(ROLES["known"])
+    assert len(data.test_dataloader()) == len(SETS)
+
+
+def test_calibration_crops_are_not_seen_while_training(root: Path, tmp_path: Path) -> None:
+    data = module(root, tmp_path, split_fractions=[0.3, 0.2, 0.2, 0.3], unseen_groups="all")
+    spy, fit = Spy(), trainer(tmp_path, max_epochs=1)
+    fit.fit(spy, data)
+    seen = {row for _, _, index, _ in spy.seen for row in index} | {
+        row for rows in spy.evaluated.values() for row in rows
+    }
+    assert "calibration" not in set(data.table.loc[sorted(seen), "split"])
+    assert len(spy.evaluated) == len(EVALUATION_SETS)
+    fit.validate(spy, data, verbose=False)
+    assert len(spy.evaluated) == len(SETS)

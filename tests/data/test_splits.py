@@ -148,7 +148,7 @@ def test_too_few_groups(groups: int) -> None:
     "fractions", [(0.6, 0.4), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.8, 0.2, 0.0), (np.nan, 1, 1)]
 )
 def test_fractions_are_checked(fractions: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="three positive numbers with the sum 1"):
+    with pytest.raises(ValueError, match="positive numbers with the sum 1"):
         grouped_split(random_counts(0, 5, 2), fractions)
 
 
@@ -412,7 +412,7 @@ def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
             {"background": 1, "ood_val": ["background"], "background_side": 500},
             "No frame has room",
         ),
-        ({"split_fractions": (0.5, 0.5)}, "three positive numbers"),
+        ({"split_fractions": (0.5, 0.5)}, "three or four positive numbers"),
     ],
 )
 def test_errors_of_build_table(tmp_path: Path, options: dict[str, object], message: str) -> None:

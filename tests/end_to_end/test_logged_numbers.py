@@ -38,7 +38,7 @@ def names(run: Path) -> list[str]:
 @pytest.fixture
 def sets(run: Path) -> Sets:
     with np.load(run / "embeddings" / "val.npz") as file:
-        vectors, labels, of = file["vectors"].astype(np.float64), file["labels"], file["sets"]
+        vectors, labels, of = file["vectors"].astype(np.float64), file["labels"], file["roles"]
     return {name: (vectors[of == name], labels[of == name]) for name in np.unique(of)}
 
 

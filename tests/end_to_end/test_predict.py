@@ -59,7 +59,7 @@ def test_rows_agree_with_the_run_s_own_evaluation(
     crops = ThermalWaterfowlDataModule(source, **{name: data[name] for name in roles}).table
     gallery = Gallery.load(runs["softmax"] / "gallery.npz")
     with np.load(runs["softmax"] / "embeddings" / "val.npz") as file:
-        known = file["sets"] == "known"
+        known = file["roles"] == "known"
         scores = gallery.detector.score(file["vectors"][known], kind="nearest")
         boxes = crops.iloc[file["index"][known]][BOX].assign(expected=scores)
     rows = boxes.merge(pd.read_csv(table), on=BOX, validate="one_to_one")

@@ -202,7 +202,7 @@ def test_test_needs_only_the_run(runs: dict[str, Path], arm: str) -> None:
     for name in LOGGED:
         assert isinstance(values[f"test/{name}"], float), name
     with np.load(runs[arm] / "embeddings" / "test.npz") as file:
-        assert set(file["sets"]) == {"reference", "known", "novel", "ood"}
+        assert set(file["roles"]) == {"reference", "known", "novel", "ood"}
         assert len(file["vectors"]) == len(file["labels"]) == len(file["groups"])
         assert len(np.unique(file["index"])) == len(file["index"])
 
@@ -214,7 +214,7 @@ def test_ood_classes_of_validation_and_test_are_disjoint(runs: dict[str, Path]) 
         with np.load(runs["softmax"] / "embeddings" / f"{stage}.npz") as file:
             names = file["class_names"][file["labels"]]
             seen[stage] = {
-                role: set(names[file["sets"] == role].tolist()) for role in ("novel", "ood")
+                role: set(names[file["roles"] == role].tolist()) for role in ("novel", "ood")
             }
     assert not seen["val"]["ood"] & seen["test"]["ood"]
     assert not seen["val"]["novel"] & seen["test"]["novel"]
