@@ -1,7 +1,7 @@
 """Exact Recall@1, R-precision and MAP@R: ours beside pytorch-metric-learning's AccuracyCalculator with faiss.
 
     python benchmarks/retrieval.py [--rows 20000] [--dim 128] [--classes 8] [--threads 2] [--repeat 3]
-    python benchmarks/retrieval.py --rows 100000 --no-peer
+    python benchmarks/retrieval.py --size 100000 --no-peer
 
 Every measurement runs in a process of its own, so that its peak memory is its own. Memory is what the call adds
 to the resident size before it, at its highest.
@@ -85,7 +85,7 @@ def resident(field: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", "--size", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)

@@ -12,8 +12,8 @@ from typing_extensions import override
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
 from dml_lightning.data.loaders import Crops
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.openset.gallery import Gallery
-from dml_lightning.runs import write_json
+from dml_lightning.openset.gallery import ALPHA, Gallery, encoder_digest
+from dml_lightning.runs import read_json, write_json
 from dml_lightning.types import SETS
 
 
@@ -22,7 +22,30 @@ class RunWriter(EvaluationCallback):
 
     Nothing is written while training: what lies in the folder itself belongs to the best checkpoint, which
     `dml fit` evaluates when training has ended. Another checkpoint's results go to `other/<checkpoint>`.
+
+    Args:
+        alpha: Rule C of the gallery: largest share of known crops to refuse, on average. Needs a calibration split.
     """
+
+    def __init__(self, alpha: float = ALPHA) -> None:
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
+        self.alpha = alpha
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and trainer.ckpt_path is None and not _is_rehearsal(trainer):
+            initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]
+            write_json(Path(trainer.default_root_dir, "facts.json"), {"initial_encoder": initial})
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and not _is_rehearsal(trainer):
+            path, data = Path(trainer.default_root_dir, "facts.json"), data_of(trainer)
+            crops = data.classes_per_batch * data.samples_per_class * trainer.world_size
+            steps = trainer.global_step * trainer.accumulate_grad_batches
+            facts = {"samples_seen": steps * crops, "world_size": trainer.world_size}
+            write_json(path, read_json(path) | facts)
 
     @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
@@ -33,13 +56,11 @@ class RunWriter(EvaluationCallback):
             folder = result_folder(trainer)
             self._write_embeddings(trainer, module, folder / "embeddings" / f"{stage}.npz")
             if stage == "val":
-                self._write_gallery(trainer, module, folder / "gallery.npz")
+                self._write_gallery(trainer, module, folder / "gallery")
 
-    def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
-        sets, data = module.embeddings(), data_of(trainer)
-        names = data.class_names[: data.num_classes]
-        chosen = (sets["reference"], sets["known"], sets["ood"])
-        Gallery.build(*chosen, names, module.prediction_rule).save(path)
+    def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, folder: Path) -> None:
+        digest = encoder_digest(module.encoder, data_of(trainer).options)
+        Gallery.build(evidence_of(trainer, module), digest, self.alpha).save(folder)
 
     def _write_embeddings(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
         evidence, data = evidence_of(trainer, module), data_of(trainer)
@@ -65,6 +86,10 @@ class RunWriter(EvaluationCallback):
             logged = trainer.callback_metrics
             values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
             write_json(result_folder(trainer) / "metrics" / f"{stage}.json", values)
+
+
+def _is_rehearsal(trainer: L.Trainer) -> bool:
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def result_folder(trainer: L.Trainer) -> Path:

@@ -29,7 +29,7 @@ from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.sources import Reading, Source
-from dml_lightning.data.splits import build_table
+from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore, OnBadFrame
 from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
@@ -56,6 +56,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         ood_val: classes that are no waterfowl, for validation.
         ood_test: the same for test, disjoint from those.
         far_ood: those of the ood classes that resemble waterfowl least; the others count as near.
+        class_folds: number of class-disjoint folds, instead of known, novel_val and novel_test; 0 for none.
+        class_fold: the fold to use, from 0: its classes are novel in the test, those of the next in validation.
         background: crops per frame sampled away from every box, label "background", to be named in an ood list.
         split_fractions: share of the groups' crops in train, val, test and, as an option, calibration.
         unseen_groups: whether novel and ood crops come from the groups of their split only, or from all groups.
@@ -70,6 +72,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: P, per rank.
         samples_per_class: K, per rank.
+        train_per_class: largest number of training crops of a class, by a draw from seed; None for all.
         batches_per_epoch: None for one pass over the training crops.
         eval_batch_size: crops per rank.
         reference_per_class: largest number of reference crops of a class, by a seeded draw; None for all.
@@ -91,6 +94,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         ood_val: list[str] | None = None,
         ood_test: list[str] | None = None,
         far_ood: list[str] | None = None,
+        class_folds: int = 0,
+        class_fold: int = 0,
         background: int = 0,
         split_fractions: list[float] = [0.6, 0.2, 0.2],  # noqa: B006 - copied, never changed
         unseen_groups: Literal["split", "all"] = "split",
@@ -105,6 +110,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
         samples_per_class: int = 16,
+        train_per_class: int | None = None,
         batches_per_epoch: int | None = None,
         eval_batch_size: int = 512,
         reference_per_class: int | None = 200,
@@ -119,6 +125,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.novel_val, self.novel_test = list(novel_val or ()), list(novel_test or ())
         self.ood_val, self.ood_test = list(ood_val or ()), list(ood_test or ())
         self.far_ood = list(far_ood or ())
+        self.class_folds, self.class_fold = class_folds, class_fold
         self.background = background
         self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
         self.split_seed, self.seed = split_seed, seed
@@ -126,6 +133,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.augmentation = augmentation or NO_AUGMENTATION
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
+        self.train_per_class = train_per_class
         self.batches_per_epoch, self.eval_batch_size = batches_per_epoch, eval_batch_size
         self.reference_per_class = reference_per_class
         self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
@@ -145,10 +153,15 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             "classes_per_batch",
             "samples_per_class",
             "reference_per_class",
+            "train_per_class",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
+        if self.class_folds and (self.known or self.novel_val or self.novel_test):
+            raise ValueError(
+                "class_folds chooses the known and the novel classes: leave out known, novel_val and novel_test."
+            )
         if self.on_bad_frame not in ("stop", "skip"):
             raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
         if self.sampler not in ("pk", "shuffled"):
@@ -164,11 +177,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @cached_property
     def full_table(self) -> pd.DataFrame:
         """The crop table before bad frames are left out."""
+        novel_val, novel_test = self._novel_classes()
         return build_table(
             self.reading,
             known=self.known,
-            novel_val=self.novel_val,
-            novel_test=self.novel_test,
+            novel_val=novel_val,
+            novel_test=novel_test,
             ood_val=self.ood_val,
             ood_test=self.ood_test,
             background=self.background,
@@ -176,6 +190,13 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
         )
+
+    def _novel_classes(self) -> tuple[list[str], list[str]]:
+        """Novel classes of validation and test, as listed or by the fold."""
+        if not self.class_folds:
+            return self.novel_val, self.novel_test
+        species = set(self.reading.table["label"]) - {*self.ood_val, *self.ood_test}
+        return class_fold(sorted(species), self.class_folds, self.class_fold, self.split_seed)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -291,7 +312,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of known training crops; `on_after_batch_transfer` turns them into `Batch`."""
-        rows = self.rows("known", "train")
+        rows = self.training_rows()
         crops = Crops(self._crops(), rows, self.labels[rows], self.options)
         return TrainingLoader(
             TrainingCrops(crops, self.augmentation, self.seed),
@@ -336,10 +357,15 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         chosen = (self.table["role"] == role) & (self.table["split"] == split)
         return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
 
+    def training_rows(self) -> NDArray[np.int64]:
+        """Rows of the known crops to train on, ascending: at most `train_per_class` of each class."""
+        rows = self.rows("known", "train")
+        return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
+
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> Crops:
         """The whole set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
-            rows = self.rows("known", "train")
+            rows = self.training_rows()
             rows = rows[
                 capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)
             ]

@@ -177,6 +177,8 @@ def _read_picture(path: StrPath, kind: Kind) -> NDArray[Any]:
         if picture.mode == "P":
             transparent = "transparency" in picture.info
             pixels = np.asarray(picture.convert("RGBA" if transparent else "RGB"))
+        elif picture.mode == "1":
+            pixels = np.asarray(picture.convert("L"))  # black and white as 0 and 255
         elif picture.mode in ("L", "LA", "RGB", "RGBA", "I;16"):
             picture.load()
             pixels = np.asarray(picture)

@@ -137,6 +137,36 @@ def _cost(have: Counts, shares: Counts, target: NDArray[np.int64]) -> Counts:
     return np.asarray(cost)
 
 
+def class_fold(
+    classes: Sequence[str], folds: int, fold: int, seed: int = 0
+) -> tuple[list[str], list[str]]:
+    """Unseen classes of one of several class-disjoint folds: those of the validation and those of the test.
+
+    The classes are shuffled and dealt into `folds` parts; part `fold` is the test's and the next one the
+    validation's. Over all folds every class is a test's unseen class once.
+
+    Args:
+        classes: Names of the species.
+        folds: Parts, from 3.
+        fold: From 0 to folds - 1.
+        seed: Of the shuffle; the same for all folds.
+
+    Returns:
+        Names for validation, names for test, each sorted.
+
+    Raises:
+        ValueError: If the numbers are out of range, or there are fewer classes than parts.
+    """
+    if folds < 3 or not 0 <= fold < folds:
+        raise ValueError(
+            f"class_folds is {folds} and class_fold {fold}: at least 3 folds, counted from 0, are needed."
+        )
+    if len(classes) < folds:
+        raise ValueError(f"{len(classes)} classes cannot be dealt into {folds} folds.")
+    order = np.random.default_rng(seed).permutation(sorted(classes)).tolist()
+    return sorted(order[(fold + 1) % folds :: folds]), sorted(order[fold::folds])
+
+
 def build_table(
     reading: Reading,
     *,

@@ -3,41 +3,21 @@
 B anchors, N references, D embedding size.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from dml_lightning.metrics.blocks import DIRECT_ELEMENTS, direct_distances, full_precision
+
 DIRECT_PAIRS = 2**18  # up to here every pair is subtracted; beyond, a matrix product does the bulk
-DIRECT_ELEMENTS = 2**22  # differences held at once
 CLOSE = 2**-6  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
-
-
-@contextmanager
-def full_precision(tensor: Tensor) -> Iterator[None]:
-    """No autocast, and no TF32 or bfloat16 inside float32 products: they cost distances 3 digits."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(tensor.device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def wide(tensor: Tensor) -> Tensor:
     """float32 or wider: half precisions are raised, float64 stays."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def direct_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:
-    """Distances (B, N) from differences: identical rows are at exactly 0."""
-    if squared and len(anchors) * references.numel() <= DIRECT_ELEMENTS:
-        return (anchors.unsqueeze(1) - references).square().sum(2)
-    lengths = torch.cdist(anchors, references, compute_mode="donot_use_mm_for_euclid_dist")
-    return lengths.square_() if squared else lengths
 
 
 def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:

@@ -14,13 +14,13 @@ from dml_lightning.losses.distances import (
     PairGradient,
     PairSums,
     distances,
-    full_precision,
     pair_sum,
     wide,
 )
 from dml_lightning.losses.engine import TripletSums, triplet_sums
 from dml_lightning.losses.layout import BLOCK_ELEMENTS
 from dml_lightning.losses.mining import Mining, Rule
+from dml_lightning.metrics.blocks import full_precision
 from dml_lightning.types import LossOutput
 
 Reduction = Literal["active", "mean", "sum"]

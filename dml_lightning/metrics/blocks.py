@@ -8,6 +8,7 @@ distance is right to float32 rounding. Memory is one block, whatever the number 
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +18,14 @@ from torch import Tensor
 
 Vectors = Tensor | NDArray[Any]
 
-BLOCK_ELEMENTS = (
+BLOCK_ELEMENTS = 1 << 22  # float32 distances held at once, 16 MiB, or half as many in float64
+TILE_ELEMENTS = (
     1 << 20
-)  # distances held at once: 8 MiB in float64, which stays near the processor's cache
-FEWEST_ROWS = 32  # in a block, however many columns: fewer make a slow matrix product
+)  # of them in float64 before they are rounded: 8 MiB, near the processor's cache
+FEWEST_ROWS = 64  # in a block, however many columns: fewer make a slow matrix product
 DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
 CLOSE = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
+DIRECT_ELEMENTS = 1 << 22  # differences held at once
 MOSTLY_CLOSE = 1 / 16  # share of close pairs above which a whole block is computed from differences
 
 
@@ -43,10 +46,10 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         vectors = (
             vectors.float()
         )  # half precision has no NumPy form, and too few digits for distances
-    finite = torch.isfinite(vectors).all(dim=1)
-    if not bool(finite.all()):
-        row = int(torch.nonzero(~finite)[0])
-        raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
+    if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as looking at each; may overflow
+        finite = torch.isfinite(vectors).all(dim=1)
+        for row in torch.nonzero(~finite)[:1, 0].tolist():
+            raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
     return vectors
 
 
@@ -79,60 +82,103 @@ def check_widths(queries: Tensor, references: Tensor) -> None:
         )
 
 
-def row_blocks(rows: int, columns: int, elements: int = BLOCK_ELEMENTS) -> Iterator[slice]:
+def row_blocks(rows: int, columns: int, elements: int = TILE_ELEMENTS) -> Iterator[slice]:
     """Slices over `rows` such that a block of that many rows and `columns` stays within `elements`."""
     step = max(1, elements // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
-def direct_distances(queries: Tensor, references: Tensor) -> Tensor:
-    """Euclidean distances from differences, (Q, M) float64: slow, for few references."""
-    return torch.cdist(
-        queries.double(), references.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    )
+def direct_distances(queries: Tensor, references: Tensor, squared: bool = False) -> Tensor:
+    """Distances (Q, M) from differences, in the vectors' own precision: identical rows are exactly 0 apart."""
+    if squared and len(queries) * references.numel() <= DIRECT_ELEMENTS:
+        return (queries.unsqueeze(1) - references).square().sum(2)
+    lengths = torch.cdist(queries, references, compute_mode="donot_use_mm_for_euclid_dist")
+    return lengths.square_() if squared else lengths
+
+
+@contextmanager
+def full_precision(tensor: Tensor) -> Iterator[None]:
+    """No autocast, and no TF32 or bfloat16 inside float32 products: they cost distances 3 digits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(tensor.device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Centred float64 copies with two columns to fill (N, D + 2), and their squared norms (N,)."""
+    out = vectors.new_empty(len(vectors), vectors.shape[1] + 2, dtype=torch.float64)
+    points = out[:, :-2]
+    points.copy_(vectors).sub_(centre)
+    return out, torch.einsum("nd,nd->n", points, points)
 
 
 class PairwiseDistances:
     """Squared Euclidean distances of `queries` (Q, D) to `references` (M, D), block by block.
 
-    `blocks()` yields a slice of the query rows and their squared distances, (rows, M) float64. The block is
-    a buffer that the next step overwrites.
+    `blocks()` yields a slice of the query rows and their squared distances, (rows, M). The block is a buffer
+    that the next step overwrites.
 
     Args:
         queries: (Q, D).
         references: (M, D).
         own: (Q,) the reference that is the query itself; that distance comes out as infinite.
+        dtype: Of the blocks: float64, or float32 for the same distances rounded once.
     """
 
-    def __init__(self, queries: Tensor, references: Tensor, own: Tensor | None = None):
+    def __init__(
+        self,
+        queries: Tensor,
+        references: Tensor,
+        own: Tensor | None = None,
+        dtype: torch.dtype = torch.float64,
+    ):
         check_widths(queries, references)
-        self.dim, self.own = queries.shape[1], own
+        self.dim, self.own, self.dtype = queries.shape[1], own, dtype
         centre = references.double().mean(0) if len(references) else 0.0
-        left, right = queries.double() - centre, references.double() - centre
-        self.query_norms, norms = left.square().sum(1), right.square().sum(1)  # (Q,), (M,)
-        self.largest = norms.max() if len(norms) else norms.sum()
         # |x - y|^2 = [x, |x|^2, 1] . [-2 y, 1, |y|^2]: the product adds the norms on its way.
-        ones = torch.ones_like
-        self.left = torch.column_stack([left, self.query_norms, ones(self.query_norms)])
-        self.right = torch.column_stack([right.mul_(-2), ones(norms), norms])
+        self.left, self.query_norms = _with_room(queries, centre)  # (Q, D + 2), (Q,)
+        self.right, norms = _with_room(references, centre)  # (M, D + 2), (M,)
+        self.largest = norms.max() if len(norms) else norms.sum()
+        self.left[:, self.dim], self.left[:, self.dim + 1] = self.query_norms, 1.0
+        self.right[:, self.dim], self.right[:, self.dim + 1] = 1.0, norms
+        self.right[:, : self.dim] *= -2
 
-    def blocks(self, elements: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (query rows, squared distances of these rows), about `elements` at once."""
-        if elements is None:
-            elements = BLOCK_ELEMENTS if self.left.device.type == "cpu" else DEVICE_ELEMENTS
-        columns = len(self.right)
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (query rows, squared distances of these rows)."""
+        columns, on_cpu = len(self.right), self.left.device.type == "cpu"
+        if columns == 0:
+            return
+        elements = (BLOCK_ELEMENTS if on_cpu else DEVICE_ELEMENTS) * 4 // self.dtype.itemsize
+        elements = max(elements, FEWEST_ROWS * columns)
         buffer: Tensor | None = None
-        for rows in row_blocks(len(self.left), columns, max(elements, FEWEST_ROWS * columns)):
+        for rows in row_blocks(len(self.left), columns, elements):
             if buffer is None:
-                buffer = self.left.new_empty(rows.stop - rows.start, columns)
+                buffer = self.left.new_empty(rows.stop - rows.start, columns, dtype=self.dtype)
             block = buffer[: rows.stop - rows.start]
-            torch.mm(self.left[rows], self.right.T, out=block)
+            self._multiply(block, rows)
             self._exclude_own(block, rows)
-            close = block <= CLOSE * (self.query_norms[rows, None] + self.largest)
-            if bool(close.any()):
-                self._recompute(block, rows, close)
+            limit = CLOSE * (self.query_norms[rows] + self.largest)  # (rows,)
+            if bool((block.amin(1) <= limit).any()):
+                self._recompute(block, rows, block <= limit[:, None])
             yield rows, block
+
+    def _multiply(self, block: Tensor, rows: slice) -> None:
+        """Fill `block` with the float64 product, narrow parts at a time where that has to be rounded."""
+        left = self.left[rows]
+        if block.dtype == left.dtype:
+            torch.mm(left, self.right.T, out=block)
+            return
+        width = (
+            max(1, TILE_ELEMENTS // len(left)) if block.device.type == "cpu" else len(self.right)
+        )
+        for start in range(0, len(self.right), width):
+            tile = block[:, start : start + width]
+            tile.copy_(left @ self.right[start : start + width].T)
 
     def _exclude_own(self, block: Tensor, rows: slice) -> None:
         if self.own is not None:
@@ -143,13 +189,13 @@ class PairwiseDistances:
         queries, references = self.left[rows, : self.dim], self.right[:, : self.dim]  # x, -2 y
         pairs = close.nonzero()  # (pairs, 2)
         if len(pairs) > MOSTLY_CLOSE * close.numel():
-            block.copy_(direct_distances(queries, references / -2).square_())
+            block.copy_(direct_distances(queries, references / -2, squared=True))
             self._exclude_own(block, rows)
             return
         for part in row_blocks(len(pairs), self.dim):
             i, j = pairs[part].unbind(1)
             difference = queries[i] + references[j] / 2  # (part, D)
-            block[i, j] = difference.square().sum(1)
+            block[i, j] = difference.square().sum(1).to(block.dtype)
 
 
 def to_numpy(values: Vectors) -> NDArray[Any]:

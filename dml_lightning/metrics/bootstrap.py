@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.metrics.ood import Scores, as_scores, auroc
@@ -20,6 +22,38 @@ class Interval:
     draws: int  # resamples that gave a value; the others lacked known or OOD samples
 
 
+def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """How often each of `groups` groups comes when as many are drawn with replacement, (draws, groups).
+
+    A single group has nothing to vary and gives no draws, (0, 1).
+    """
+    rng = np.random.default_rng(seed)
+    times = np.zeros((draws if groups > 1 else 0, groups), np.int64)
+    for row in times:
+        row[:] = np.bincount(rng.integers(groups, size=groups), minlength=groups)
+    return times
+
+
+def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """The middle `level` of resampled values, those that are NaN left out; NaN if none is left."""
+    found = np.asarray(values, dtype=float)
+    found = found[~np.isnan(found)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def expanded_level(groups: int, level: float = 0.95) -> float:
+    """Level of the percentiles that makes an interval over `groups` groups (two or more) cover `level`.
+
+    Percentiles of a mean are too narrow by sqrt((n − 1)/n) and by the normal instead of Student's quantile; this
+    undoes both: Hesterberg, The American Statistician 69, 2015, section 3.3, "expanded percentile interval".
+    """
+    half = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - level) / 2, groups - 1)
+    return float(1 - 2 * stats.norm.sf(half))
+
+
 def cluster_bootstrap(
     known_scores: Vectors,
     ood_scores: Vectors,
@@ -33,8 +67,8 @@ def cluster_bootstrap(
 ) -> Interval:
     """Percentile interval of `statistic(known, ood)` over groups drawn with replacement.
 
-    A group keeps its known and its OOD samples together. With few groups (below about ten) percentile
-    intervals are too short: read them as a lower bound of the uncertainty.
+    A group keeps its known and its OOD samples together. With few groups (below about forty) percentile
+    intervals are too short: `level=expanded_level(groups)` makes up for it.
 
     Args:
         known_scores: (N,).
@@ -56,14 +90,10 @@ def cluster_bootstrap(
             raise ValueError(f"{name}_groups must have shape {scores.shape}, got {groups.shape}.")
     names, owners = np.unique(np.concatenate(labels), return_inverse=True)
     known_owners, ood_owners = owners[: len(known)], owners[len(known) :]
-    rng = np.random.default_rng(seed)
-    values = np.empty(n)
-    for draw in range(n):
-        times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
+    values = []
+    for times in group_draws(len(names), n, seed):
         drawn = np.repeat(known, times[known_owners]), np.repeat(ood, times[ood_owners])
-        values[draw] = statistic(*drawn) if all(map(len, drawn)) else np.nan
-    values = values[~np.isnan(values)]
-    usable = len(names) > 1 and len(values) > 0
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail]) if usable else (np.nan, np.nan)
-    return Interval(statistic(known, ood), float(low), float(high), len(names), len(values))
+        values.append(statistic(*drawn) if all(map(len, drawn)) else float("nan"))
+    low, high = percentile_interval(values, level)
+    usable = int(np.count_nonzero(~np.isnan(values)))
+    return Interval(statistic(known, ood), low, high, len(names), usable)

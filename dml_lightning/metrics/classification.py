@@ -1,12 +1,9 @@
 """Naming a class from distances, and how often the name is right when classes are unequal in size."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from dml_lightning.metrics.blocks import (
-    PairwiseDistances,
     Vectors,
     as_labels,
     as_vectors,
@@ -14,47 +11,7 @@ from dml_lightning.metrics.blocks import (
     direct_distances,
     row_blocks,
 )
-from dml_lightning.metrics.ranking import halves, smallest
-
-
-class Neighbours(NamedTuple):
-    """The nearest references of each query, nearest first."""
-
-    distances: Tensor  # (Q, k) float64
-    rows: Tensor  # (Q, k) int64, into the references
-
-
-def nearest_neighbours(
-    queries: Vectors, references: Vectors, k: int = 1, *, seed: int = 0
-) -> Neighbours:
-    """Find the `k` nearest references of every query, exactly; equal distances in a random, seeded order.
-
-    Args:
-        queries: (Q, D).
-        references: (M, D).
-        k: From 1 to M.
-        seed: Orders references at equal distance (as float32), the same for every query.
-
-    Raises:
-        ValueError: If k is out of range, or the embedding sizes disagree.
-    """
-    vectors, targets = as_vectors(queries, "queries"), as_vectors(references, "references")
-    if not 1 <= k <= len(targets):
-        raise ValueError(
-            f"k must lie between 1 and the number of references, {len(targets)}, got {k}."
-        )
-    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    order = order.to(targets.device)
-    columns = torch.arange(len(targets), dtype=torch.int32, device=targets.device)
-    distances = vectors.new_empty(len(vectors), k, dtype=torch.float64)
-    found = vectors.new_empty(len(vectors), k, dtype=torch.int64)
-    for rows, block in PairwiseDistances(vectors, targets[order]).blocks():
-        keys, lower = halves(block)
-        lower[:] = columns
-        nearest = smallest(keys, k) & 0xFFFFFFFF  # (rows, k) columns
-        distances[rows] = block.gather(1, nearest).sqrt()
-        found[rows] = order[nearest]
-    return Neighbours(distances, found)
+from dml_lightning.metrics.neighbours import nearest_neighbours
 
 
 def vote(neighbour_labels: Tensor) -> Tensor:
@@ -101,7 +58,7 @@ def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
     check_widths(vectors, points)
     out = vectors.new_empty(len(vectors), len(points), dtype=torch.float64)
     for rows in row_blocks(len(vectors), len(points) + vectors.shape[1]):
-        out[rows] = direct_distances(vectors[rows], points)
+        out[rows] = direct_distances(vectors[rows].double(), points.double())
     return out
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dml_lightning.distributed import all_sum
 from dml_lightning.metrics.blocks import (
     ClassOrder,
     PairwiseDistances,
@@ -16,6 +17,7 @@ from dml_lightning.metrics.blocks import (
     as_labels,
     as_vectors,
 )
+from dml_lightning.metrics.shares import joined, share_of
 
 NAN = float("nan")
 
@@ -57,7 +59,7 @@ class AnchorDistances:
 
 
 def anchor_distances(
-    embeddings: Vectors, labels: Vectors, *, squared: bool = False
+    embeddings: Vectors, labels: Vectors, *, squared: bool = False, split_over_ranks: bool = False
 ) -> AnchorDistances:
     """Sum and extremes of each anchor's distances to its class and to the others.
 
@@ -65,35 +67,46 @@ def anchor_distances(
         embeddings: (N, D).
         labels: (N,) integers.
         squared: Take squared Euclidean distances.
+        split_over_ranks: Each process takes its share of the anchors, and every process returns them all. All
+            must call this with the same arguments.
     """
     vectors = as_vectors(embeddings)  # (N, D)
     classes = as_labels(labels, vectors)  # (N,)
-    order = ClassOrder(classes, classes)
-    ordered = vectors[order.queries]
-    size, total, own, farthest, nearest = vectors.new_zeros(5, len(vectors), dtype=torch.float64)
-    itself = torch.arange(len(vectors), device=vectors.device)
-    for rows, block in PairwiseDistances(ordered, ordered, itself).blocks():
-        block.diagonal(rows.start).zero_()
+    share = share_of(torch.arange(len(vectors), device=vectors.device), split_over_ranks)
+    found = _per_anchor(vectors, classes, share, squared)  # (share, 5)
+    size, total, own, farthest, nearest = joined(found, split_over_ranks).T
+    positives = size.long() - 1
+    return AnchorDistances(
+        positives=positives,
+        negatives=len(vectors) - 1 - positives,
+        positive_sum=own,
+        negative_sum=total - own,
+        positive_max=torch.where(positives > 0, farthest, -torch.inf),
+        negative_min=nearest,
+    )
+
+
+def _per_anchor(vectors: Tensor, classes: Tensor, share: Tensor, squared: bool) -> Tensor:
+    """Class size, sum of all distances, sum and maximum in the class, minimum outside (P, 5) of anchors (P,)."""
+    order = ClassOrder(classes[share], classes)
+    anchors = share[order.queries]  # (P,) by class
+    itself = order.references.argsort()[anchors]  # (P,) columns
+    columns = vectors[order.references]  # (N, D) by class
+    found = vectors.new_zeros(5, len(anchors), dtype=torch.float64)
+    size, total, own, farthest, nearest = found
+    for rows, block in PairwiseDistances(vectors[anchors], columns, itself).blocks():
+        block.scatter_(1, itself[rows, None], 0.0)
         distances = block if squared else block.sqrt_()  # (rows, N)
         total[rows] = distances.sum(1)
-        for segment, columns in order.segments(rows):
+        for segment, members in order.segments(rows):
             part = distances[segment.start - rows.start : segment.stop - rows.start]
-            same = part[:, columns]
-            size[segment] = columns.stop - columns.start
+            same = part[:, members]
+            size[segment] = members.stop - members.start
             own[segment] = same.sum(1)
             farthest[segment] = same.amax(1)
             same.fill_(torch.inf)
             nearest[segment] = part.amin(1)
-    back = order.queries.argsort()
-    positives = size[back].long() - 1
-    return AnchorDistances(
-        positives=positives,
-        negatives=len(vectors) - 1 - positives,
-        positive_sum=own[back],
-        negative_sum=(total - own)[back],
-        positive_max=torch.where(positives > 0, farthest[back], -torch.inf),
-        negative_min=nearest[back],
-    )
+    return found[:, order.queries.argsort()].T
 
 
 def _mean(total: Tensor, count: Tensor) -> float:
@@ -171,8 +184,15 @@ def gap_summary(
     return summarise_gaps(anchor_distances(embeddings, labels, squared=squared), margin)
 
 
-def class_distance_table(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:
+def class_distance_table(
+    embeddings: Vectors, labels: Vectors, *, split_over_ranks: bool = False
+) -> tuple[Tensor, Tensor]:
     """Mean distance of every pair of classes.
+
+    Args:
+        embeddings: (N, D).
+        labels: (N,) integers.
+        split_over_ranks: As in `anchor_distances`.
 
     Returns:
         The classes present (C,), ascending, and the symmetric table (C, C) float64. The diagonal is the mean
@@ -182,12 +202,14 @@ def class_distance_table(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, 
     classes, inverse, sizes = torch.unique(
         as_labels(labels, vectors), return_inverse=True, return_counts=True
     )
+    share = share_of(torch.arange(len(vectors), device=vectors.device), split_over_ranks)
     sums = vectors.new_zeros(len(classes), len(classes), dtype=torch.float64)
-    itself = torch.arange(len(vectors), device=vectors.device)
-    for rows, block in PairwiseDistances(vectors, vectors, itself).blocks():
-        block.diagonal(rows.start).zero_()
+    for rows, block in PairwiseDistances(vectors[share], vectors, share).blocks():
+        block.scatter_(1, share[rows, None], 0.0)
         by_class = block.new_zeros(len(classes), rows.stop - rows.start)
         by_class.index_add_(0, inverse, block.sqrt_().T)  # (C, rows)
-        sums.index_add_(0, inverse[rows], by_class.T)
+        sums.index_add_(0, inverse[share[rows]], by_class.T)
+    if split_over_ranks:
+        sums = all_sum(sums)
     pairs = sizes[:, None] * sizes - torch.diag(sizes)  # (C, C)
     return classes, sums / pairs  # 0 / 0 is NaN

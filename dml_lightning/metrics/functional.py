@@ -5,10 +5,8 @@ from dml_lightning.metrics.bootstrap import (
     cluster_bootstrap,
 )
 from dml_lightning.metrics.classification import (
-    Neighbours,
     balanced_accuracy,
     knn_labels,
-    nearest_neighbours,
     nearest_prototype_labels,
 )
 from dml_lightning.metrics.distances import (
@@ -22,6 +20,7 @@ from dml_lightning.metrics.distances import (
     summarise_distances,
     summarise_gaps,
 )
+from dml_lightning.metrics.neighbours import Neighbours, nearest_neighbours
 from dml_lightning.metrics.ood import (
     OODMetrics,
     OODSummary,

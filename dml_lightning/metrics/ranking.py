@@ -1,12 +1,12 @@
-"""Ordering distances through 64-bit integer keys, where ties are broken by what the key carries below.
+"""Ordering distances through integer keys: exact, in whole rows at a time, ties at random.
 
-Non-negative float32 numbers order as their bits do, read as an integer. The upper half of a key holds those
-bits, the lower half decides between equal distances, and one vectorised integer partition does the rest.
+Non-negative float32 numbers order as their bits do, read as an integer. The sign bit is free, so 32 bits hold a
+distance and, in the lowest, one more fact. Where that is not enough, 64 bits hold them with random bits between.
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +15,30 @@ from torch import Tensor
 
 LAST = torch.iinfo(torch.int64).max  # behind every key
 WORTH_A_THREAD = 1 << 17  # keys; fewer are sorted sooner than a thread starts
-UPPER, LOWER = (1, 0) if sys.byteorder == "little" else (0, 1)  # halves of a 64-bit integer
+LOW_BITS = 0xFFFFFFFE  # of the lower half of a wide key, all but the lowest
 
 
-def halves(squared: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys (rows, M) int64 that order as float32 `squared` distances, and a view of their lower halves to fill.
+def narrow_keys(squared: Tensor) -> Tensor:
+    """Even int32 keys (rows, M) that order as `squared` distances (rows, M) float32, in their place."""
+    bits = squared.view(torch.int32)  # from 0 to that of infinity, below 2**31
+    least = torch.tensor(-(2**31), dtype=torch.int32, device=bits.device)
+    return torch.add(least, bits, alpha=2, out=bits)  # wraps around into the whole range
 
-    The lower half (rows, M) int32 counts as unsigned in the order of the keys.
+
+def wide_keys(keys: Tensor, ties: Tensor) -> Tensor:
+    """Int64 keys (rows, M) that order as narrow `keys` do, but equal distances by `ties` (rows, M).
+
+    The lowest bit of `keys` stays the lowest, and decides nothing unless `ties` are equal too.
+
+    Args:
+        keys: int32.
+        ties: int64, of which the lower 32 bits but the lowest count.
     """
-    keys = torch.empty(squared.shape, dtype=torch.int64, device=squared.device)
-    parts = keys.view(torch.int32).view(*squared.shape, 2)
-    parts[..., UPPER] = squared.float().view(torch.int32)
-    return keys, parts[..., LOWER]
+    return ((keys.long() >> 1) << 32) + (ties & LOW_BITS) + (keys & 1)
 
 
 def smallest(keys: Tensor, count: int) -> Tensor:
-    """The `count` smallest keys of each row, ascending."""
+    """The `count` smallest integer keys of each row, ascending."""
     if keys.device.type != "cpu":
         return keys.sort(dim=1).values[:, :count]
     # On the processor torch.sort takes 50 times as long as NumPy's vectorised partition and sort.
@@ -38,11 +46,11 @@ def smallest(keys: Tensor, count: int) -> Tensor:
     parts = [part.numpy() for part in keys.chunk(threads)]
     if len(parts) == 1:
         return torch.from_numpy(_smallest(parts[0], count))
-    with ThreadPoolExecutor(
-        len(parts)
-    ) as pool:  # NumPy lets go of the interpreter lock while sorting
+    with ThreadPoolExecutor(len(parts)) as pool:  # NumPy lets go of the interpreter lock
         return torch.from_numpy(np.concatenate(list(pool.map(_smallest, parts, repeat(count)))))
 
 
-def _smallest(keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return np.sort(np.partition(keys, count - 1, axis=1)[:, :count])
+def _smallest(keys: NDArray[Any], count: int) -> NDArray[Any]:
+    first = np.partition(keys, count - 1, axis=1)[:, :count]
+    first.sort()
+    return first

@@ -4,8 +4,9 @@ For one query, R counts the references of its class. Only the R nearest referenc
 MAP@R, and only the nearest one of the class to Recall@k, so no full ranking is ever made:
 
 - the references are ordered by class, so that "same class" is a slice;
-- each squared distance becomes one 64-bit key: float32 bits above, random bits below, relevance in the lowest;
-- a partition and a sort of the R smallest keys give the ranks of the relevant references.
+- each squared distance, rounded to float32, becomes one 32-bit key whose lowest bit says "relevant";
+- a partition and a sort of the R smallest keys give the ranks of the relevant references;
+- where a relevant and an irrelevant reference are equally far, 64-bit keys with random bits decide.
 
 Distances that are equal in float32 are therefore ordered at random, by a seed, and differently for each query:
 a collapsed space must not score by the order of its rows.
@@ -24,8 +25,10 @@ from dml_lightning.metrics.blocks import (
     Vectors,
     as_labels,
     as_vectors,
+    row_blocks,
 )
-from dml_lightning.metrics.ranking import LAST, halves, smallest
+from dml_lightning.metrics.ranking import LAST, narrow_keys, smallest, wide_keys
+from dml_lightning.metrics.shares import joined, share_of
 
 
 class QueryRanks(NamedTuple):
@@ -56,6 +59,7 @@ def query_ranks(
     *,
     rows: Tensor | None = None,
     seed: int = 0,
+    split_over_ranks: bool = False,
 ) -> QueryRanks:
     """Rank the references for every query, as far as Recall@k, R-precision and MAP@R need it.
 
@@ -64,9 +68,10 @@ def query_ranks(
         query_labels: (Q,) integers.
         references: (M, D); None searches the queries themselves, each without itself.
         reference_labels: (M,) integers, together with `references`.
-        rows: (P,) the queries to rank, for example one process's share; None ranks all. The results of
-            shares, put together, are those of one call.
+        rows: (P,) the queries to rank; None ranks all. The results of parts, put together, are those of one call.
         seed: Orders equal distances.
+        split_over_ranks: Each process ranks its share of `rows`, and every process returns them all. All must
+            call this with the same arguments.
 
     Returns:
         Results in the order of `rows`, on the device of `queries`.
@@ -87,7 +92,9 @@ def query_ranks(
         else as_labels(reference_labels, targets, "reference_labels")
     )
     chosen = torch.arange(len(vectors)) if rows is None else rows
-    return _rank(vectors, labels, targets, target_labels, chosen.to(vectors.device), alone, seed)
+    share = share_of(chosen.to(vectors.device), split_over_ranks)
+    ranks = _rank(vectors, labels, targets, target_labels, share, alone, seed)
+    return QueryRanks(*(joined(column, split_over_ranks) for column in ranks))
 
 
 def _rank(
@@ -102,55 +109,72 @@ def _rank(
     """Rank `targets` for the queries `chosen`, in class order, and return to the caller's order."""
     order = ClassOrder(labels[chosen], target_labels)
     asked = chosen[order.queries]  # (P,) query rows, by class
-    ties, factors = (
-        part[where].to(vectors.device)
-        for part, where in zip(
-            _tie_breakers(len(targets), len(vectors), seed),
-            (order.references.cpu(), asked.cpu()),
-            strict=True,
-        )
-    )
+    ties, factors = _tie_breakers(len(targets), len(vectors), seed)
+    ties, factors = ties.to(vectors.device), factors.to(vectors.device)[asked]
     own = order.references.argsort()[asked] if alone else None  # (P,) columns
     counts = torch.zeros(2, len(asked), dtype=torch.int64, device=vectors.device)
     shares = torch.zeros(2, len(asked), dtype=torch.float64, device=vectors.device)
-    pairs = PairwiseDistances(vectors[asked], targets[order.references], own)
+    pairs = PairwiseDistances(vectors[asked], targets[order.references], own, torch.float32)
     for rows, block in pairs.blocks():
-        keys, lower = halves(block)
-        torch.mul(ties, factors[rows, None], out=lower)  # even, and stays so modulo 2**32
-        if own is not None:
-            keys[torch.arange(len(keys), device=keys.device), own[rows]] = LAST
+        keys = narrow_keys(block)
         for segment, columns in order.segments(rows):
             part = keys[segment.start - rows.start : segment.stop - rows.start]
             relevant = columns.stop - columns.start - alone
             if relevant:
                 part[:, columns] |= 1
-                counts[0, segment] = relevant
-                counts[1, segment], shares[0, segment], shares[1, segment] = _scores(part, relevant)
+                first, hits = _ordered_hits(part, relevant, ties, factors[segment])
+                counts[0, segment], counts[1, segment] = relevant, first
+                shares[0, segment], shares[1, segment] = _precisions(hits)
     back = order.queries.argsort()
     return QueryRanks(*counts[:, back], *shares[:, back])
 
 
 def _tie_breakers(references: int, queries: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Even random numbers per reference and odd ones per query: their products order ties."""
+    """Even random numbers per reference and odd ones per query, int64: their products order ties."""
     generator = torch.Generator().manual_seed(seed)
     limit = 2**30
-    ties = torch.randint(limit, (references,), generator=generator, dtype=torch.int32) * 2
-    factors = torch.randint(limit, (queries,), generator=generator, dtype=torch.int32) * 2 + 1
+    ties = torch.randint(limit, (references,), generator=generator) * 2
+    factors = torch.randint(limit, (queries,), generator=generator) * 2 + 1
     return ties, factors
 
 
-def _scores(keys: Tensor, relevant: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rank of the first hit, R-precision and average precision at R of each row of keys."""
-    hits = smallest(keys, relevant) & 1  # (rows, R)
-    found = hits.cumsum(1)  # (rows, R)
-    ranks = torch.arange(1, relevant + 1, dtype=torch.float64, device=keys.device)
-    first = 1 + (found == 0).sum(1)
-    missed = found[:, -1] == 0
-    if bool(missed.any()):
-        nearest = torch.where((keys[missed] & 1).bool(), keys[missed], LAST).amin(1, keepdim=True)
-        first[missed] = 1 + (keys[missed] < nearest).sum(1)
-    average = (found * hits / ranks).sum(1) / relevant
-    return first, found[:, -1].double() / relevant, average
+def _ordered_hits(
+    keys: Tensor, relevant: int, ties: Tensor, factors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rank of the first hit (rows,), and which of the R nearest are relevant (rows, R), 0 or 1.
+
+    Args:
+        keys: (rows, M) narrow keys whose lowest bit says "relevant".
+        relevant: R.
+        ties: (M,) and
+        factors: (rows,), whose products order equal distances.
+    """
+    leading = smallest(keys, min(relevant + 1, keys.shape[1]))  # of equal ones irrelevant first
+    nearest, beyond = leading[:, :relevant], leading[:, relevant:]
+    hits = nearest & 1
+    tied = ((nearest[:, 1:] ^ nearest[:, :-1]) == 1).any(1)  # a relevant and an irrelevant one
+    if bool(tied.any()):
+        shuffled = wide_keys(nearest[tied], ties[:relevant] * factors[tied, None])
+        hits[tied] = smallest(shuffled, relevant).int() & 1
+    first = 1 + hits.argmax(1)
+    # The R nearest do not decide where equal distances lie on both sides of the cut, or none is a hit.
+    cut = ((nearest[:, -1:] ^ beyond) >> 1 == 0).any(1)
+    undecided = (cut | (hits.amax(1) == 0)).nonzero()[:, 0]
+    for part in row_blocks(len(undecided), keys.shape[1]):
+        rows = undecided[part]
+        shuffled = wide_keys(keys[rows], ties * factors[rows, None])
+        hits[rows] = smallest(shuffled, relevant).int() & 1
+        nearest_hit = torch.where((shuffled & 1).bool(), shuffled, LAST).amin(1, keepdim=True)
+        first[rows] = 1 + (shuffled < nearest_hit).sum(1)
+    return first, hits
+
+
+def _precisions(hits: Tensor) -> tuple[Tensor, Tensor]:
+    """R-precision and average precision at R (rows,) of hits (rows, R)."""
+    found = hits.cumsum(1, dtype=torch.int32)  # (rows, R)
+    size = hits.shape[1]
+    ranks = torch.arange(1, size + 1, dtype=torch.float64, device=hits.device)
+    return found[:, -1].double() / size, (found * hits / ranks).sum(1) / size
 
 
 def summarise_retrieval(ranks: QueryRanks, ks: Sequence[int] = (1,)) -> RetrievalSummary:
@@ -180,9 +204,17 @@ def retrieval_summary(
     *,
     ks: Sequence[int] = (1,),
     seed: int = 0,
+    split_over_ranks: bool = False,
 ) -> RetrievalSummary:
     """Recall@k for every k of `ks`, R-precision and MAP@R in one pass; arguments as in `query_ranks`."""
-    ranks = query_ranks(queries, query_labels, references, reference_labels, seed=seed)
+    ranks = query_ranks(
+        queries,
+        query_labels,
+        references,
+        reference_labels,
+        seed=seed,
+        split_over_ranks=split_over_ranks,
+    )
     return summarise_retrieval(ranks, ks)
 
 

@@ -6,9 +6,19 @@ from dml_lightning.openset.conformal import (
     class_thresholds,
     one_per_group,
     p_values,
+    refusal_rates,
     samples_needed,
 )
+from dml_lightning.openset.detector import Decision, Detector
 from dml_lightning.openset.knn import KNNDetector
+from dml_lightning.openset.logits import (
+    EnergyDetector,
+    LogitDetector,
+    MaxLogitDetector,
+    MaxSoftmaxDetector,
+    ViMDetector,
+)
+from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.prototypes import Prediction, PrototypeDetector
 from dml_lightning.openset.thresholds import (
     Threshold,
@@ -20,16 +30,26 @@ from dml_lightning.openset.thresholds import (
 __all__ = [
     "AssumptionReport",
     "ClassThresholds",
+    "Decision",
+    "Detector",
+    "EnergyDetector",
     "KNNDetector",
+    "LogitDetector",
+    "MahalanobisDetector",
+    "MaxLogitDetector",
+    "MaxSoftmaxDetector",
     "Prediction",
     "PrototypeDetector",
+    "RelativeMahalanobisDetector",
     "Threshold",
+    "ViMDetector",
     "assumption_report",
     "choose_threshold",
     "class_thresholds",
     "conformal_threshold",
     "one_per_group",
     "p_values",
+    "refusal_rates",
     "samples_needed",
     "validated_threshold",
 ]

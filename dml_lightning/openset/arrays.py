@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +17,11 @@ def like(result: Tensor, example: Array) -> Array:
     if isinstance(example, Tensor):
         return result
     return result.cpu().numpy()
+
+
+def beside(values: NDArray[np.float64], vectors: Tensor) -> Tensor:
+    """`values` as a tensor on the device of `vectors`."""
+    return torch.from_numpy(values).to(vectors.device)
 
 
 def nested(prefix: str, state: State) -> State:

@@ -24,11 +24,22 @@ class AssumptionReport:
     median_gap: float
     closest_pair: tuple[int, int] | None  # the classes with the smallest gap
     ood_outside: float  # share of OOD samples outside every ball
+    known_excess: (
+        float  # how far the worst known sample lies outside its ball; at most 0 if none does
+    )
+    ood_clearance: float  # how far the worst OOD sample lies outside every ball; above 0 if all do
+    radius_ratio: float  # largest radius by the smallest; the nearest score is only sure at 1
 
     @property
     def separation_holds(self) -> bool:
         """Whether the theorem's conditions hold on every sample: then s1 <= 0 on known and > 0 on OOD ones."""
         return self.known_inside == 1.0 and self.ood_outside == 1.0
+
+    def values(self) -> dict[str, float]:
+        """The numbers alone, by name, for a log; without those of single classes."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, float)} | {
+            "separation_holds": float(self.separation_holds)
+        }
 
 
 def assumption_report(
@@ -46,7 +57,8 @@ def assumption_report(
     columns = detector.columns(labels)
     own = detector.distances(to_numpy(known))[np.arange(len(columns)), columns]
     inside = own <= detector.radii[columns]  # (N,)
-    outside = detector.score(to_numpy(ood), kind="radius") > 0  # (M,)
+    clearance = detector.score(to_numpy(ood), kind="radius")  # (M,)
+    outside = clearance > 0
     first, second = np.triu_indices(len(detector.classes), k=1)
     centres = detector.distances(detector.prototypes)  # (C, C)
     gaps = centres[first, second] - detector.radii[first] - detector.radii[second]  # (pairs,)
@@ -54,15 +66,30 @@ def assumption_report(
         known_inside=_share(inside),
         known_inside_by_class={int(c): _share(inside[labels == c]) for c in np.unique(labels)},
         pairs_disjoint=_share(gaps > 0),
-        smallest_gap=float(gaps.min()) if len(gaps) else float("nan"),
+        smallest_gap=_smallest(gaps),
         median_gap=float(np.median(gaps)) if len(gaps) else float("nan"),
         closest_pair=_pair(detector, first, second, gaps),
         ood_outside=_share(outside),
+        known_excess=-_smallest(detector.radii[columns] - own),
+        ood_clearance=_smallest(clearance),
+        radius_ratio=_ratio(detector.radii),
     )
 
 
 def _share(holds: NDArray[np.bool_]) -> float:
     return float(holds.mean()) if len(holds) else float("nan")
+
+
+def _smallest(values: NDArray[np.float64]) -> float:
+    return float(values.min()) if len(values) else float("nan")
+
+
+def _ratio(radii: NDArray[np.float64]) -> float:
+    """Largest by smallest; infinite if only some are 0, 1 if all are."""
+    largest, smallest = float(radii.max()), float(radii.min())
+    if smallest == 0:
+        return 1.0 if largest == 0 else float("inf")
+    return largest / smallest
 
 
 def _pair(

@@ -64,6 +64,21 @@ def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:
     return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1), dtype=np.float64)
 
 
+def refusal_rates(calibration_scores: Vectors, scores: Vectors, alphas: Vectors) -> Scores:
+    """Share of `scores` that rule C refuses at each alpha (A,): the measured side of a coverage plot.
+
+    For known samples of new flights this should stay below alpha; 0 where n is too small for alpha.
+
+    Args:
+        calibration_scores: (n,) scores of held-out known samples.
+        scores: (N,) of other known samples.
+        alphas: (A,).
+    """
+    p = np.sort(p_values(calibration_scores, scores))
+    refused = np.searchsorted(p, to_numpy(alphas) + 1e-9, side="right")  # 1e-9: as in the rank
+    return np.asarray(refused / len(p) if len(p) else np.full(len(alphas), np.nan))
+
+
 def one_per_group(groups: Vectors, seed: int = 0) -> NDArray[np.int64]:
     """Rows of one random sample per group, ordered by group: these are exchangeable if the flights are.
 

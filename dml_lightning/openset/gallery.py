@@ -1,112 +1,388 @@
-"""What a finished run knows: reference embeddings of the known classes and its rule for refusing."""
+"""What a finished run knows: embeddings of the known classes, its rules for refusing, and species enrolled since.
 
-from __future__ import annotations
+A gallery is a folder of records (`openset.records`): the base that a fit leaves, and behind it whatever was enrolled,
+removed or recalibrated. Nothing is trained and nothing is overwritten.
+"""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from dml_lightning.openset.naming import name_classes
+from dml_lightning.evidence import Evidence
+from dml_lightning.openset import records
+from dml_lightning.openset.arrays import State, nested, unnested
+from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.runs import write_npz
-from dml_lightning.types import Embeddings
+from dml_lightning.openset.radius import RadiusPrior
+from dml_lightning.types import Embeddings, PredictionRule
 
-STATE = "detector/"  # before the detector's own arrays in the file
-
-
-class Answer(NamedTuple):
-    """What the gallery says of N crops."""
-
-    label: list[str]  # by the arm's own rule
-    label_prototype: list[str]
-    label_knn: list[str]
-    distance: NDArray[np.float64]  # (N,) to the nearest prototype
-    ood_score: NDArray[np.float64]  # (N,) larger is more OOD
-    known: NDArray[np.bool_]  # (N,) the decision: not refused
-    rule: str  # by which threshold
+ALPHA = 0.05  # share of known crops that rule C may refuse
+SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Species:
+    """A class that was enrolled from a few crops."""
+
+    label: str
+    vectors: NDArray[np.float32]  # (k, D)
+    radius: float  # shrunk; a crop within it of the prototype is of a known species
+
+    @property
+    def prototype(self) -> NDArray[np.float64]:
+        """Mean of the crops, (D,)."""
+        mean: NDArray[np.float64] = self.vectors.astype(np.float64).mean(axis=0)
+        return mean
+
+
+@dataclass(frozen=True, eq=False)
 class Gallery:
-    """Reference embeddings, class names and a calibrated detector."""
+    """Reference embeddings, class names, detectors by rule, and enrolled species.
+
+    Rules: `A`, outside every ball of the reference crops; `B`, distance to the nearest prototype beyond a threshold
+    validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, refused by the
+    conformal threshold of every class. All of one encoder, that with the digest `encoder`.
+    """
 
     reference: Embeddings
     class_names: list[str]  # of the known classes, by label
-    prediction_rule: str  # softmax or prototype, the arm's own way of naming
-    detector: PrototypeDetector
+    prediction_rule: PredictionRule  # the arm's own way of naming
+    rules: dict[str, PrototypeDetector]
+    prior: RadiusPrior
+    encoder: str
+    enrolled: tuple[Species, ...] = ()
 
     @staticmethod
-    def build(
-        reference: Embeddings,
-        known: Embeddings,
-        ood: Embeddings,
-        class_names: list[str],
-        prediction_rule: str,
-    ) -> Gallery:
-        """Prototypes of the reference; the threshold by rule B, or by rule A without OOD crops.
+    def build(evidence: Evidence, encoder: str, alpha: float = ALPHA) -> "Gallery":
+        """The gallery of a validated run: rule B where there are OOD crops, rule C where there is a calibration set.
 
         Args:
-            reference: Training crops of the known classes.
-            known: Validation crops of the known classes.
-            ood: Validation crops of OOD classes, possibly none.
-            class_names: Of the known classes, by label.
-            prediction_rule: The arm's own way of naming a class.
+            evidence: Of the validation split.
+            encoder: Digest of the encoder that embedded it.
+            alpha: Of rule C.
         """
-        detector = PrototypeDetector().fit(reference.vectors, reference.labels)
-        if len(ood):
-            detector.calibrate(known.vectors, rule="B", kind="nearest", ood=ood.vectors)
-        else:
-            detector.calibrate(rule="A", kind="nearest")
-        return Gallery(reference, class_names, prediction_rule, detector)
-
-    def answer(self, queries: Embeddings) -> Answer:
-        """Names and refusals of N embeddings from the encoder that this gallery is of."""
-        labels = name_classes(queries, self.reference)
-        names = {
-            rule: [self.class_names[i] for i in chosen.tolist()] for rule, chosen in labels.items()
-        }
-        said = self.detector.predict(queries.vectors)
-        return Answer(
-            label=names[self.prediction_rule],
-            label_prototype=names["prototype"],
-            label_knn=names["knn"],
-            distance=said.nearest_distance,
-            ood_score=said.score,
-            known=~said.is_ood,
-            rule=said.rule,
+        sets, rules = evidence.sets, dict[str, PrototypeDetector]()
+        reference, known = sets["reference"].to("cpu"), sets["known"]
+        rules["A"] = _prototypes(reference)
+        if len(sets["ood"]):
+            rules["B"] = _prototypes(reference).calibrate(
+                known.vectors, rule="B", kind="nearest", ood=sets["ood"].vectors
+            )
+        gallery = Gallery(
+            reference=reference,
+            class_names=evidence.class_names[: evidence.num_classes],
+            prediction_rule=evidence.prediction_rule,
+            rules=rules,
+            prior=RadiusPrior.fit(rules["A"], known.vectors, known.labels),
+            encoder=encoder,
         )
+        held_out = sets["calibration"]
+        if not len(held_out):
+            return gallery
+        groups = evidence.groups["calibration"]
+        return gallery.calibrated(held_out.vectors, held_out.labels, groups, alpha)
 
-    def save(self, path: Path) -> None:
-        """Writes one npz file that is whole or absent."""
-        write_npz(
-            path,
-            vectors=self.reference.vectors.cpu().numpy(),
-            labels=self.reference.labels.cpu().numpy(),
-            index=self.reference.index.cpu().numpy(),
-            class_names=np.array(self.class_names),
-            prediction_rule=np.array(self.prediction_rule),
-            **{STATE + key: value for key, value in self.detector.state().items()},
+    def calibrated(
+        self, embeddings: Any, labels: Any, groups: NDArray[Any], alpha: float = ALPHA
+    ) -> "Gallery":
+        """The same with rule C from other held-out crops, and `C_class` where each class has enough of them.
+
+        Args:
+            embeddings: (n, D) crops of known classes, used for nothing else.
+            labels: (n,) their classes.
+            groups: (n,) flight of each.
+            alpha: Share of known crops that may be refused, on average.
+        """
+        rules = {name: rule for name, rule in self.rules.items() if not name.startswith("C")}
+        rules["C"] = _prototypes(self.reference).calibrate(
+            embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups
         )
+        sizes = np.bincount(np.asarray(labels), minlength=len(self.class_names))
+        if sizes.min() >= samples_needed(alpha):
+            rules["C_class"] = _prototypes(self.reference).calibrate(
+                embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
+            )
+        return replace(self, rules=rules)
 
-    @staticmethod
-    def load(path: Path) -> Gallery:
-        """Reads what `save` wrote.
+    @property
+    def default_rule(self) -> str:
+        """C where its threshold is finite, else B, else A: the strongest that the data allow."""
+        if "C" in self.rules and np.isfinite(self.detector("C").threshold.value):
+            return "C"
+        return "B" if "B" in self.rules else "A"
+
+    def detector(self, rule: str) -> PrototypeDetector:
+        """The detector that decides by a rule.
 
         Raises:
-            ValueError: If there is no such file.
+            ValueError: If the gallery has no such rule.
         """
-        if not path.is_file():
+        if rule not in self.rules:
             raise ValueError(
-                f"{path.parent} has no {path.name}: `dml fit` writes it when training ends."
+                f"there is no rule {rule!r} in this gallery, which has {', '.join(self.rules)}."
+                + (" Rule C needs a calibration split." if rule.startswith("C") else "")
             )
-        with np.load(path) as file:
-            state = {key[len(STATE) :]: file[key] for key in file if key.startswith(STATE)}
-            reference = Embeddings(
-                *(torch.from_numpy(file[key]) for key in ("vectors", "labels", "index"))
+        return self.rules[rule]
+
+    @property
+    def names(self) -> list[str]:
+        """Known classes, then enrolled species."""
+        return self.class_names + [species.label for species in self.enrolled]
+
+    # Files ---------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Makes this the base of the gallery in `folder`, unless it is already; enrolled species stay.
+
+        A base of another encoder ends what was enrolled before: those embeddings mean nothing to it.
+        """
+        state, words = _split(_nested_rules(self.rules))
+        arrays = {
+            "vectors": self.reference.vectors.numpy(),
+            "labels": self.reference.labels.numpy(),
+            "index": self.reference.index.numpy(),
+            **state,
+        }
+        content: dict[str, Any] = {
+            "encoder": self.encoder,
+            "class_names": self.class_names,
+            "prediction_rule": self.prediction_rule,
+            "prior": asdict(self.prior),
+            "rules": list(self.rules),
+            "words": words,
+        }
+        bases = [record for record in records.read(folder) if record.kind == "base"]
+        if not (bases and _same(bases[-1], content, arrays)):
+            records.append(folder, "base", content, arrays)
+
+    @staticmethod
+    def load(folder: Path) -> "Gallery":
+        """Reads a gallery with all that was enrolled, removed or recalibrated.
+
+        Raises:
+            ValueError: If there is none, or a file is damaged.
+        """
+        gallery: Gallery | None = None
+        for record in records.read(folder):
+            if record.kind == "base":
+                gallery = _with_base(gallery, record)
+            elif gallery is not None:
+                gallery = _with_change(gallery, record)
+        if gallery is None:
+            raise ValueError(
+                f"{folder.parent} has no gallery: `dml fit` writes it when training ends."
             )
-            names, rule = file["class_names"].tolist(), str(file["prediction_rule"])
-        return Gallery(reference, names, rule, PrototypeDetector.from_state(state))
+        return gallery
+
+
+def encoder_digest(encoder: nn.Module, options: Any) -> str:
+    """Sixteen hex digits of an encoder's weights and of the options that cut and normalise its crops."""
+    digest = hashlib.sha256(repr(options).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()[:16]
+
+
+def _prototypes(reference: Embeddings) -> PrototypeDetector:
+    return PrototypeDetector().fit(reference.vectors, reference.labels)
+
+
+def _nested_rules(rules: Mapping[str, PrototypeDetector]) -> State:
+    state: State = {}
+    for name, detector in rules.items():
+        state |= nested(f"rules.{name}", detector.state())
+    return state
+
+
+def _split(state: State) -> tuple[State, dict[str, str]]:
+    """Numbers for safetensors, words for JSON."""
+    arrays = {key: np.asarray(value) for key, value in state.items()}
+    words = {key: str(value) for key, value in arrays.items() if value.dtype.kind == "U"}
+    return {key: value for key, value in arrays.items() if key not in words}, words
+
+
+def _read_rules(record: records.Record) -> dict[str, PrototypeDetector]:
+    words = {key: np.array(value) for key, value in record.words["words"].items()}
+    state = {**record.arrays, **words}
+    return {
+        name: PrototypeDetector.from_state(unnested(f"rules.{name}", state))
+        for name in record.words["rules"]
+    }
+
+
+def _same(record: records.Record, words: dict[str, Any], arrays: State) -> bool:
+    return all(record.words[key] == value for key, value in words.items()) and (
+        record.arrays.keys() == arrays.keys()
+        and all(_equal(record.arrays[key], value) for key, value in arrays.items())
+    )
+
+
+def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Equal to the last bit; the alpha of a rule without one is NaN in both."""
+    return np.array_equal(first, second, equal_nan=second.dtype.kind == "f")
+
+
+def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
+    words, arrays = record.words, record.arrays
+    same_encoder = before is not None and before.encoder == words["encoder"]
+    return Gallery(
+        reference=Embeddings(
+            *(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))
+        ),
+        class_names=list(words["class_names"]),
+        prediction_rule=cast(PredictionRule, words["prediction_rule"]),
+        rules=_read_rules(record),
+        prior=RadiusPrior(**words["prior"]),
+        encoder=words["encoder"],
+        enrolled=before.enrolled if before is not None and same_encoder else (),
+    )
+
+
+def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
+    words = record.words
+    if words["encoder"] != gallery.encoder:
+        return gallery  # it belongs to an encoder that came before or after
+    if record.kind == "enroll":
+        return _with_crops(gallery, words["label"], record.arrays["vectors"])
+    if record.kind == "remove":
+        return replace(gallery, enrolled=_others(gallery, words["label"]))
+    if record.kind == "calibrate":
+        rules = {name: rule for name, rule in gallery.rules.items() if not name.startswith("C")}
+        return replace(gallery, rules=rules | _read_rules(record))
+    raise ValueError(
+        f"record {record.number} of the gallery is of an unknown kind {record.kind!r}."
+    )
+
+
+def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gallery:
+    """A gallery with more crops of a species, which may be there already or not."""
+    before = [species.vectors for species in gallery.enrolled if species.label == label]
+    vectors = np.concatenate([*before, crops])
+    species = Species(label, vectors, gallery.prior.radius(vectors))
+    return replace(gallery, enrolled=(*_others(gallery, label), species))
+
+
+def _others(gallery: Gallery, label: str) -> tuple[Species, ...]:
+    return tuple(species for species in gallery.enrolled if species.label != label)
+
+
+# Changes, each a new record ------------------------------------------------------------------
+
+
+def enroll(
+    folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
+) -> Species:
+    """Adds a species from k crops, without training.
+
+    A label that was enrolled before gets the crops in addition to those it has.
+
+    Args:
+        folder: Of the gallery.
+        label: Name of the species.
+        vectors: (k, D) embeddings of its crops.
+        encoder: Digest of the encoder that made them.
+        source: Where the crops came from, for the record.
+
+    Raises:
+        ValueError: If the label is a known class, or the embeddings are of another encoder or size.
+    """
+    gallery = Gallery.load(folder)
+    _check_encoder(gallery, encoder)
+    if label in gallery.class_names or not label.strip():
+        raise ValueError(
+            f"{label!r} is a class that the run was trained on; enrol a species under another name."
+            if label.strip()
+            else "the label of a new species must not be empty."
+        )
+    crops = np.asarray(vectors, dtype=np.float32)
+    dim = gallery.reference.vectors.shape[1]
+    if crops.ndim != 2 or crops.shape[1] != dim or len(crops) == 0:
+        raise ValueError(f"crops of a species must be (k, {dim}) with k >= 1, got {crops.shape}.")
+    if not np.isfinite(crops).all():
+        raise ValueError("an embedding of the new species holds NaN or infinity.")
+    _check_new(gallery, label, crops)
+    words = {"encoder": encoder, "label": label, "crops": len(crops), "source": source}
+    records.append(folder, "enroll", words, {"vectors": crops})
+    enrolled = Gallery.load(folder).enrolled  # with what another process may have added meanwhile
+    return next(species for species in enrolled if species.label == label)
+
+
+def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None:
+    """Refuses crops that count twice: the radius would shrink for nothing."""
+    stored = [species.vectors for species in gallery.enrolled if species.label == label]
+    vectors = np.concatenate([*stored, crops]).astype(np.float64)
+    scale = float(np.abs(vectors).max()) or 1.0
+    gaps = np.abs(vectors[:, None] - vectors[None]).max(axis=2)  # (n, n)
+    first = len(vectors) - len(crops)
+    twice = (np.tril(gaps <= SAME * scale, -1)[first:]).any(axis=1)
+    if twice.any():
+        raise ValueError(
+            f"{int(twice.sum())} of the {len(crops)} crops are there twice or enrolled as {label!r} already: "
+            "leave them out."
+        )
+
+
+def remove(folder: Path, label: str) -> None:
+    """Takes an enrolled species out with all its crops; its records stay, for the history.
+
+    Raises:
+        ValueError: If no species of that name is enrolled.
+    """
+    gallery = Gallery.load(folder)
+    enrolled = [species.label for species in gallery.enrolled]
+    if label not in enrolled:
+        raise ValueError(
+            f"no species {label!r} is enrolled; there are: {', '.join(enrolled) or 'none'}."
+        )
+    records.append(folder, "remove", {"encoder": gallery.encoder, "label": label}, {})
+
+
+def recalibrate(
+    folder: Path,
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    encoder: str,
+    alpha: float = ALPHA,
+    source: str = "",
+) -> Gallery:
+    """Replaces rule C by one from checked crops of known classes, such as those of a new flight.
+
+    Args:
+        folder: Of the gallery.
+        vectors: (n, D).
+        labels: (n,) known classes.
+        groups: (n,) flights.
+        encoder: Digest of the encoder that embedded them.
+        alpha: Share of known crops that may be refused.
+        source: Where the crops came from, for the record.
+
+    Raises:
+        ValueError: If the embeddings are of another encoder.
+    """
+    gallery = Gallery.load(folder)
+    _check_encoder(gallery, encoder)
+    changed = gallery.calibrated(vectors, labels, groups, alpha)
+    rules = {name: rule for name, rule in changed.rules.items() if name.startswith("C")}
+    arrays, strings = _split(_nested_rules(rules))
+    words = {"encoder": encoder, "rules": list(rules), "words": strings, "source": source}
+    records.append(folder, "calibrate", words, arrays)
+    return changed
+
+
+def _check_encoder(gallery: Gallery, encoder: str) -> None:
+    if encoder != gallery.encoder:
+        raise ValueError(
+            f"the embeddings come from the encoder {encoder}, and the gallery is of {gallery.encoder}: "
+            "embeddings of two encoders do not share a space."
+        )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors
-from dml_lightning.metrics.classification import nearest_neighbours, vote
+from dml_lightning.metrics.classification import vote
+from dml_lightning.metrics.neighbours import Neighbours, nearest_neighbours
 from dml_lightning.openset.arrays import Array, State, like, nested, unnested
 from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
 
@@ -51,12 +51,15 @@ class KNNDetector:
         return self
 
     def score(self, embeddings: Array) -> Array:
-        """Distances (N,) float64 to the k-th nearest reference."""
-        return like(self._search(embeddings)[0], embeddings)
+        """Distances (N,) float64 to the k-th nearest reference; memory beyond them does not grow with D."""
+        return like(self._search(embeddings).distances[:, -1], embeddings)
 
     def predict_labels(self, embeddings: Vectors) -> NDArray[np.int64]:
         """The commonest class (N,) among the k nearest references, of equally common ones the nearest's."""
-        labels: NDArray[np.int64] = self._search(embeddings)[1].cpu().numpy()
+        found = self._search(embeddings)
+        labels: NDArray[np.int64] = (
+            vote(self.labels.to(found.rows.device)[found.rows]).cpu().numpy()
+        )
         return labels
 
     def calibrate(
@@ -69,8 +72,8 @@ class KNNDetector:
         groups: Vectors | None = None,
     ) -> "KNNDetector":
         """Choose `threshold` on held-out known samples by rule C, or by rule B with `ood` samples too."""
-        known = self._search(embeddings)[0]
-        others = None if ood is None else self._search(ood)[0]
+        known = self._search(embeddings).distances[:, -1]
+        others = None if ood is None else self._search(ood).distances[:, -1]
         self.threshold = choose_threshold(rule, known, others, alpha=alpha, groups=groups)
         return self
 
@@ -91,10 +94,9 @@ class KNNDetector:
         detector.threshold = Threshold.from_state(threshold) if threshold else None
         return detector
 
-    def _search(self, embeddings: Vectors) -> tuple[Tensor, Tensor]:
-        """Distance to the k-th neighbour and predicted label of each sample."""
+    def _search(self, embeddings: Vectors) -> Neighbours:
+        """The k nearest references of each sample."""
         if len(self.references) == 0:
             raise ValueError("this KNNDetector has no references yet: call fit first.")
         vectors = as_vectors(embeddings)
-        found = nearest_neighbours(vectors, self.references.to(vectors.device), self.k)
-        return found.distances[:, -1], vote(self.labels.to(vectors.device)[found.rows])
+        return nearest_neighbours(vectors, self.references.to(vectors.device), self.k)

@@ -12,8 +12,9 @@ def name_classes(queries: Embeddings, reference: Embeddings, k: int = 5) -> dict
     Args:
         queries: N embeddings to name.
         reference: Training crops of the known classes.
-        k: Neighbours that vote.
+        k: Neighbours that vote; all of them where the reference has fewer.
     """
+    k = min(k, len(reference))
     names = {
         "prototype": nearest_prototype_labels(queries.vectors, reference.vectors, reference.labels),
         "knn": knn_labels(queries.vectors, reference.vectors, reference.labels, k=k),

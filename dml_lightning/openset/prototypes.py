@@ -17,7 +17,7 @@ from torch import Tensor
 from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, to_numpy
 from dml_lightning.metrics.classification import class_means, distances_to
 from dml_lightning.openset.arrays import Array, State, like, nested, unnested
-from dml_lightning.openset.conformal import ClassThresholds, class_thresholds, p_values
+from dml_lightning.openset.conformal import ClassThresholds, class_thresholds
 from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
 
 Kind = Literal["nearest", "radius"]
@@ -162,8 +162,7 @@ class PrototypeDetector:
             p = self.per_class.p_values(distances)
         else:
             score = (adjusted if self.kind == "radius" else distances).min(1)
-            conformal = self.threshold.rule == "C"
-            p = p_values(self.threshold.scores, score) if conformal else np.full(len(score), np.nan)
+            p = self.threshold.p_values(score)
         return Prediction(
             nearest_label=self.classes[nearest],
             radius_label=self.classes[adjusted.argmin(1)],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
 from dml_lightning.openset.arrays import State
-from dml_lightning.openset.conformal import conformal_value
+from dml_lightning.openset.conformal import conformal_value, p_values
 
 Rule = Literal["A", "B", "C"]
 
@@ -32,6 +32,9 @@ class Threshold:
     scores: Scores = field(
         default_factory=lambda: np.empty(0), repr=False, compare=False
     )  # rule C: ascending
+    owners: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
+    )  # rule C: number of the flight of each score; empty if nobody said
 
     @property
     def name(self) -> str:
@@ -47,6 +50,12 @@ class Threshold:
         refused: NDArray[np.bool_] = as_scores(scores, "scores") > self.value
         return refused
 
+    def p_values(self, scores: Vectors) -> Scores:
+        """Conformal p-values (N,) of scores (N,) under rule C, otherwise NaN."""
+        if self.rule != "C":
+            return np.full(len(scores), np.nan)
+        return p_values(self.scores, scores)
+
     def state(self) -> State:
         """Plain arrays, for `numpy.savez`."""
         return {
@@ -56,6 +65,7 @@ class Threshold:
             "samples": np.array(self.samples),
             "groups": np.array(self.groups),
             "scores": self.scores,
+            "owners": self.owners,
         }
 
     @classmethod
@@ -68,6 +78,7 @@ class Threshold:
             samples=int(state["samples"]),
             groups=int(state["groups"]),
             scores=np.asarray(state["scores"], dtype=np.float64),
+            owners=np.asarray(state.get("owners", ()), dtype=np.int64),
         )
 
 
@@ -101,14 +112,21 @@ def conformal_threshold(
     Raises:
         ValueError: If alpha is not in (0, 1), or for unusable scores.
     """
-    scores = np.sort(as_scores(known_scores, "known_scores"))
+    scores = as_scores(known_scores, "known_scores")
+    order = np.argsort(scores, kind="stable")
+    owners = np.empty(0, np.int64)
+    if groups is not None:
+        if len(groups) != len(scores):
+            raise ValueError(f"there are {len(groups)} groups for {len(scores)} known_scores.")
+        owners = np.unique(to_numpy(groups), return_inverse=True)[1][order]
     return Threshold(
         "C",
         conformal_value(scores, alpha),
         alpha=alpha,
         samples=len(scores),
-        groups=0 if groups is None else len(np.unique(to_numpy(groups))),
-        scores=scores,
+        groups=len(np.unique(owners)),
+        scores=scores[order],
+        owners=owners,
     )
 
 

@@ -572,3 +572,44 @@ def test_calibration_crops_are_not_seen_while_training(root: Path, tmp_path: Pat
     assert len(spy.evaluated) == len(EVALUATION_SETS)
     fit.validate(spy, data, verbose=False)
     assert len(spy.evaluated) == len(SETS)
+
+
+def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -> None:
+    options = {"known": None, "novel_val": None, "novel_test": None, "unseen_groups": "all"}
+    tested: list[str] = []
+    for fold in range(3):
+        data = module(root, tmp_path, **options, class_folds=3, class_fold=fold)
+        names = {
+            split: set(data.table.query("role == 'novel' and split == @split")["label"])
+            for split in ("val", "test")
+        }
+        assert not names["val"] & names["test"]
+        assert not (names["val"] | names["test"]) & set(data.known_class_names)
+        tested += names["test"]
+    assert sorted(tested) == ["coot", "goose", "loon", "swan", "teal"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_folds": 3}, "leave out known, novel_val and novel_test"),
+        ({"class_folds": 2, "known": None, "novel_val": None, "novel_test": None}, "at least 3"),
+        ({"class_folds": 9, "known": None, "novel_val": None, "novel_test": None}, "5 classes"),
+        ({"train_per_class": 0}, "train_per_class is 0"),
+    ],
+)
+def test_folds_and_caps_are_checked(
+    root: Path, tmp_path: Path, options: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _ = module(root, tmp_path, **options).table
+
+
+def test_few_training_crops_are_the_reference_too(root: Path, tmp_path: Path) -> None:
+    data = module(root, tmp_path, train_per_class=3)
+    rows = data.training_rows()
+    assert np.bincount(data.labels[rows]).tolist() == [3, 3, 3]
+    assert np.array_equal(data.evaluation_crops("reference", "val").rows, rows)
+    again, other = (module(root, tmp_path, train_per_class=3, seed=seed) for seed in (0, 1))
+    assert np.array_equal(again.training_rows(), rows)
+    assert not np.array_equal(other.training_rows(), rows)

@@ -258,10 +258,15 @@ def test_other_number_types_are_refused(tmp_path: Path, dtype: type) -> None:
         read_frame(path)
 
 
-def test_black_and_white_png_is_refused(tmp_path: Path) -> None:
+def test_black_and_white_png_is_0_and_255(tmp_path: Path) -> None:
     Image.fromarray(GREY8 > 99).save(tmp_path / "a.png")
-    with pytest.raises(FrameError, match=r"a\.png: the picture has the mode 1"):
-        read_frame(tmp_path / "a.png")
+    assert np.array_equal(read_frame(tmp_path / "a.png").pixels, 255 * (GREY8 > 99))
+
+
+def test_other_modes_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY8).convert("CMYK").save(tmp_path / "a.jpg")
+    with pytest.raises(FrameError, match=r"a\.jpg: the picture has the mode CMYK"):
+        read_frame(tmp_path / "a.jpg")
 
 
 def test_five_channels_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def arm_words(words: list[str], arm: str) -> list[str]:
 def test_a_fit_leaves_everything_in_its_own_folder(runs: dict[str, Path], arm: str) -> None:
     run = runs[arm]
     assert run_folders.read_status(run) == "finished"
-    for name in ("recipe.fit.yaml", "gallery.npz", "metrics/val.json", "csv/fit/metrics.csv"):
+    for name in ("recipe.fit.yaml", "gallery/0000.json", "metrics/val.json", "csv/fit/metrics.csv"):
         assert (run / name).is_file(), name
     for name in ("best.ckpt", "last.ckpt"):
         assert (run / "checkpoints" / name).is_file(), name
@@ -135,32 +134,16 @@ def interrupt(self: EmbeddingModule) -> None:
     raise StopError
 
 
-def test_a_run_that_another_process_writes_is_left_alone(
-    runs: dict[str, Path], tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(runs["softmax"], run)
-    content = json.loads((run / "run.json").read_text())
-    content["stages"]["fit"] |= {"status": "running", "pid": os.getppid()}
-    (run / "run.json").write_text(json.dumps(content))
-    for resume in (True, False):
-        with pytest.raises(ValueError, match=f"being written by process {os.getppid()}"):
-            run_folders.check_folder(run, resume=resume)
-    content["stages"]["fit"]["pid"] = 2**22 + 1  # beyond what Linux gives
-    (run / "run.json").write_text(json.dumps(content))
-    run_folders.check_folder(run, resume=True)
-
-
 def test_another_checkpoint_leaves_the_run_s_results_alone(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(runs["softmax"], run)
-    kept = {path: path.read_bytes() for path in (run / "gallery.npz", run / "metrics" / "val.json")}
+    kept = {path: path.read_bytes() for path in (run / "gallery" / "0000.json", run / "metrics" / "val.json")}
     main(["validate", f"--run={run}", "--ckpt_path=none"])
     main(["validate", f"--run={run}", f"--ckpt_path={run}/checkpoints/last.ckpt"])
     assert kept == {path: path.read_bytes() for path in kept}
-    assert (run / "other" / "initial" / "gallery.npz").is_file()
+    assert (run / "other" / "initial" / "gallery" / "0000.json").is_file()
     assert (run / "other" / "last" / "metrics" / "val.json").is_file()
     with pytest.raises(SystemExit, match="2"):
         main(["validate", "--run", str(run), "--data.known=[mallard, gadwall]"])
@@ -202,7 +185,7 @@ def test_test_needs_only_the_run(runs: dict[str, Path], arm: str) -> None:
     for name in LOGGED:
         assert isinstance(values[f"test/{name}"], float), name
     with np.load(runs[arm] / "embeddings" / "test.npz") as file:
-        assert set(file["roles"]) == {"reference", "known", "novel", "ood"}
+        assert set(file["roles"]) == {"reference", "known", "novel", "ood", "calibration"}
         assert len(file["vectors"]) == len(file["labels"]) == len(file["groups"])
         assert len(np.unique(file["index"])) == len(file["index"])
 

@@ -1,5 +1,8 @@
 import math
+from collections.abc import Callable
+from dataclasses import astuple
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,3 +217,30 @@ def test_numpy_integers_and_half_precision_are_accepted() -> None:
 def test_unusable_input_is_named(x: Tensor, y: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         distance_summary(x, y)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+def test_float32_blocks_are_float64_ones_rounded_once(scale: float) -> None:
+    x = (3.0 + scale * torch.randn(70, 4)).to(torch.float32)
+    x[7] = x[3]
+    own = torch.arange(70)
+    wide, narrow = (blocks.PairwiseDistances(x, x, own, t) for t in (torch.float64, torch.float32))
+    for (_, expected), (_, block) in zip(wide.blocks(), narrow.blocks(), strict=True):
+        assert block.dtype == torch.float32
+        torch.testing.assert_close(block.double(), expected, rtol=1e-7, atol=0)
+        assert block[7, 3] == 0
+
+
+def _split(x: Tensor, y: Tensor) -> tuple[Any, ...]:
+    anchors = anchor_distances(x, y, split_over_ranks=True)
+    return *astuple(anchors), *class_distance_table(x, y, split_over_ranks=True)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_ranks_together_equal_one_process(gloo: Callable[[int], Any], world: int, n: int) -> None:
+    x, y = sample(8, n, 3)
+    whole = (*astuple(anchor_distances(x, y)), *class_distance_table(x, y))
+    for answer in gloo(world).run(_split, x, y):
+        for column, expected in zip(answer, whole, strict=True):
+            torch.testing.assert_close(column, expected, rtol=1e-12, atol=0, equal_nan=True)

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dml_lightning.distributed import rank
 from dml_lightning.metrics import blocks
 from dml_lightning.metrics.functional import (
+    RetrievalSummary,
     map_at_r,
     query_ranks,
     r_precision,
@@ -16,6 +20,7 @@ from dml_lightning.metrics.functional import (
     retrieval_summary,
     summarise_retrieval,
 )
+from dml_lightning.metrics.shares import share_of
 
 
 def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:
@@ -121,6 +126,7 @@ def test_any_block_size_gives_the_same(monkeypatch: pytest.MonkeyPatch, elements
     x = x.round()  # with ties
     whole = query_ranks(x, y)
     monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(blocks, "TILE_ELEMENTS", elements)
     monkeypatch.setattr(blocks, "FEWEST_ROWS", 1)
     assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), whole, strict=True))
 
@@ -151,6 +157,10 @@ def test_ties_are_ordered_differently_for_each_query() -> None:
     first = query_ranks(torch.zeros(400, 2), y).first
     for label in (0, 1):  # one order for all would find the same class first for every query
         assert (first[y == label] == 1).double().mean() == pytest.approx(0.5, abs=0.15)
+
+    z, w = torch.tensor([[1.0], [1.0], [2.0]]), torch.tensor([1, 0, 1])  # a tie before the cut
+    first = query_ranks(torch.zeros(400, 1), torch.ones(400).long(), z, w).first
+    assert (first == 1).double().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
@@ -215,3 +225,99 @@ def test_errors() -> None:
         summarise_retrieval(query_ranks(x, y), ks=(0,))
     with pytest.raises(ValueError, match="one label per row"):
         recall_at_k(x, y[:3])
+
+
+@pytest.mark.parametrize(
+    ("positions", "relevant", "outcomes"),
+    [
+        # (first, R-precision, average precision) with equal chances
+        ([1, 1, 2], [1, 0, 1], [(1, 0.5, 0.5), (2, 0.5, 0.25)]),  # a tie before the cut
+        ([1, 2, 2], [1, 0, 1], [(1, 1.0, 1.0), (1, 0.5, 0.5)]),  # a tie at the cut
+        ([1, 2, 2, 2], [0, 1, 0, 0], [(2, 0.0, 0.0), (3, 0.0, 0.0), (4, 0.0, 0.0)]),  # beyond it
+        ([2, 2, 2], [1, 1, 0], [(1, 1.0, 1.0), (1, 0.5, 0.5), (2, 0.5, 0.25)]),
+    ],
+)
+def test_ties_take_every_order_equally_often(
+    positions: list[int], relevant: list[int], outcomes: list[tuple[int, float, float]]
+) -> None:
+    x, y = torch.zeros(1, 1), torch.ones(1, dtype=torch.int64)
+    z, w = torch.tensor(positions)[:, None].float(), torch.tensor(relevant)
+    draws = [query_ranks(x, y, z, w, seed=s) for s in range(900)]
+    found = [(int(r.first), float(r.r_precision), float(r.average_precision)) for r in draws]
+    assert set(found) == set(outcomes)
+    shares = [found.count(outcome) / 900 for outcome in outcomes]
+    assert shares == pytest.approx([1 / len(outcomes)] * len(outcomes), abs=0.06)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 0.0])
+def test_many_ties_average_to_their_expectation(scale: float) -> None:
+    """Coarse vectors: ties in the R nearest, at the cut and beyond, against orders drawn one by one."""
+    x, y = sample(5, 60, 3, dim=3)
+    x = scale * x.round()
+    rng = np.random.default_rng(0)
+    squared = (x.double()[:, None] - x.double()).square().sum(2).numpy()
+    expected = []
+    for _ in range(60):
+        for i in range(60):
+            others = np.array([j for j in rng.permutation(60) if j != i])
+            hits = y[others[np.argsort(squared[i, others], kind="stable")]] == y[i]
+            r = int(hits.sum())
+            ranks = torch.arange(1, r + 1)
+            expected.append(float((hits[:r].cumsum(0) * hits[:r] / ranks).sum() / r))
+    values = [map_at_r(x, y, seed=seed) for seed in range(60)]
+    assert np.mean(values) == pytest.approx(np.mean(expected), abs=0.004)
+
+
+def test_many_queries_equal_a_plain_sort() -> None:
+    x, y = sample(6, 1500, 6, dim=32)
+    squared = torch.cdist(
+        x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    ).fill_diagonal_(math.inf)
+    hits = y[squared.argsort(1)[:, :-1]] == y[:, None]  # (N, N - 1)
+    r = hits.sum(1)
+    ranks = torch.arange(1, 1500)
+    counted = hits.double() * (ranks <= r[:, None])
+    found = query_ranks(x, y)
+    assert torch.equal(found.relevant, r)
+    assert torch.equal(found.first, 1 + hits.double().argmax(1))
+    torch.testing.assert_close(found.r_precision, counted.sum(1) / r, rtol=1e-12, atol=0)
+    average = (counted * hits.cumsum(1) / ranks).sum(1) / r
+    torch.testing.assert_close(found.average_precision, average, rtol=1e-12, atol=0)
+
+
+def _split(*arguments: Tensor) -> tuple[Tensor, ...]:
+    return tuple(query_ranks(*arguments, split_over_ranks=True))
+
+
+def _shares(n: int) -> int:
+    return len(share_of(torch.arange(n), True))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("n", [1, 2, 31, 200])
+@pytest.mark.parametrize("kind", ["plain", "collapsed", "references"])
+def test_ranks_together_equal_one_process(
+    gloo: Callable[[int], Any], world: int, n: int, kind: str
+) -> None:
+    x, y = sample(7, n, 4)
+    x = x * 0 if kind == "collapsed" else x
+    arguments = (x, y, *sample(8, 50, 4)) if kind == "references" else (x, y)
+    whole = query_ranks(*arguments)
+    for answer in gloo(world).run(_split, *arguments):
+        for column, expected in zip(answer, whole, strict=True):
+            torch.testing.assert_close(column, expected, rtol=1e-12, atol=0)
+
+
+def test_ranks_share_the_queries_evenly(gloo: Callable[[int], Any]) -> None:
+    assert gloo(3).run(_shares, 31) == [11, 10, 10]
+    assert gloo(3).run(_shares, 2) == [1, 1, 0]
+
+
+def test_one_process_of_a_group_may_compute_alone(gloo: Callable[[int], Any]) -> None:
+    x, y = sample(9, 20, 3)
+    answers = gloo(2).run(_alone, x, y)
+    assert answers == [retrieval_summary(x, y), None]
+
+
+def _alone(x: Tensor, y: Tensor) -> RetrievalSummary | None:
+    return retrieval_summary(x, y) if rank() == 0 else None  # hangs if it waits for the other

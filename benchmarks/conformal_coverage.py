@@ -1,0 +1,137 @@
+"""What rule C promises and what it keeps: share of known crops refused against the alpha that was chosen.
+
+    python benchmarks/conformal_coverage.py [--draws 5000] [--correlation 0.5] [--seed 0]
+
+Scores are normal, a flight's crops share an offset (intra-class correlation 0.5). Each draw calibrates anew and
+then judges 100 crops of one new flight. The theory is exact for exchangeable samples: refused on average
+1 - ceil((n + 1)(1 - alpha)) / (n + 1), at most alpha.
+"""
+
+import argparse
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dml_lightning.openset import one_per_group, refusal_rates
+
+RESULTS = Path(__file__).resolve().parent / "results"
+ALPHAS = np.arange(2, 301) / 1000  # 0.2 % to 30 %
+SHOWN = 0.05
+FRESH = 100  # crops of the new flight
+Scores = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, float], tuple[Scores, Scores]]
+
+
+def flights(rng: np.random.Generator, count: int, crops: int, correlation: float) -> Scores:
+    """Scores (count, crops) of variance 1."""
+    shared, own = np.sqrt(correlation), np.sqrt(1 - correlation)
+    scores: Scores = shared * rng.normal(size=(count, 1)) + own * rng.normal(size=(count, crops))
+    return scores
+
+
+def pooled(count: int, crops: int) -> Draw:
+    """Calibrate on all crops of `count` flights."""
+
+    def draw(rng: np.random.Generator, correlation: float) -> tuple[Scores, Scores]:
+        return flights(rng, count, crops, correlation).ravel(), flights(rng, 1, FRESH, correlation)[
+            0
+        ]
+
+    return draw
+
+
+def single(count: int, crops: int) -> Draw:
+    """Calibrate on one crop of each of `count` flights."""
+    names = np.repeat(np.arange(count), crops)
+
+    def draw(rng: np.random.Generator, correlation: float) -> tuple[Scores, Scores]:
+        rows = one_per_group(names, int(rng.integers(2**31)))
+        known = flights(rng, count, crops, correlation).ravel()[rows]
+        return known, flights(rng, 1, FRESH, correlation)[0]
+
+    return draw
+
+
+def exchangeable(count: int) -> Draw:
+    """Calibrate on crops that share no flight, and judge such crops."""
+
+    def draw(rng: np.random.Generator, correlation: float) -> tuple[Scores, Scores]:
+        return rng.normal(size=count), rng.normal(size=FRESH)
+
+    return draw
+
+
+CASES: dict[str, tuple[Draw, str, str]] = {
+    "exchangeable crops, n = 200": (exchangeable(200), "#1b7837", "-"),
+    "all 200 crops of 5 flights": (pooled(5, 40), "#b2182b", "-"),
+    "all 1,600 crops of 40 flights": (pooled(40, 40), "#ef8a62", "-"),
+    "one crop per flight, 5 flights": (single(5, 40), "#2166ac", ":"),
+    "one crop per flight, 40 flights": (single(40, 40), "#2166ac", "-"),
+}
+
+
+def measure(draw: Draw, draws: int, correlation: float, seed: int) -> Scores:
+    """Share of the fresh crops refused, (draws, alphas)."""
+    rng = np.random.default_rng(seed)
+    return np.array([refusal_rates(*draw(rng, correlation), ALPHAS) for _ in range(draws)])
+
+
+def picture(rates: dict[str, Scores]) -> Figure:
+    """Left: the mean against alpha. Right: how it spreads over new flights at one alpha."""
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(100 * ALPHAS, 100 * ALPHAS, color="0.6", lw=6, alpha=0.5, label="as promised")
+    at = int(np.abs(ALPHAS - SHOWN).argmin())
+    for name, values in rates.items():
+        _, colour, style = CASES[name]
+        left.step(100 * ALPHAS, 100 * values.mean(0), style, color=colour, label=name, where="post")
+        shares = 100 * np.sort(values[:, at])
+        right.plot(shares, 100 * np.arange(len(shares), 0, -1) / len(shares), style, color=colour)
+    left.set(xlabel="alpha, %", ylabel="known crops refused, %, mean", xlim=(0, 30), ylim=(0, 32))
+    left.set_title("On average over calibrations and new flights")
+    left.legend(loc="upper left", fontsize=8)
+    right.axvline(100 * SHOWN, color="0.6", lw=6, alpha=0.5)
+    right.set(
+        xlabel="known crops of the flight refused, %",
+        ylabel="new flights with at least as many refused, %",
+        xlim=(0, 60),
+        ylim=(0, 100),
+    )
+    right.set_title(f"Flight by flight at alpha = {100 * SHOWN:g} %")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draws", type=int, default=5000)
+    parser.add_argument("--correlation", type=float, default=0.5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS / "conformal_coverage.png")
+    args = parser.parse_args()
+    rates = {
+        name: measure(draw, args.draws, args.correlation, args.seed)
+        for name, (draw, _, _) in CASES.items()
+    }
+    print(
+        f"{args.draws} draws, intra-class correlation {args.correlation}, seed {args.seed}; ",
+        end="",
+    )
+    print(f"numpy {np.__version__}, matplotlib {mpl.__version__}, {platform.machine()}\n")
+    print("| calibrated on | refused at 5 % | at 10 % | at 20 % | flights above 10 %, at 5 % |")
+    print("|---|---|---|---|---|")
+    columns = [int(np.abs(ALPHAS - alpha).argmin()) for alpha in (0.05, 0.1, 0.2)]
+    for name, values in rates.items():
+        means = " | ".join(f"{100 * values[:, c].mean():.1f} %" for c in columns)
+        print(f"| {name} | {means} | {100 * (values[:, columns[0]] > 0.1).mean():.0f} % |")
+    picture(rates).savefig(args.out, dpi=130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What an exported folder holds beside the graphs: a gallery as plain words and arrays."""
+
+import hashlib
+import importlib.metadata
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dml_lightning.data.frames import Unit
+from dml_lightning.export.score import FORMAT
+from dml_lightning.inference import TrainedRun
+from dml_lightning.openset.gallery import Gallery
+from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.runs import read_fit
+
+PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
+FIT = ("started", "versions", "code", "data")  # what run.json says of more than one machine
+Arrays = dict[str, NDArray[Any]]
+
+
+def model_words(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
+    """The content of model.json, but for the digests of the files and the outcome of the check."""
+    gallery, options, fit = trained.gallery, trained.options, read_fit(trained.folder)
+    return {
+        "format": FORMAT,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "run": f"{trained.folder.resolve().parent.name}/{trained.folder.resolve().name}",
+        "encoder": gallery.encoder,
+        "classes": gallery.class_names,
+        "enrolled": [
+            {"label": species.label, "crops": len(species.vectors), "radius": species.radius}
+            for species in gallery.enrolled
+        ],
+        "prediction_rule": gallery.prediction_rule,
+        "default_rule": gallery.default_rule,
+        "rules": {name: _rule_words(rule) for name, rule in gallery.rules.items()},
+        "crop": {**asdict(options), "stored_size": options.stored_size, "unit": unit},
+        "fit": {key: fit[key] for key in FIT if key in fit},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _rule_words(detector: PrototypeDetector) -> dict[str, Any]:
+    """How a rule scores and decides, and where its threshold came from; a threshold of null refuses nothing."""
+    threshold = detector.threshold
+    return {
+        "kind": "class" if detector.per_class else detector.kind,
+        "threshold": threshold.value if math.isfinite(threshold.value) else None,
+        "name": threshold.name,
+        "alpha": None if math.isnan(threshold.alpha) else threshold.alpha,
+        "calibration_crops": threshold.samples,
+        "calibration_flights": threshold.groups,
+    }
+
+
+def model_arrays(trained: TrainedRun) -> Arrays:
+    """The content of arrays.safetensors."""
+    gallery = trained.gallery
+    own, enrolled = gallery.rules["A"], gallery.enrolled
+    dim = own.prototypes.shape[1]
+    arrays: Arrays = {
+        "prototypes": own.prototypes,  # (C, D)
+        "radii": own.radii,  # (C,)
+        "enrolled_prototypes": np.array([s.prototype for s in enrolled]).reshape(-1, dim),
+        "enrolled_radii": np.array([s.radius for s in enrolled], dtype=np.float64),
+        **_references(gallery),
+    }
+    for name, rule in gallery.rules.items():
+        if rule.per_class:
+            arrays[f"class_thresholds.{name}"] = rule.per_class.values  # (C,)
+    if "C" in gallery.rules:
+        arrays["calibration_scores"] = gallery.rules["C"].threshold.scores
+    head = trained.module.linear_head()
+    if head is not None:
+        arrays |= {
+            "head_weight": head.weight.cpu().numpy(),  # (C, D)
+            "head_bias": head.bias.cpu().numpy(),
+        }
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _references(gallery: Gallery) -> Arrays:
+    """The stored crops (M, D), in the order that decides between equal distances.
+
+    That is the seeded order of `metrics.neighbours.nearest_neighbours`.
+    """
+    reference, known = gallery.reference, len(gallery.class_names)
+    vectors, labels, index = (
+        [part.numpy()] for part in (reference.vectors, reference.labels, reference.index)
+    )
+    for number, species in enumerate(gallery.enrolled):
+        count = len(species.vectors)
+        vectors.append(species.vectors)
+        labels.append(np.full(count, known + number))
+        index.append(np.arange(count))
+    arrays = {"vectors": vectors, "labels": labels, "index": index}
+    order = torch.randperm(sum(map(len, labels)), generator=torch.Generator().manual_seed(0))
+    return {
+        f"reference_{name}": np.concatenate(parts)[order.numpy()] for name, parts in arrays.items()
+    }
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

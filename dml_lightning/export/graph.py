@@ -1,0 +1,127 @@
+"""Raw crops to embeddings in one graph: as a PyTorch program (.pt2) and as ONNX.
+
+Importing `torch.export` starts threads of its own, so it is imported where it is needed and not before.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dml_lightning.data.crops import CropOptions
+from dml_lightning.data.frames import Unit
+from dml_lightning.data.normalisation import Normalize
+from dml_lightning.models.encoder import Encoder
+from dml_lightning.types import LinearHead
+
+OPSET = 18  # onnxruntime 1.14 and later
+EXAMPLES = 2  # crops to trace with; 1 would be taken for a constant
+
+
+class DeployedEncoder(nn.Module):
+    """Normalisation, encoder and classifier in one.
+
+    Args:
+        encoder: Of a finished run; it is set to evaluation mode.
+        head: Of an arm that classifies.
+        options: Say how crops are normalised.
+        unit: Of the raw crops.
+    """
+
+    def __init__(
+        self, encoder: Encoder, head: LinearHead | None, options: CropOptions, unit: Unit
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(options.normalisation, unit, options.window)
+        self.encoder = encoder
+        self.classifies = head is not None
+        if head is not None:
+            self.register_buffer("weight", head.weight.detach().cpu().clone())
+            self.register_buffer("bias", head.bias.detach().cpu().clone())
+        self.size = options.crop_size
+        self.eval().cpu().to(memory_format=torch.contiguous_format)
+
+    @property
+    def output_names(self) -> list[str]:
+        """What `forward` returns, in words."""
+        return ["embedding", "logits"] if self.classifies else ["embedding"]
+
+    def forward(self, crops: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Embeds raw crops.
+
+        Args:
+            crops: (N, 1, S, S) in the unit of the frames.
+            statistics: (N, 2) location and scale of each crop's frame, for normalisation "frame" alone.
+
+        Returns:
+            Embeddings (N, D), and logits (N, C) of an arm that classifies.
+        """
+        vectors: Tensor = self.encoder(self.normalize(crops, statistics))
+        if not self.classifies:
+            return (vectors,)
+        return vectors, F.linear(vectors, self.get_buffer("weight"), self.get_buffer("bias"))
+
+    def example(self, count: int, unit: Unit, seed: int = 0) -> dict[str, Tensor]:
+        """Random inputs for `count` crops, from flat to full of contrast, by the names of `forward`."""
+        generator = torch.Generator().manual_seed(seed)
+        level, spread = (29_000.0, 300.0) if unit == "counts" else (10.0, 3.0)
+        shape = (count, 1, self.size, self.size)
+        contrast = torch.linspace(0, 2 * spread, count)[:, None, None, None]
+        crops = level + contrast * torch.randn(shape, generator=generator)
+        if self.normalize.normalisation != "frame":
+            return {"crops": crops}
+        return {"crops": crops, "statistics": torch.tensor([[level, spread]]).repeat(count, 1)}
+
+
+@torch.no_grad()
+def write_graphs(model: DeployedEncoder, unit: Unit, folder: Path, description: str) -> None:
+    """Writes encoder.pt2 and encoder.onnx; both take any number of crops.
+
+    Args:
+        model: What to write.
+        unit: Of the raw crops.
+        folder: It exists.
+        description: Goes into the ONNX file.
+    """
+    import torch.export
+
+    inputs = model.example(EXAMPLES, unit)
+    count = torch.export.Dim("N")
+    program = torch.export.export(
+        model, (), inputs, dynamic_shapes={name: {0: count} for name in inputs}
+    )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    torch.export.save(program, folder / "encoder.pt2")
+    _write_onnx(program, model, list(inputs), folder / "encoder.onnx", description)
+
+
+def _write_onnx(
+    program: Any, model: DeployedEncoder, inputs: list[str], path: Path, description: str
+) -> None:
+    import onnx
+    import torch.onnx
+
+    written: Any = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=inputs,
+        output_names=model.output_names,
+        verbose=False,
+    )
+    proto = written.model_proto
+    graph = proto.graph
+    for node in [*graph.node, *(node for function in proto.functions for node in function.node)]:
+        del node.metadata_props[:]  # paths of this machine
+        node.doc_string = ""
+    for value in [*graph.input, *graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+        del value.metadata_props[:]
+    del graph.value_info[:]
+    graph.name, graph.doc_string, proto.doc_string = "encoder", description, description
+    proto.producer_name = "dml-lightning"
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString())

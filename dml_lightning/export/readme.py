@@ -1,0 +1,104 @@
+"""The README of an exported folder."""
+
+from typing import Any
+
+TEXT = """# {run}: an exported model
+
+Names thermal crops of {number} classes ({classes}){species} and refuses what it does not know.
+`score.py` needs `pip install numpy onnxruntime safetensors`, and no PyTorch; `tifffile` or `pillow` to read frames.
+
+```
+python score.py frame.tiff --boxes boxes.csv     # one CSV row per box; columns x, y, width, height in px
+python score.py crops.npy                        # (N, {size}, {size}) raw pixels in {unit}
+```
+```python
+from score import Model
+model = Model("this folder")
+said = model.predict(model.cut(frame, boxes))    # dict of arrays
+said["label"], said["decision"], said["ood_score_{rule}"], said["p_value"]
+```
+The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
+rule is above the rule's threshold; rule {rule} decides unless another is asked for.
+
+| rule | score | threshold | where it comes from |
+|---|---|---|---|
+{rules}
+
+## Frames and crops
+Frames are {frames}. A crop is the square around the centre of its box with the side
+max({factor:g} × the box's longer side, {min_side:g} px), resampled to {size} × {size} px: linear interpolation
+when it is enlarged, a triangle as wide as the step when it is reduced, reflection beyond the edges of the frame, no
+rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
+{normalisation} This happens inside the graph: give raw pixels.
+
+## Files
+| file | content |
+|---|---|
+| `score.py` | the reader; everything else can be used without it |
+| `encoder.onnx` | {inputs} → {outputs}, float32, N free; opset {opset}, one file |
+| `encoder.pt2` | the same for PyTorch on the CPU: `torch.export.load("encoder.pt2").module()` |
+| `model.json` | classes, enrolled species, rules, thresholds (null refuses nothing), crops, versions |
+| `arrays.safetensors` | prototypes, radii, stored crops' embeddings, calibration scores, classifier |
+| `recipe.fit.yaml` | how the run was trained |
+
+Checked when it was written:
+{checks}
+"""
+
+NORMALISED = {
+    "crop": "Each crop is normalised by its own median and contrast.",
+    "frame": "Each crop is normalised by median and contrast of its frame, the second input `statistics`.",
+    "window": "Pixels are scaled from {window} degC to -1..1 and limited to it.",
+}
+
+
+def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: int) -> str:
+    """The README in Markdown.
+
+    Args:
+        words: Content of model.json.
+        inputs: Names and shapes of the graph's inputs.
+        outputs: Of its outputs.
+        opset: Of ONNX.
+    """
+    crop, enrolled = words["crop"], [species["label"] for species in words["enrolled"]]
+    window = "{} to {}".format(*crop["window"]) if crop["window"] else ""
+    return TEXT.format(
+        run=words["run"],
+        number=len(words["classes"]),
+        classes=", ".join(words["classes"]),
+        species=f" and the enrolled species {', '.join(enrolled)}" if enrolled else "",
+        size=crop["crop_size"],
+        unit=crop["unit"],
+        rule=words["default_rule"],
+        rules="\n".join(_row(name, rule) for name, rule in words["rules"].items()),
+        frames=_frames(crop),
+        factor=1 + crop["context"],
+        min_side=crop["min_side"],
+        normalisation=NORMALISED[crop["normalisation"]].format(window=window),
+        inputs=", ".join(f"`{name}`" for name in inputs),
+        outputs=", ".join(f"`{name}`" for name in outputs),
+        opset=opset,
+        checks="\n".join(f"- {line}" for line in words["checks"]),
+    )
+
+
+def _row(name: str, rule: dict[str, Any]) -> str:
+    scores = {
+        "nearest": "distance to the nearest prototype",
+        "radius": "distance beyond the nearest ball of a class",
+        "class": "distance beyond the threshold of the most lenient class",
+    }
+    threshold = "none: refuses nothing" if rule["threshold"] is None else f"{rule['threshold']:.6g}"
+    flights = rule["calibration_flights"]
+    source = rule["name"] + (f", {flights} flights" if flights else "")
+    return f"| {name} | {scores[rule['kind']]} | {threshold} | {source} |"
+
+
+def _frames(crop: dict[str, Any]) -> str:
+    if crop["radiometry"]:
+        gain, offset = crop["radiometry"]["gain"], crop["radiometry"]["offset"]
+        return f"in counts, where degC = {gain:g} × counts + {offset:g}, or floats in degC"
+    return (
+        "floats in degC" if crop["unit"] == "degC" else "8- or 16-bit unsigned integers in counts"
+    )

@@ -1,0 +1,132 @@
+"""What every detector does: fit, score, take a threshold, decide, and become plain arrays."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml_lightning.metrics.blocks import Vectors, as_vectors, row_blocks, to_numpy
+from dml_lightning.openset.arrays import Array, State, like, nested, unnested
+from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a detector says about each of N samples."""
+
+    score: NDArray[np.float64]  # (N,)
+    is_ood: NDArray[np.bool_]  # (N,)
+    p_value: NDArray[np.float64]  # (N,) under rule C, otherwise NaN
+    rule: str  # name of the rule that decides
+
+
+class Detector(ABC):
+    """Scores embeddings, larger = more OOD.
+
+    Tensors and arrays are both accepted, and `score` answers in kind, in float64 and a few rows at a time.
+    Embeddings are taken as they are unless the method itself normalises.
+    """
+
+    threshold: Threshold | None = None
+
+    @abstractmethod
+    def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
+        """Learn from reference embeddings (N, D) and their labels (N,), integers."""
+
+    @abstractmethod
+    def _score(self, vectors: Tensor) -> Tensor:
+        """Scores (n,) of a few rows (n, D) float32 or float64.
+
+        Raises:
+            ValueError: If `fit` was not called, or the embedding size differs.
+        """
+
+    @abstractmethod
+    def _state(self) -> State:
+        """What `fit` learned and the settings, as plain arrays."""
+
+    @classmethod
+    @abstractmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The detector that `_state` came from."""
+
+    def score(self, embeddings: Array) -> Array:
+        """OOD scores (N,) float64, larger = more OOD.
+
+        Args:
+            embeddings: (N, D).
+
+        Raises:
+            ValueError: If the detector is not fitted, or the embeddings are of another size.
+        """
+        return like(self._scores(embeddings), embeddings)
+
+    def calibrate(
+        self,
+        embeddings: Vectors,
+        *,
+        rule: Rule = "C",
+        alpha: float = 0.05,
+        ood: Vectors | None = None,
+        groups: Vectors | None = None,
+    ) -> Self:
+        """Choose the threshold that `predict` decides by.
+
+        Args:
+            embeddings: (N, D) known samples that `fit` has not seen.
+            rule: "B": best balanced accuracy on `embeddings` and `ood`. "C": split conformal at `alpha`.
+            alpha: Rule C: largest share of known samples refused, on average.
+            ood: (M, D) OOD validation samples, rule B.
+            groups: (N,) flight of each known sample, to be counted; see `conformal.one_per_group`.
+
+        Raises:
+            ValueError: If the rule is unknown or lacks its samples.
+        """
+        others = None if ood is None else self._scores(ood)
+        known = self._scores(embeddings)
+        self.threshold = choose_threshold(rule, known, others, alpha=alpha, groups=groups)
+        return self
+
+    def predict(self, embeddings: Vectors) -> Decision:
+        """Decide for each embedding (N, D) whether it is known.
+
+        Raises:
+            ValueError: If `calibrate` was not called.
+        """
+        if self.threshold is None:
+            raise ValueError(
+                f"this {type(self).__name__} has no threshold yet: call calibrate first."
+            )
+        score = to_numpy(self._scores(embeddings))
+        return Decision(
+            score=score,
+            is_ood=self.threshold.refuses(score),
+            p_value=self.threshold.p_values(score),
+            rule=self.threshold.name,
+        )
+
+    def state(self) -> State:
+        """Everything as plain arrays, for `numpy.savez`."""
+        return self._state() | (
+            nested("threshold", self.threshold.state()) if self.threshold else {}
+        )
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The detector that `state` came from; takes the mapping that `numpy.load` returns."""
+        detector = cls._from_state(state)
+        threshold = unnested("threshold", state)
+        detector.threshold = Threshold.from_state(threshold) if threshold else None
+        return detector
+
+    def _scores(self, embeddings: Vectors) -> Tensor:
+        vectors = as_vectors(embeddings)
+        scores = vectors.new_empty(len(vectors), dtype=torch.float64)
+        for rows in row_blocks(len(vectors), vectors.shape[1]):
+            scores[rows] = self._score(vectors[rows])
+        return scores

@@ -1,0 +1,198 @@
+"""OOD scores of a linear classifier on the embedding, for an arm that has one.
+
+Sources: maximum softmax probability, Hendrycks and Gimpel, ICLR 2017; max logit, Hendrycks et al., ICML 2022;
+energy, Liu et al., NeurIPS 2020, equation 4; ViM, Wang et al., CVPR 2022, equations 5 to 8.
+
+Softmax leaves the logits free up to a common constant. The probability does not feel it, the others do.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml_lightning.metrics.blocks import Vectors, as_vectors, to_numpy
+from dml_lightning.openset.arrays import State, beside
+from dml_lightning.openset.detector import Detector
+
+ROUNDING = 1e-12  # of the largest variance: a direction with less is not spanned
+
+
+class LogitDetector(Detector):
+    """A detector on logits = embeddings @ weightᵀ + bias, in the precision of the embeddings.
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
+
+    def __init__(self, weight: Vectors, bias: Vectors):
+        self.weight = to_numpy(weight).astype(np.float64)
+        self.bias = to_numpy(bias).astype(np.float64)
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(
+                "a linear head has weight (C, D) and bias (C,), got "
+                f"{self.weight.shape} and {self.bias.shape}."
+            )
+
+    def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
+        """Nothing to learn: the head is all there is."""
+        return self
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Logits (n, C) of vectors (n, D), in their precision.
+
+        Raises:
+            ValueError: If the head is for embeddings of another size.
+        """
+        if vectors.shape[1] != self.weight.shape[1]:
+            raise ValueError(
+                f"embeddings have {vectors.shape[1]} dimensions, the head takes {self.weight.shape[1]}."
+            )
+        weight, bias = (beside(v, vectors).to(vectors.dtype) for v in (self.weight, self.bias))
+        return torch.addmm(bias, vectors, weight.T)
+
+    def _state(self) -> State:
+        return {"weight": self.weight, "bias": self.bias}
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        return cls(state["weight"], state["bias"])
+
+
+class MaxSoftmaxDetector(LogitDetector):
+    """1 - maximum softmax probability, as the sum of the other probabilities.
+
+    A float32 softmax is exactly 1 from a logit gap of 17 on, and confident samples tie; here none does.
+    """
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        logits = self.logits(vectors).double()
+        others = logits.softmax(1).scatter(1, logits.argmax(1, keepdim=True), 0.0)
+        return others.sum(1)
+
+
+class MaxLogitDetector(LogitDetector):
+    """Minus the largest logit."""
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        return -self.logits(vectors).amax(1).double()
+
+
+class EnergyDetector(LogitDetector):
+    """The free energy -T log Σ exp(logits / T).
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+        temperature: T; towards 0 the score becomes that of `MaxLogitDetector`.
+
+    Raises:
+        ValueError: If the temperature is not positive, or the shapes do not fit together.
+    """
+
+    def __init__(self, weight: Vectors, bias: Vectors, temperature: float = 1.0):
+        super().__init__(weight, bias)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}.")
+        self.temperature = temperature
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        logits = self.logits(vectors).double()
+        return -self.temperature * (logits / self.temperature).logsumexp(1)
+
+    def _state(self) -> State:
+        return super()._state() | {"temperature": np.array(self.temperature)}
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        return cls(state["weight"], state["bias"], float(state["temperature"]))
+
+
+class ViMDetector(LogitDetector):
+    """Virtual-logit matching: alpha times the length of the residual, minus log Σ exp(logits).
+
+    The features are taken from the origin o = -W⁺b, where all logits vanish if C <= D. What is left of them
+    outside the `principal` directions in which the reference features are largest (about o, not about their
+    mean) is the residual; alpha gives it the scale of the largest logits of the reference.
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+        principal: Dimensions of the principal space, below D. By default half of them, as the authors' 1000 of
+            2048, or fewer if the reference spans no more: outside its span nothing sets the scale.
+
+    Raises:
+        ValueError: If the shapes do not fit together, or `principal` is not in 0..D - 1.
+    """
+
+    def __init__(self, weight: Vectors, bias: Vectors, principal: int | None = None):
+        super().__init__(weight, bias)
+        dim = self.weight.shape[1]
+        if principal is not None and not 0 <= principal < dim:
+            raise ValueError(f"principal must lie in 0..{dim - 1}, got {principal}.")
+        self.principal = principal
+        self.origin: NDArray[np.float64] = -np.linalg.pinv(self.weight) @ self.bias  # (D,)
+        self.residual: NDArray[np.float64] = np.empty((dim, 0))  # (D, D - principal)
+        self.alpha = float("nan")
+
+    def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
+        """Find the principal space and alpha from reference samples (N, D); the labels are not used.
+
+        Raises:
+            ValueError: If there are no samples, or they all lie in a principal space of the wanted size.
+        """
+        vectors = as_vectors(embeddings)
+        if len(vectors) == 0:
+            raise ValueError("ViM needs at least one reference embedding, got none.")
+        largest = float(self.logits(vectors).amax(1).mean())
+        features = vectors.double() - beside(self.origin, vectors)
+        sizes, directions = torch.linalg.eigh(features.T @ features / len(features))  # ascending
+        spanned = int((sizes > ROUNDING * sizes[-1]).sum())
+        principal = self.principal
+        if principal is None:
+            principal = max(0, min(vectors.shape[1] // 2, spanned - 1))
+        if principal >= max(spanned, 1):
+            raise ValueError(
+                f"the reference embeddings span {spanned} dimensions, so nothing of them is outside "
+                f"{principal} principal ones: choose fewer."
+            )
+        self.residual = directions[:, : vectors.shape[1] - principal].cpu().numpy()
+        length = float(self._residual_lengths(vectors).mean())
+        self.alpha = largest / length if length > 0 else 0.0
+        return self
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        logits = self.logits(vectors)
+        if self.residual.shape[1] == 0:
+            raise ValueError("this ViMDetector has no residual space yet: call fit first.")
+        return self.alpha * self._residual_lengths(vectors) - logits.double().logsumexp(1)
+
+    def _residual_lengths(self, vectors: Tensor) -> Tensor:
+        """How far rows (n, D) lie outside the principal space, (n,) float64."""
+        origin, residual = (
+            beside(values, vectors).to(vectors.dtype) for values in (self.origin, self.residual)
+        )
+        lengths: Tensor = ((vectors - origin) @ residual).norm(dim=1).double()
+        return lengths
+
+    def _state(self) -> State:
+        return super()._state() | {
+            "principal": np.array(-1 if self.principal is None else self.principal),
+            "residual": self.residual,
+            "alpha": np.array(self.alpha),
+        }
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        principal = int(state["principal"])
+        detector = cls(state["weight"], state["bias"], None if principal < 0 else principal)
+        detector.residual = np.asarray(state["residual"])
+        detector.alpha = float(state["alpha"])
+        return detector

@@ -1,0 +1,174 @@
+"""Mahalanobis distances: how far a sample lies from the classes, in units of their own spread.
+
+Sources: Lee, Lee, Lee and Shin, A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS
+2018, equations 1 and 2; Ren et al., A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection, 2021,
+equation 3; Mueller and Hein, Mahalanobis++, ICML 2025 (features of unit length first).
+
+The papers invert the plain covariance, which fails for fewer samples than dimensions and for a dimension that is
+constant in the reference. Here it is shrunk towards a multiple of the identity, after Ledoit and Wolf (2004), on
+class-centred data: the same estimate as scikit-learn's. All is computed in float64.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, check_widths
+from dml_lightning.metrics.classification import class_means
+from dml_lightning.openset.arrays import State, beside
+from dml_lightning.openset.detector import Detector
+
+FLAT = 1e-6  # smallest variance, of the mean one; up to 1e6 samples shrinkage leaves more
+ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
+
+
+def shrunk_covariance(centred: Tensor) -> Tensor:
+    """Ledoit and Wolf's covariance (D, D): (1 - w) S + w tr(S)/D I, with the w that estimates best.
+
+    Equal to scikit-learn's `LedoitWolf(assume_centered=True)`. The sum over the entries of (X²)ᵀX² that w needs
+    is a sum of fourth powers of row norms, so one matrix product is enough.
+
+    Args:
+        centred: (N, D) float64 of mean 0.
+    """
+    covariance = centred.T @ centred / len(centred)  # (D, D) S
+    variance = covariance.trace() / len(covariance)
+    size = covariance.square().sum()
+    noise = (centred.square().sum(1).square().mean() - size).clamp(min=0) / len(centred)
+    distance = size - len(covariance) * variance.square()  # of S from the target, squared
+    weight = float(noise / distance) if distance > noise else float(noise > 0)
+    shrunk = (1 - weight) * covariance
+    shrunk.diagonal().add_(weight * variance)
+    return shrunk
+
+
+def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
+    """A matrix (D, D) after which the shrunk covariance of `centred` is the identity.
+
+    Args:
+        vectors: (N, D) float64.
+        centred: (N, D) the same without the mean of their class.
+    """
+    variances, directions = torch.linalg.eigh(shrunk_covariance(centred))
+    floor = max(FLAT * float(variances.mean()), ROUNDING * float(vectors.square().mean()))
+    matrix: Tensor = directions / variances.clamp(min=floor or 1.0).sqrt()
+    return matrix
+
+
+class MahalanobisDetector(Detector):
+    """Squared Mahalanobis distance to the nearest class mean, under one covariance for all classes.
+
+    The covariance is pooled over samples (1/N times the sum over classes of their scatter), so a large class
+    weighs more. Without spread within the classes (one sample each) the order is that of nearest prototypes.
+
+    Args:
+        normalize: Give the features unit length first (Mahalanobis++); a zero vector stays where it is.
+    """
+
+    def __init__(self, normalize: bool = False):
+        self.normalize = normalize
+        self.centre: NDArray[np.float64] = np.empty(0)  # (D,) mean of all samples
+        self.whitening: NDArray[np.float64] = np.empty((0, 0))  # (D, D)
+        self.means: NDArray[np.float64] = np.empty((0, 0))  # (C, D) of the classes, whitened
+
+    def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
+        """Take class means and the pooled covariance from reference samples.
+
+        Args:
+            embeddings: (N, D).
+            labels: (N,) integers.
+
+        Raises:
+            ValueError: If there are no samples.
+        """
+        self._learn(self._prepared(as_vectors(embeddings)), labels)
+        return self
+
+    def _learn(self, vectors: Tensor, labels: Vectors) -> None:
+        owners = as_labels(labels, vectors)
+        classes, means = class_means(vectors, owners)
+        owners = torch.searchsorted(classes, owners)  # from 0 to C - 1
+        matrix = whitening(vectors, vectors - means[owners])
+        # Through the means, so that a sole class has exactly the mean of all samples.
+        centre = owners.bincount().to(means) / len(owners) @ means
+        self.centre, self.whitening = centre.cpu().numpy(), matrix.cpu().numpy()
+        self.means = ((means - centre) @ matrix).cpu().numpy()
+
+    def _prepared(self, vectors: Tensor) -> Tensor:
+        return normalize(vectors.double()) if self.normalize else vectors.double()
+
+    def _centred(self, vectors: Tensor) -> Tensor:
+        """Rows (n, D) as the classes' means were taken of, about the mean of all samples."""
+        if len(self.means) == 0:
+            raise ValueError(f"this {type(self).__name__} has no classes yet: call fit first.")
+        centre = beside(self.centre, vectors)
+        check_widths(vectors, centre[None])
+        return self._prepared(vectors) - centre
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        whitened = self._centred(vectors) @ beside(self.whitening, vectors)
+        means = beside(self.means, vectors)
+        to_means = means.square().sum(1) - 2 * whitened @ means.T  # |z - m|^2 - |z|^2, (n, C)
+        return (whitened.square().sum(1) + to_means.amin(1)).clamp(min=0)
+
+    def _state(self) -> State:
+        return {
+            "normalize": np.array(self.normalize),
+            "centre": self.centre,
+            "whitening": self.whitening,
+            "means": self.means,
+        }
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        detector = cls(bool(state["normalize"]))
+        for name in ("centre", "whitening", "means"):
+            setattr(detector, name, np.asarray(state[name]))
+        return detector
+
+
+class RelativeMahalanobisDetector(MahalanobisDetector):
+    """Squared Mahalanobis distance to the nearest class, minus that to one Gaussian of all samples.
+
+    The covariance of all samples is that within classes plus that of their means, exactly. Only the first part
+    needs shrinking, and both distances share it: where the classes do not differ they cancel, as they do in the
+    paper with plain covariances, and as they would not if each covariance were shrunk by itself. So only the span
+    of the class means counts (whitened), and with one class every score is 0.
+
+    Args:
+        normalize: Give the features unit length first (relative Mahalanobis++).
+    """
+
+    def __init__(self, normalize: bool = False):
+        super().__init__(normalize)
+        self.spread: NDArray[np.float64] = np.empty((0, 0))  # (D, at most C) whitened, see `_score`
+
+    def _learn(self, vectors: Tensor, labels: Vectors) -> None:
+        super()._learn(vectors, labels)
+        sizes = torch.unique(as_labels(labels, vectors), return_counts=True)[1].to(vectors)
+        between = (sizes / len(vectors)).sqrt()[:, None] * beside(self.means, vectors)  # (C, D)
+        # B = betweenᵀ between is the whitened covariance of the class means, I + B that of all samples.
+        _, lengths, directions = torch.linalg.svd(between, full_matrices=False)
+        spread = directions.T * (lengths / (1 + lengths.square()).sqrt())
+        self.spread = spread.cpu().numpy()
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        # With z whitened: |z - m|^2 - z (I + B)^-1 z = |m|^2 - 2 z m + z (I - (I + B)^-1) z, nothing cancels.
+        means, spread = beside(self.means, vectors), beside(self.spread, vectors)
+        axes = beside(self.whitening, vectors) @ torch.cat([means.T, spread], dim=1)
+        products, shares = (self._centred(vectors) @ axes).tensor_split([len(means)], dim=1)
+        return (means.square().sum(1) - 2 * products).amin(1) + shares.square().sum(1)
+
+    def _state(self) -> State:
+        return super()._state() | {"spread": self.spread}
+
+    @classmethod
+    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        detector = super()._from_state(state)
+        detector.spread = np.asarray(state["spread"])
+        return detector

@@ -1,0 +1,133 @@
+"""An append-only folder of records: each a JSON file beside a safetensors file with its arrays.
+
+```
+0000.json   {"format": 1, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
+0001.json   {"format": 1, "kind": "enroll", ...}
+```
+A record exists once its JSON file does, which is written last and in one step; nothing is ever changed. Two writers
+never take the same number.
+"""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry of the folder."""
+
+    number: int
+    kind: str
+    words: dict[str, Any]  # what JSON holds
+    arrays: dict[str, NDArray[Any]]
+
+
+def append(
+    folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> int:
+    """Adds a record that is whole or absent; returns its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({key: np.array(value, order="C") for key, value in arrays.items()})
+    token = uuid.uuid4().hex[:12]
+    temporary = folder / f".{token}.tmp"
+    number = len(_files(folder))
+    while True:
+        data = folder / f"{number:04d}-{token}.safetensors"
+        head = {
+            "format": FORMAT,
+            "kind": kind,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "file": data.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        whole = {**head, **words}
+        text = json.dumps({**whole, "words_sha256": _digest(whole)}, indent=2) + "\n"
+        try:
+            _write(temporary, content)
+            temporary.replace(data)
+            _write(temporary, text.encode())
+            os.link(temporary, folder / f"{number:04d}.json")  # fails where that number is taken
+            return number
+        except FileExistsError:
+            data.unlink()
+            number += 1
+        except BaseException:
+            data.unlink(missing_ok=True)
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read(folder: Path) -> list[Record]:
+    """All records in their order.
+
+    Raises:
+        ValueError: If a file is damaged, missing or of a newer format.
+    """
+    return [_record(number, path) for number, path in enumerate(_files(folder))]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file through to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(words: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The JSON files 0000, 0001, ... in their order.
+
+    Raises:
+        ValueError: If one is missing: what came after it may build on it.
+    """
+    found = sorted((int(path.stem), path) for path in folder.glob("*.json") if path.stem.isdigit())
+    for place, (number, _) in enumerate(found):
+        if number != place:
+            raise ValueError(
+                f"{folder} lacks {place:04d}.json, but has {number:04d}.json: restore the whole folder."
+            )
+    return [path for _, path in found]
+
+
+def _record(number: int, path: Path) -> Record:
+    try:
+        words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version, said = int(words["format"]), words.pop("words_sha256", None)
+        if version <= FORMAT and said not in (None, _digest(words)):
+            raise ValueError("its words are not those that were written")
+        kind, data, digest = str(words["kind"]), path.with_name(words["file"]), words["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
+    if version > FORMAT:
+        raise ValueError(
+            f"{path} has the format {version}, and this version reads {FORMAT}: install a newer dml-lightning."
+        )
+    if not data.is_file():
+        raise ValueError(f"{path} names {data.name}, which is missing: restore the whole folder.")
+    content = data.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{data} is damaged: its content is not what {path.name} says.")
+    try:
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{data} is damaged ({error}).") from None
+    return Record(number, kind, words, arrays)

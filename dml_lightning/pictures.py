@@ -1,0 +1,95 @@
+"""Annotated pictures of predicted frames: every box with its decision and name."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from dml_lightning.data.frames import read_frame
+
+COLOURS = {"known": (86, 180, 233), "unknown": (230, 159, 0)}  # Okabe and Ito's, told apart by all
+SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
+FONT_SIZE = 13
+
+
+class FramePictures:
+    """Draws one PNG per frame into a folder, as soon as a frame's last box has come.
+
+    Args:
+        folder: Made if it is not there; pictures are named after their frame and its folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._waiting = pd.DataFrame()
+        self._names: set[str] = set()
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Takes predictions in frame order; a frame's boxes may come in several calls."""
+        rows = pd.concat([self._waiting, rows])
+        last = rows["frame"] == rows["frame"].iloc[-1]
+        for frame, boxes in rows[~last].groupby("frame", sort=False):
+            self._draw(str(frame), boxes)
+        self._waiting = rows[last]
+
+    def finish(self) -> None:
+        """Draws the last frame, if there was any."""
+        if self._waiting.empty:
+            return
+        for frame, boxes in self._waiting.groupby("frame", sort=False):
+            self._draw(str(frame), boxes)
+        self._waiting = pd.DataFrame()
+
+    def _draw(self, frame: str, boxes: pd.DataFrame) -> None:
+        picture, scale = _background(frame)
+        draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
+        for box in boxes.to_dict("records"):
+            colour = COLOURS[box["decision"]]
+            left, top = scale * box["x"], scale * box["y"]
+            right, bottom = left + scale * box["width"], top + scale * box["height"]
+            draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour, width=2)
+            name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
+            _write_name(draw, font, name, (left, top, bottom), picture.size, colour)
+        path = self.folder / self._name(Path(frame))
+        temporary = path.with_name(f".{path.name}.tmp")
+        picture.save(temporary, format="PNG")
+        temporary.replace(path)
+
+    def _name(self, frame: Path) -> str:
+        """The frame's folder and name, with a number behind it where that is taken."""
+        name, number = f"{frame.parent.name}_{frame.stem}", 1
+        while name in self._names:
+            number += 1
+            name = f"{frame.parent.name}_{frame.stem}_{number}"
+        self._names.add(name)
+        return f"{name}.png"
+
+
+def _background(frame: str) -> tuple[Image.Image, float]:
+    """The frame in grey, from its 0.5th to its 99.9th percentile, and how much it was enlarged."""
+    pixels = read_frame(Path(frame)).pixels.astype(np.float64)
+    low, high = np.nanquantile(pixels, (0.005, 0.999))
+    grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
+    picture = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
+    scale = max(1, round(SMALLEST_SIDE / min(picture.size)))
+    size = (scale * picture.width, scale * picture.height)
+    return picture.resize(size, Image.Resampling.NEAREST), float(scale)
+
+
+def _write_name(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    name: str,
+    box: tuple[float, float, float],
+    size: tuple[int, int],
+    colour: tuple[int, int, int],
+) -> None:
+    """Writes a name above its box, or below where the picture ends; on black, so that it can be read."""
+    left, top, bottom = box
+    width = draw.textlength(name, font=font)
+    x = max(0.0, min(left, size[0] - width - 2))
+    y = top - FONT_SIZE - 7 if top > FONT_SIZE + 7 else min(bottom + 4, size[1] - FONT_SIZE - 4)
+    draw.rectangle((x - 1, y, x + width + 1, y + FONT_SIZE + 3), fill=(0, 0, 0))
+    draw.text((x, y), name, fill=colour, font=font)
