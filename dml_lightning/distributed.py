@@ -4,7 +4,7 @@ One convention throughout: every rank computes its own share of the global loss,
 gather *sums* what all ranks send back, and DistributedDataParallel averages parameter gradients.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -36,18 +36,19 @@ def sizes(tensor: Tensor) -> list[int]:
     return torch.cat(every).tolist()
 
 
-def gather(tensor: Tensor) -> Tensor:
+def gather(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
     """Concatenate the rows of all ranks, in rank order, without a gradient.
 
     Args:
         tensor: (B_r, ...) rows of this rank; B_r may differ between ranks, the rest may not.
+        rows: `sizes(tensor)` where it is known, which saves asking for it again.
 
     Returns:
         (sum of B_r, ...), the same on every rank.
     """
     if world_size() == 1:
         return tensor.detach()
-    rows = sizes(tensor)
+    rows = sizes(tensor) if rows is None else rows
     padded = tensor.new_zeros((max(rows), *tensor.shape[1:]))
     padded[: len(tensor)] = tensor.detach()
     every = [torch.empty_like(padded) for _ in rows]
@@ -59,38 +60,50 @@ class _Gather(torch.autograd.Function):
     """The gather whose backward sums the gradients of all ranks and returns the own rows."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        rows = sizes(tensor)
+    def forward(ctx: Any, tensor: Tensor, rows: list[int]) -> Tensor:
         ctx.start, ctx.count = sum(rows[: rank()]), rows[rank()]
-        return gather(tensor)
+        return gather(tensor, rows)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
-        return gradient[ctx.start : ctx.start + ctx.count]
+        return gradient[ctx.start : ctx.start + ctx.count], None
 
 
-def gather_with_grad(tensor: Tensor) -> Tensor:
+def gather_with_grad(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
     """Concatenate the rows of all ranks; the backward sums over ranks.
 
     Every rank must call it, and every rank must run the backward.
 
     Args:
         tensor: (B_r, ...) rows of this rank; B_r may differ between ranks.
+        rows: `sizes(tensor)` where it is known, which saves asking for it again.
 
     Returns:
         (sum of B_r, ...), the same on every rank; the input itself in a single process.
     """
     if world_size() == 1:
         return tensor
-    return _Gather.apply(tensor)  # type: ignore[no-any-return]
+    rows = sizes(tensor) if rows is None else rows
+    return _Gather.apply(tensor, rows)  # type: ignore[no-any-return]
 
 
-def offset(tensor: Tensor) -> int:
-    """Where this rank's rows begin in the gathered tensor."""
-    return sum(sizes(tensor)[: rank()])
+class GlobalBatch(NamedTuple):
+    """What all ranks hold together, in rank order."""
+
+    embeddings: Tensor  # (sum of B_r, D), with the gradient of `gather_with_grad`
+    labels: Tensor  # (sum of B_r,)
+    offset: int  # where this rank's rows begin
+
+
+def global_batch(embeddings: Tensor, labels: Tensor) -> GlobalBatch:
+    """Gather embeddings (B_r, D) and labels (B_r,); ranks may hold different numbers of rows."""
+    rows = sizes(embeddings)
+    return GlobalBatch(
+        gather_with_grad(embeddings, rows), gather(labels, rows), sum(rows[: rank()])
+    )
 
 
 def all_sum(tensor: Tensor) -> Tensor:

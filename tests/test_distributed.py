@@ -8,9 +8,10 @@ def rows_of(rank: int) -> torch.Tensor:
     return torch.arange(3.0 * (rank + 1)).view(-1, 3) + 100 * rank
 
 
-def gather_rows(unused: int) -> tuple[torch.Tensor, int, int]:
+def gather_rows(unused: int) -> tuple[torch.Tensor, distributed.GlobalBatch, int]:
     own = rows_of(distributed.rank())
-    return distributed.gather(own), distributed.offset(own), distributed.world_size()
+    batch = distributed.global_batch(own, own[:, 0].long())
+    return distributed.gather(own), batch, distributed.world_size()
 
 
 def weigh(weights: torch.Tensor) -> torch.Tensor:
@@ -29,9 +30,11 @@ def mean(total: float, count: float | None) -> tuple[float, float]:
 @pytest.mark.parametrize("world", [2, 4])
 def test_gather_keeps_rank_order_with_unequal_rows(gloo, world):
     expected = torch.cat([rows_of(r) for r in range(world)])
-    for rank, (rows, offset, size) in enumerate(gloo(world).run(gather_rows, 0)):
+    for rank, (rows, batch, size) in enumerate(gloo(world).run(gather_rows, 0)):
         assert torch.equal(rows, expected)
-        assert offset == rank * (rank + 1) // 2
+        assert torch.equal(batch.embeddings, expected)
+        assert torch.equal(batch.labels, expected[:, 0].long())
+        assert batch.offset == rank * (rank + 1) // 2
         assert size == world
 
 
@@ -66,5 +69,6 @@ def test_small_sums_of_weights_divide(gloo):
 def test_alone_nothing_is_copied():
     x = torch.rand(3, 2, requires_grad=True)
     assert distributed.gather_with_grad(x) is x
-    assert distributed.offset(x) == 0
+    assert distributed.global_batch(x, torch.arange(3)).embeddings is x
+    assert distributed.global_batch(x, torch.arange(3)).offset == 0
     assert not distributed.gather(x).requires_grad

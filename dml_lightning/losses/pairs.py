@@ -31,8 +31,7 @@ def mean_over_ranks(
     """Mean of a sum over this rank's anchors (B, D) against the gathered batch."""
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
-    references, others = distributed.gather_with_grad(anchors), distributed.gather(labels)
-    total, count = sums(anchors, labels, references, others, distributed.offset(labels))
+    total, count = sums(anchors, labels, *distributed.global_batch(anchors, labels))
     return LossOutput(distributed.global_mean(total, count).to(anchors.dtype), {})
 
 

@@ -12,15 +12,22 @@ from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.distances import wide
 from dml_lightning.losses.functional import check_rows
+from dml_lightning.losses.pml_share import can_be_shared, mine, share
 from dml_lightning.types import LossOutput
 
 
 class PMLLoss(EmbeddingLoss):
     """A pytorch-metric-learning loss, with a miner if wanted, on the gathered batch.
 
-    Every rank computes all of it, so value and gradient (proxies included) are those of a single
-    process. What is drawn at random comes from `seed` and the number of training calls so far,
-    which the checkpoint keeps: the same on every rank and after a resume.
+    Value and gradient (proxies included) are those of a single process with the global batch. A rank
+    computes the terms of its own anchors where the library's loss is a mean of terms of one anchor
+    each: TripletMarginLoss without `swap`, ContrastiveLoss, MultiSimilarityLoss, CircleLoss and
+    SupConLoss, with a mean or a mean over what is not zero as the reducer and no regulariser. Every
+    other loss mixes anchors in ways of its own, so every rank computes all of it: as long as one
+    process would take, and exact. Miners always see the whole batch, since some compare anchors.
+
+    What is drawn at random comes from `seed` and the number of training calls so far, which the
+    checkpoint keeps: the same on every rank and after a resume.
 
     Args:
         loss: any loss of `pytorch_metric_learning.losses`, by `class_path` in a config; its
@@ -56,21 +63,29 @@ class PMLLoss(EmbeddingLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of the gathered batch of embeddings (B, D) and labels (B,)."""
         check_rows(embeddings, labels)
-        vectors = distributed.gather_with_grad(wide(embeddings))
-        every = distributed.gather(labels)
-        devices = [vectors.device] if vectors.is_cuda else []
+        anchors = wide(embeddings)
+        batch = distributed.global_batch(anchors, labels)
+        devices = [anchors.device] if anchors.is_cuda else []
         with (
-            torch.autocast(vectors.device.type, enabled=False),
+            torch.autocast(anchors.device.type, enabled=False),
             torch.random.fork_rng(devices),
         ):
             torch.manual_seed(
                 int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32))
             )
-            mined = None if self.miner is None else self.miner(vectors, every)
-            loss = self.loss(vectors, every, mined)
+            loss = self._of(anchors, labels, batch)
         if self.training:
             self.calls += 1
         return LossOutput(loss, {})
+
+    def _of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
+        shared = distributed.world_size() > 1 and can_be_shared(self.loss)
+        mined = mine(self.loss if shared else None, self.miner, batch)
+        # the library calls a batch with a single mined pair or triplet one without any
+        if shared and (mined is None or any(len(column) > 1 for column in mined)):
+            return share(self.loss, anchors, labels, batch, mined)
+        loss: Tensor = self.loss(batch.embeddings, batch.labels, mined)
+        return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The loss's parameters, with `proxy_lr` where it is given."""

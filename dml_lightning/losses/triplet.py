@@ -72,14 +72,12 @@ class TripletLoss(EmbeddingLoss):
         """Loss of this rank's anchors (B, D) against the gathered batch and the memory."""
         check_rows(embeddings, labels)
         anchors = wide(embeddings)
-        references = distributed.gather_with_grad(anchors)
-        reference_labels = distributed.gather(labels)
+        references, reference_labels, offset = distributed.global_batch(anchors, labels)
         if self.memory is not None and self.training:
             batch = (references.detach(), reference_labels)
             references, reference_labels = self.memory.behind(references, reference_labels)
             self.memory.remember(*batch)
         rule = Rule(self.margin, self.mining, self.soft, self.squared)
-        offset = distributed.offset(labels)
         sums = local_sums(anchors, labels, rule, references, reference_labels, offset)
         loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
         counts = distributed.all_sum(torch.stack(list(sums.counts.values())))

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from dml_lightning.distributed import gather
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.sync import refuse_lost_activations
 from dml_lightning.types import (
     SETS,
     Batch,
@@ -40,6 +41,8 @@ class EmbeddingModule(L.LightningModule, ABC):
         warmup: Share of all steps in which the learning rate rises linearly from 0.
         scheduler: Replaces `schedule` and `warmup`; stepped once an epoch.
         compile: Whether `torch.compile` compiles the encoder.
+        channels_last: Whether convolutions keep their weights and maps with channels as the fastest
+            dimension, which tensor cores prefer. The numbers change by rounding only.
     """
 
     prediction_rule: PredictionRule  # the arm's own way of naming a class
@@ -53,6 +56,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         warmup: float = 0.05,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
@@ -63,6 +67,8 @@ class EmbeddingModule(L.LightningModule, ABC):
         self._schedule, self._warmup = schedule, warmup
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
+        if channels_last:
+            self.encoder.to(memory_format=torch.channels_last)
         if compile:
             self.encoder.compile()
 
@@ -86,6 +92,10 @@ class EmbeddingModule(L.LightningModule, ABC):
     def forward(self, images: Tensor) -> Tensor:
         vectors: Tensor = self.encoder(images)
         return vectors
+
+    @override
+    def on_fit_start(self) -> None:
+        refuse_lost_activations(self)
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -171,13 +181,18 @@ class EmbeddingModule(L.LightningModule, ABC):
         optimizer = self._optimizer(self.parameter_groups())
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-        factor = _lr_factor(
-            self._schedule, self._warmup, int(self.trainer.estimated_stepping_batches)
-        )
+        factor = _lr_factor(self._schedule, self._warmup, self._steps())
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def _steps(self) -> int:
+        steps = int(self.trainer.estimated_stepping_batches)
+        # Lightning has made the training loader for this, and would keep it when it restores a checkpoint
+        # a moment later: the loader would begin its epoch anew instead of going on where it was
+        self.trainer.fit_loop._combined_loader = None
+        return steps
 
 
 def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:

@@ -23,7 +23,7 @@ class SoftmaxModule(EmbeddingModule):
         loss: On logits (B, C); cross-entropy if not given.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
-        **common: `schedule`, `warmup`, `scheduler` and `compile` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
     """
 
     prediction_rule = "softmax"

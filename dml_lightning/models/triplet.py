@@ -22,7 +22,7 @@ class TripletModule(EmbeddingModule):
         num_classes: C, the number of known classes; filled in from the data.
         loss: On embeddings (B, D) and labels (B,); exact batch-all triplets if not given.
         allow_infeasible_margin: Whether to train with a margin beyond its bound all the same.
-        **common: `schedule`, `warmup`, `scheduler` and `compile` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
 
     Raises:
         ValueError: If no set of unit vectors could satisfy the loss's margin.

@@ -161,6 +161,24 @@ def test_a_wrong_warmup_is_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_channels_last_changes_the_layout_and_nothing_else() -> None:
+    def made(channels_last: bool) -> TripletModule:
+        torch.manual_seed(0)
+        return TripletModule(
+            Encoder("test_resnet"), optimizer, 3, channels_last=channels_last
+        ).eval()
+
+    plain, last = made(False), made(True)
+    layers = [layer for layer in last.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in layers)
+    other = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
+    assert not all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in other)
+    images = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(last(images), plain(images))
+    last.load_state_dict(plain.state_dict())
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in layers)
+
+
 def test_a_compiled_encoder_gives_the_same_embeddings(tmp_path: Any) -> None:
     plain, compiled = make(TripletModule), make(TripletModule, compile=True)
     images = Blobs(6).images

@@ -1,0 +1,130 @@
+"""One rank's share of a pytorch-metric-learning loss: its own anchors against the global batch.
+
+The library's own way of doing this (DistributedLossWrapper with efficient=True) averages over what
+one rank holds and sends no gradient to the others; here sums and counts add up over ranks.
+B anchors of this rank, N rows of the global batch.
+"""
+
+import torch
+from pytorch_metric_learning import losses
+from pytorch_metric_learning.losses.generic_pair_loss import GenericPairLoss
+from pytorch_metric_learning.miners import BaseMiner
+from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, MultipleReducers
+from pytorch_metric_learning.utils.loss_and_miner_utils import convert_to_pairs, convert_to_triplets
+from torch import Tensor
+
+from dml_lightning import distributed
+from dml_lightning.losses.functional import pair_masks
+
+Indices = tuple[Tensor, ...]  # (anchors, positives, negatives), or pairs (a, p) and (a, n)
+
+TRIPLET_CELLS = 2**28  # of a mask (b, N, N), 1 byte each
+SHARED = (  # means of terms, each of one anchor
+    losses.TripletMarginLoss,
+    losses.ContrastiveLoss,
+    losses.MultiSimilarityLoss,
+    losses.CircleLoss,
+    losses.SupConLoss,
+)
+
+
+def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
+    """Whether the loss is a mean of terms of one anchor each, so that ranks can share them out."""
+    nested = isinstance(loss.reducer, MultipleReducers)
+    reducers = loss.reducer.reducers.values() if nested else [loss.reducer]
+    return (
+        type(loss) in SHARED
+        and not getattr(loss, "swap", False)  # swap compares a positive with a negative
+        and loss.embedding_regularizer is None
+        and all(type(reducer) in (MeanReducer, AvgNonZeroReducer) for reducer in reducers)
+    )
+
+
+def mine(
+    loss: losses.BaseMetricLossFunction | None,
+    miner: BaseMiner | None,
+    batch: distributed.GlobalBatch,
+) -> Indices | None:
+    """What is chosen from the whole batch, the same on every rank; None if nothing is.
+
+    Args:
+        loss: whose own draw of triplets happens here already; None leaves it to the loss.
+        miner: chooses pairs or triplets.
+        batch: the global batch.
+    """
+    mined: Indices | None = None
+    if miner is not None:
+        mined = miner(batch.embeddings, batch.labels)
+    draw = getattr(loss, "triplets_per_anchor", "all")
+    if mined is None and draw != "all":
+        mined = convert_to_triplets(None, batch.labels, t_per_anchor=draw)
+    return mined
+
+
+def share(
+    loss: losses.BaseMetricLossFunction,
+    anchors: Tensor,
+    labels: Tensor,
+    batch: distributed.GlobalBatch,
+    mined: Indices | None,
+) -> Tensor:
+    """The loss of the global batch, computed from this rank's anchors; a collective.
+
+    Args:
+        loss: one that `can_be_shared`.
+        anchors: (B, D) embeddings of this rank.
+        labels: (B,).
+        batch: the global batch.
+        mined: indices into it, None for all pairs or triplets.
+    """
+    if mined is None:
+        positive, negative = pair_masks(labels, batch.labels, batch.offset)
+        triplets = isinstance(loss, losses.TripletMarginLoss)
+        own = all_triplets(positive, negative) if triplets else all_pairs(positive, negative)
+    else:
+        own = of_anchors(mined, batch.offset, len(anchors))
+    if isinstance(loss, GenericPairLoss):  # its compute_loss takes one pair on a rank for none
+        terms = loss.loss_method(
+            loss.distance(anchors, batch.embeddings), convert_to_pairs(own, labels)
+        )
+    else:
+        terms = loss.compute_loss(anchors, labels, own, batch.embeddings, batch.labels)
+    nothing = 0 * (anchors.sum() + batch.embeddings.sum())  # every rank runs the backward
+    nested = isinstance(loss.reducer, MultipleReducers)
+    reducers = dict(loss.reducer.reducers) if nested else {}
+    means = []
+    for name, found in terms.items():
+        values = found["losses"] if torch.is_tensor(found["losses"]) else nothing.new_zeros(0)
+        if isinstance(reducers.get(name, loss.reducer), AvgNonZeroReducer):
+            values = values[values > 0]
+        total = values.sum(dtype=torch.float64) + nothing
+        count = torch.tensor(len(values), device=anchors.device)
+        means.append(distributed.global_mean(total, count))
+    return torch.stack(means).sum().to(anchors.dtype)
+
+
+def all_pairs(positive: Tensor, negative: Tensor) -> Indices:
+    """Every pair of the masks (B, N)."""
+    return (*torch.where(positive), *torch.where(negative))
+
+
+def all_triplets(positive: Tensor, negative: Tensor) -> Indices:
+    """Every triplet of the masks (B, N), a few anchors at a time."""
+    step = max(1, TRIPLET_CELLS // positive.shape[1] ** 2)
+    parts = []
+    for begin in range(0, max(1, len(positive)), step):
+        rows = slice(begin, begin + step)
+        cells = (positive[rows].unsqueeze(2) & negative[rows].unsqueeze(1)).nonzero()  # (T, 3)
+        cells[:, 0] += begin
+        parts.append(cells)
+    return torch.cat(parts).unbind(1)
+
+
+def of_anchors(mined: Indices, offset: int, count: int) -> Indices:
+    """Those pairs or triplets whose anchor is one of `count` rows from `offset` on, counted from there."""
+
+    def own(anchors: Tensor, *others: Tensor) -> Indices:
+        kept = (anchors >= offset) & (anchors < offset + count)
+        return (anchors[kept] - offset, *(other[kept] for other in others))
+
+    return own(*mined) if len(mined) == 3 else (*own(*mined[:2]), *own(*mined[2:]))

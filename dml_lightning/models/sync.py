@@ -1,0 +1,53 @@
+"""Batch norm over all ranks, for backbones whose batch norm holds its activation."""
+
+from lightning.pytorch.plugins import LayerSync
+from timm.layers import convert_sync_batchnorm
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from typing_extensions import override
+
+
+class GlobalBatchNorm(LayerSync):
+    """A trainer plugin: batch norm takes its statistics from the global batch. On GPUs only.
+
+    Use it instead of the trainer's `sync_batchnorm`, which replaces timm's layer of batch norm *and*
+    activation (EfficientNet, MobileNet, RegNet and others) by batch norm alone and so trains another
+    network without a word.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, nn.Module] = {}
+
+    @override
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Synchronises every batch norm of the model; parameters and buffers stay the same tensors."""
+        for name, module in list(model.named_modules()):
+            if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+                self._before[name] = module
+                model.set_submodule(name, convert_sync_batchnorm(module))
+        return model
+
+    @override
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Puts the layers of before back, with what they have learnt since."""
+        for name, module in self._before.items():
+            learnt = model.get_submodule(name)
+            module._parameters, module._buffers = learnt._parameters, learnt._buffers
+            model.set_submodule(name, module.train(learnt.training))
+        self._before = {}
+        return model
+
+
+def refuse_lost_activations(model: nn.Module) -> None:
+    """Raises ValueError if `sync_batchnorm` has dropped activations of a backbone."""
+    # only timm's layer has children, its activation among them, which torch's layer keeps but never calls
+    lost = [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.SyncBatchNorm and any(True for _ in module.children())
+    ]
+    if lost:
+        raise ValueError(
+            f"sync_batchnorm has dropped the activations of {len(lost)} layers of this backbone, {lost[0]} the "
+            "first: leave it out and give the trainer plugins: [dml_lightning.models.GlobalBatchNorm]."
+        )
