@@ -1,11 +1,13 @@
 """The `dml` command: LightningCLI for training and testing, plain functions for the rest."""
 
 import importlib
+import json
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,33 @@ HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one)
   validate   evaluate a run on the validation split: dml validate --run RUN, or fit's options
   test       evaluate a run on the test split; dml test --run RUN, or fit's options
   predict    name every box of new frames: dml predict --run RUN --data FILE_OR_CONFIG --out predictions.csv
+  enroll     add a species from a few crops: dml enroll --run RUN --crops FOLDER_OR_TABLE --label NAME
+  gallery    list its classes, remove one, recalibrate: dml gallery list --run RUN
+  drift      whether new flights score like the calibration: dml drift --run RUN --predictions TABLE
+  count      species per flight, corrected by the confusion matrix: dml count --run RUN --predictions TABLE
+  export     one folder to use a run elsewhere, without PyTorch: dml export --run RUN --out DIR
   compare    fit and test several arms and tabulate them: dml compare --config configs/experiment/E.yaml
+  report     one page of what runs came to: dml report RUN... -o report.html
+  audit      every number and figure of a test for anybody's embeddings: dml audit FILE.npz --out DIR
   theory     what holds before any training: dml theory margin --classes 8 --dim 128
 """
 
 COMMANDS = {
     "simulate": "dml_lightning.data.simulate:simulate",
     "predict": "dml_lightning.predict:predict",
-    "compare": "dml_lightning.compare.experiment:compare",
+    "enroll": "dml_lightning.enroll:enroll",
+    "gallery": "dml_lightning.enroll:GALLERY",
+    "drift": "dml_lightning.flights.commands:drift",
+    "count": "dml_lightning.flights.commands:count",
+    "export": "dml_lightning.export.command:export",
+    "compare": "dml_lightning.compare.command:compare",
+    "report": "dml_lightning.report.command:report",
+    "audit": "dml_lightning.report.command:audit",
     "theory": "dml_lightning.theory_command:COMMANDS",
 }
+
+# option that the words before the first option stand for
+POSITIONAL = {"report": "runs", "audit": "file"}
 
 
 def main(args: Sequence[str] | None = None) -> Any:
@@ -49,16 +68,22 @@ def main(args: Sequence[str] | None = None) -> Any:
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
         return None
-    command = _function_command(words[0]) or _lightning_command
-    before, sys.argv = sys.argv, [sys.argv[0], *words]  # what a launcher of more ranks repeats
     try:
-        return command(words)
+        return run_command(words)
     except ValueError as error:
         if os.environ.get("DML_TRACEBACK"):
             raise
         said = own_sentence(error) or error
         print(f"dml {words[0]}: {said}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def run_command(words: list[str]) -> Any:
+    """Runs one command as `main` does, and raises its errors."""
+    command = _function_command(words[0]) or _lightning_command
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # what a launcher of more ranks repeats
+    try:
+        return command(words)
     finally:
         sys.argv = before
 
@@ -85,12 +110,25 @@ def _function_command(name: str) -> Callable[[list[str]], Any] | None:
         module, _, function = COMMANDS[name].partition(":")
         return auto_cli(
             getattr(importlib.import_module(module), function),
-            args=words[1:],
+            args=_named(words),
             as_positional=False,
             prog=f"dml {name}",
         )
 
     return run
+
+
+def _named(words: list[str]) -> list[str]:
+    """`report A B -o FILE` as `--runs=["A", "B"] --out=FILE`: the parser takes options by their full name alone."""
+    name, *rest = words
+    option = POSITIONAL.get(name)
+    if option is None:
+        return rest
+    given = list(takewhile(lambda word: not word.startswith("-"), rest))
+    later = ["--out" if word == "-o" else word for word in rest[len(given) :]]
+    if not given:
+        return later
+    return [f"--{option}={json.dumps(given) if name == 'report' else ' '.join(given)}", *later]
 
 
 def _lightning_command(words: list[str]) -> Any:

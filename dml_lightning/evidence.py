@@ -23,6 +23,7 @@ from dml_lightning.types import (
     PredictionRule,
 )
 
+ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}
 NORM_TOLERANCE = 1e-3  # of unit vectors; half precision stays within it
 
 
@@ -98,7 +99,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in file.files}
-    except (OSError, ValueError, AttributeError, BadZipFile) as error:
+    except (OSError, ValueError, AttributeError, TypeError, BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read as an npz file of plain arrays ({error})."
         ) from None
@@ -116,9 +117,17 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         raise ValueError(
             f"vectors must be floating-point (N, D), got {vectors.dtype} {vectors.shape}."
         )
-    for key in ("labels", "roles", "groups", "index", "logits", "thumbnails"):
-        if key in arrays and len(arrays[key]) != len(vectors):
+    for key, dimensions in ROW_BY_ROW.items():
+        if key not in arrays:
+            continue
+        if arrays[key].ndim != dimensions:
+            raise ValueError(f"{key} must have {dimensions} dimension(s), got {arrays[key].shape}.")
+        if len(arrays[key]) != len(vectors):
             raise ValueError(f"{key} has {len(arrays[key])} rows, vectors has {len(vectors)}.")
+    if arrays["labels"].dtype.kind not in "iuUS":
+        raise ValueError(f"labels must be class names or integers, got {arrays['labels'].dtype}.")
+    if "thumbnails" in arrays and arrays["thumbnails"].dtype != np.uint8:
+        raise ValueError(f"thumbnails must be uint8, got {arrays['thumbnails'].dtype}.")
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise ValueError(f"row {row} of vectors holds NaN or infinity.")
@@ -133,6 +142,12 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
     rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
     logits = arrays.get("logits")
+    for key in ("logits", "head_weight"):
+        classes = arrays[key].shape[key == "logits"] if key in arrays else known
+        if classes != known:
+            raise ValueError(
+                f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}."
+            )
 
     def part(chosen: NDArray[np.int64]) -> Embeddings:
         return Embeddings(
@@ -171,7 +186,9 @@ def _classes(
     """Labels (N,) as numbers with the known classes first, the names by number, and how many are known."""
     if np.issubdtype(labels.dtype, np.integer) and given is not None:
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(given):
-            raise ValueError(f"labels go up to {labels.max()}, class_names has {len(given)} names.")
+            raise ValueError(
+                f"labels go from {labels.min()} to {labels.max()}, class_names has {len(given)} names."
+            )
         words = given.astype(str)[labels]
     else:
         words = labels.astype(str)
@@ -181,7 +198,14 @@ def _classes(
         "ood": set(words[roles == "ood"].tolist()),
     }
     _check_families(families, set(words[roles == "reference"].tolist()))
+    if given is None and np.issubdtype(labels.dtype, np.integer):
+        given = np.unique(
+            labels
+        )  # in the order of numbers, which is that of a classifier's columns
     listed = [str(name) for name in given] if given is not None else []
+    twice = sorted({name for name in listed if listed.count(name) > 1})
+    if twice:
+        raise ValueError(f"class_names has {twice[0]!r} more than once.")
     order = {name: number for number, name in enumerate(listed)}
     names = [
         name

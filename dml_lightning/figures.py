@@ -1,4 +1,4 @@
-"""Figures of a comparison: embeddings, distances and neighbours of the arms, side by side."""
+"""Figures of runs: embeddings, distances and neighbours, arms side by side."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 matplotlib.use("Agg")
@@ -168,3 +169,28 @@ def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:
             spine.set_color("black" if index == query else "tab:green" if same else "tab:red")
         if index == query:
             axis.set_ylabel(pool.class_names[pool.labels[query]].replace("_", "\n"), fontsize=6)
+
+
+def draw_curve(curve: pd.DataFrame, metric: str, path: Path) -> None:
+    """The metric of each arm by the number of training crops per class, with 95 % intervals.
+
+    Args:
+        curve: Of `statistics.curve_table` over `train_per_class`.
+        metric: For the axis.
+        path: The picture to write.
+    """
+    sizes = curve["train_per_class"].unique().tolist()
+    arms = curve["arm"].unique().tolist()
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    for number, arm in enumerate(arms):
+        own = curve[curve["arm"] == arm].set_index("train_per_class").loc[sizes]
+        places = np.arange(len(sizes)) + 0.06 * (number - (len(arms) - 1) / 2)
+        reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
+        marker = "osD^vP"[number % 6]
+        axis.errorbar(places, own["mean"], reach, label=arm, marker=marker, capsize=3)
+    axis.set_xticks(np.arange(len(sizes)), sizes)
+    axis.set_xlabel("training crops per class")
+    axis.set_ylabel(metric)
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    save(figure, path)

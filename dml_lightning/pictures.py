@@ -45,13 +45,16 @@ class FramePictures:
     def _draw(self, frame: str, boxes: pd.DataFrame) -> None:
         picture, scale = _background(frame)
         draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
+        outlines = []
         for box in boxes.to_dict("records"):
             colour = COLOURS[box["decision"]]
             left, top = scale * box["x"], scale * box["y"]
             right, bottom = left + scale * box["width"], top + scale * box["height"]
-            draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour, width=2)
             name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
             _write_name(draw, font, name, (left, top, bottom), picture.size, colour)
+            outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
+        for outline, colour in outlines:  # last, so that no name hides a box
+            draw.rectangle(outline, outline=colour, width=2)
         path = self.folder / self._name(Path(frame))
         temporary = path.with_name(f".{path.name}.tmp")
         picture.save(temporary, format="PNG")

@@ -4,12 +4,14 @@
 recipe.fit.yaml       what `dml fit -c` takes to do it again
 run.json              status, versions and command of each stage
 checkpoints/          best.ckpt, last.ckpt
-gallery.npz           reference embeddings, class names and the decision rule of the best checkpoint
+gallery/              what is known, and by which rules: of the best checkpoint, and what was enrolled since
+facts.json            initial weights (digest), samples seen, processes
 metrics/<stage>.json  the last value of each logged number;  csv/<stage>/ the whole history
 embeddings/<stage>.npz, figures/, wandb/
 ```
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -17,10 +19,11 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,19 +75,32 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def check_folder(run: Path, *, resume: bool) -> None:
-    """Refuses to write into a run that should be kept, is in use, or cannot be resumed.
+@contextmanager
+def claimed(run: Path, *, resume: bool) -> Iterator[None]:
+    """Holds a run's folder for this process alone, and sweeps what a killed one left half-written.
 
-    A run that ended before its first checkpoint has nothing to keep and starts over.
+    Raises:
+        ValueError: If the folder is not free, or `check_folder` refuses.
+    """
+    if not run.is_dir():
+        check_folder(run, resume=resume)  # before there is one
+    with _locked(run):
+        check_folder(run, resume=resume)
+        for stale in run.rglob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+        yield
+
+
+def check_folder(run: Path, *, resume: bool) -> None:
+    """Refuses to write into a run that should be kept, or cannot be resumed.
+
+    A run that ended before its first checkpoint has nothing to keep and starts over, resumed or not.
 
     Raises:
         ValueError: With what came and what would work.
     """
-    fit = read_fit(run)
-    status = fit.get("status")
+    status = read_status(run)
     begun = (run / "checkpoints" / "last.ckpt").is_file()
-    if status == "running" and _is_alive(fit):
-        raise ValueError(f"{run} is being written by process {fit['pid']} on {fit['host']}.")
     if status == "finished":
         raise ValueError(
             f"{run} has finished; --reuse true takes it as it is, --rerun N (1, 2, ...) does it again "
@@ -95,33 +111,65 @@ def check_folder(run: Path, *, resume: bool) -> None:
             f"{run} was {status or 'left'} after a checkpoint; --ckpt_path last goes on with it, "
             "--rerun N (1, 2, ...) starts afresh in a folder beside it."
         )
-    if resume and not begun:
+    if resume and status is None and not begun:
         raise ValueError(
             f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last."
         )
 
 
-def _is_alive(fit: dict[str, Any]) -> bool:
-    """Whether the process that wrote this status may still run; one on another machine may."""
-    if fit["host"] != socket.gethostname():
-        return True
-    if fit["pid"] == os.getpid():
-        return False
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """Holds `.lock` in a run's folder: the system frees it when this process ends, however it ends.
+
+    A record lock belongs to one process, so it does not live on in forked workers, and network file systems know
+    it across hosts. Where a file system has no locks, a warning says that nothing is held.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("a+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(_occupied(run)) from None
+        except OSError as error:
+            warnings.warn(
+                f"{run} has no file locks ({error.strerror}): see to it that one process writes there.",
+                stacklevel=2,
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        file.flush()
+        yield
+
+
+def _occupied(run: Path) -> str:
+    return f"{run} is being written by {(run / '.lock').read_text() or 'another process'}."
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes `path`'s place when it is complete and on the disk, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        os.kill(fit["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name too
+    finally:
+        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -132,20 +180,21 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     """Writes arrays into a compressed file that is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON object; empty where there is no file."""
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def read_run(run: Path) -> dict[str, Any]:
     """The content of run.json; empty stages where there is none."""
-    path = run / "run.json"
-    if not path.is_file():
-        return {"stages": {}}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return {"stages": {}} | read_json(run / "run.json")
 
 
 def read_fit(run: Path) -> dict[str, Any]:
@@ -154,9 +203,10 @@ def read_fit(run: Path) -> dict[str, Any]:
     return fit
 
 
-def read_status(run: Path) -> Status | None:
-    """The status of the run's fit, None where there has been none."""
-    return read_fit(run).get("status")
+def read_status(run: Path, stage: str = "fit") -> Status | None:
+    """The status of a stage of the run, None where there has been none."""
+    status: Status | None = read_run(run)["stages"].get(stage, {}).get("status")
+    return status
 
 
 @contextmanager
@@ -169,8 +219,10 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
 
     def record(status: Status) -> None:
         content = read_run(run)
+        before = content["stages"].get(stage, {}).get("times", 0)
         content["stages"][stage] = {
             "status": status,
+            "times": before + (status == "finished"),
             "command": sys.argv[1:],
             "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
             "seconds": round(time.time() - started, 1),

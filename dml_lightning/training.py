@@ -1,7 +1,8 @@
 """`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any, Literal, NoReturn
 import lightning as L
 import wandb
 import yaml
-from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from typing_extensions import override
 
-from dml_lightning import runs
+from dml_lightning import launch, runs
+from dml_lightning.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.signals import StopOnSignal
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,19 @@ class TrainingCLI(LightningCLI):
 
     def __init__(self, args: list[str], run: Path | None = None) -> None:
         self._given_run = run
-        super().__init__(
-            EmbeddingModule,
-            ThermalWaterfowlDataModule,
-            subclass_mode_model=True,
-            save_config_callback=None,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            seed_everything_default=0,
-            parser_class=Parser,
-            parser_kwargs={"prog": "dml", "allow_abbrev": False},
-            args=args,
-        )
+        with ExitStack() as self._held:  # the run's folder, until the stage has ended
+            super().__init__(
+                EmbeddingModule,
+                ThermalWaterfowlDataModule,
+                subclass_mode_model=True,
+                save_config_callback=None,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={"prog": "dml", "allow_abbrev": False},
+                args=args,
+            )
 
     @staticmethod
     @override
@@ -110,31 +113,53 @@ class TrainingCLI(LightningCLI):
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
         self.run = (self._given_run or Path(settings.runs_root, settings.name, folder)).absolute()
-        self._reused = settings.reuse and runs.read_status(self.run) == "finished"
-        fitting = self.subcommand == "fit" and not settings.trainer.fast_dev_run
-        if fitting and not self._reused and not _get_rank():
-            runs.check_folder(self.run, resume=self._resumes())
+        self._reused = self._reuses() and runs.read_status(self.run) == "finished"
         if self._given_run is not None:
             self._check_data()
         self._place_checkpoints()
-        if self._get(self.config_init, "trainer").get("logger") in (None, True):
-            kwargs["logger"] = False if self._reused else self._loggers(settings)
-        trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
-        if trainer.is_global_zero and not (self._settings.trainer.fast_dev_run or self._reused):
+        trainer = self._make_trainer(**kwargs)
+        if trainer.is_global_zero and not (settings.trainer.fast_dev_run or self._reused):
             recipe = yaml.safe_dump(config, sort_keys=False)
             runs.write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
+                if isinstance(each, WandbLogger) and (start := self._history_start()):
+                    each.experiment.log({}, step=start)
+        return trainer
+
+    def _make_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with what makes a fit exact to resume, whose loggers wait until the folder is free."""
+        settings = self._settings
+        trial = settings.trainer.fast_dev_run
+        given = self._get(self.config_init, "trainer")
+        own_loggers = given.get("logger") in (None, True)
+        if own_loggers:  # Lightning puts a dummy in the place of a trial run's
+            kwargs["logger"] = CSVLogger(self.run) if trial else False
+        kwargs["plugins"] = [*_listed(given.get("plugins")), AtomicCheckpointIO()]
+        exact = [ExactResume(int(settings.seed_everything)), StopOnSignal()]
+        kwargs["callbacks"] = [*_listed(given.get("callbacks")), *exact]
+        launch.check_launch(settings.trainer.devices, settings.trainer.num_nodes)
+        trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
+        if self.subcommand == "fit" and not (trial or self._reused):
+            held = runs.claimed(self.run, resume=self._resumes())
+            launch.on_first_rank(trainer, lambda: self._held.enter_context(held))
+        if own_loggers and not (trial or self._reused):
+            trainer.loggers = self._loggers(settings)
         return trainer
 
     @property
     def _settings(self) -> Any:
         return self.config[self.subcommand]
 
+    def _reuses(self) -> bool:
+        """Whether to take what is there: when told to, and when a launcher starts the same job again."""
+        return self._settings.reuse or launch.is_restarted()
+
     def _resumes(self) -> bool:
         """Whether a fit goes on from the run's last checkpoint: when told to, or when reusing begun work."""
-        begun = (self.run / "checkpoints" / "last.ckpt").is_file()
-        return self._settings.ckpt_path == "last" or (self._settings.reuse and begun)
+        return self._settings.ckpt_path == "last" or (
+            self._reuses() and latest_path(self.run).is_file()
+        )
 
     def _check_data(self) -> None:
         trained = runs.read_fit(self.run).get("data")
@@ -169,6 +194,18 @@ class TrainingCLI(LightningCLI):
         version = next(name for name in names if not (self.run / "csv" / name).exists())
         return CSVLogger(self.run, name="csv", version=version)
 
+    def _history_start(self) -> int:
+        """Where this process goes on in the run's history in Weights & Biases; 0 where it is the first.
+
+        Offline, Weights & Biases cannot know of earlier processes of the run: each writes an
+        `offline-run-*` folder of its own under the run's one id and counts its rows from 0. `wandb sync
+        RUN/wandb/offline-run-*` sends files of one id in the order of their start (wandb 0.31,
+        core/internal/runsync), so rows of a later process have to have higher numbers. Pictures and tables
+        take rows that the CSV files lack; ten times their length leaves room, and a gap does no harm.
+        """
+        files = self.run.glob("csv/*/metrics.csv")
+        return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+
     def _loggers(self, settings: Any) -> list[Logger]:
         csv = self._history(str(self.subcommand))
         tracking: Tracking = Tracking(**vars(settings.tracking))
@@ -182,7 +219,7 @@ class TrainingCLI(LightningCLI):
             offline=tracking.wandb == "offline",
             project=tracking.project,
             group=tracking.group,
-            tags=tracking.tags,
+            tags=[*tracking.tags, *launch.job_tags()],
         )
         return [csv, tracker]
 
@@ -198,13 +235,27 @@ class TrainingCLI(LightningCLI):
         finally:
             wandb.finish()  # the next run of this process is another one
 
+    @contextmanager
+    def _told_how_to_go_on(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if self.trainer.is_global_zero:
+                print(
+                    f"dml fit: interrupted at step {self.trainer.global_step}; the same command with "
+                    f"--ckpt_path last goes on in {self.run}",
+                    file=sys.stderr,
+                )
+            raise
+
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
         if self._reused:
             return
         if self._resumes():
-            ckpt_path = str(self.run / "checkpoints" / "last.ckpt")
-        with self._recorded():
+            latest = latest_path(self.run)  # a run that was killed before it starts over
+            ckpt_path = str(latest) if latest.is_file() else None
+        with self._recorded(), self._told_how_to_go_on():
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if best.is_file():
@@ -225,6 +276,9 @@ class TrainingCLI(LightningCLI):
         self._evaluate(self.trainer.test, **kwargs)
 
     def _evaluate(self, stage: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        finished = runs.read_status(self.run, str(self.subcommand)) == "finished"
+        if self._settings.reuse and finished:
+            return
         best = self.run / "checkpoints" / "best.ckpt"
         if ckpt_path in (None, "best"):
             if not best.is_file():
@@ -237,3 +291,9 @@ class TrainingCLI(LightningCLI):
             ckpt_path = None
         with self._recorded():
             stage(ckpt_path=ckpt_path, **kwargs)
+
+
+def _listed(setting: Any) -> list[Any]:
+    if setting is None:
+        return []
+    return setting if isinstance(setting, list) else [setting]

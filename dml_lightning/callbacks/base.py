@@ -60,7 +60,8 @@ class Measurement(EvaluationCallback):
     def compute(self, evidence: Evidence) -> dict[str, float]:
         """Numbers by their name in the log, without the stage.
 
-        Called on every rank with the same evidence, or on one process with what `read_evidence` returns.
+        Called on every rank with the same evidence, so that ranks can share the work, or on a single process with
+        what `read_evidence` returns.
         """
 
     @override

@@ -31,7 +31,7 @@ class DistanceRatio(Measurement):
         for prefix, name in SEEN_AND_NOVEL.items():
             chosen = evidence.sets[name]
             if len(chosen):
-                anchors = anchor_distances(chosen.vectors, chosen.labels)
+                anchors = anchor_distances(chosen.vectors, chosen.labels, split_over_ranks=True)
                 found |= {prefix + key: v for key, v in _summary(anchors, self.margin).items()}
         if not evidence.normalized:
             found["embedding_norm"] = float(evidence.sets["known"].vectors.norm(dim=1).mean())

@@ -19,7 +19,7 @@ class Retrieval(Measurement):
         for prefix, name in SEEN_AND_NOVEL.items():
             chosen = evidence.sets[name]
             if len(chosen):
-                found = retrieval_summary(chosen.vectors, chosen.labels)
+                found = retrieval_summary(chosen.vectors, chosen.labels, split_over_ranks=True)
                 values |= {
                     f"{prefix}recall_at_1": found.recall_at[1],
                     f"{prefix}r_precision": found.r_precision,

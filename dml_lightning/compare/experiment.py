@@ -1,17 +1,13 @@
-"""`dml compare`: every arm on every split and seed, under one recipe but for the arm's own files."""
+"""What a comparison consists of: arms, seeds, folds and sizes of the training set, as a list of jobs."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
+from typing import Literal
 
-from rich.console import Console
-
-from dml_lightning.cli import main
-from dml_lightning.compare.figures import draw_comparison, draw_neighbours
-from dml_lightning.compare.intervals import ood_interval
-from dml_lightning.compare.table import comparison_table, render
-from dml_lightning.runs import write_text
+from dml_lightning.compare.jobs import Job
+from dml_lightning.compare.search import Search
+from dml_lightning.compare.units import Unit
 
 
 @dataclass(frozen=True)
@@ -21,102 +17,102 @@ class Arm:
     Args:
         configs: Files that set it apart, read after the shared ones.
         train: Whether it is fitted; a floor is tested as it is initialised.
+        options: Further words, such as --data.sampler=shuffled.
     """
 
     configs: list[str]
     train: bool = True
+    options: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """A finished run and what it stands for."""
+class Experiment:
+    """A comparison as its YAML file declares it; `dml_lightning.compare.command.compare` explains the fields."""
 
-    arm: str
-    seed: int
-    split: int
-    run: Path
+    name: str
+    shared: list[str]
+    arms: dict[str, Arm]
+    primary: str
+    baseline: str
+    unit: Unit
+    seeds: list[int]
+    folds: list[int]
+    fold_by: Literal["groups", "classes"]
+    train_per_class: list[int | None]
+    search: Search | None
+    overrides: list[str]
+    out: str
 
+    def __post_init__(self) -> None:
+        for what, listed in (("seeds", self.seeds), ("folds", self.folds)):
+            if not listed or len(set(listed)) < len(listed):
+                raise ValueError(f"{what} must be different numbers, at least one, got {listed}.")
+        if not self.train_per_class:
+            raise ValueError("train_per_class must list at least one size; null stands for all.")
+        if self.baseline not in self.trained:
+            raise ValueError(
+                f"the baseline {self.baseline!r} is no trained arm; there are {', '.join(self.trained) or 'none'}."
+            )
+        if self.fold_by == "classes" and sorted(self.folds) != list(range(len(self.folds))):
+            raise ValueError(f"folds by classes are counted 0, 1, 2, ..., got {self.folds}.")
+        if self.search is not None:
+            self.search.check(self.trained, self.seeds)
 
-def compare(
-    name: str,
-    shared: list[str],
-    arms: dict[str, Arm],
-    seeds: list[int] = [0],  # noqa: B006 - read by the command's parser, never changed
-    splits: list[int] = [0],  # noqa: B006
-    overrides: list[str] = [],  # noqa: B006
-    out: str = "runs",
-) -> Path:
-    """Fits and tests every arm, prints one table and draws the arms side by side.
+    @property
+    def trained(self) -> list[str]:
+        """Arms that are fitted."""
+        return [name for name, arm in self.arms.items() if arm.train]
 
-    Runs that have finished are taken as they are and begun ones go on from their last checkpoint, so an
-    interrupted comparison goes on where it stopped.
+    @property
+    def floors(self) -> list[str]:
+        """Arms that are tested as they are initialised."""
+        return [name for name, arm in self.arms.items() if not arm.train]
 
-    Args:
-        name: Of the comparison; results go to OUT/NAME.
-        shared: Config files that all arms read first.
-        arms: The arms by name.
-        seeds: Of training: initialisation, batches, augmentation.
-        splits: Seeds of the grouped split into training, validation and test.
-        overrides: Further words for every `dml fit` and `dml test`, such as --trainer.max_epochs=5.
-        out: Where run folders go.
+    def trials(self) -> Iterator[Job]:
+        """The jobs of the search, arm by arm."""
+        search = self.search
+        if search is not None:
+            for arm in self.trained:
+                for trial, found in enumerate(search.settings(arm)):
+                    words = (*self._words(arm, search.seed, search.fold), *found)
+                    yield Job(arm, search.seed, search.fold, words, test=False, trial=trial)
 
-    Returns:
-        The folder with comparison.csv, comparison.md and the figures.
-    """
-    folder = Path(out, name)
-    common = [f"--config={path}" for path in shared]
-    records = list(_run_all(name, common, arms, seeds, splits, overrides, out))
-    table = comparison_table(records)
-    write_text(folder / "comparison.csv", table.to_csv(index=False))
-    rendered = render(table, records)
-    intervals = "".join(_interval_lines(arms, records))
-    write_text(folder / "comparison.md", rendered.markdown + intervals)
-    Console().print(rendered.rich)
-    print(intervals)
-    first = [r for r in records if (r.seed, r.split) == (seeds[0], splits[0])]
-    trained = {r.arm: r.run for r in first if arms[r.arm].train}
-    if trained:
-        draw_comparison(trained, folder / "comparison.png")
-        draw_neighbours(trained, folder / "neighbours.png")
-    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('*.*')))}")
-    return folder
+    def jobs(self, found: dict[str, tuple[str, ...]]) -> Iterator[Job]:
+        """The runs to report, all arms of a seed and fold one after another.
 
+        Args:
+            found: Words of the best trial by arm.
+        """
+        cells = product(self.train_per_class, self.folds, self.seeds, self.arms.items())
+        for size, fold, seed, (name, arm) in cells:
+            words = (*self._words(name, seed, fold), *found.get(name, ()))
+            if size is not None:
+                words = (*words, f"--data.train_per_class={size}")
+            yield Job(name, seed, fold, words, train=arm.train, train_per_class=size)
 
-def _interval_lines(arms: Iterable[str], records: Sequence[RunRecord]) -> Iterator[str]:
-    """The OOD AUROC of each arm with its interval, if there are OOD crops."""
-    runs = {arm: [record.run for record in records if record.arm == arm] for arm in arms}
-    intervals = {arm: ood_interval(chosen) for arm, chosen in runs.items()}
-    if any(intervals.values()):
-        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
-    for arm, interval in intervals.items():
-        if interval is not None:
-            yield f"- {arm}: {interval}\n"
-
-
-def _run_all(
-    name: str,
-    common: list[str],
-    arms: dict[str, Arm],
-    seeds: list[int],
-    splits: list[int],
-    overrides: list[str],
-    out: str,
-) -> Iterator[RunRecord]:
-    for split, seed, (label, arm) in product(splits, seeds, arms.items()):
-        words = [
-            *common,
-            *(f"--config={path}" for path in arm.configs),
-            *overrides,
-            f"--seed_everything={seed}",
-            f"--data.split_seed={split}",
-            f"--name={name}/{label.replace(' ', '_')}",
-            f"--runs_root={out}",
-            f"--tracking.group={name}",
-        ]
-        if arm.train:
-            run = main(["fit", *words, "--reuse=true"])
-            if not (run / "metrics" / "test.json").is_file():
-                main(["test", "--run", str(run), "--verbose=false"])
+    def _words(self, name: str, seed: int, fold: int) -> tuple[str, ...]:
+        arm = self.arms[name]
+        if self.fold_by == "groups":
+            split = [f"--data.split_seed={fold}"]
         else:
-            run = main(["test", *words, "--ckpt_path=none", "--verbose=false"])
-        yield RunRecord(label, seed, split, run)
+            split = [f"--data.class_folds={len(self.folds)}", f"--data.class_fold={fold}"]
+        return (
+            *(f"--config={path}" for path in (*self.shared, *arm.configs)),
+            *arm.options,
+            *self.overrides,
+            f"--seed_everything={seed}",
+            *split,
+            f"--name={self.name}/{name.replace(' ', '_')}",
+            f"--runs_root={self.out}",
+            f"--tracking.group={self.name}",
+            f"--tracking.tags=[{_word(name)}, seed-{seed}, fold-{fold}]",
+        )
+
+
+def _word(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def cells(jobs: Sequence[Job]) -> list[tuple[int | None, int, int]]:
+    """The size, fold and seed of every cell that holds one run per arm."""
+    return list(dict.fromkeys((job.train_per_class, job.fold, job.seed) for job in jobs))

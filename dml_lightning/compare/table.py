@@ -1,40 +1,33 @@
 """One table of what the runs of a comparison reached on their test split."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich.table import Table
 
-# Key in metrics/test.json -> heading. Larger is better but for the active fraction.
+from dml_lightning.compare.jobs import Outcome
+from dml_lightning.compare.paired import t_interval
+from dml_lightning.compare.results import Question
+from dml_lightning.compare.units import unit_means
+from dml_lightning.runs import read_json
+
+# Number in metrics/test.json -> heading. Larger is better but for the active fraction.
 COLUMNS = {
-    "test/balanced_accuracy": "balanced accuracy",
-    "test/balanced_accuracy_knn": "balanced accuracy, 5-NN",
-    "test/recall_at_1": "Recall@1",
-    "test/map_at_r": "MAP@R",
-    "test/novel_recall_at_1": "novel Recall@1",
-    "test/novel_map_at_r": "novel MAP@R",
-    "test/inter_intra_ratio": "inter/intra",
-    "test/active_triplet_fraction": "active triplets",
-    "test/ood_auroc": "OOD AUROC",
-    "test/ood_auroc_near": "near",
-    "test/ood_auroc_far": "far",
+    "balanced_accuracy": "balanced accuracy",
+    "balanced_accuracy_prototype": "balanced accuracy, prototype",
+    "balanced_accuracy_knn": "balanced accuracy, 5-NN",
+    "recall_at_1": "Recall@1",
+    "map_at_r": "MAP@R",
+    "novel_recall_at_1": "novel Recall@1",
+    "novel_map_at_r": "novel MAP@R",
+    "inter_intra_ratio": "inter/intra",
+    "active_triplet_fraction": "active triplets",
+    "ood_auroc": "OOD AUROC",
+    "ood_auroc_near": "near",
+    "ood_auroc_far": "far",
 }
-
-
-class Record(Protocol):
-    """What the table needs to know of a run."""
-
-    @property
-    def arm(self) -> str:
-        """The arm's name."""
-
-    @property
-    def run(self) -> Path:
-        """The run's folder."""
 
 
 class Rendered(NamedTuple):
@@ -44,33 +37,44 @@ class Rendered(NamedTuple):
     markdown: str
 
 
-def comparison_table(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per run: arm, run, and every number of its metrics/test.json."""
-    rows = [
-        {"arm": record.arm, "run": str(record.run), **_read_metrics(record.run)}
-        for record in records
-    ]
+def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """A row per finished run: arm, seed, fold, train_per_class, run, and every number of metrics/test.json."""
+    rows = []
+    for outcome in outcomes:
+        if outcome.run is not None:
+            job = outcome.job
+            content = read_json(outcome.run / "metrics" / "test.json")
+            metrics = {
+                key.removeprefix("test/"): float("nan") if value is None else float(value)
+                for key, value in content.items()
+            }
+            own = {"arm": job.arm, "seed": job.seed, "fold": job.fold}
+            size = float("nan") if job.train_per_class is None else float(job.train_per_class)
+            rows.append({**own, "train_per_class": size, "run": str(outcome.run), **metrics})
     return pd.DataFrame(rows)
 
 
-def _read_metrics(run: Path) -> dict[str, float]:
-    content = json.loads((run / "metrics" / "test.json").read_text(encoding="utf-8"))
-    return {key: float("nan") if value is None else float(value) for key, value in content.items()}
+def render(table: pd.DataFrame, question: Question) -> Rendered:
+    """A row per number, a column per arm: the mean over units, with its 95 % t-interval if there are several.
 
-
-def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
-    """A row per number, a column per arm: means over runs, ± standard deviation if there are several."""
+    Args:
+        table: A row per run, of `run_table`.
+        question: Its metric comes first, its unit says what is independent.
+    """
+    first = {question.metric: COLUMNS.get(question.metric, question.metric)}
     shown = {
-        key: title for key, title in COLUMNS.items() if key in table and table[key].notna().any()
+        key: title
+        for key, title in (first | COLUMNS).items()
+        if key in table and table[key].notna().any()
     }
-    arms = list(dict.fromkeys(record.arm for record in records))
-    rows = [
-        [title, *(_cell(table.loc[table["arm"] == arm, key]) for arm in arms)]
-        for key, title in shown.items()
-    ]
-    per_arm = len(records) // len(arms)
-    several = f"{per_arm} runs per arm, mean ± standard deviation"
-    rich = Table(title=f"Test split, {several if per_arm > 1 else '1 run per arm'}")
+    arms = table["arm"].unique().tolist()
+    rows = []
+    for key, title in shown.items():
+        means = unit_means(table, key, question.unit)
+        rows.append([title, *(_cell(means[arm].dropna().to_numpy(float)) for arm in arms)])
+    units = table[question.unit].nunique()
+    several = f"{units} {question.unit}s per arm, mean and 95 % interval"
+    rich = Table(title=f"Test split, {several if units > 1 else f'1 {question.unit} per arm'}")
     for title in ("", *arms):
         rich.add_column(title, justify="right" if title else "left")
     for row in rows:
@@ -80,9 +84,10 @@ def render(table: pd.DataFrame, records: Sequence[Record]) -> Rendered:
     return Rendered(rich, markdown)
 
 
-def _cell(values: "pd.Series[float]") -> str:
-    present = values.dropna().to_numpy(dtype=float)
-    if len(present) == 0:
+def _cell(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> str:
+    if len(values) == 0:
         return "-"
-    spread = f" ± {np.std(present, ddof=1):.3f}" if len(present) > 1 else ""
-    return f"{present.mean():.3f}{spread}"
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    low, high = t_interval(values)
+    return f"{values.mean():.3f} [{float(low):.3f}, {float(high):.3f}]"

@@ -1,6 +1,13 @@
-"""`dml compare`: arms and floors fitted and tested alike, one table, figures."""
+"""`dml compare`: arms and floors fitted and tested alike, an answer with intervals, and what can go wrong."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,66 +16,287 @@ import yaml
 from PIL import Image
 
 from dml_lightning.cli import main
-from dml_lightning.compare.table import comparison_table, render
+from dml_lightning.compare.fairness import differences
+from dml_lightning.runs import read_json, read_run
 
 ROOT = Path(__file__).resolve().parents[2]
+MODEL = f"{ROOT}/configs/model"
 
 
 @pytest.fixture(scope="module")
-def experiment(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A small comparison: one trained arm, one floor, two seeds."""
-    folder = tmp_path_factory.mktemp("compare")
-    model = f"{ROOT}/configs/model"
-    shared = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    overrides = [word for word in words if not word.startswith(("--config=", "--runs_root="))]
-    floor = ["--model.init_args.encoder.backbone_args", "--model.init_args.encoder.embedding_dim"]
-    raw = folder / "raw.yaml"
-    raw.write_text(Path(model, "untrained.yaml").read_text())
-    assert any(word.startswith(floor[0]) for word in overrides)
-    settings = {
+def settings(words: list[str]) -> dict[str, Any]:
+    """What every comparison here shares: tiny fits."""
+    return {
         "name": "small",
-        "shared": shared,
-        "arms": {
-            "untrained": {"configs": [str(raw)], "train": False},
-            "softmax": {"configs": [f"{model}/softmax.yaml"]},
-        },
+        "shared": [w.removeprefix("--config=") for w in words if w.startswith("--config=")],
+        "overrides": [w for w in words if not w.startswith(("--config=", "--runs_root="))],
         "seeds": [0, 1],
-        "overrides": overrides,
-        "out": str(folder / "runs"),
     }
+
+
+ARMS = {
+    "untrained": {"configs": [f"{MODEL}/untrained.yaml"], "train": False},
+    "softmax": {"configs": [f"{MODEL}/softmax.yaml"]},
+    "tri plet": {"configs": [f"{MODEL}/triplet.yaml"]},
+}
+
+
+def write(folder: Path, settings: dict[str, Any], **changes: Any) -> list[str]:
+    """The words of a comparison whose settings lie in a file."""
     path = folder / "experiment.yaml"
-    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    content = {**settings, "arms": ARMS, "out": str(folder / "runs"), **changes}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return ["compare", f"--config={path}"]
 
 
-def test_a_comparison_ends_with_a_table_and_figures(
-    experiment: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = main(experiment)
-    table = pd.read_csv(folder / "comparison.csv")
-    assert table["arm"].tolist() == ["untrained", "softmax", "untrained", "softmax"]
-    assert table["run"].nunique() == 4
+@pytest.fixture(scope="module")
+def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words of a comparison that has been run."""
+    command = write(tmp_path_factory.mktemp("compare"), settings)
+    main(command)
+    return command
+
+
+def folder_of(command: list[str]) -> Path:
+    content = yaml.safe_load(Path(command[1].removeprefix("--config=")).read_text())
+    return Path(content["out"], content["name"])
+
+
+def table_of(command: list[str]) -> pd.DataFrame:
+    return pd.read_csv(folder_of(command) / "comparison.csv")
+
+
+def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: list[str]) -> None:
+    folder, table = folder_of(finished), table_of(finished)
+    assert table["arm"].tolist() == ["untrained", "softmax", "tri plet"] * 2
+    assert table["run"].nunique() == 6
     written = (folder / "comparison.md").read_text()
-    mean = table.loc[table["arm"] == "softmax", "test/map_at_r"].mean()
-    assert f"{mean:.3f} ±" in written
-    assert "2 runs per arm" in capsys.readouterr().out
+    mean = table.loc[table["arm"] == "softmax", "map_at_r"].mean()
+    assert f"{mean:.3f} [" in written
+    assert "tri plet" in written
+    assert "it takes 6 seeds or more" in written
     for name in ("comparison.png", "neighbours.png"):
         with Image.open(folder / name) as picture:
             assert np.asarray(picture.convert("L")).std() > 1, name
-    again = {run: Path(run, "run.json").stat().st_mtime_ns for run in table["run"][1::2]}
-    main(experiment)  # finished runs are taken as they are
-    assert again == {run: Path(run, "run.json").stat().st_mtime_ns for run in again}
+    asked = json.loads((folder / "comparison.json").read_text())["question"]
+    assert (asked["baseline"], asked["floors"]) == ("softmax", ["untrained"])
+    assert "<html" in (folder / "report.html").read_text()[:200]
 
 
-def test_the_table_shows_means_and_leaves_out_empty_columns(tmp_path: Path) -> None:
-    from dml_lightning.compare.experiment import RunRecord
+def test_finished_runs_are_taken_as_they_are_and_tested_once(finished: list[str]) -> None:
+    runs = [Path(run) for run in table_of(finished)["run"]]
+    before = {run: (run / "run.json").read_bytes() for run in runs}
+    main(finished)
+    assert before == {run: (run / "run.json").read_bytes() for run in runs}
+    assert {read_run(run)["stages"]["test"]["times"] for run in runs} == {1}
 
-    records = []
-    for seed, value in enumerate((0.25, 0.75)):
-        run = tmp_path / str(seed)
-        (run / "metrics").mkdir(parents=True)
-        metrics = f'{{"test/map_at_r": {value}, "test/recall_at_1": null}}'
-        (run / "metrics" / "test.json").write_text(metrics)
-        records.append(RunRecord("triplet", seed, 0, run))
-    written = render(comparison_table(records), records).markdown.splitlines()
-    assert written == ["| test split | triplet |", "| --- | ---: |", "| MAP@R | 0.500 ± 0.354 |"]
+
+def test_runs_record_what_they_saw(finished: list[str]) -> None:
+    facts = [
+        read_json(Path(run, "facts.json")) for run in table_of(finished).query("seed == 0")["run"]
+    ]
+    floor, softmax, triplet = facts
+    assert floor == {}
+    assert softmax == triplet
+    assert softmax["samples_seen"] == 2 * 4 * 4 * 8  # epochs, batches, classes, crops of each
+
+
+def test_a_test_set_that_was_touched_again_is_noticed(finished: list[str]) -> None:
+    runs = dict(
+        zip(*[table_of(finished).query("seed == 1")[c] for c in ("arm", "run")], strict=True)
+    )
+    paths = {arm: Path(run) for arm, run in runs.items()}
+    assert differences(paths, ["softmax", "tri plet"]) == []
+    record = paths["softmax"] / "run.json"
+    kept = record.read_text()
+    try:
+        main(["test", "--run", str(paths["softmax"]), "--verbose=false"])
+        found = " ".join(differences(paths, ["softmax", "tri plet"]))
+        assert "touched 2 times by softmax" in found
+    finally:
+        record.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--trainer.max_epochs=1", "length of training"),
+        ("--data.crop_size=40", "crops and their normalisation"),
+        ("--model.init_args.encoder.embedding_dim=4", "encoder"),
+        ("--data.samples_per_class=4", "crops per step"),
+        ("--data.augmentation.rotate=0", "augmentation"),
+        ("--data.split_seed=5", "crop table"),
+    ],
+)
+def test_unequal_recipes_are_told_apart(finished: list[str], option: str, said: str) -> None:
+    """On the saved recipes of a fair comparison, one of them changed."""
+    rows = table_of(finished).query("seed == 0")
+    paths = {arm: Path(run) for arm, run in zip(rows["arm"], rows["run"], strict=True)}
+    run = paths["tri plet"]
+    name = "run.json" if said == "crop table" else "recipe.fit.yaml"
+    kept = (run / name).read_text()
+    content = yaml.safe_load(kept)
+    if said == "crop table":
+        content["stages"]["fit"]["data"] = "another"
+    else:
+        *path, last = option.removeprefix("--").partition("=")[0].split(".")
+        place = content
+        for key in path:
+            place = place[key]
+        place[last] = yaml.safe_load(option.partition("=")[2])
+    try:
+        (run / name).write_text(json.dumps(content))  # which is YAML too
+        found = differences(paths, ["softmax", "tri plet"])
+        assert len(found) == 1
+        assert found[0].startswith(said)
+    finally:
+        (run / name).write_text(kept)
+
+
+@pytest.mark.slow
+def test_an_unequal_comparison_is_refused_unless_told(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {**ARMS, "tri plet": {**ARMS["tri plet"], "options": ["--trainer.max_epochs=1"]}}
+    settings = {**settings, "seeds": [0], "overrides": [
+        word for word in settings["overrides"] if "max_epochs" not in word
+    ], "shared": [*settings["shared"], str(tmp_path / "short.yaml")]}  # fmt: skip
+    (tmp_path / "short.yaml").write_text("trainer: {max_epochs: 2}\n")
+    command = write(tmp_path, settings, arms=arms)
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "length of training: softmax has {'max_epochs': 2}" in capsys.readouterr().err
+    assert not (folder_of(command) / "comparison.md").exists()
+    main([*command, "--allow_differences=true"])
+    assert "Not equal: length of training" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_failed_run_loses_no_other_and_alone_runs_again(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    margin = tmp_path / "margin.yaml"
+    margin.write_text(
+        "model: {init_args: {loss: {init_args: {margin: 5.0}}}}\n"
+    )  # beyond its bound
+    arms = {
+        "softmax": ARMS["softmax"],
+        "tri plet": {"configs": [f"{MODEL}/triplet.yaml", str(margin)]},
+    }
+    command = write(tmp_path, settings, arms=arms)
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    said = capsys.readouterr()
+    assert "2 of 4 runs failed, first tri plet, seed 0, fold 0" in said.err
+    assert "margin" in said.err
+    assert table_of(command)["arm"].tolist() == ["softmax", "softmax"]
+    assert "Left out" in said.out
+    before = {run: Path(run, "run.json").read_bytes() for run in table_of(command)["run"]}
+    margin.write_text("model: {init_args: {loss: {init_args: {margin: 0.3}}}}\n")
+    main(command)
+    assert before == {run: Path(run, "run.json").read_bytes() for run in before}
+    assert table_of(command)["arm"].tolist() == ["softmax", "tri plet"] * 2
+
+
+@pytest.mark.slow
+def test_a_search_gives_every_arm_as_many_trials_and_touches_no_test(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
+    rate = "model.init_args.optimizer.init_args.lr"
+    space = {
+        "softmax": {rate: {"low": 1e-4, "high": 1e-2, "log": True}},
+        "tri plet": {rate: [0.001, 0.01], "model.init_args.loss.init_args.margin": [0.1, 0.3]},
+    }
+    command = write(
+        tmp_path, {**settings, "seeds": [0]}, arms=arms, search={"trials": 2, "space": space}
+    )
+    main(command)
+    found = read_json(folder_of(command) / "search.json")
+    trials = pd.DataFrame(found["trials"])
+    assert trials.groupby("arm").size().tolist() == [2, 2]
+    assert not any(Path(run, "metrics", "test.json").exists() for run in trials["run"])
+    for arm, own in trials.groupby("arm"):
+        best = own.sort_values("value", ascending=False).iloc[0]
+        assert bool(found["chosen"][arm]) == bool(best["trial"])
+        recipe = yaml.safe_load(Path(best["run"], "recipe.fit.yaml").read_text())
+        reported = table_of(command).query("arm == @arm")["run"].iloc[0]
+        chosen = yaml.safe_load(Path(reported, "recipe.fit.yaml").read_text())
+        assert chosen["model"] == recipe["model"]
+
+
+@pytest.mark.slow
+def test_a_curve_over_the_training_crops_per_class(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
+    command = write(tmp_path, settings, arms=arms, train_per_class=[8, None])
+    main(command)
+    folder = folder_of(command)
+    curve = pd.read_csv(folder / "curve.csv")
+    assert curve["train_per_class"].tolist() == ["8", "8", "all", "all"]
+    assert "| crops | softmax | tri plet |" in (folder / "comparison.md").read_text()
+    with Image.open(folder / "curve.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
+    command = write(tmp_path, {**settings, "seeds": [0]}, arms=arms)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dml_lightning", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    runs = tmp_path / "runs" / "small"
+    until = time.monotonic() + 120
+    while not list(runs.glob("softmax/*/run.json")) and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    main(command)
+    assert table_of(command)["arm"].tolist() == ["softmax", "tri plet"]
+
+
+def test_a_plan_says_how_many_seeds_a_difference_needs(
+    finished: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*finished, "--plan=0.05"])
+    said = capsys.readouterr().out
+    assert "tri plet beside softmax: A difference of 0.05" in said
+    assert "seeds for a power of 80%" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": [1, 1]}, "seeds must be different numbers"),
+        ({"baseline": "untrained"}, "is no trained arm"),
+        ({"arms": {"untrained": ARMS["untrained"]}}, "no arm is trained"),
+        ({"fold_by": "classes", "folds": [1, 2, 3]}, "counted 0, 1, 2"),
+        ({"plan": 0.1, "name": "none"}, "has no comparison.json"),
+        ({"search": {"trials": 1, "space": {}}}, "needs 2 or more"),
+        ({"search": {"trials": 2, "space": {"softmax": {"a": [1]}}}}, "as many trials as the others"),
+        ({"search": {"trials": 2, "seed": 1, "space": {}}}, "one of the seeds to report"),
+        ({"search": {"trials": 2, "metric": "test/map_at_r",
+                     "space": {"softmax": {"a": [1]}, "tri plet": {"a": [1]}}}}, "val/ metrics"),
+    ],
+)  # fmt: skip
+def test_unusable_comparisons_end_with_one_sentence(
+    settings: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(write(tmp_path, settings, **changes))
+    assert said in capsys.readouterr().err

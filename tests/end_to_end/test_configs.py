@@ -28,6 +28,7 @@ def test_no_config_is_forgotten() -> None:
         "data",
         "experiment",
         "model",
+        "sweep",
         "trainer",
     }
     assert set(named("data")) == {"simulated", *LAYOUTS}
@@ -97,11 +98,11 @@ def test_the_real_data_experiment(words: list[str], tmp_path: Path) -> None:
             "compare",
             f"--config={CONFIGS}/experiment/hit_uav.yaml",
             f"--arms={arms}",
-            "--splits=[0]",
+            "--seeds=[0]",
             f"--overrides={[word for word in overrides if 'embedding' not in word]}",
             f"--out={tmp_path}/runs",
         ]
     )
     table = pd.read_csv(folder / "comparison.csv")
     assert table["arm"].tolist() == ["raw pixels", "softmax", "triplet"]
-    assert table["test/ood_auroc_OtherVehicle"].notna().all()
+    assert table["ood_auroc_OtherVehicle"].notna().all()

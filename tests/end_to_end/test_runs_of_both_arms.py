@@ -139,7 +139,10 @@ def test_another_checkpoint_leaves_the_run_s_results_alone(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(runs["softmax"], run)
-    kept = {path: path.read_bytes() for path in (run / "gallery" / "0000.json", run / "metrics" / "val.json")}
+    kept = {
+        path: path.read_bytes()
+        for path in (run / "gallery" / "0000.json", run / "metrics" / "val.json")
+    }
     main(["validate", f"--run={run}", "--ckpt_path=none"])
     main(["validate", f"--run={run}", f"--ckpt_path={run}/checkpoints/last.ckpt"])
     assert kept == {path: path.read_bytes() for path in kept}

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_runs_of_both_arms import arm_words, interrupted
 from wandb.proto.wandb_internal_pb2 import Record
+
+from dml_lightning.cli import main
 
 BLOCK = 32_768  # bytes; LevelDB's log format, behind a header of 7 bytes
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
@@ -49,3 +52,21 @@ def test_everything_is_tracked_offline(runs: dict[str, Path], arm: str) -> None:
     assert {"train/loss", "train/active_triplet_fraction", "val/ood_auroc"} <= history
     assert {"model", "data", "trainer", "seed_everything", "data_digest"} <= set(config)
     assert names[0] == (f"{arm}-{runs[arm].name}", "dml_lightning")
+
+
+def test_a_resumed_run_goes_on_with_its_offline_history(words: list[str], tmp_path: Path) -> None:
+    again = [*arm_words(words, "softmax"), f"--runs_root={tmp_path}", "--tracking.group=seeds"]
+    interrupted(again)
+    run = main(["fit", *again, "--ckpt_path=last"])
+    files = sorted(run.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    steps = []
+    for path in files:
+        for record in records(path):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                assert record.run.run_id == f"softmax-{run.name}"
+                assert record.run.run_group == "seeds"
+            elif kind == "history":
+                steps.append(record.history.step.num)
+    assert steps == sorted(set(steps))

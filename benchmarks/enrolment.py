@@ -1,0 +1,241 @@
+"""What a few crops of a new species give: accuracy on it, and what they change for the known ones.
+
+`python benchmarks/enrolment.py RUN RUN ...` takes tested runs, one per arm, and trains nothing. The novel classes of
+the test split are enrolled from k crops each, drawn anew each time from flights other than those that are then judged.
+Judged are held-out crops of the novel classes, of the known classes, and of no species at all.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.metrics.bootstrap import percentile_interval
+from dml_lightning.metrics.classification import balanced_accuracy
+from dml_lightning.openset.answer import answer
+from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.types import Embeddings
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SIZES = (1, 5, 10, 20)
+RADII = ("shrunk", "maximum")
+COLOURS = {"shrunk": "#0072b2", "maximum": "#e69f00"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run with the embeddings that judge it."""
+
+    arm: str
+    gallery: Gallery
+    evidence: Evidence
+
+
+def read_run(run: Path) -> Bench:
+    """A tested run, as it was before anything was enrolled."""
+    recipe = yaml.safe_load((run / "recipe.fit.yaml").read_text())
+    arm = recipe["model"]["class_path"].rsplit(".", 1)[-1].removesuffix("Module").lower()
+    gallery = replace(Gallery.load(run / "gallery"), enrolled=())
+    return Bench(arm, gallery, read_evidence(run / "embeddings" / "test.npz"))
+
+
+def draws(
+    bench: Bench, k: int, number: int
+) -> Iterator[tuple[dict[int, NDArray[np.int64]], NDArray[np.bool_]]]:
+    """Rows of the k crops of each novel class, and which novel rows are of other flights than all of those.
+
+    Half of the flights that show a novel class serve the crops, the others the test, drawn anew.
+    """
+    labels = bench.evidence.sets["novel"].labels.numpy()
+    flights = bench.evidence.groups["novel"]
+    for seed in range(number):
+        rng = np.random.default_rng([k, seed])
+        names = rng.permutation(np.unique(flights))
+        support = np.isin(flights, names[: max(1, len(names) // 2)])
+        rows = {c: np.flatnonzero(support & (labels == c)) for c in np.unique(labels).tolist()}
+        if all(len(found) >= k for found in rows.values()):
+            yield {c: rng.choice(found, k, replace=False) for c, found in rows.items()}, ~support
+
+
+def with_species(bench: Bench, crops: dict[int, NDArray[np.int64]], radius: str) -> Gallery:
+    """The gallery with these crops enrolled."""
+    vectors = bench.evidence.sets["novel"].vectors.numpy()
+    enrolled = []
+    for label, rows in crops.items():
+        own = vectors[rows]
+        size = bench.gallery.prior.radius(own)
+        if radius == "maximum":
+            size = float(np.linalg.norm(own - own.mean(axis=0), axis=1).max())
+        enrolled.append(Species(bench.evidence.class_names[label], own, size))
+    return replace(bench.gallery, enrolled=tuple(enrolled))
+
+
+def judge(bench: Bench, gallery: Gallery, fresh: NDArray[np.bool_], rule: str) -> dict[str, float]:
+    """Numbers of one draw; accuracies are means over classes."""
+    names, sets = np.array(bench.evidence.class_names), bench.evidence.sets
+    queries = subset(sets["novel"], fresh)
+    truth = names[queries.labels.numpy()]
+    new, known, ood = (answer(gallery, each) for each in (queries, sets["known"], sets["ood"]))
+    numbers = sets["known"].labels.numpy()
+    place = {name: number for number, name in enumerate(gallery.names)}
+    own = np.array([place[label] for label in known.label])
+    accepted = known.known[rule]
+    named = np.array(new.label) == truth
+    return {
+        "named": class_mean(named, truth),
+        "accepted": class_mean(new.known[rule], truth),
+        "found": class_mean(named & new.known[rule], truth),
+        "known accuracy": balanced_accuracy(numbers, own),
+        "known refused": float((~accepted).mean()),
+        "known lost": float((own >= bench.evidence.num_classes).mean()),
+        "OOD accepted": float(ood.known[rule].mean()),
+    }
+
+
+def class_mean(hits: NDArray[np.bool_], truth: NDArray[np.str_]) -> float:
+    return float(np.mean([hits[truth == name].mean() for name in np.unique(truth)]))
+
+
+def subset(part: Embeddings, rows: NDArray[np.bool_]) -> Embeddings:
+    chosen = torch.from_numpy(rows)
+    logits = None if part.logits is None else part.logits[chosen]
+    return Embeddings(part.vectors[chosen], part.labels[chosen], part.index[chosen], logits)
+
+
+def measure(bench: Bench, number: int) -> pd.DataFrame:
+    """A row per draw, k = 0 being the run as it is."""
+    rule = bench.gallery.default_rule
+    rows = []
+    for k in SIZES:
+        for crops, fresh in draws(bench, k, number):
+            before = judge(bench, bench.gallery, fresh, rule)
+            rows.append({"k": 0, "radius": "none", **before, "known change": 0.0})
+            for radius in RADII:
+                after = judge(bench, with_species(bench, crops, radius), fresh, rule)
+                change = after["known accuracy"] - before["known accuracy"]
+                rows.append({"k": k, "radius": radius, **after, "known change": change})
+    return pd.DataFrame(rows).assign(arm=bench.arm)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and 95 % interval over draws of every number."""
+    columns = [name for name in rows if name not in ("arm", "k", "radius")]
+    table = []
+    for (arm, k, radius), part in rows.groupby(["arm", "k", "radius"], sort=False):
+        cells = {}
+        for name in columns:
+            low, high = percentile_interval(part[name])
+            cells[name] = f"{part[name].mean():.3f} ({low:.3f} to {high:.3f})"
+        table.append({"arm": arm, "k": k, "radius": radius, "draws": len(part), **cells})
+    return pd.DataFrame(table).sort_values(["arm", "k", "radius"], ascending=[False, True, False])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    return "\n".join(
+        ["| " + " | ".join(table) + " |", "|---|---|---|" + "---:|" * (table.shape[1] - 3), *lines]
+    )
+
+
+def draw(rows: pd.DataFrame, path: Path) -> None:
+    """Three panels per arm against k: the new species, the known ones, what is neither."""
+    arms = list(dict.fromkeys(rows["arm"]))
+    figure = Figure(figsize=(11, 3.4 * len(arms)), layout="constrained")
+    axes = figure.subplots(len(arms), 3, squeeze=False, sharey="col")
+    panels = (
+        (("named", "found"), "new species"),
+        (("known accuracy", "known refused"), "known species"),
+        (("OOD accepted",), "neither"),
+    )
+    for line, arm in zip(axes, arms, strict=True):
+        for axis, (names, title) in zip(line, panels, strict=True):
+            for name, style in zip(names, ("o-", "s--"), strict=False):
+                for radius in RADII:
+                    curve(axis, rows[rows["arm"] == arm], name, radius, style)
+            axis.set(title=f"{arm}: {title}", xlabel="crops enrolled, k", ylim=(-0.03, 1.03))
+            axis.set_xticks([0, *SIZES])
+            axis.grid(color="#e4e7eb")
+            axis.legend(fontsize=7, loc="best")
+    figure.savefig(path, dpi=130)
+
+
+def curve(axis: mpl.axes.Axes, rows: pd.DataFrame, name: str, radius: str, style: str) -> None:
+    part = rows[rows["radius"].isin([radius, "none"])]
+    grouped = part.groupby("k")[name]
+    mean = grouped.mean()
+    low, high = grouped.quantile(0.025), grouped.quantile(0.975)
+    shift = 0.15 if radius == "maximum" else -0.15
+    axis.errorbar(
+        mean.index + shift,
+        mean,
+        [(mean - low).clip(0), (high - mean).clip(0)],  # a mean may lie beyond a quantile
+        fmt=style,
+        color=COLOURS[radius],
+        capsize=2,
+        markersize=4,
+        label=f"{name}, {radius} radius",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of tested runs, one per arm")
+    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    benches = [read_run(run) for run in options.runs]
+    rows = pd.concat([measure(bench, options.draws) for bench in benches], ignore_index=True)
+    draw(rows, options.out / "enrolment.png")
+    table = summary(rows)
+    text = report(benches, table, options.draws, time.perf_counter() - started)
+    (options.out / "enrolment.md").write_text(text)
+    print(text)
+
+
+def report(benches: list[Bench], table: pd.DataFrame, number: int, seconds: float) -> str:
+    """The result with its recipe."""
+    first = benches[0].evidence
+    novel = [first.class_names[i] for i in first.sets["novel"].labels.unique().tolist()]
+    sizes = ", ".join(f"{len(first.sets[name])} {name}" for name in ("known", "novel", "ood"))
+    rules = ", ".join(
+        f"{b.arm}: {b.gallery.detector(b.gallery.default_rule).threshold.name}" for b in benches
+    )
+    return f"""# Species enrolled from a few crops
+
+`python benchmarks/enrolment.py RUN RUN --draws {number}`, {time.strftime("%Y-%m-%d")}, torch {torch.__version__},
+numpy {np.__version__}, Python {platform.python_version()}; {seconds:.0f} s on one thread of {platform.machine()}.
+
+Test crops: {sizes}; {len(np.unique(first.groups["known"]))} flights with known species. New species:
+{", ".join(novel)}, in {len(np.unique(first.groups["novel"]))} flights. Rules: {rules}.
+
+Each draw takes the crops from half of the flights that show a new species and tests on the other half; all new
+species are enrolled together. Means over draws, in brackets the middle 95 % of draws. k = 0 is the run as it is.
+
+- named: crops of a new species that get its name. The softmax arm's classifier has no weights for it, so its own
+  answer is 0 at k = 0 whatever the crop; the other rows name by the prototype of its penultimate embedding.
+- accepted: crops of a new species that are not refused; found: named and not refused.
+- known accuracy: balanced, named by the arm's own rule; known change: against k = 0 of the same draw; known lost:
+  known crops that get a new species' name; known refused and OOD accepted: by the arm's default rule.
+- maximum: the radius is the largest of the k distances to their mean; shrunk: towards the known classes' spread.
+
+{markdown(table)}
+
+![enrolment](enrolment.png)
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The work of a comparison: one job per run, and what became of it.
+
+Nothing here imports PyTorch before a job runs, so that a worker can first be told which GPU is its own.
+"""
+
+import json
+import os
+import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a comparison.
+
+    Args:
+        arm: Its name.
+        seed: Of training.
+        fold: Which split of the data.
+        words: Options of `dml fit` and `dml test`.
+        train: Whether it is fitted; a floor is tested as it is initialised.
+        test: Whether the test split is touched, once; a trial of a search is not tested.
+        train_per_class: Largest number of training crops of a class; None for all.
+        trial: Of a search.
+    """
+
+    arm: str
+    seed: int
+    fold: int
+    words: tuple[str, ...]
+    train: bool = True
+    test: bool = True
+    train_per_class: int | None = None
+    trial: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        parts = [self.arm, f"seed {self.seed}", f"fold {self.fold}"]
+        if self.train_per_class is not None:
+            parts.append(f"{self.train_per_class} crops a class")
+        if self.trial is not None:
+            parts.append(f"trial {self.trial}")
+        return ", ".join(parts)
+
+    @property
+    def first_words(self) -> list[str]:
+        """The command that starts it, as run.json records it."""
+        if self.train:
+            return ["fit", *self.words, "--reuse=true"]
+        return ["test", *self.words, "--ckpt_path=none", "--reuse=true", "--verbose=false"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with the run's folder, or with one sentence."""
+
+    job: Job
+    run: Path | None = None
+    error: str | None = None
+
+
+def run_job(job: Job, log: Path | None = None) -> Outcome:
+    """Fits and tests one run; takes a finished one as it is and goes on with a begun one.
+
+    Args:
+        job: What to run.
+        log: File that receives what the run prints; the terminal if not given.
+
+    Returns:
+        The outcome; an error of the run is one, and never raised.
+    """
+    if log is None:
+        return _outcome(job)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        return _outcome(job)
+
+
+def _outcome(job: Job) -> Outcome:
+    from dml_lightning.cli import own_sentence, run_command
+
+    try:
+        run: Path = run_command(job.first_words)
+        if job.train and job.test and not (run / "metrics" / "test.json").is_file():
+            run_command(["test", "--run", str(run), "--verbose=false"])
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        sentence = own_sentence(error) or f"{type(error).__name__}: {error}"
+        return Outcome(job, error=sentence)
+    return Outcome(job, run)
+
+
+def take_gpu(slots: Any) -> None:
+    """Makes the next free GPU the only one that this process sees; run before PyTorch is imported."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(slots.get())
+
+
+def find_run(job: Job, out: Path, name: str) -> Path | None:
+    """The folder in which a job is running, or has run, by the command that its run.json records."""
+    folder = out / name / job.arm.replace(" ", "_")
+    for path in folder.glob(f"*-s{job.seed}*/run.json"):
+        try:
+            stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+        except (OSError, ValueError, KeyError):
+            continue  # being replaced at this moment
+        if stages.get(job.first_words[0], {}).get("command") == job.first_words:
+            return path.parent
+    return None

@@ -1,0 +1,111 @@
+"""Arms beside a baseline: means, paired differences, and tests corrected for how many there are.
+
+One metric at a time, which has to be named before the runs are looked at: Holm corrects over arms (and over the
+points of a curve), not over metrics that were tried.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from dml_lightning.compare.paired import family_level, holm, sign_flip_p, smallest_p, t_interval
+from dml_lightning.compare.results import ArmResult, Comparison, Difference, Estimate, Question
+from dml_lightning.compare.units import complete, unit_means
+
+
+def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
+    """Every arm of the table beside the baseline.
+
+    Args:
+        table: A row per run, with the columns arm, seed, fold and the metric.
+        question: What is asked.
+
+    Raises:
+        ValueError: If the baseline or a floor has no run, or an arm has fewer than two complete units.
+    """
+    return _compare([table], question)[0]
+
+
+def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame:
+    """`compare_arms` at each value of the column `x`, such as the number of samples per class.
+
+    Holm and the simultaneous intervals run over arms and values together: a curve is searched for the point where an
+    arm wins.
+
+    Args:
+        table: As for `compare_arms`, with the column `x`.
+        x: Column of the values, kept in order of appearance.
+        question: What is asked.
+
+    Returns:
+        The rows of `Comparison.to_frame` for each value, behind the column `x`.
+
+    Raises:
+        ValueError: If there is no column `x`, or as `compare_arms`.
+    """
+    if x not in table:
+        have = ", ".join(map(str, table))
+        raise ValueError(f"the table of runs has no column {x!r}; it has {have}.")
+    values = table[x].unique().tolist()
+    results = _compare([table[table[x] == value] for value in values], question)
+    frames = [result.to_frame() for result in results]
+    for value, frame in zip(values, frames, strict=True):
+        frame.insert(0, x, value)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Comparison]:
+    """One comparison per table, all of them corrected as one family."""
+    means = [unit_means(table, question.metric, question.unit) for table in tables]
+    named = (question.baseline, *question.floors)
+    for point in means:
+        if strangers := [name for name in named if name not in point]:
+            have = ", ".join(map(str, point))
+            raise ValueError(f"arm {strangers[0]!r} has no runs here; arms with runs: {have}.")
+    pairs = [
+        (i, arm) for i, point in enumerate(means) for arm in map(str, point) if arm not in named
+    ]
+    tested = dict(
+        zip(pairs, _differences([(means[i], arm) for i, arm in pairs], question), strict=True)
+    )
+    return [
+        Comparison(
+            question,
+            tuple(_arm(point, arm, question, tested.get((i, arm))) for arm in map(str, point)),
+        )
+        for i, point in enumerate(means)
+    ]
+
+
+def _arm(
+    means: pd.DataFrame, arm: str, question: Question, difference: Difference | None
+) -> ArmResult:
+    values, dropped = complete(means, arm)
+    estimate = Estimate.of(values[:, 0], dropped, question.alpha)
+    return ArmResult(arm, question, estimate, difference)
+
+
+def _differences(
+    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question
+) -> Iterator[Difference]:
+    """Each arm minus the baseline in its table of means, with Holm's correction over all of them."""
+    kept = [complete(means, arm, question.baseline) for means, arm in pairs]
+    paired = [values[:, 0] - values[:, 1] for values, _ in kept]
+    p = np.array([sign_flip_p(values[:, None])[0] for values in paired])
+    least = np.array([smallest_p(len(values)) for values in paired])
+    p_holm, least_holm = holm(p), holm(least)
+    for i, (_, arm) in enumerate(pairs):
+        low, high = t_interval(paired[i], family_level(1 - question.alpha, len(pairs)))
+        yield Difference(
+            arm=arm,
+            question=question,
+            comparisons=len(pairs),
+            estimate=Estimate.of(paired[i], kept[i][1], question.alpha),
+            simultaneous_low=float(low),
+            simultaneous_high=float(high),
+            p=float(p[i]),
+            smallest_p=float(least[i]),
+            p_holm=float(p_holm[i]),
+            smallest_p_holm=float(least_holm[i]),
+        )

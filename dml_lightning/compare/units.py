@@ -1,0 +1,71 @@
+"""From a table of runs to independent units: what may be counted as one observation.
+
+Runs of one seed share their initialisation and batches, runs of one fold share their test classes. A seed × fold
+cell is therefore no observation of its own: 95 % intervals over cells covered 73 %. Averaging over one factor
+leaves the other as the unit, and says what the claim is about (Bouthillier et al., MLSys 2021). Folds that share
+training data remain dependent, so intervals over folds lean to the short side, far less than those over cells
+(Nadeau and Bengio, Machine Learning 52, 2003).
+"""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Unit = Literal["seed", "fold"]
+CLAIM: dict[Unit, str] = {"seed": "these classes", "fold": "new classes"}
+
+
+def unit_means(table: pd.DataFrame, metric: str, unit: Unit = "seed") -> pd.DataFrame:
+    """A row per unit, a column per arm in order of appearance: means over the other factor.
+
+    NaN marks a unit that is not complete in that arm: a run is absent or its metric is not finite. Complete means
+    every level of the other factor that occurs anywhere in the table, or arms would be averaged over different runs.
+
+    Args:
+        table: A row per run, with the columns arm, seed, fold and `metric`.
+        metric: Column of the values.
+        unit: "seed": folds are averaged, for claims about these classes. "fold": seeds are averaged, for claims
+            about new classes.
+
+    Raises:
+        ValueError: If a column is missing, a cell comes twice, or the unit is none of the two.
+    """
+    if unit not in CLAIM:
+        raise ValueError(f'unit must be "seed" or "fold", got {unit!r}.')
+    missing = [name for name in ("arm", "seed", "fold", metric) if name not in table]
+    if missing:
+        raise ValueError(
+            f"the table of runs lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, table))}."
+        )
+    repeated = table[table.duplicated(["arm", "seed", "fold"])]
+    if len(repeated):
+        arm, seed, fold = repeated[["arm", "seed", "fold"]].iloc[0]
+        raise ValueError(
+            f"arm {arm}, seed {seed}, fold {fold} comes twice: keep one run per arm, seed and fold."
+        )
+    averaged = "fold" if unit == "seed" else "seed"
+    finite = table.assign(value=table[metric].astype(float).where(lambda v: np.isfinite(v)))
+    cells = finite.pivot(index=["arm", unit], columns=averaged, values="value")
+    return cells.mean(axis=1, skipna=False).unstack("arm")[table["arm"].unique()]
+
+
+def complete(means: pd.DataFrame, *arms: str) -> tuple[NDArray[np.float64], int]:
+    """Units that are complete in all of `arms`, (n, len(arms)), and how many had to be dropped.
+
+    Args:
+        means: Of `unit_means`.
+        arms: Some of its columns.
+
+    Raises:
+        ValueError: If fewer than two units are left.
+    """
+    kept = means[list(arms)].dropna().to_numpy(dtype=float)
+    if len(kept) < 2:
+        unit, named = means.index.name, " and ".join(arms)
+        raise ValueError(
+            f"{named}: {len(kept)} of {len(means)} {unit}s complete, and an interval needs two or more: "
+            f"run more {unit}s, repeat the failed runs, or leave the arm out."
+        )
+    return kept, len(means) - len(kept)

@@ -1,0 +1,132 @@
+"""How held-out flights answer: the confusion matrix that corrects counts, and how far flights differ from it.
+
+R true classes (rows): the known ones, then those that were enrolled and have held-out crops, then everything else.
+K answers (columns): the names in the gallery, then "unknown".
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.evidence import Evidence
+from dml_lightning.openset.answer import answer
+from dml_lightning.openset.gallery import Gallery
+from dml_lightning.types import EvaluationSet
+
+UNKNOWN = "unknown"  # the answer of a refused box
+OTHER = "other"  # the true class of all that no name in the gallery fits
+PRIOR = 1.0  # crops that a class's uniform prior counts as, spread over the answers
+HELD_OUT: tuple[EvaluationSet, ...] = ("known", "novel", "ood")
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Answers to held-out crops, by flight."""
+
+    rows: list[str]  # (R,) true classes, the last is OTHER
+    columns: list[str]  # (K,) answers, the last is UNKNOWN
+    counts: NDArray[np.float64]  # (F, R, K) crops of each flight
+    flights: list[str]  # (F,)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Estimated chance of each answer to each true class, (R, K); rows sum to 1."""
+        return _shares(self.counts.sum(axis=0))
+
+    def drawn(self, draws: int, seed: int) -> NDArray[np.float64]:
+        """`shares` of resampled flights, (draws, R, K), by Rubin's Bayesian bootstrap: no class is lost in it.
+
+        F weights from Dirichlet(1 - 2/F) rather than Rubin's Dirichlet(1) give a mean its unbiased variance, which
+        matters with few flights.
+        """
+        flights = len(self.flights)
+        concentration = np.full(flights, max(flights - 2, 1) / flights)
+        weights = flights * np.random.default_rng(seed).dirichlet(concentration, draws)
+        return _shares(np.einsum("bf,frk->brk", weights, self.counts))
+
+    @property
+    def uncorrected(self) -> list[str]:
+        """Answers that no held-out crop has as its true class: enrolled species without one."""
+        return [name for name in self.columns[:-1] if name not in self.rows]
+
+    def corrigible(self) -> "Confusion":
+        """The same for boxes that are not answered by one of `uncorrected`."""
+        kept = [i for i, name in enumerate(self.columns) if name not in self.uncorrected]
+        columns = [self.columns[i] for i in kept]
+        return Confusion(self.rows, columns, self.counts[:, :, kept], self.flights)
+
+    @property
+    def overdispersion(self) -> float:
+        """Intra-flight correlation of answers, from 0 (flights alike) to 1, pooled over the true classes.
+
+        Moments of the Dirichlet-multinomial: with n_f crops of a class in flight f of shares p, Pearson's
+        sum_fk (x_fk - n_f p_k)² / (n_f p_k) has the mean (K - 1) sum_f (1 + (n_f - 1) rho), but for the degrees
+        of freedom that estimating p takes.
+        """
+        excess = weight = 0.0
+        for counts in self.counts.transpose(1, 0, 2):  # (F, K) of one class
+            sizes = counts.sum(axis=1)
+            seen, present = counts.sum(axis=0) > 0, sizes > 0
+            flights, answers = int(present.sum()), int(seen.sum())
+            if flights < 2 or answers < 2:
+                continue
+            x, n = counts[present][:, seen], sizes[present]
+            expected = n[:, None] * x.sum(axis=0) / n.sum()
+            pearson = float(((x - expected) ** 2 / expected).sum())
+            freedom = (flights - 1) * (answers - 1)
+            excess += pearson - freedom
+            weight += freedom * float(((n - 1) * (1 - n / n.sum())).sum() / (flights - 1))
+        return float(np.clip(excess / weight, 0, 0.99)) if weight > 0 else 0.0
+
+
+def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
+    """Answers of a gallery to held-out crops.
+
+    A class of the evidence that was enrolled since becomes a row of its own, if any of its crops is held out;
+    those that were enrolled are not.
+
+    Args:
+        gallery: Of the encoder that made the evidence.
+        evidence: Held-out embeddings.
+        rule: That decides what is unknown.
+    """
+    columns = [*gallery.names, UNKNOWN]
+    present = [evidence.class_names[i] for i in np.unique(evidence.sets["novel"].labels.numpy())]
+    new = [species.label for species in gallery.enrolled if species.label in present]
+    rows = [*gallery.class_names, *new, OTHER]
+    row, column = ({name: i for i, name in enumerate(names)} for names in (rows, columns))
+    flights = sorted({flight for name in HELD_OUT for flight in evidence.groups[name].tolist()})
+    place = {flight: i for i, flight in enumerate(flights)}
+    counts = np.zeros((len(flights), len(rows), len(columns)))
+    for name in HELD_OUT:
+        if not len(evidence.sets[name]):
+            continue
+        said = answer(gallery, evidence.sets[name])
+        fresh = ~_enrolled(gallery, evidence.sets[name].vectors.numpy())
+        for label, predicted, known, flight in zip(
+            np.array(evidence.class_names)[evidence.sets[name].labels.numpy()][fresh].tolist(),
+            np.array(said.label)[fresh].tolist(),
+            said.known[rule][fresh].tolist(),
+            evidence.groups[name][fresh].tolist(),
+            strict=True,
+        ):
+            answered = column[predicted if known else UNKNOWN]
+            counts[place[flight], row.get(label, row[OTHER]), answered] += 1
+    return Confusion(rows, columns, counts, flights)
+
+
+def _enrolled(gallery: Gallery, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each embedding (N, D) is that of an enrolled crop, to the rounding of another batch size."""
+    found = np.zeros(len(vectors), bool)
+    for species in gallery.enrolled:
+        for crop in species.vectors:
+            found |= np.abs(vectors - crop).max(axis=1) <= 1e-5 * np.abs(crop).max()
+    return found
+
+
+def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Posterior mean of each row's answers (..., R, K) under a uniform Dirichlet prior of weight PRIOR."""
+    smoothed = counts + PRIOR / counts.shape[-1]
+    shares: NDArray[np.float64] = smoothed / smoothed.sum(axis=-1, keepdims=True)
+    return shares

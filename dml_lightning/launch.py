@@ -1,0 +1,105 @@
+"""Processes that a launcher (torchrun, srun) started: is their number right, and do they all know a refusal?"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.strategies import ParallelStrategy
+
+RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+
+
+def is_restarted() -> bool:
+    """Whether the launcher started this job before: a requeued SLURM job, or torchrun after a failure."""
+    return any(int(os.environ.get(name) or 0) for name in RESTARTS)
+
+
+def job_tags() -> list[str]:
+    """`slurm-<job>` inside a SLURM job, so that its runs are found by it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return [f"slurm-{job}"] if job else []
+
+
+def launched_processes() -> tuple[int, str] | None:
+    """How many processes were launched and by what; None if this one was started by hand."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["WORLD_SIZE"]), "torchrun"
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if "SLURM_NTASKS" in os.environ and not interactive:
+        return int(os.environ["SLURM_NTASKS"]), "srun"
+    return None
+
+
+def check_launch(devices: Any, num_nodes: int) -> None:
+    """Refuses a trainer whose processes are not those that were launched.
+
+    Args:
+        devices: The trainer's setting; only Lightning can tell the number behind `auto` and -1, and checks it.
+        num_nodes: The trainer's setting.
+
+    Raises:
+        ValueError: With both numbers and what would work.
+    """
+    launched = launched_processes()
+    if launched is None:
+        return
+    count, launcher = launched
+    if launcher == "srun" and count > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise ValueError(
+            f"srun started {count} tasks by --ntasks; Lightning needs --ntasks-per-node, the number of "
+            "trainer.devices."
+        )
+    number = _number_of(devices)
+    if number is not None and number * num_nodes != count:
+        raise ValueError(
+            f"trainer.devices={number} times trainer.num_nodes={num_nodes} is {number * num_nodes}, but "
+            f"{launcher} started {count} processes; let the products agree."
+        )
+
+
+def _number_of(devices: Any) -> int | None:
+    if isinstance(devices, list):
+        return len(devices)
+    text = str(devices)
+    if "," in text:
+        return len([part for part in text.split(",") if part])
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
+def on_first_rank(trainer: L.Trainer, action: Callable[[], None]) -> None:
+    """Runs `action` on rank 0, and ends all ranks if it refuses.
+
+    Ranks of an outside launcher wait for the outcome here; those that Lightning starts itself come later.
+
+    Raises:
+        ValueError: On rank 0, what `action` raised.
+        SystemExit: With status 2 and without a word on the other ranks then.
+    """
+    together = _joins_others(trainer)
+    refusal: ValueError | None = None
+    if trainer.is_global_zero:
+        try:
+            action()
+        except ValueError as error:
+            refusal = error
+    if together and trainer.strategy.broadcast(refusal is not None):
+        dist.destroy_process_group()
+        if refusal is None:
+            raise SystemExit(2)
+    if refusal is not None:
+        raise refusal
+
+
+def _joins_others(trainer: L.Trainer) -> bool:
+    """Joins the processes of an outside launcher; Lightning finds the group when it comes to it."""
+    strategy = trainer.strategy
+    if trainer.world_size == 1 or not isinstance(strategy, ParallelStrategy):
+        return False
+    environment = strategy.cluster_environment
+    if environment is None or isinstance(environment, LightningEnvironment):
+        return False
+    strategy.setup_environment()
+    return True

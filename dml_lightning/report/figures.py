@@ -1,0 +1,298 @@
+"""Figures as plain Plotly descriptions, each with a text alternative and the numbers behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dml_lightning.compare.results import Comparison
+from dml_lightning.report.numbers import Coverage, Scores, roc
+from dml_lightning.report.parts import Figure, floats
+from dml_lightning.report.style import COLOURS, FLOOR, INK, Json, axis, label, layout
+from dml_lightning.report.tables import Table
+
+BINS = 60
+CHANCE: Json = {"color": "#9aa5b1", "width": 1, "dash": "dot"}
+
+
+def differences_figure(comparison: Comparison) -> Figure:
+    """Each arm minus the baseline, unit by unit, with the mean and its simultaneous interval."""
+    asked, found = comparison.question, comparison.differences
+    means = [difference.estimate.mean for difference in found]
+    names = [label(difference.arm) for difference in found]
+    spans = [(d.simultaneous_low, d.simultaneous_high) for d in found]
+    data: list[Json] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": floats(means),
+            "y": names,
+            "marker": {"size": 12, "color": COLOURS[0], "symbol": "diamond"},
+            "error_x": {
+                "type": "data",
+                "symmetric": False,
+                "array": floats([high - m for m, (_, high) in zip(means, spans, strict=True)]),
+                "arrayminus": floats([m - low for m, (low, _) in zip(means, spans, strict=True)]),
+                "thickness": 2.5,
+                "width": 7,
+                "color": COLOURS[0],
+            },
+            "name": "mean with interval",
+            "hovertext": [
+                f"{n}: {m:+.3f} [{low:.3f}, {high:.3f}]"
+                for n, m, (low, high) in zip(names, means, spans, strict=True)
+            ],
+            "hoverinfo": "text",
+        }
+    ]
+    table = Table(
+        f"Difference to {asked.baseline} in {asked.metric}",
+        ["arm", "difference", "low", "high", f"{asked.unit}s", "p", "Holm p", "verdict"],
+        [
+            [
+                d.arm,
+                d.estimate.mean,
+                d.simultaneous_low,
+                d.simultaneous_high,
+                d.estimate.units,
+                d.p,
+                d.p_holm,
+                d.verdict,
+            ]
+            for d in found
+        ],
+        f"{'Intervals hold for all comparisons at once; p' if len(found) > 1 else 'The p-value is'} from exact sign "
+        f"flips, at least {min(d.smallest_p for d in found):.2g} with so many {asked.unit}s.",
+    )
+    side = "right" if asked.higher_is_better else "left"
+    return Figure(
+        f"Paired difference to {asked.baseline}",
+        f"Difference of each arm to {asked.baseline} in {asked.metric}; better is to the {side}. "
+        + comparison.sentence,
+        data,
+        layout(
+            130 + 46 * max(1, len(found)),
+            xaxis=axis(f"{label(asked.metric)}, arm minus {label(asked.baseline)}"),
+            yaxis=axis(autorange="reversed", type="category", ticks=""),
+            showlegend=False,
+            shapes=[_line(0.0, INK, "solid")],
+        ),
+        table,
+        wide=True,
+    )
+
+
+def _drawn(x: Sequence[Any], y: Sequence[Any], line: Json, **more: Any) -> Json:
+    """A line."""
+    return {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "line": line} | more
+
+
+def _line(x: float, colour: str, dash: str) -> Json:
+    """A vertical line over the whole height."""
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": colour, "width": 1.4, "dash": dash},
+    }
+
+
+def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """The same figure with a small circle per unit: differences (n,) by arm."""
+    for arm, differences in values.items():
+        figure.data.insert(
+            0,
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": floats(differences),
+                "y": [label(arm)] * len(differences),
+                "marker": {"size": 8, "color": "rgba(31,41,51,0.38)"},
+                "hoverinfo": "x",
+            },
+        )
+    return figure
+
+
+def distances_figure(
+    arm: str, values: Scores, cuts: Mapping[str, float], normalized: bool
+) -> Figure:
+    """Densities of distances within and between classes and to the nearest prototype, with thresholds."""
+    shown = {
+        "within a class": (values.intra, COLOURS[0], "solid"),
+        "between classes": (values.inter, COLOURS[5], "solid"),
+        "known to prototype": (values.known, COLOURS[2], "dash"),
+        "novel to prototype": (values.novel, COLOURS[3], "dash"),
+        "OOD to prototype": (values.ood, INK, "dot"),
+    }
+    shown = {name: parts for name, parts in shown.items() if len(parts[0])}
+    longest = max(float(np.quantile(parts[0], 0.999)) for parts in shown.values())
+    longest = max(longest, *cuts.values(), 1e-6) * 1.03
+    edges = np.linspace(0, longest, BINS + 1)
+    data: list[Json] = []
+    for name, (distances, colour, dash) in shown.items():
+        counts, _ = np.histogram(distances, bins=edges)
+        density = counts / len(distances) / (edges[1] - edges[0])
+        line = {"color": colour, "dash": dash, "width": 2, "shape": "hvh"}
+        centres = floats((edges[:-1] + edges[1:]) / 2)
+        data.append(_drawn(centres, floats(density), line, name=name, hoverinfo="name+x"))
+    top = [
+        {
+            "x": cut,
+            "y": 1,
+            "yref": "paper",
+            "yanchor": "top",
+            "xanchor": "right" if cut > longest / 2 else "left",
+            "yshift": -16 * number,
+            "text": label(name),
+            "showarrow": False,
+            "font": {"size": 11, "color": INK},
+            "bgcolor": "rgba(255,255,255,0.8)",
+        }
+        for number, (name, cut) in enumerate(cuts.items())
+    ]
+    rows = [
+        [
+            name,
+            len(distances),
+            *(float(np.quantile(distances, q)) for q in (0.05, 0.5, 0.95)),
+        ]
+        for name, (distances, _, _) in shown.items()
+    ]
+    rows += [[f"threshold {name}", "", "", cut, ""] for name, cut in cuts.items()]
+    unit = "Euclidean distance of unit vectors" if normalized else "Euclidean distance"
+    return Figure(
+        arm,
+        f"Distances under {arm}: "
+        + "; ".join(
+            f"{name}, median {float(np.median(d)):.2f}" for name, (d, _, _) in shown.items()
+        )
+        + ".",
+        data,
+        layout(
+            380,
+            xaxis=axis(unit, range=[0, longest]),
+            yaxis=axis("density", showticklabels=False, ticks="", rangemode="tozero"),
+            shapes=[_line(cut, FLOOR, "dash") for cut in cuts.values()],
+            annotations=top,
+        ),
+        Table(f"Distances, {arm}", ["", "number", "5 %", "median", "95 %"], rows),
+    )
+
+
+def roc_figure(
+    arms: Mapping[str, Scores], lines: Mapping[str, Json], aurocs: Mapping[str, str]
+) -> Figure:
+    """OOD crops refused against known crops refused, a curve per arm; score: distance to the nearest prototype."""
+    data = [_drawn([0, 1], [0, 1], CHANCE, hoverinfo="skip", showlegend=False)]
+    rows: list[list[object]] = []
+    for arm, values in arms.items():
+        false, true = roc(values.known, values.ood)
+        data.append(_drawn(floats(false), floats(true), lines[arm], name=label(arm)))
+        found = [float(true[false <= share].max()) for share in (0.05, 0.1, 0.2)]
+        rows.append([arm, aurocs[arm], *found])
+    return Figure(
+        "ROC of refusing what is not a known species",
+        "ROC curves; area under the curve: "
+        + "; ".join(f"{arm} {text}" for arm, text in aurocs.items())
+        + ".",
+        data,
+        layout(
+            440,
+            xaxis=axis("known crops refused", range=[-0.01, 1.01]),
+            yaxis=axis("OOD crops refused", range=[-0.01, 1.01]),
+            showlegend=True,
+        ),
+        Table(
+            "OOD crops refused",
+            ["arm", "AUROC", "at 5 % of known", "at 10 %", "at 20 %"],
+            rows,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One number over the steps of one run."""
+
+    arm: str
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def curves(arm: str, history: pd.DataFrame, key: str) -> list[Curve]:
+    """The logged values of `key`, none if it never was logged."""
+    if key not in history:
+        return []
+    kept = history[["step", key]].dropna()
+    return [Curve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
+
+
+def training_figure(
+    title: str, y: str, drawn: Sequence[Curve], lines: Mapping[str, Json], **yaxis: Any
+) -> Figure:
+    """A number over training, a line per run; runs of one arm share its colour."""
+    arms = list(dict.fromkeys(curve.arm for curve in drawn))
+    first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}
+    data = [
+        _drawn(
+            curve.steps.tolist(),
+            floats(curve.values),
+            lines[curve.arm],
+            name=label(curve.arm),
+            legendgroup=label(curve.arm),
+            showlegend=first[curve.arm] == i,
+            opacity=1 if len(drawn) == len(arms) else 0.55,
+        )
+        for i, curve in enumerate(drawn)
+    ]
+    rows = [[curve.arm, float(curve.values[0]), float(curve.values[-1])] for curve in drawn]
+    return Figure(
+        title,
+        f"{title}. "
+        + "; ".join(f"{arm}: from {start:.3f} to {end:.3f}" for arm, start, end in rows)
+        + ".",
+        data,
+        layout(
+            330,
+            xaxis=axis("training step", rangemode="tozero"),
+            yaxis=axis(y, **yaxis),
+            showlegend=True,
+        ),
+        Table(title, ["run of", "first", "last"], rows),
+    )
+
+
+def coverage_figure(arms: Mapping[str, Coverage], lines: Mapping[str, Json]) -> Figure:
+    """False rejection that was had against that which was asked for."""
+    highest = max(max(found.refused) for found in arms.values())
+    data = [_drawn([0, highest], [0, highest], CHANCE, name="as asked")]
+    for arm, found in arms.items():
+        had = floats(list(found.refused.values()))
+        more = {"name": label(arm), "mode": "lines+markers"}
+        data.append(_drawn(list(found.refused), had, lines[arm], **more))
+    rows = [
+        [arm, f"{100 * alpha:g} %", share]
+        for arm, found in arms.items()
+        for alpha, share in found.refused.items()
+    ]
+    return Figure(
+        "False rejection under rule C",
+        "Known test crops refused against the share asked for. "
+        + "; ".join(f"{a}: {f.refused[0.05]:.3f} at 5 %" for a, f in arms.items())
+        + ".",
+        data,
+        layout(
+            380,
+            xaxis=axis("asked for", tickformat=".0%"),
+            yaxis=axis("had on known test crops", tickformat=".0%", rangemode="tozero"),
+            showlegend=True,
+        ),
+        Table("Known test crops refused", ["arm", "asked for", "had"], rows),
+    )

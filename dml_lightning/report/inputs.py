@@ -1,0 +1,251 @@
+"""What a report is about: runs by arm, read from run folders, embedding files or a comparison's folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from dml_lightning.compare.results import Comparison, Question, higher_is_better
+from dml_lightning.compare.statistics import compare_arms
+from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.report.numbers import measure
+from dml_lightning.runs import read_run
+
+PRIMARY = "balanced_accuracy"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One tested run of one arm, or a file of embeddings that somebody else made."""
+
+    arm: str
+    seed: int
+    fold: int  # the split of the flights
+    source: Path  # run folder or npz file
+    metrics: dict[str, float]  # by name without the stage
+    trained: bool = True  # a floor is tested as it is initialised
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, None for a file of embeddings."""
+        return self.source if self.source.is_dir() else None
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The test embeddings."""
+        return read_evidence(test_file(self.source))
+
+    @cached_property
+    def validation(self) -> Evidence | None:
+        """The validation embeddings, on which thresholds may be chosen; None where there are none."""
+        path = self.source / "embeddings" / "val.npz"
+        return read_evidence(path) if path.is_file() else None
+
+    @cached_property
+    def stage(self) -> dict[str, Any]:
+        """What run.json says of the run's test, and of its fit for a run that was fitted; else empty."""
+        stages = read_run(self.source)["stages"] if self.folder else {}
+        found: dict[str, Any] = stages.get("fit") or stages.get("test") or {}
+        return found
+
+    @cached_property
+    def recipe_text(self) -> str:
+        """The recipe as it was saved; empty for a file of embeddings."""
+        path = _recipe_file(self.source) if self.folder else None
+        return path.read_text(encoding="utf-8") if path else ""
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe, parsed."""
+        content: dict[str, Any] = yaml.safe_load(self.recipe_text) or {}
+        return content
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """All that was logged while fitting, by step; empty where there is none."""
+        parts = [pd.read_csv(path) for path in sorted(self.source.glob("csv/fit*/metrics.csv"))]
+        return pd.concat(parts).sort_values("step", kind="stable") if parts else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Runs by arm, and what is asked of them."""
+
+    title: str
+    arms: dict[str, list[RunResult]]  # in order, floors last
+    question: Question  # its metric is named as in `RunResult.metrics`
+
+    @property
+    def runs(self) -> list[RunResult]:
+        """Every run, arm by arm."""
+        return [run for runs in self.arms.values() for run in runs]
+
+    @property
+    def shown(self) -> dict[str, RunResult]:
+        """The run of each arm that pictures of one run are drawn from: its first."""
+        return {arm: runs[0] for arm, runs in self.arms.items()}
+
+    def table(self) -> pd.DataFrame:
+        """A row per run: arm, seed, fold and every number."""
+        return pd.DataFrame(
+            [
+                {"arm": run.arm, "seed": run.seed, "fold": run.fold, **run.metrics}
+                for run in self.runs
+            ]
+        )
+
+    @cached_property
+    def comparison(self) -> Comparison | str:
+        """What the runs answer, or in one sentence why they answer nothing."""
+        unit = self.question.unit
+        units = {getattr(run, unit) for run in self.runs}
+        if len(units) < 2:
+            return f"There is one {unit} per arm, and an interval over {unit}s needs two or more."
+        try:
+            named = {self.question.metric: words(self.question.metric)}
+            asked = replace(self.question, metric=words(self.question.metric))
+            return compare_arms(self.table().rename(columns=named), asked)
+        except ValueError as error:
+            return f"The arms cannot be compared: {error}"
+
+
+def words(metric: str) -> str:
+    """A number's name as it is said in a sentence."""
+    return metric.replace("_", " ")
+
+
+def test_file(source: Path) -> Path:
+    """Where the test embeddings of a run, or of anybody, lie."""
+    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
+
+
+def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInput:
+    """Reads runs, files of embeddings, or the folder of one comparison.
+
+    Args:
+        paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json.
+        primary: Number that the answer is about; what the comparison declared, or balanced accuracy, if not given.
+
+    Raises:
+        ValueError: If there is nothing, something is no tested run, two runs stand for the same arm, seed and
+            fold, arms saw different data, or no run has the number.
+    """
+    if not paths:
+        raise ValueError("a report needs at least one run's folder or embeddings.npz.")
+    if len(paths) == 1 and (paths[0] / "comparison.json").is_file():
+        found = read_comparison(paths[0])
+    else:
+        arms = _by_arm([read_result(path) for path in paths])
+        floors = tuple(arm for arm, runs in arms.items() if not runs[0].trained)
+        baseline = next(iter(arms))
+        question = Question(PRIMARY, baseline, floors=tuple(f for f in floors if f != baseline))
+        found = ReportInput(", ".join(arms), arms, question)
+    return replace(found, question=_asked(found, primary))
+
+
+def _asked(found: ReportInput, primary: str | None) -> Question:
+    """The question, about another number if one is named."""
+    question = found.question
+    if primary is not None:
+        higher = higher_is_better(primary)
+        question = replace(question, metric=primary, higher_is_better=higher)
+    if not any(question.metric in run.metrics for run in found.runs):
+        known = ", ".join(sorted(found.runs[0].metrics))
+        raise ValueError(f"no run has the number {question.metric!r}; there are {known}.")
+    return question
+
+
+def read_comparison(folder: Path) -> ReportInput:
+    """Reads a comparison's folder.
+
+    Its comparison.json holds `name`, `question` (the fields of `Question`) and `runs`, a list of `arm`, `seed`, `fold`
+    and `run`: the run's folder, absolute or relative to the comparison's.
+    """
+    path = folder / "comparison.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        listed = [(folder / r["run"], r["arm"], r["seed"], r["fold"]) for r in content["runs"]]
+        asked = dict(content["question"])
+        asked["metric"] = asked["metric"].removeprefix("test/")
+        question = Question(**asked | {"floors": tuple(asked.get("floors", ()))})
+        name = str(content["name"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
+    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question)
+
+
+def read_result(
+    path: Path, arm: str | None = None, seed: int | None = None, fold: int | None = None
+) -> RunResult:
+    """Reads one run folder, or one npz file of embeddings.
+
+    Args:
+        path: The folder or the file.
+        arm: Its name; the last part of the recipe's, or the file's, if not given.
+        seed: The recipe's if not given.
+        fold: The recipe's `data.split_seed` if not given.
+
+    Raises:
+        ValueError: If there is no such run or file, or the run has not been tested.
+    """
+    if path.suffix == ".npz":
+        metrics = measure(read_evidence(path))
+        return RunResult(arm or path.stem, seed or 0, fold or 0, path, metrics)
+    recipe_file = _recipe_file(path)
+    if recipe_file is None:
+        raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
+    if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
+        raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
+    content = json.loads((path / "metrics" / "test.json").read_text(encoding="utf-8"))
+    metrics = {
+        key.removeprefix("test/"): float("nan") if value is None else float(value)
+        for key, value in content.items()
+    }
+    recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+    return RunResult(
+        arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
+        seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
+        fold=int(recipe.get("data", {}).get("split_seed") or 0) if fold is None else fold,
+        source=path,
+        metrics=metrics,
+        trained="fit" in read_run(path)["stages"],
+    )
+
+
+def _recipe_file(run: Path) -> Path | None:
+    """The recipe of the fit, or of the test for a floor."""
+    paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _by_arm(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Runs by arm, checked to be comparable: trained arms first, floors behind them."""
+    digests: dict[int, tuple[str, RunResult]] = {}
+    cells: dict[tuple[str, int, int], RunResult] = {}
+    for run in runs:
+        cell = (run.arm, run.seed, run.fold)
+        if cell in cells:
+            raise ValueError(
+                f"{cells[cell].source} and {run.source} are both arm {run.arm!r}, seed {run.seed}, fold {run.fold}; "
+                "give one of them."
+            )
+        cells[cell] = run
+        digest = run.stage.get("data")
+        if digest is not None:
+            first, other = digests.setdefault(run.fold, (digest, run))
+            if first != digest:
+                raise ValueError(
+                    f"{other.source} and {run.source} saw different data in fold {run.fold} (digests {first[:10]} and "
+                    f"{digest[:10]}): numbers on different crops cannot be compared; report them one by one."
+                )
+    arms = sorted(dict.fromkeys(run.arm for run in runs), key=lambda arm: _is_floor(arm, runs))
+    return {arm: [run for run in runs if run.arm == arm] for arm in arms}
+
+
+def _is_floor(arm: str, runs: Sequence[RunResult]) -> bool:
+    return not any(run.trained for run in runs if run.arm == arm)

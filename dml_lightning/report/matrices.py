@@ -1,0 +1,112 @@
+"""Figures with a row and a column per class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dml_lightning.report.parts import Figure, floats
+from dml_lightning.report.style import Json, axis, label, layout
+from dml_lightning.report.tables import Table
+
+MOST_LABELS = 30  # classes whose names fit on an axis
+
+
+def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    """Known crops by true class (rows) and given class (columns), as shares of the row."""
+    totals = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    said = [
+        [
+            f"{label(truth)} called {label(given)}: {count} of {total}"
+            for given, count in zip(names, row, strict=True)
+        ]
+        for truth, row, total in zip(names, counts, totals[:, 0], strict=True)
+    ]
+    recall = float(np.mean(np.diag(shares)[totals[:, 0] > 0]))
+    heatmap = _heatmap(shares, said) | {
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": [[0, "#ffffff"], [0.5, "#6aaed6"], [1, "#08306b"]],
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+    }
+    if len(names) <= MOST_LABELS:
+        cells = [
+            [f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares
+        ]
+        heatmap |= {"text": cells, "texttemplate": "%{text}", "textfont": {"size": 10}}
+    return Figure(
+        arm,
+        f"Confusion of the known classes under {arm}: balanced accuracy {recall:.3f}. "
+        + _worst_confusion(shares, names),
+        [heatmap],
+        _matrix_layout(names, "named as", "truth"),
+        Table(
+            f"Confusion, {arm} (rows: truth, columns: named as)",
+            ["truth", *names],
+            [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)],
+        ),
+    )
+
+
+def _worst_confusion(shares: NDArray[np.float64], names: Sequence[str]) -> str:
+    wrong = shares - np.diag(np.diag(shares))
+    truth, given = divmod(int(wrong.argmax()), len(names))
+    if not wrong.any():
+        return "No crop is named wrongly."
+    return (
+        f"Most often confused: {names[truth]} is called {names[given]} in {100 * wrong[truth, given]:.0f} % of its "
+        "crops."
+    )
+
+
+def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
+    """Mean distance of every pair of classes, by name."""
+    names, values = [str(name) for name in table.columns], table.to_numpy(float)
+    said = [
+        [f"{label(a)} – {label(b)}: {value:.3f}" for b, value in zip(names, row, strict=True)]
+        for a, row in zip(names, values, strict=True)
+    ]
+    own = np.diag(values)[np.isfinite(np.diag(values))]
+    within = f", within a class {own.min():.2f} to {own.max():.2f}" if len(own) else ""
+    return Figure(
+        arm,
+        f"Mean distance of every pair of classes under {arm}{within}.",
+        [
+            _heatmap(values, said)
+            | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}
+        ],
+        _matrix_layout(names),
+        Table(
+            f"Mean class distances, {arm}",
+            ["", *names],
+            [[name, *map(float, row)] for name, row in zip(names, values, strict=True)],
+        ),
+    )
+
+
+def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
+    return {
+        "type": "heatmap",
+        "z": [floats(row) for row in values],
+        "hovertext": said,
+        "hoverinfo": "text",
+    }
+
+
+def _matrix_layout(names: Sequence[str], x: str = "", y: str = "") -> Json:
+    """Class names on both axes, the first on top, unless there are too many."""
+    shown = len(names) <= MOST_LABELS
+    ticks: Json = {"showgrid": False, "ticks": "", "showticklabels": shown}
+    if shown:
+        places = list(range(len(names)))
+        ticks |= {"tickvals": places, "ticktext": [*map(label, names)], "tickfont": {"size": 11}}
+    return layout(
+        max(360, min(640, 140 + 25 * len(names))),
+        xaxis=axis(x, **ticks, tickangle=-60),
+        yaxis=axis(y, **ticks, autorange="reversed"),
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+    )

@@ -1,0 +1,164 @@
+"""One self-contained page: everything escaped, nothing loaded from anywhere."""
+
+import base64
+import hashlib
+import itertools
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from dml_lightning.report.inputs import ReportInput
+from dml_lightning.report.numbers import fitted
+from dml_lightning.report.parts import floats
+from dml_lightning.report.projection import (
+    SPRITE_COLUMNS,
+    Crops,
+    Method,
+    chosen_crops,
+    png,
+    project,
+    sprite,
+)
+from dml_lightning.report.sections import sections
+from dml_lightning.report.style import ClassStyle, Json, class_styles, layout
+from dml_lightning.report.summary import answer
+from dml_lightning.report.tables import Table
+
+HERE = Path(__file__).parent
+METHODS: dict[Method, str] = {
+    "tsne": "t-SNE: near points are neighbours in the embedding; the distance and the size of groups mean nothing.",
+    "pca": "PCA: the two directions of largest variance.",
+}
+
+
+def render(given: ReportInput, method: Method = "tsne") -> str:
+    """The report as one HTML page.
+
+    Args:
+        given: Runs by arm.
+        method: Of the projection.
+    """
+    made = sections(given)
+    figures = [figure for section in made for figure in section.figures]
+    plotly, script = get_plotlyjs(), (HERE / "page.js").read_text(encoding="utf-8")
+    shown = embeddings(given, method)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"png": png, "breakable": _breakable}
+    return environment.get_template("page.html").render(
+        title=given.title,
+        answer=answer(given),
+        sections=made,
+        number=itertools.count().__next__,
+        figures_json=_json([{"data": f.data, "layout": f.layout} for f in figures]),
+        projection=_described(given, shown, method),
+        projection_json=_json(shown),
+        css=(HERE / "page.css").read_text(encoding="utf-8"),
+        plotly=plotly,
+        script=script,
+        script_hashes=[Markup(_hash(text)) for text in (plotly, script)],
+        version=version("dml-lightning"),
+    )
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken behind an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def _json(content: Any) -> Markup:
+    """JSON that nothing in it can end the script element it stands in."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def _hash(script: str) -> str:
+    """What the page's policy knows an inline script by."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def embeddings(given: ReportInput, method: Method) -> Json:
+    """What the page's script needs for the projections: classes, crops, and where each arm puts them."""
+    styles: dict[str, ClassStyle] = {}
+    pools: list[Crops] = []
+    arms, drawn = [], []
+    for arm, run in given.shown.items():
+        evidence = run.evidence
+        for style in class_styles(evidence):
+            styles.setdefault(style.name, style)
+        crops, vectors = chosen_crops(evidence)
+        same = [number for number, pool in enumerate(pools) if pool.same_as(crops)]
+        if not same:
+            pools.append(crops)
+            drawn.append([evidence.class_names[label] for label in crops.labels])
+        distances = np.asarray(fitted(evidence).distances(vectors))  # (N, C)
+        points = project(vectors, method)
+        arms.append(
+            {
+                "name": arm,
+                "pool": same[0] if same else len(pools) - 1,
+                "x": floats(points[:, 0], 3),
+                "y": floats(points[:, 1], 3),
+                "nearest": distances.argmin(1).tolist(),
+                "distance": floats(distances.min(1), 3),
+                "names": evidence.class_names[: evidence.num_classes],
+            }
+        )
+    order = sorted(styles, key=lambda name: ("known", "novel", "ood").index(styles[name].role))
+    number = {name: at for at, name in enumerate(order)}
+    return {
+        "arms": arms,
+        "pools": [
+            _pool(pool, [number[n] for n in names])
+            for pool, names in zip(pools, drawn, strict=True)
+        ],
+        "classes": [vars(styles[name]) for name in order],
+        "layout": layout(
+            440,
+            xaxis={"visible": False},
+            yaxis={"visible": False},
+            margin={"l": 8, "r": 8, "t": 8, "b": 8},
+            showlegend=False,
+        ),
+    }
+
+
+def _pool(crops: Crops, labels: list[int]) -> Json:
+    found, side = (None, 1) if crops.thumbnails is None else sprite(crops.thumbnails)
+    return {
+        "labels": labels,
+        "flights": crops.groups.tolist(),
+        "sprite": found,
+        "side": side,
+        "columns": SPRITE_COLUMNS,
+    }
+
+
+def _described(given: ReportInput, shown: Json, method: Method) -> Json:
+    """The projections in words and numbers, for those who do not see them."""
+    classes = shown["classes"]
+    rows = [
+        [c["name"], c["role"], sum(pool["labels"].count(number) for pool in shown["pools"])]
+        for number, c in enumerate(classes)
+    ]
+    return {
+        "method": METHODS[method],
+        "arms": [
+            {
+                "title": name if run.trained else f"{name} (floor)",
+                "alt": f"Projection of {len(arm['x'])} test crops of {len(classes)} classes under {name}.",
+            }
+            for arm, (name, run) in zip(shown["arms"], given.shown.items(), strict=True)
+        ],
+        "table": Table("Crops shown", ["class", "role", "crops"], rows),
+    }

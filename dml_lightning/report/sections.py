@@ -1,0 +1,248 @@
+"""What a report says, section by section; how it looks is the page's business."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from dml_lightning.callbacks.structure import class_table
+from dml_lightning.openset.suite import detector_table
+from dml_lightning.report.figures import (
+    coverage_figure,
+    distances_figure,
+    roc_figure,
+)
+from dml_lightning.report.inputs import ReportInput
+from dml_lightning.report.matrices import class_distances_figure, confusion_figure
+from dml_lightning.report.numbers import (
+    Coverage,
+    Scores,
+    assumptions,
+    confusion,
+    coverage,
+    mistakes,
+    scores,
+    thresholds,
+)
+from dml_lightning.report.parts import Section
+from dml_lightning.report.style import Json, arm_styles
+from dml_lightning.report.summary import (
+    NEAREST,
+    arms_section,
+    differences_section,
+    flights,
+    interval_text,
+    recipes_section,
+)
+from dml_lightning.report.tables import Table
+from dml_lightning.report.training import margins_section, training_section
+
+
+def sections(given: ReportInput) -> list[Section]:
+    """Every section that the runs have something to say to, in the order of the page."""
+    found = Findings(given)
+    made = [
+        arms_section(given),
+        differences_section(given),
+        _projection(),
+        _distances(found),
+        _refusal(found),
+        _coverage(found),
+        _confusions(found),
+        _class_distances(found),
+        training_section(given, found.lines),
+        margins_section(given),
+        _assumptions(found),
+        _mistakes(found),
+        recipes_section(given),
+    ]
+    return [section for section in made if section is not None]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What several sections need of the run that is shown of each arm, computed once."""
+
+    given: ReportInput
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """Distances by arm."""
+        return {arm: scores(run.evidence) for arm, run in self.given.shown.items()}
+
+    @cached_property
+    def detectors(self) -> dict[str, pd.DataFrame]:
+        """Table of detectors by arm."""
+        return {arm: detector_table(run.evidence) for arm, run in self.given.shown.items()}
+
+    @cached_property
+    def coverage(self) -> dict[str, Coverage]:
+        """Rule C by arm, where there are calibration crops."""
+        found = {arm: coverage(run.evidence) for arm, run in self.given.shown.items()}
+        return {arm: each for arm, each in found.items() if each is not None}
+
+    @cached_property
+    def lines(self) -> dict[str, Json]:
+        """Line of each arm in figures of several."""
+        return arm_styles({arm: run.trained for arm, run in self.given.shown.items()})
+
+
+def _projection() -> Section:
+    return Section(
+        "projection",
+        "Embeddings",
+        [
+            "Every point is a test crop; hover over it or tap it to see the crop. Filled round and square marks are "
+            "known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
+            "every arm."
+        ],
+        projection=True,
+    )
+
+
+def _distances(found: Findings) -> Section:
+    figures = [
+        distances_figure(
+            arm,
+            found.scores[arm],
+            thresholds(run.evidence, run.validation),
+            run.evidence.normalized,
+        )
+        for arm, run in found.given.shown.items()
+    ]
+    said = (
+        "Solid: pairs of known test crops. Dashed: each crop to its nearest class prototype, which is the score that "
+        "refuses. Vertical lines are thresholds: crops to their right are refused."
+    )
+    return Section("distances", "Distances", [said], figures=figures)
+
+
+def _refusal(found: Findings) -> Section | None:
+    """ROC, and every detector on every arm."""
+    arms = [arm for arm, values in found.scores.items() if len(values.ood)]
+    if not arms:
+        return None
+    aurocs = {arm: interval_text(found.detectors[arm], NEAREST) for arm in arms}
+    figure = roc_figure({arm: found.scores[arm] for arm in arms}, found.lines, aurocs)
+    said = (
+        "Score: distance to the nearest prototype, the same for every arm. Intervals come from a bootstrap over "
+        f"{flights(found.detectors[arms[0]])} flights of the run shown: they speak of other flights, not "
+        "of other seeds."
+    )
+    return Section(
+        "refusal",
+        "Refusing what is not known",
+        [said],
+        [detectors_table(found.detectors)],
+        [figure],
+    )
+
+
+def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
+    """A row per detector, a column per arm: OOD AUROC with its interval over flights."""
+    names = list(dict.fromkeys(name for table in detectors.values() for name in table.index))
+    rows = [
+        [
+            name,
+            *(
+                interval_text(table, name) if name in table.index else "–"
+                for table in detectors.values()
+            ),
+        ]
+        for name in names
+    ]
+    return Table(
+        "OOD AUROC by detector",
+        ["detector", *detectors],
+        rows,
+        "Detectors on logits exist only where there is a classifier.",
+    )
+
+
+def _coverage(found: Findings) -> Section | None:
+    arms = found.coverage
+    if not arms:
+        return None
+    flights = list(next(iter(arms.values())).by_flight)
+    one = next(iter(arms.values()))
+    table = Table(
+        "Known test crops refused at 5 %, flight by flight",
+        ["flight", "crops", *arms],
+        [
+            [
+                name,
+                one.by_flight[name][1],
+                *(c.by_flight.get(name, (float("nan"), 0))[0] for c in arms.values()),
+            ]
+            for name in flights
+        ],
+    )
+    said = (
+        f"Rule C was calibrated on {one.samples} crops of {one.flights} flights, used for nothing else. On average "
+        "over such calibrations it refuses at most the share asked for, if test crops are exchangeable with those; "
+        "crops of new flights are not quite, so some flights lie above."
+    )
+    figure = coverage_figure(arms, found.lines)
+    return Section("coverage", "False rejection as promised?", [said], [table], [figure])
+
+
+def _confusions(found: Findings) -> Section:
+    figures = []
+    for arm, run in found.given.shown.items():
+        evidence = run.evidence
+        names = evidence.class_names[: evidence.num_classes]
+        figures.append(confusion_figure(arm, confusion(evidence), names))
+    said = "Known test crops, in per cent of each row, named by the arm's own rule."
+    return Section("confusion", "Confusion of classes", [said], figures=figures)
+
+
+def _class_distances(found: Findings) -> Section:
+    figures = [
+        class_distances_figure(arm, class_table(run.evidence))
+        for arm, run in found.given.shown.items()
+    ]
+    said = (
+        "Mean distance of every pair of classes, known, novel and OOD. Dark is near; the diagonal is the mean within "
+        "the class."
+    )
+    return Section("class-distances", "Distances of classes", [said], figures=figures)
+
+
+def assumptions_table(given: ReportInput) -> Table:
+    """Which conditions of the separation theorem hold on the test crops, an arm per column."""
+    found = {arm: assumptions(run.evidence) for arm, run in given.shown.items()}
+    names = {arm: run.evidence.class_names for arm, run in given.shown.items()}
+    pairs = {
+        arm: " – ".join(names[arm][label] for label in report.closest_pair)
+        if report.closest_pair
+        else "–"
+        for arm, report in found.items()
+    }
+    reports = found.values()
+    rows: list[list[object]] = [
+        ["known crops inside the ball of their class", *(r.known_inside for r in reports)],
+        ["OOD crops outside every ball", *(r.ood_outside for r in reports)],
+        ["separation is guaranteed", *("yes" if r.separation_holds else "no" for r in reports)],
+        ["pairs of classes with disjoint balls", *(r.pairs_disjoint for r in reports)],
+        ["smallest gap of two balls", *(r.smallest_gap for r in reports)],
+        ["closest pair", *pairs.values()],
+        ["median gap", *(r.median_gap for r in reports)],
+    ]
+    return Table("Conditions on the test crops", ["condition", *found], rows)
+
+
+def _assumptions(found: Findings) -> Section:
+    said = (
+        "If known crops lie in the ball around their class's prototype and OOD crops outside every ball, the "
+        "radius-adjusted score separates them without an error. If the balls are disjoint too, the class is right."
+    )
+    table = assumptions_table(found.given)
+    return Section("assumptions", "What the guarantee rests on", [said], [table])
+
+
+def _mistakes(found: Findings) -> Section:
+    shown = found.given.shown
+    arms = [arm for arm, run in shown.items() if run.trained] or list(shown)  # floors err anyhow
+    crops = {arm: mistakes(shown[arm].evidence) for arm in arms}
+    said = "What each arm is sure of, and wrong about. Above each crop its true class, below what it was called."
+    return Section("mistakes", "Most confident mistakes", [said], crops=crops)

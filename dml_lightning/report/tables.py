@@ -1,0 +1,94 @@
+"""A table, and what it looks like in a page, a document and a paper."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_SPREAD = re.compile(r"[−-]?[\d.]+ ± [\d.]+")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "→": r"$\to$",
+} | {sign: rf"\{sign}" for sign in "&%$#_{}"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; the first column names the row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    note: str = ""
+    decimals: int = 3
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        return [[self.text(cell) for cell in row] for row in self.rows]
+
+    def text(self, cell: object) -> str:
+        """A number with the table's decimals, a dash for NaN, anything else as it is."""
+        if not isinstance(cell, float):
+            return str(cell)
+        if math.isnan(cell):
+            return "–"
+        return f"{cell:.{self.decimals}f}".replace("-", "−")
+
+    def is_number(self, column: int) -> bool:
+        """Whether the column holds numbers, which are set to the right."""
+        return all(
+            isinstance(row[column], float | int) or _SPREAD.fullmatch(str(row[column]))
+            for row in self.rows
+        )
+
+    def markdown(self) -> str:
+        """As a GitHub table, with the title above and the note below."""
+        heads = [_markdown(column) for column in self.columns]
+        marks = ["---:" if self.is_number(c) else "---" for c in range(len(heads))]
+        body = [[_markdown(text) for text in row] for row in self.texts]
+        lines = ["| " + " | ".join(row) + " |" for row in (heads, marks, *body)]
+        note = f"\n{_markdown(self.note)}\n" if self.note else ""
+        return f"**{_markdown(self.title)}**\n\n" + "\n".join(lines) + "\n" + note
+
+    def csv(self) -> str:
+        """Comma-separated, every digit of every number, nothing for NaN."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            writer.writerow(["" if isinstance(c, float) and math.isnan(c) else c for c in row])
+        return out.getvalue()
+
+    def latex(self) -> str:
+        """As a `table` with booktabs rules."""
+        marks = "".join("r" if self.is_number(c) else "l" for c in range(len(self.columns)))
+        heads = " & ".join(_latex(column) for column in self.columns)
+        body = "\n".join("  " + " & ".join(map(_latex, row)) + r" \\" for row in self.texts)
+        caption = _latex(f"{self.title}. {self.note}" if self.note else self.title)
+        return (
+            "\\begin{table}\n  \\centering\n"
+            f"  \\caption{{{caption}}}\n  \\begin{{tabular}}{{{marks}}}\n  \\toprule\n"
+            f"  {heads} \\\\\n  \\midrule\n{body}\n  \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n"
+        )
+
+
+def _markdown(text: str) -> str:
+    for sign, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
+        text = text.replace(sign, escaped)
+    for sign in "|`*_[]":
+        text = text.replace(sign, "\\" + sign)
+    return " ".join(text.split())
+
+
+def _latex(text: str) -> str:
+    return " ".join("".join(_LATEX.get(sign, sign) for sign in text).split())

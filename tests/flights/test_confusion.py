@@ -1,0 +1,68 @@
+"""The confusion matrix of held-out flights, against a loop over their crops."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dml_lightning.evidence import Evidence
+from dml_lightning.flights.commands import cautions
+from dml_lightning.flights.confusion import OTHER, UNKNOWN, confusion
+from dml_lightning.openset.answer import answer
+from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.types import Embeddings
+
+NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD
+
+
+def crops(labels: list[int], size: int, seed: int) -> Embeddings:
+    owners = np.repeat(np.array(labels, np.int64), size)
+    noise = np.random.default_rng(seed).normal(0, 1.2, (len(owners), 4))
+    vectors = 3 * np.eye(5)[owners][:, :4] + noise
+    index = torch.arange(len(owners))
+    return Embeddings(torch.from_numpy(vectors).float(), torch.from_numpy(owners), index)
+
+
+def evidence() -> Evidence:
+    sets = {
+        "reference": crops([0, 1], 40, 0),
+        "known": crops([0, 1], 24, 1),
+        "novel": crops([2, 3], 9, 2),
+        "ood": crops([4], 9, 3),
+        "calibration": crops([0, 1], 30, 4),
+    }
+    groups = {name: np.array([f"f{i % 3}" for i in range(len(e))]) for name, e in sets.items()}
+    return Evidence(sets, NAMES, 2, groups)
+
+
+def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
+    held_out = evidence()
+    novel = held_out.sets["novel"].vectors.numpy()
+    enrolled = (
+        Species("eider", novel[:3], 2.0),
+        Species("teal", -np.ones((2, 4), np.float32), 0.1),
+    )
+    gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
+    matrix = confusion(gallery, held_out, "B")
+    assert matrix.rows == ["coot", "mallard", "eider", OTHER]
+    assert matrix.columns == ["coot", "mallard", "eider", "teal", UNKNOWN]
+    expected = np.zeros((3, 4, 5))
+    for name in ("known", "novel", "ood"):
+        part, said = held_out.sets[name], answer(gallery, held_out.sets[name])
+        for i, label in enumerate(part.labels.tolist()):
+            if name == "novel" and i < 3:
+                continue  # enrolled, so not held out
+            true = NAMES[label] if NAMES[label] in matrix.rows else OTHER
+            answered = said.label[i] if said.known["B"][i] else UNKNOWN
+            place = matrix.rows.index(true), matrix.columns.index(answered)
+            expected[int(held_out.groups[name][i][1])][place] += 1
+    assert np.array_equal(matrix.counts, expected)
+    assert matrix.counts.sum() == 48 + 18 - 3 + 9
+    assert matrix.uncorrected == ["teal"]
+    kept = matrix.corrigible()
+    assert kept.columns == ["coot", "mallard", "eider", UNKNOWN]
+    assert np.array_equal(kept.counts, matrix.counts[:, :, [0, 1, 2, 4]])
+    said = " ".join(cautions(matrix, held_out, ["f1", "new"]))
+    assert "eider (6)" in said
+    assert "teal was enrolled and has no held-out crops" in said
+    assert "f1: named like a flight" in said

@@ -1,0 +1,140 @@
+"""Which runs may stand in one report, and what is said of those that may not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dml_lightning.compare.results import Comparison
+from dml_lightning.report.inputs import read_inputs
+
+RunOf = Callable[..., Path]
+
+
+def test_arms_seeds_and_floors_are_read_from_the_runs(run_of: RunOf) -> None:
+    floor = run_of("raw_pixels", trained=False)
+    runs = [run_of("triplet", seed) for seed in (0, 1)]
+    given = read_inputs([floor, *runs])
+    assert list(given.arms) == ["triplet", "raw pixels"]  # floors last
+    assert [run.seed for run in given.arms["triplet"]] == [0, 1]
+    assert given.question.baseline == "triplet"
+    assert given.question.floors == ("raw pixels",)
+    assert given.question.higher_is_better
+    numbers = json.loads((runs[0] / "metrics" / "test.json").read_text())
+    assert given.runs[0].metrics["map_at_r"] == numbers["test/map_at_r"]
+    assert len(given.runs[0].history) == 5
+
+
+def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -> None:
+    runs = [run_of(arm, seed) for arm in ("softmax", "triplet") for seed in (0, 1, 2)]
+    given = read_inputs(runs, "ood_fpr95_ood_positive")
+    assert isinstance(given.comparison, Comparison)
+    assert not given.question.higher_is_better
+    assert given.comparison.differences[0].arm == "triplet"
+    assert given.comparison.differences[0].estimate.units == 3
+    assert "ood fpr95 ood positive" in given.comparison.sentence
+
+
+def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax"), run_of("triplet")])
+    assert (
+        given.comparison
+        == "There is one seed per arm, and an interval over seeds needs two or more."
+    )
+
+
+def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax", 0), run_of("softmax", 1), run_of("triplet", 0)])
+    assert isinstance(given.comparison, str)
+    assert "triplet" in given.comparison
+
+
+def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) -> None:
+    runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
+    folder = tmp_path / "runs" / "ours"
+    folder.mkdir()
+    content = {
+        "name": "ours",
+        "question": {"metric": "test/map_at_r", "baseline": "a", "unit": "seed", "floors": []},
+        "runs": [
+            {
+                "arm": run.parent.name,
+                "seed": n % 2,
+                "fold": 0,
+                "run": f"../{run.parent.name}/{run.name}",
+            }
+            for n, run in enumerate(runs)
+        ],
+    }
+    (folder / "comparison.json").write_text(json.dumps(content))
+    given = read_inputs([folder])
+    assert (given.title, given.question.metric, given.question.baseline) == (
+        "ours",
+        "map_at_r",
+        "a",
+    )
+    assert isinstance(given.comparison, Comparison)
+    assert read_inputs([folder], "accuracy").question.metric == "accuracy"
+    (folder / "comparison.json").write_text('{"name": "ours"}')
+    with pytest.raises(ValueError, match=r"comparison.json is not what `dml compare` writes"):
+        read_inputs([folder])
+
+
+def test_no_run_at_all() -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        read_inputs([])
+
+
+def test_no_such_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing is neither a run's folder nor an \.npz file"):
+        read_inputs([tmp_path / "nothing"])
+    with pytest.raises(ValueError, match=r"nothing.npz: there is no such file"):
+        read_inputs([tmp_path / "nothing.npz"])
+
+
+def test_a_run_without_a_test(run_of: RunOf) -> None:
+    run = run_of("triplet")
+    (run / "metrics" / "test.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"has not been tested: run dml test --run .*triplet/0-s0 first"
+    ):
+        read_inputs([run])
+
+
+def test_runs_on_different_data_are_refused(run_of: RunOf) -> None:
+    runs = [run_of("softmax"), run_of("triplet", data="e" * 64)]
+    with pytest.raises(
+        ValueError, match=r"saw different data in fold 0 \(digests dddddddddd and eeeeeeeeee\)"
+    ):
+        read_inputs(runs)
+    read_inputs(
+        [runs[0], run_of("softmax", 0, fold=1, data="f" * 64)]
+    )  # another fold has other crops
+
+
+def test_the_same_cell_twice_is_refused(run_of: RunOf, tmp_path: Path) -> None:
+    run = run_of("triplet")
+    copy = tmp_path / "copy"
+    run.rename(copy)
+    with pytest.raises(ValueError, match="are both arm 'triplet', seed 0, fold 0"):
+        read_inputs([copy, run_of("triplet")])
+
+
+def test_a_number_that_no_run_has_is_refused_with_those_there_are(run_of: RunOf) -> None:
+    with pytest.raises(
+        ValueError, match=r"no run has the number 'f1'; there are accuracy, .*map_at_r"
+    ):
+        read_inputs([run_of("triplet")], "f1")
+
+
+def test_files_of_other_frameworks_are_arms_of_their_own(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+    paths = [tmp_path / f"{name}.npz" for name in ("theirs", "ours")]
+    for path in paths:
+        np.savez(path, **made())
+    given = read_inputs(paths)
+    assert list(given.arms) == ["theirs", "ours"]
+    assert given.runs[0].folder is None
+    assert given.runs[0].recipe == {}
+    assert given.runs[0].history.empty

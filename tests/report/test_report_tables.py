@@ -1,0 +1,34 @@
+"""Tables in a document and in a paper."""
+
+from dml_lightning.report.tables import Table
+
+HOSTILE = 'a|b_<script>alert(1)</script>&"\\'
+
+
+def test_markdown_escapes_what_would_be_markup() -> None:
+    text = Table("t", ["name", "n"], [[HOSTILE, 1.23456], ["b\nc", float("nan")]], "x").markdown()
+    lines = text.splitlines()
+    assert lines[2] == "| name | n |"
+    assert lines[3] == "| --- | ---: |"
+    assert lines[4] == r'| a\|b\_&lt;script&gt;alert(1)&lt;/script&gt;&amp;"\\ | 1.235 |'
+    assert lines[5] == "| b c | – |"
+    assert lines[-1] == "x"
+
+
+def test_latex_escapes_its_signs() -> None:
+    text = Table("50 %", ["a_b", "n"], [["x & {y}~^#$", "0.100 ± 0.020"], ["\\", -0.5]]).latex()
+    assert r"\caption{50 \%}" in text
+    assert r"  a\_b & n \\" in text
+    assert r"  x \& \{y\}\textasciitilde{}\textasciicircum{}\#\$ & 0.100 $\pm$ 0.020 \\" in text
+    assert r"  \textbackslash{} & $-$0.500 \\" in text
+    assert r"\begin{tabular}{lr}" in text
+
+
+def test_csv_keeps_every_digit_and_nothing_for_nan() -> None:
+    text = Table("t", ["a,b", "n"], [["x,y", 0.1234567891], ["z", float("nan")]]).csv()
+    assert text == '"a,b",n\n"x,y",0.1234567891\nz,\n'
+
+
+def test_a_column_of_words_is_no_column_of_numbers() -> None:
+    table = Table("t", ["a", "b", "c"], [["x", 1, "0.1 ± 0.2"], ["y", 2.0, "none"]])
+    assert [table.is_number(c) for c in range(3)] == [False, True, False]

@@ -1,0 +1,112 @@
+"""Annotated pictures: one per frame, boxes where they belong."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from dml_lightning.pictures import COLOURS, SMALLEST_SIDE, FramePictures
+
+
+def frame(path: Path, width: int = 80, height: int = 60) -> str:
+    """A frame of dim noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (height, width))
+    tifffile.imwrite(path, pixels.astype(np.uint16))
+    return str(path)
+
+
+def row(path: str, decision: str = "known", x: float = 20, y: float = 30) -> dict[str, object]:
+    box = {"x": x, "y": y, "width": 10.0, "height": 8.0}
+    return {"frame": path, **box, "decision": decision, "label": "mallard"}
+
+
+def is_colour(pixels: NDArray[np.uint8], decision: str) -> NDArray[np.bool_]:
+    return np.asarray((pixels == COLOURS[decision]).all(axis=-1))
+
+
+@pytest.mark.parametrize("decision", ["known", "unknown"])
+def test_a_box_is_drawn_around_its_pixels_in_its_colour(tmp_path: Path, decision: str) -> None:
+    pictures = FramePictures(tmp_path / "out")
+    pictures.add(pd.DataFrame([row(frame(tmp_path / "night" / "a.tiff"), decision)]))
+    pictures.finish()
+    pixels = np.asarray(Image.open(tmp_path / "out" / "night_a.png"))
+    scale = round(SMALLEST_SIDE / 60)
+    assert pixels.shape == (scale * 60, scale * 80, 3)
+    left, top, right, bottom = (scale * side for side in (20, 30, 30, 38))
+    coloured = is_colour(pixels, decision)
+    assert coloured[top - 2, left : right + 1].all()
+    assert coloured[bottom + 2, left : right + 1].all()
+    assert coloured[top : bottom + 1, left - 2].all()
+    assert coloured[top : bottom + 1, right + 2].all()
+    assert not coloured[
+        top + 1 : bottom, left + 1 : right
+    ].any()  # the bird itself stays to be seen
+    others = coloured.copy()
+    others[top - 30 : bottom + 30, left - 3 : left + 200] = False  # the box and its name
+    assert not others.any()
+    other = next(name for name in COLOURS if name != decision)
+    assert not is_colour(pixels, other).any()
+
+
+def test_large_frames_keep_their_size(tmp_path: Path) -> None:
+    pictures = FramePictures(tmp_path)
+    path = frame(tmp_path / "a" / "a.tiff", 700, 650)
+    pictures.add(pd.DataFrame([row(path)]))
+    pictures.finish()
+    with Image.open(tmp_path / "a_a.png") as picture:
+        assert picture.size == (700, 650)
+
+
+def test_a_frame_is_drawn_once_with_boxes_from_several_calls(tmp_path: Path) -> None:
+    paths = [frame(tmp_path / "night" / f"{name}.tiff") for name in "abc"]
+    pictures = FramePictures(tmp_path / "out")
+    pictures.add(pd.DataFrame([row(paths[0]), row(paths[1], x=5)]))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["night_a.png"]  # b may go on
+    pictures.add(pd.DataFrame([row(paths[1], "unknown", x=60), row(paths[2])]))
+    pictures.finish()
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["night_a.png", "night_b.png", "night_c.png"]
+    both = np.asarray(Image.open(tmp_path / "out" / "night_b.png"))
+    assert is_colour(both, "known").any()
+    assert is_colour(both, "unknown").any()
+
+
+def test_frames_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    paths = [frame(tmp_path / side / "night" / "a.tiff") for side in ("left", "right")]
+    pictures = FramePictures(tmp_path / "out")
+    pictures.add(pd.DataFrame([row(path) for path in paths]))
+    pictures.finish()
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (70, 52), (0, 52), (70, 0)])
+def test_names_at_the_edge_stay_in_the_picture(tmp_path: Path, x: float, y: float) -> None:
+    pictures = FramePictures(tmp_path / "out")
+    pictures.add(pd.DataFrame([row(frame(tmp_path / "n" / "a.tiff"), x=x, y=y)]))
+    pictures.finish()
+    pixels = np.asarray(Image.open(tmp_path / "out" / "n_a.png"))
+    black = (pixels == 0).all(axis=-1).sum()
+    assert black > 500  # the ground of the name
+    assert is_colour(pixels, "known").any()
+
+
+def test_no_name_hides_a_box(tmp_path: Path) -> None:
+    """The name of the lower box is written where the upper box is."""
+    path = frame(tmp_path / "n" / "a.tiff")
+    pictures = FramePictures(tmp_path / "out")
+    pictures.add(pd.DataFrame([row(path, "known", y=27), row(path, "unknown", x=19, y=37)]))
+    pictures.finish()
+    pixels = np.asarray(Image.open(tmp_path / "out" / "n_a.png"))
+    scale = round(SMALLEST_SIDE / 60)
+    line = pixels[scale * 27 : scale * 35, scale * 20 - 2]  # the left side of the upper box
+    assert is_colour(line, "known").all()
+
+
+def test_no_rows_make_no_picture(tmp_path: Path) -> None:
+    FramePictures(tmp_path / "out").finish()
+    assert not list((tmp_path / "out").iterdir())
