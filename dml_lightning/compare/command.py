@@ -20,6 +20,7 @@ from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.statistics import compare_arms, curve_table
 from dml_lightning.compare.table import render, run_table
+from dml_lightning.compare.tracking import track_summary
 from dml_lightning.compare.units import Unit, complete, unit_means
 from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.report.command import report
@@ -215,6 +216,7 @@ def _write(experiment: Experiment, finished: Sequence[Outcome], folder: Path) ->
     Console().print(rendered.rich)
     print("".join(lines[1:]))
     _draw(experiment, whole, folder)
+    track_summary(experiment.name, folder, table, answer)
     report([str(folder)], out=str(folder / "report.html"))
     print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('*.*')))}")
     print(f"Open {folder / 'report.html'}")

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from test_runs_of_both_arms import arm_words, interrupted
 from wandb.proto.wandb_internal_pb2 import Record
 
 from dml_lightning.cli import main
 
+ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 32_768  # bytes; LevelDB's log format, behind a header of 7 bytes
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
@@ -52,6 +54,41 @@ def test_everything_is_tracked_offline(runs: dict[str, Path], arm: str) -> None:
     assert {"train/loss", "train/active_triplet_fraction", "val/ood_auroc"} <= history
     assert {"model", "data", "trainer", "seed_everything", "data_digest"} <= set(config)
     assert names[0] == (f"{arm}-{runs[arm].name}", "dml_lightning")
+
+
+def test_a_comparison_is_one_group_with_tags_pictures_and_a_summary(
+    words: list[str], tmp_path: Path
+) -> None:
+    shared = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    settings = {
+        "name": "group",
+        "shared": shared,
+        "arms": {"soft max": {"configs": [f"{ROOT}/configs/model/softmax.yaml"]}},
+        "overrides": [w for w in words if not w.startswith(("--config=", "--runs_root="))],
+        "seeds": [3],
+        "out": str(tmp_path / "runs"),
+    }
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    folder = main(["compare", f"--config={path}"])
+    runs = {"fit": set(), "test": set(), "summary": set()}
+    for path in folder.glob("**/offline-run-*/run-*.wandb"):
+        keys: set[str] = set()
+        for record in records(path):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                assert record.run.run_group == "group"
+                summary = record.run.run_id == "group-summary"
+                assert summary or set(record.run.tags) == {"soft max", "seed-3", "fold-0"}
+            elif kind == "history":
+                keys |= {item.key or "/".join(item.nested_key) for item in record.history.item}
+        stage = "summary" if summary else "test" if "test/accuracy" in keys else "fit"
+        runs[stage] |= keys
+    assert {"runs", "comparison", "neighbours"} <= {key.split("/")[0] for key in runs["summary"]}
+    joined = " ".join(runs["test"])
+    for key in ("test/projection", "test/neighbours", "test/ood_by_class", "test/ood_auroc"):
+        assert key in joined
+    assert "val/map_at_r" in runs["fit"]
 
 
 def test_a_resumed_run_goes_on_with_its_offline_history(words: list[str], tmp_path: Path) -> None:
