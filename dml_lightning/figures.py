@@ -19,6 +19,7 @@ from dml_lightning.openset import PrototypeDetector
 
 MOST_POINTS = 1500  # of a projection
 NEIGHBOURS = 6
+SHOWN = ("known", "novel", "ood")  # roles of test crops
 
 
 class TestSet(NamedTuple):
@@ -26,7 +27,7 @@ class TestSet(NamedTuple):
 
     vectors: NDArray[np.float32]  # (N, D)
     labels: NDArray[np.int64]  # (N,)
-    roles: NDArray[np.str_]  # (N,) reference, known, novel or ood
+    roles: NDArray[np.str_]  # (N,) the role of each, as in an Evidence
     class_names: NDArray[np.str_]
     thumbnails: NDArray[np.uint8]  # (N, S, S)
 
@@ -72,7 +73,7 @@ def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
 def draw_projection(axes: Axes, tested: TestSet) -> None:
     """Known species as dots, novel ones as triangles, OOD crops as black crosses."""
     rng = np.random.default_rng(0)
-    chosen = np.flatnonzero(tested.roles != "reference")
+    chosen = np.flatnonzero(np.isin(tested.roles, SHOWN))
     chosen = np.sort(rng.permutation(chosen)[:MOST_POINTS])
     axes.set_xticks([])
     axes.set_yticks([])
@@ -139,7 +140,7 @@ def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> N
         axis.set_axis_off()
     for number, (arm, tested) in enumerate(roles.items()):
         start = number * (NEIGHBOURS + 2)
-        pool = tested.rows(tested.roles != "reference")
+        pool = tested.rows(np.isin(tested.roles, SHOWN))
         axes[0, start].set_title(f"{arm}: query, then nearest", fontsize=9, loc="left")
         for row, query in enumerate(_queries(pool, queries)):
             _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query)

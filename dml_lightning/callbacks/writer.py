@@ -25,12 +25,14 @@ class RunWriter(EvaluationCallback):
 
     Args:
         alpha: Rule C of the gallery: largest share of known crops to refuse, on average. Needs a calibration split.
+        per_flight: Whether rule C takes one random crop of each calibration flight: what it promises then holds for
+            new flights, but it takes 1/alpha - 1 flights.
     """
 
-    def __init__(self, alpha: float = ALPHA) -> None:
+    def __init__(self, alpha: float = ALPHA, per_flight: bool = False) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
-        self.alpha = alpha
+        self.alpha, self.per_flight = alpha, per_flight
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,7 +62,8 @@ class RunWriter(EvaluationCallback):
 
     def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, folder: Path) -> None:
         digest = encoder_digest(module.encoder, data_of(trainer).options)
-        Gallery.build(evidence_of(trainer, module), digest, self.alpha).save(folder)
+        evidence = evidence_of(trainer, module)
+        Gallery.build(evidence, digest, self.alpha, self.per_flight).save(folder)
 
     def _write_embeddings(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
         evidence, data = evidence_of(trainer, module), data_of(trainer)

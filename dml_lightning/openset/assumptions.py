@@ -39,6 +39,8 @@ class AssumptionReport:
         """The numbers alone, by name, for a log; without those of single classes."""
         return {name: value for name, value in vars(self).items() if isinstance(value, float)} | {
             "separation_holds": float(self.separation_holds)
+            if np.isfinite(self.ood_outside)
+            else float("nan")
         }
 
 

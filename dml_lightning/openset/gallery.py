@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dml_lightning.evidence import Evidence
+from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.openset import records
 from dml_lightning.openset.arrays import State, nested, unnested
-from dml_lightning.openset.conformal import samples_needed
+from dml_lightning.openset.conformal import one_per_group, samples_needed
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.radius import RadiusPrior
 from dml_lightning.types import Embeddings, PredictionRule
@@ -58,15 +59,24 @@ class Gallery:
     prior: RadiusPrior
     encoder: str
     enrolled: tuple[Species, ...] = ()
+    record: int = 0  # the last one of the folder that it was read from
+
+    @property
+    def version(self) -> str:
+        """Encoder and last record: two equal ones answer alike."""
+        return f"{self.encoder}-{self.record}"
 
     @staticmethod
-    def build(evidence: Evidence, encoder: str, alpha: float = ALPHA) -> "Gallery":
+    def build(
+        evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False
+    ) -> "Gallery":
         """The gallery of a validated run: rule B where there are OOD crops, rule C where there is a calibration set.
 
         Args:
             evidence: Of the validation split.
             encoder: Digest of the encoder that embedded it.
             alpha: Of rule C.
+            per_flight: Whether rule C takes one random crop of each flight, see `calibrated`.
         """
         sets, rules = evidence.sets, dict[str, PrototypeDetector]()
         reference, known = sets["reference"].to("cpu"), sets["known"]
@@ -87,10 +97,15 @@ class Gallery:
         if not len(held_out):
             return gallery
         groups = evidence.groups["calibration"]
-        return gallery.calibrated(held_out.vectors, held_out.labels, groups, alpha)
+        return gallery.calibrated(held_out.vectors, held_out.labels, groups, alpha, per_flight)
 
     def calibrated(
-        self, embeddings: Any, labels: Any, groups: NDArray[Any], alpha: float = ALPHA
+        self,
+        embeddings: Vectors,
+        labels: Vectors,
+        groups: NDArray[Any],
+        alpha: float = ALPHA,
+        per_flight: bool = False,
     ) -> "Gallery":
         """The same with rule C from other held-out crops, and `C_class` where each class has enough of them.
 
@@ -99,12 +114,17 @@ class Gallery:
             labels: (n,) their classes.
             groups: (n,) flight of each.
             alpha: Share of known crops that may be refused, on average.
+            per_flight: Whether to take one random crop of each flight. These are exchangeable with a crop of a new
+                flight; all crops of a few flights are not, and refuse more of it than alpha.
         """
+        if per_flight:
+            rows = one_per_group(groups)
+            embeddings, labels, groups = embeddings[rows], labels[rows], groups[rows]
         rules = {name: rule for name, rule in self.rules.items() if not name.startswith("C")}
         rules["C"] = _prototypes(self.reference).calibrate(
             embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups
         )
-        sizes = np.bincount(np.asarray(labels), minlength=len(self.class_names))
+        sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
         if sizes.min() >= samples_needed(alpha):
             rules["C_class"] = _prototypes(self.reference).calibrate(
                 embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
@@ -169,17 +189,18 @@ class Gallery:
         Raises:
             ValueError: If there is none, or a file is damaged.
         """
-        gallery: Gallery | None = None
+        gallery, last = cast("Gallery | None", None), 0
         for record in records.read(folder):
             if record.kind == "base":
                 gallery = _with_base(gallery, record)
             elif gallery is not None:
                 gallery = _with_change(gallery, record)
+            last = record.number
         if gallery is None:
             raise ValueError(
                 f"{folder.parent} has no gallery: `dml fit` writes it when training ends."
             )
-        return gallery
+        return replace(gallery, record=last)
 
 
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
@@ -221,15 +242,21 @@ def _read_rules(record: records.Record) -> dict[str, PrototypeDetector]:
 
 
 def _same(record: records.Record, words: dict[str, Any], arrays: State) -> bool:
-    return all(record.words[key] == value for key, value in words.items()) and (
-        record.arrays.keys() == arrays.keys()
+    before, prior = dict(record.words), words["prior"]
+    return (
+        all(before[key] == value for key, value in words.items() if key != "prior")
+        and all(_equal(np.array(before["prior"][key]), np.array(prior[key])) for key in prior)
+        and record.arrays.keys() == arrays.keys()
         and all(_equal(record.arrays[key], value) for key, value in arrays.items())
     )
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Equal to the last bit; the alpha of a rule without one is NaN in both."""
-    return np.array_equal(first, second, equal_nan=second.dtype.kind == "f")
+    """Equal to the rounding of another batch size or device, which must not undo a recalibration."""
+    if second.dtype.kind != "f":
+        return np.array_equal(first, second)
+    # the alpha of a rule without one is NaN in both
+    return first.shape == second.shape and np.allclose(first, second, 1e-4, 1e-5, equal_nan=True)
 
 
 def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
@@ -298,11 +325,14 @@ def enroll(
     """
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
-    if label in gallery.class_names or not label.strip():
+    label = label.strip()
+    if not label:
+        raise ValueError("the label of a new species must not be empty.")
+    if label in ("unknown", "other"):
+        raise ValueError(f"{label!r} stands for what is refused; give the species another name.")
+    if label in gallery.class_names:
         raise ValueError(
             f"{label!r} is a class that the run was trained on; enrol a species under another name."
-            if label.strip()
-            else "the label of a new species must not be empty."
         )
     crops = np.asarray(vectors, dtype=np.float32)
     dim = gallery.reference.vectors.shape[1]
@@ -322,9 +352,10 @@ def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None
     stored = [species.vectors for species in gallery.enrolled if species.label == label]
     vectors = np.concatenate([*stored, crops]).astype(np.float64)
     scale = float(np.abs(vectors).max()) or 1.0
-    gaps = np.abs(vectors[:, None] - vectors[None]).max(axis=2)  # (n, n)
     first = len(vectors) - len(crops)
-    twice = (np.tril(gaps <= SAME * scale, -1)[first:]).any(axis=1)
+    both = torch.from_numpy(vectors)
+    gaps = torch.cdist(both[first:], both, p=float("inf")).numpy()  # (k, n)
+    twice = np.tril(gaps <= SAME * scale, first - 1).any(axis=1)
     if twice.any():
         raise ValueError(
             f"{int(twice.sum())} of the {len(crops)} crops are there twice or enrolled as {label!r} already: "

@@ -43,7 +43,8 @@ class Threshold:
             return "A: radius + epsilon"
         if self.rule == "B":
             return "B: best balanced accuracy on validation"
-        return f"C: split conformal, alpha={self.alpha:g}, n={self.samples}"
+        flights = f" crops of {self.groups} flights" if self.groups else ""
+        return f"C: split conformal, alpha={self.alpha:g}, n={self.samples}{flights}"
 
     def refuses(self, scores: Vectors) -> NDArray[np.bool_]:
         """Whether each score (N,) is above the threshold."""

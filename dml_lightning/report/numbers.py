@@ -88,11 +88,11 @@ def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> 
 def thresholds(evidence: Evidence, validation: Evidence | None = None) -> dict[str, float]:
     """Thresholds on the distance to the nearest prototype, by the name of their rule.
 
-    Rule A from the reference crops; B from validation crops, if there are any with OOD ones among them; C from
-    calibration crops, if there are enough.
+    Rule B from validation crops, if there are any with OOD ones among them; C from calibration crops, if there are
+    enough. Rule A is no threshold on this distance, for each class has its own ball.
     """
     detector = fitted(evidence)
-    found = {"A: largest radius": float(detector.radii.max())}
+    found: dict[str, float] = {}
     if validation is not None and len(validation.sets["ood"]) and len(validation.sets["known"]):
         known, ood = (validation.sets[name].vectors.numpy() for name in ("known", "ood"))
         detector.calibrate(known, rule="B", kind="nearest", ood=ood)
@@ -158,9 +158,9 @@ def coverage(evidence: Evidence) -> Coverage | None:
     detector, refused = fitted(evidence), {}
     for alpha in ALPHAS:
         if len(calibration) >= samples_needed(alpha):
-            detector.calibrate(calibration.vectors.numpy(), rule="C", alpha=alpha)
+            detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=alpha)
             refused[alpha] = float(detector.predict(known.vectors.numpy()).is_ood.mean())
-    detector.calibrate(calibration.vectors.numpy(), rule="C", alpha=0.05)
+    detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=0.05)
     decided = detector.predict(known.vectors.numpy()).is_ood
     flights = evidence.groups["known"]
     by_flight = {

@@ -61,7 +61,9 @@ def test_state_survives_npz_and_pickle(make: Callable[[], Detector], tmp_path: P
         loaded = type(detector).from_state(file)
     for copy in (loaded, pickle.loads(pickle.dumps(detector))):
         said, expected = copy.predict(x), detector.predict(x)
-        assert said.rule == expected.rule == "C: split conformal, alpha=0.1, n=300"
+        assert (
+            said.rule == expected.rule == "C: split conformal, alpha=0.1, n=300 crops of 10 flights"
+        )
         for name in ("score", "is_ood", "p_value"):
             assert np.array_equal(getattr(said, name), getattr(expected, name))
         assert copy.threshold is not None

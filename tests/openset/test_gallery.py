@@ -371,3 +371,60 @@ def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
         assert each.lost == np.mean(lost)
     single = folder.enroll(stored, "pintail", crops(7, 1, 0), DIGEST)
     assert all(np.isnan(each.lost) for each in overlaps(Gallery.load(stored), single))
+
+
+class OnADevice(torch.Tensor):
+    """A tensor that, like one on a GPU, has no NumPy form before `.cpu()`."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if func in (torch.Tensor.__array__, torch.Tensor.numpy):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        moved = func is torch.Tensor.cpu or (func is torch.Tensor.to and "cpu" in map(str, args))
+        return found.as_subclass(torch.Tensor) if moved else found
+
+
+def test_a_gallery_is_built_from_embeddings_on_a_device(evidence: Evidence) -> None:
+    moved = {
+        name: Embeddings(
+            *(column.as_subclass(OnADevice) for column in (own.vectors, own.labels, own.index))
+        )
+        for name, own in evidence.sets.items()
+    }
+    with pytest.raises(TypeError):
+        np.asarray(moved["known"].labels)
+    gallery = Gallery.build(replace(evidence, sets=moved), DIGEST)
+    assert list(gallery.rules) == ["A", "B", "C", "C_class"]
+
+
+def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
+    chosen = Gallery.build(evidence, DIGEST, alpha=0.3, per_flight=True).rules["C"].threshold
+    assert chosen is not None
+    assert (chosen.samples, chosen.groups) == (4, 4)
+    everything = Gallery.build(evidence, DIGEST, alpha=0.3).rules["C"].threshold
+    assert everything is not None
+    assert (everything.samples, everything.groups) == (120, 4)
+
+
+@pytest.mark.parametrize("label", ["unknown", " other "])
+def test_words_for_what_is_refused_are_no_species(stored: Path, label: str) -> None:
+    with pytest.raises(ValueError, match="stands for what is refused"):
+        folder.enroll(stored, label, np.ones((1, DIM), np.float32), DIGEST)
+
+
+def test_rounding_of_another_device_does_not_undo_a_recalibration(
+    evidence: Evidence, stored: Path
+) -> None:
+    held_out = evidence.sets["known"]
+    groups = evidence.groups["known"]
+    folder.recalibrate(
+        stored, held_out.vectors.numpy(), held_out.labels.numpy(), groups, DIGEST, alpha=0.2
+    )
+    sets = {
+        name: replace(own, vectors=own.vectors * (1 + 1e-7)) for name, own in evidence.sets.items()
+    }
+    Gallery.build(replace(evidence, sets=sets), DIGEST).save(stored)
+    assert Gallery.load(stored).rules["C"].threshold.alpha == 0.2
+    Gallery.build(evidence, DIGEST, alpha=0.1).save(stored)  # a change that was asked for
+    assert Gallery.load(stored).rules["C"].threshold.alpha == 0.1

@@ -66,9 +66,8 @@ def test_scores_are_plain_distances(evidence: Evidence) -> None:
 
 
 def test_thresholds_name_the_rules_that_have_their_crops(evidence: Evidence) -> None:
-    assert set(thresholds(evidence)) == {"A: largest radius", "C: conformal 5 %"}
+    assert set(thresholds(evidence)) == {"C: conformal 5 %"}
     assert set(thresholds(evidence, evidence)) == {
-        "A: largest radius",
         "B: validation",
         "C: conformal 5 %",
     }
