@@ -1,5 +1,6 @@
 """`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -211,7 +212,7 @@ class TrainingCLI(LightningCLI):
         tracking: Tracking = Tracking(**vars(settings.tracking))
         if tracking.wandb == "disabled":
             return [csv]
-        identity = f"{settings.name}-{self.run.name}".replace("/", "-")
+        identity = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.run.name}")
         tracker = WandbLogger(
             name=identity,
             id=identity,

@@ -24,7 +24,7 @@ from dml_lightning.compare.tracking import track_summary
 from dml_lightning.compare.units import Unit, complete, unit_means
 from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.report.command import report
-from dml_lightning.runs import read_json, write_json, write_text
+from dml_lightning.runs import locked, read_json, write_json, write_text
 
 
 def compare(
@@ -75,7 +75,9 @@ def compare(
         The folder with report.html, comparison.md, comparison.csv, comparison.json and the figures.
 
     Raises:
-        ValueError: If the comparison is not fair, or runs failed; what has finished is kept.
+        ValueError: If the comparison is not fair, or runs failed; what has finished is kept. Or if another process
+            runs this comparison.
+        SystemExit: With status 130 after Ctrl-C or SIGTERM.
     """
     trained = [arm for arm, each in arms.items() if each.train]
     if not trained:
@@ -88,21 +90,22 @@ def compare(
     if plan is not None:
         print(_plan(experiment, folder, plan))
         return folder
-    try:
-        outcomes = _run(experiment, schedule, folder)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. Finished runs are in {folder}; the same command goes on from there.")
-        raise SystemExit(130) from None
-    finished = [outcome for outcome in outcomes if outcome.run is not None]
-    if finished:
-        _check_fairness(experiment, finished, allow_differences)
-        _write(experiment, finished, folder)
-    failed = [outcome for outcome in outcomes if outcome.run is None]
-    if failed:
-        raise ValueError(
-            f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].job.title}: {failed[0].error} "
-            f"Their logs are in {folder / 'logs'}; the same command runs them again, and only them."
-        )
+    with locked(folder):
+        try:
+            outcomes = _run(experiment, schedule, folder)
+        except KeyboardInterrupt as stop:
+            print("\nInterrupted.", *stop.args, f"They are in {folder}; the same command goes on from there.")
+            raise SystemExit(130) from None
+        finished = [outcome for outcome in outcomes if outcome.run is not None]
+        if finished:
+            unequal = _check_fairness(experiment, finished, allow_differences)
+            _write(experiment, finished, folder, unequal)
+        failed = [outcome for outcome in outcomes if outcome.run is None]
+        if failed:
+            raise ValueError(
+                f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].job.title}: {failed[0].error} "
+                f"Their logs are in {folder / 'logs'}; the same command runs them again, and only them."
+            )
     return folder
 
 
@@ -131,11 +134,11 @@ def _write_search(
         {
             "arm": trial.job.arm,
             "trial": trial.job.trial,
-            "value": experiment.search.value(trial.run),
-            "run": str(trial.run),
+            "value": experiment.search.value(trial),
+            "run": str(trial.run) if trial.run else None,
+            "error": trial.error,
         }
         for trial in trials
-        if trial.run is not None
     ]
     write_json(folder / "search.json", {"chosen": found, "trials": rows})
 
@@ -172,38 +175,44 @@ def _epochs(experiment: Experiment) -> int | None:
 
 def _check_fairness(
     experiment: Experiment, finished: Sequence[Outcome], allow_differences: bool
-) -> None:
-    """Compares the saved recipes of each seed and fold."""
+) -> list[str]:
+    """What the saved recipes of a seed and fold do not share, if that is allowed."""
     cells: dict[tuple[Any, ...], dict[str, Path]] = {}
     for outcome in finished:
         assert outcome.run is not None
         key = (outcome.job.train_per_class, outcome.job.fold, outcome.job.seed)
         cells.setdefault(key, {})[outcome.job.arm] = outcome.run
-    found = dict.fromkeys(
-        sentence for runs in cells.values() for sentence in differences(runs, experiment.trained)
+    found = list(
+        dict.fromkeys(
+            sentence
+            for runs in cells.values()
+            for sentence in differences(runs, experiment.trained)
+        )
     )
     if found and not allow_differences:
         raise ValueError(
-            f"the arms differ in more than what makes them arms ({len(found)} in all), first {next(iter(found))}. "
+            f"the arms differ in more than what makes them arms ({len(found)} in all), first {found[0]}. "
             "--allow_differences true reports them all the same, and names every difference."
         )
-    for sentence in found:
-        print(f"Not equal: {sentence}")
+    return found
 
 
 # What the runs show ----------------------------------------------------------------------------
 
 
-def _write(experiment: Experiment, finished: Sequence[Outcome], folder: Path) -> None:
+def _write(
+    experiment: Experiment, finished: Sequence[Outcome], folder: Path, unequal: Sequence[str]
+) -> None:
     """Tables, answer, figures and the report of the runs that have finished."""
     table = run_table(finished)
     question = _question(experiment)
     whole = _main_size(table)
     write_text(folder / "comparison.csv", table.to_csv(index=False))
-    write_json(folder / "comparison.json", _content(experiment, question, whole, folder))
+    write_json(folder / "comparison.json", _content(experiment, question, whole, unequal))
     rendered = render(whole, question)
     absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
     lost = [f"Left out, as no run has finished: {arm}.\n" for arm in absent]
+    lost += [f"Not equal between the arms: {sentence}.\n" for sentence in unequal]
     answer = [*lost, *_answer(whole, question)]
     lines = [
         rendered.markdown,
@@ -216,9 +225,9 @@ def _write(experiment: Experiment, finished: Sequence[Outcome], folder: Path) ->
     Console().print(rendered.rich)
     print("".join(lines[1:]))
     _draw(experiment, whole, folder)
-    track_summary(experiment.name, folder, table, answer)
     report([str(folder)], out=str(folder / "report.html"))
-    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('*.*')))}")
+    track_summary(experiment.name, folder, table, answer)
+    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
     print(f"Open {folder / 'report.html'}")
 
 
@@ -235,11 +244,12 @@ def _question(experiment: Experiment) -> Question:
         unit=experiment.unit,
         higher_is_better=higher_is_better(experiment.primary),
         floors=tuple(experiment.floors),
+        planned=len(experiment.trained) - 1,
     )
 
 
 def _content(
-    experiment: Experiment, question: Question, table: pd.DataFrame, folder: Path
+    experiment: Experiment, question: Question, table: pd.DataFrame, unequal: Sequence[str]
 ) -> dict[str, Any]:
     """comparison.json: what was asked of which runs."""
     asked = asdict(question)
@@ -247,13 +257,11 @@ def _content(
         {**row, "run": str(Path(row["run"]).resolve())}
         for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
     ]
-    return {"name": experiment.name, "question": asked, "runs": runs}
+    return {"name": experiment.name, "question": asked, "runs": runs, "differences": list(unequal)}
 
 
 def _answer(table: pd.DataFrame, question: Question) -> Iterator[str]:
     """The verdicts in plain words, or why there are none."""
-    table, left_out = _comparable(table, question)
-    yield from left_out
     try:
         found = compare_arms(table, question)
     except ValueError as error:
@@ -263,17 +271,6 @@ def _answer(table: pd.DataFrame, question: Question) -> Iterator[str]:
         yield f"{found.sentence}\n"
     else:
         yield from (f"{arm.sentence}\n" for arm in found.arms)
-
-
-def _comparable(table: pd.DataFrame, question: Question) -> tuple[pd.DataFrame, list[str]]:
-    """The table without arms of which too many runs are missing, and a sentence for each."""
-    means = unit_means(table, question.metric, question.unit)
-    if question.baseline not in means or means[question.baseline].notna().sum() < 2:
-        return table, []  # nothing can be compared, and `compare_arms` says why
-    both = means.notna() & means[[question.baseline]].notna().to_numpy()
-    few = [arm for arm in means if both[arm].sum() < 2]
-    lost = [f"Left out, with fewer than two complete {question.unit}s: {arm}.\n" for arm in few]
-    return table[~table["arm"].isin(few)], lost
 
 
 def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
@@ -342,6 +339,9 @@ def _plan(experiment: Experiment, folder: Path, difference: float) -> str:
     others = [arm for arm in experiment.trained if arm != experiment.baseline]
     lines = []
     for arm in others:
+        if arm not in means or experiment.baseline not in means:
+            lines.append(f"{arm} beside {experiment.baseline}: no run has finished.")
+            continue
         pair, _ = complete(means, experiment.baseline, arm)
         found = plan_units(
             pair[:, 1] - pair[:, 0], difference, comparisons=len(others), unit=experiment.unit

@@ -1,11 +1,13 @@
 """What a comparison consists of: arms, seeds, folds and sizes of the training set, as a list of jobs."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
-from dml_lightning.compare.jobs import Job
+from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.units import Unit
 
@@ -47,6 +49,15 @@ class Experiment:
         for what, listed in (("seeds", self.seeds), ("folds", self.folds)):
             if not listed or len(set(listed)) < len(listed):
                 raise ValueError(f"{what} must be different numbers, at least one, got {listed}.")
+        files = [*self.shared, *(path for arm in self.arms.values() for path in arm.configs)]
+        missing = [path for path in files if not Path(path).is_file()]
+        if missing:
+            raise ValueError(f"there is no config file {missing[0]}.")
+        folders = [folder_of(arm) for arm in self.arms]
+        if len(set(folders)) < len(folders):
+            raise ValueError(
+                f"the arms {', '.join(self.arms)} would share a folder: let their names differ in letters."
+            )
         if not self.train_per_class:
             raise ValueError("train_per_class must list at least one size; null stands for all.")
         if self.baseline not in self.trained:
@@ -56,7 +67,7 @@ class Experiment:
         if self.fold_by == "classes" and sorted(self.folds) != list(range(len(self.folds))):
             raise ValueError(f"folds by classes are counted 0, 1, 2, ..., got {self.folds}.")
         if self.search is not None:
-            self.search.check(self.trained, self.seeds)
+            self.search.check(self.trained, self.seeds, self.folds)
 
     @property
     def trained(self) -> list[str]:
@@ -102,17 +113,8 @@ class Experiment:
             *self.overrides,
             f"--seed_everything={seed}",
             *split,
-            f"--name={self.name}/{name.replace(' ', '_')}",
+            f"--name={self.name}/{folder_of(name)}",
             f"--runs_root={self.out}",
             f"--tracking.group={self.name}",
-            f"--tracking.tags=[{_word(name)}, seed-{seed}, fold-{fold}]",
+            f"--tracking.tags={json.dumps([name[:64], f'seed-{seed}', f'fold-{fold}'])}",
         )
-
-
-def _word(text: str) -> str:
-    return '"' + text.replace('"', "'") + '"'
-
-
-def cells(jobs: Sequence[Job]) -> list[tuple[int | None, int, int]]:
-    """The size, fold and seed of every cell that holds one run per arm."""
-    return list(dict.fromkeys((job.train_per_class, job.fold, job.seed) for job in jobs))

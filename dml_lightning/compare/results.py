@@ -12,12 +12,20 @@ from dml_lightning.compare.units import CLAIM, Unit
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units"]
 # Beginnings of the names of numbers that should be small.
-SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "intra_", "novel_intra_", "roth_")
+SMALLER_IS_BETTER = (
+    "ood_fpr95",
+    "active_",
+    "hard_",
+    "semihard_",
+    "intra_",
+    "roth_",
+    "assumption_known_excess",
+)
 
 
 def higher_is_better(metric: str) -> bool:
     """The sense of a number of metrics/test.json."""
-    return not metric.startswith(SMALLER_IS_BETTER)
+    return not metric.removeprefix("novel_").startswith(SMALLER_IS_BETTER)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Question:
         higher_is_better: Sense of the metric.
         floors: Arms that are shown and not tested, so that they cost the others no power.
         alpha: Familywise error of the tests; intervals have level 1 − alpha.
+        planned: Arms that were to be tested, those included that failed: what is corrected for is chosen beforehand.
 
     Raises:
         ValueError: If alpha is not in (0, 0.5).
@@ -42,6 +51,7 @@ class Question:
     higher_is_better: bool = True
     floors: tuple[str, ...] = ()
     alpha: float = 0.05
+    planned: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
@@ -176,6 +186,7 @@ class Comparison:
 
     question: Question
     arms: tuple[ArmResult, ...]  # in order of appearance, the baseline among them
+    left_out: tuple[str, ...] = ()  # arms with fewer than two complete units
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -187,7 +198,12 @@ class Comparison:
         """What was shown, arm after arm, and what it is about."""
         unit = self.question.unit
         scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
-        return " ".join([*(difference.sentence for difference in self.differences), scope])
+        shown = [difference.sentence for difference in self.differences]
+        if self.left_out:
+            shown.append(
+                f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}."
+            )
+        return " ".join([*shown, scope])
 
     def to_frame(self) -> pd.DataFrame:
         """A row per arm; what concerns a difference is empty where an arm was not tested."""

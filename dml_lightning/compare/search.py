@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class Search:
     seed: int = 1000
     fold: int = field(default=0)
 
-    def check(self, trained: Sequence[str], seeds: Sequence[int]) -> None:
+    def check(self, trained: Sequence[str], seeds: Sequence[int], folds: Sequence[int]) -> None:
         """Refuses a search that would favour an arm.
 
         Raises:
@@ -61,6 +60,12 @@ class Search:
         """
         if self.trials < 2:
             raise ValueError(f"search.trials is {self.trials}; a search needs 2 or more.")
+        if len(folds) > 1:
+            raise ValueError(
+                f"a search on one fold sees what the other {len(folds) - 1} test: give one fold, or no search."
+            )
+        if self.fold not in folds:
+            raise ValueError(f"search.fold {self.fold} is not among the folds {list(folds)}.")
         if self.seed in seeds:
             raise ValueError(
                 f"search.seed {self.seed} is one of the seeds to report; choose another."
@@ -70,42 +75,65 @@ class Search:
                 f"search.space names {', '.join(sorted(self.space)) or 'no arm'}; every trained arm needs as many "
                 f"trials as the others: {', '.join(trained)}."
             )
+        for arm, space in self.space.items():
+            sizes = [math.inf if isinstance(v, Range) else len(set(v)) for v in space.values()]
+            if math.prod(sizes) < self.trials or not space:
+                raise ValueError(
+                    f"search.space of {arm} has {math.prod(sizes) if space else 0:g} settings, and every arm is to "
+                    f"have {self.trials} different trials: give ranges or more values."
+                )
         if not self.metric.startswith("val/"):
             raise ValueError(f"search.metric is {self.metric}; trials are judged on val/ metrics.")
 
     def settings(self, arm: str) -> Iterator[tuple[str, ...]]:
         """Words of each trial; the first has none."""
         yield ()
-        for trial in range(1, self.trials):
-            rng = np.random.default_rng([self.seed, trial])
-            yield tuple(
+        rng, seen = np.random.default_rng(self.seed), set[tuple[str, ...]]()
+        while len(seen) < self.trials - 1:
+            words = tuple(
                 f"--{option}={values.draw(rng) if isinstance(values, Range) else values[rng.integers(len(values))]}"
                 for option, values in self.space[arm].items()
             )
+            if words not in seen:
+                seen.add(words)
+                yield words
 
     def best(self, outcomes: Sequence[Outcome]) -> Mapping[str, tuple[Job, float]]:
-        """The trial with the best validation metric of each arm.
+        """The trial with the best validation metric of each arm; one that failed or diverged is the worst.
 
         Raises:
-            ValueError: If an arm has a trial that failed: fewer trials would be unfair to it.
+            ValueError: If no trial of an arm has a value.
         """
         chosen: dict[str, tuple[Job, float]] = {}
         for outcome in outcomes:
-            if outcome.run is None:
-                raise ValueError(
-                    f"{outcome.job.title} failed ({outcome.error}), and an arm with fewer trials would be at a "
-                    "disadvantage: mend it and give the same command again."
-                )
-            value = self.value(outcome.run)
-            sign = -1 if self.smaller_is_better else 1
+            value = self.value(outcome)
             before = chosen.get(outcome.job.arm)
-            if before is None or sign * value > sign * before[1]:
+            if before is None or self._better(value, before[1]):
                 chosen[outcome.job.arm] = (outcome.job, value)
+        for arm, (_, value) in chosen.items():
+            if math.isnan(value):
+                errors = [o.error for o in outcomes if o.job.arm == arm and o.error]
+                raise ValueError(
+                    f"no trial of {arm} has reached a value of {self.metric}: {errors[0] if errors else 'all diverged'}"
+                )
         return chosen
 
-    def value(self, run: Path) -> float:
-        """What a trial reached on validation."""
-        metrics = read_json(run / "metrics" / "val.json")
-        if metrics.get(self.metric) is None:
-            raise ValueError(f"{run} has no number {self.metric}; it has {', '.join(metrics)}.")
-        return float(metrics[self.metric])
+    def value(self, outcome: Outcome) -> float:
+        """What a trial reached on validation; NaN if it failed or diverged.
+
+        Raises:
+            ValueError: If its run has no such number.
+        """
+        if outcome.run is None:
+            return math.nan
+        metrics = read_json(outcome.run / "metrics" / "val.json")
+        if self.metric not in metrics:
+            raise ValueError(
+                f"{outcome.run} has no number {self.metric}; it has {', '.join(metrics)}."
+            )
+        return math.nan if metrics[self.metric] is None else float(metrics[self.metric])
+
+    def _better(self, value: float, before: float) -> bool:
+        if math.isnan(value) or math.isnan(before):
+            return math.isnan(before) and not math.isnan(value)
+        return value < before if self.smaller_is_better else value > before

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dml_lightning.compare.paired import family_level, holm, sign_flip_p, smallest_p, t_interval
 from dml_lightning.compare.results import ArmResult, Comparison, Difference, Estimate, Question
@@ -15,14 +16,14 @@ from dml_lightning.compare.units import complete, unit_means
 
 
 def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
-    """Every arm of the table beside the baseline.
+    """Every arm of the table beside the baseline; arms with fewer than two complete units are left out and named.
 
     Args:
         table: A row per run, with the columns arm, seed, fold and the metric.
         question: What is asked.
 
     Raises:
-        ValueError: If the baseline or a floor has no run, or an arm has fewer than two complete units.
+        ValueError: If the baseline has fewer than two complete units.
     """
     return _compare([table], question)[0]
 
@@ -60,22 +61,40 @@ def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Compari
     means = [unit_means(table, question.metric, question.unit) for table in tables]
     named = (question.baseline, *question.floors)
     for point in means:
-        if strangers := [name for name in named if name not in point]:
+        if question.baseline not in point:
             have = ", ".join(map(str, point))
-            raise ValueError(f"arm {strangers[0]!r} has no runs here; arms with runs: {have}.")
+            raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
+    kept = [_arms_with_units(point, question) for point in means]
+    left_out = [
+        tuple(str(arm) for arm in m if arm not in k) for m, k in zip(means, kept, strict=True)
+    ]
+    means = [point[arms] for point, arms in zip(means, kept, strict=True)]
     pairs = [
         (i, arm) for i, point in enumerate(means) for arm in map(str, point) if arm not in named
     ]
     tested = dict(
-        zip(pairs, _differences([(means[i], arm) for i, arm in pairs], question), strict=True)
+        zip(
+            pairs,
+            _differences([(means[i], arm) for i, arm in pairs], question, len(means)),
+            strict=True,
+        )
     )
     return [
         Comparison(
             question,
             tuple(_arm(point, arm, question, tested.get((i, arm))) for arm in map(str, point)),
+            left_out[i],
         )
         for i, point in enumerate(means)
     ]
+
+
+def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
+    """Arms with two or more units, floors on their own and the others complete in the baseline too."""
+    there = means.notna()
+    beside = there & there[[question.baseline]].to_numpy()
+    units = {arm: (there if arm in question.floors else beside)[arm].sum() for arm in means}
+    return [str(arm) for arm in means if arm == question.baseline or units[arm] >= 2]
 
 
 def _arm(
@@ -87,20 +106,21 @@ def _arm(
 
 
 def _differences(
-    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question
+    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question, tables: int
 ) -> Iterator[Difference]:
-    """Each arm minus the baseline in its table of means, with Holm's correction over all of them."""
+    """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
     p = np.array([sign_flip_p(values[:, None])[0] for values in paired])
     least = np.array([smallest_p(len(values)) for values in paired])
-    p_holm, least_holm = holm(p), holm(least)
+    family = max(len(pairs), question.planned * tables)
+    p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
     for i, (_, arm) in enumerate(pairs):
-        low, high = t_interval(paired[i], family_level(1 - question.alpha, len(pairs)))
+        low, high = t_interval(paired[i], family_level(1 - question.alpha, family))
         yield Difference(
             arm=arm,
             question=question,
-            comparisons=len(pairs),
+            comparisons=family,
             estimate=Estimate.of(paired[i], kept[i][1], question.alpha),
             simultaneous_low=float(low),
             simultaneous_high=float(high),
@@ -109,3 +129,8 @@ def _differences(
             p_holm=float(p_holm[i]),
             smallest_p_holm=float(least_holm[i]),
         )
+
+
+def _holm_in_family(p: NDArray[np.float64], family: int) -> NDArray[np.float64]:
+    """Holm's correction among more tests than there are, the others having shown nothing."""
+    return holm(np.concatenate([p, np.ones(family - len(p))]))[: len(p)]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from dml_lightning.compare.jobs import Outcome
@@ -76,7 +77,7 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
     several = f"{units} {question.unit}s per arm, mean and 95 % interval"
     rich = Table(title=f"Test split, {several if units > 1 else f'1 {question.unit} per arm'}")
     for title in ("", *arms):
-        rich.add_column(title, justify="right" if title else "left")
+        rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:
         rich.add_row(*row)
     lines = [["test split", *arms], ["---", *("---:" for _ in arms)], *rows]

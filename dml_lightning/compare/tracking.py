@@ -1,7 +1,10 @@
 """The comparison itself in Weights & Biases: one run beside those of the arms, in their group."""
 
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,11 +25,22 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
         return
     import wandb
 
+    try:
+        _log(name, folder, table, answer, tracking)
+    except wandb.errors.Error as error:
+        print(f"Weights & Biases has no summary of this comparison: {error}")
+
+
+def _log(
+    name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], tracking: Mapping[str, Any]
+) -> None:
+    import wandb
+
     run = wandb.init(
         project=tracking.get("project"),
         group=name,
         name=f"{name}-summary",
-        id=f"{name}-summary".replace("/", "-"),
+        id=re.sub(r"[^\w.-]+", "-", f"{name}-summary"),
         resume="allow",
         job_type="summary",
         dir=folder,
@@ -35,7 +49,8 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
     )
     try:
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
-        run.log({"runs": wandb.Table(dataframe=table), **pictures})
+        # a later summary of the same comparison is shown in place of this one
+        run.log({"runs": wandb.Table(dataframe=table), **pictures}, step=int(time.time()))
         run.summary["answer"] = " ".join(line.strip() for line in answer)
     finally:
         run.finish()

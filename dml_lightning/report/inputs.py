@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from dml_lightning.compare.fairness import differences
 from dml_lightning.compare.results import Comparison, Question, higher_is_better
 from dml_lightning.compare.statistics import compare_arms
 from dml_lightning.evidence import Evidence, read_evidence
@@ -100,6 +101,18 @@ class ReportInput:
         )
 
     @cached_property
+    def differences(self) -> list[str]:
+        """What the saved recipes of the arms do not share, beyond what makes them arms."""
+        cells: dict[tuple[int, int], dict[str, Path]] = {}
+        for run in self.runs:
+            if run.folder is not None:
+                cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
+        trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
+        several = (cell for cell in cells.values() if len(cell) > 1)
+        found = (line for cell in several for line in differences(cell, trained))
+        return list(dict.fromkeys(found))
+
+    @cached_property
     def comparison(self) -> Comparison | str:
         """What the runs answer, or in one sentence why they answer nothing."""
         unit = self.question.unit
@@ -188,7 +201,7 @@ def read_result(
         path: The folder or the file.
         arm: Its name; the last part of the recipe's, or the file's, if not given.
         seed: The recipe's if not given.
-        fold: The recipe's `data.split_seed` if not given.
+        fold: The recipe's `data.class_fold` or `data.split_seed` if not given.
 
     Raises:
         ValueError: If there is no such run or file, or the run has not been tested.
@@ -210,11 +223,16 @@ def read_result(
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
-        fold=int(recipe.get("data", {}).get("split_seed") or 0) if fold is None else fold,
+        fold=_fold(recipe.get("data", {})) if fold is None else fold,
         source=path,
         metrics=metrics,
         trained="fit" in read_run(path)["stages"],
     )
+
+
+def _fold(data: dict[str, Any]) -> int:
+    """Number of the class fold, or of the split by groups."""
+    return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)
 
 
 def _recipe_file(run: Path) -> Path | None:

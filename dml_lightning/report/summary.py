@@ -32,6 +32,15 @@ COLUMNS = {
 
 def answer(given: ReportInput) -> str:
     """What the report says, in a sentence or two."""
+    said = _answer(given)
+    unequal = given.differences
+    if not unequal:
+        return said
+    more = f" and {len(unequal) - 1} more" if len(unequal) > 1 else ""
+    return f"{said} Read it with care, for the arms differ in more than what makes them arms: {unequal[0]}{more}."
+
+
+def _answer(given: ReportInput) -> str:
     comparison, metric = given.comparison, given.question.metric
     if len(given.arms) == 1:
         return _single(given)
@@ -39,7 +48,12 @@ def answer(given: ReportInput) -> str:
         return comparison.sentence
     values = given.table().groupby("arm", sort=False)[metric].mean()
     listed = ", ".join(f"{arm} {values[arm]:.3f}" for arm in given.arms)
-    why = comparison if isinstance(comparison, str) else "Only floors stand beside it."
+    if isinstance(comparison, str):
+        why = comparison
+    elif comparison.left_out:
+        why = f"Fewer than two complete {comparison.question.unit}s: {', '.join(comparison.left_out)}."
+    else:
+        why = "Only floors stand beside it."
     return f"Nothing is shown of the difference between arms. {why} In {words(metric)}: {listed}."
 
 

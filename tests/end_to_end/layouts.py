@@ -94,9 +94,22 @@ def own_csv(root: Path) -> None:
         csv.writer(file).writerows(rows)
 
 
+def omniglot(root: Path) -> None:
+    """Two alphabets of four characters, each drawn by ten people, black on white."""
+    rng = np.random.default_rng(0)
+    for letter in range(8):
+        folder = root / f"alphabet{letter % 2}" / f"character{letter // 2}"
+        folder.mkdir(parents=True)
+        shape = rng.random((SIDE, SIDE)) > 0.8
+        for person in range(10):
+            strokes = shape ^ (rng.random((SIDE, SIDE)) > 0.97)
+            Image.fromarray(~strokes).save(folder / f"01_{person:02d}.png")
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "hit_uav": hit_uav,
     "hu_waterfowl": hu_waterfowl,
     "yolo": yolo,
     "csv": own_csv,
+    "omniglot": omniglot,
 }

@@ -67,6 +67,7 @@ def test_data(words: list[str], tmp_path: Path, layout: str, arm: str) -> None:
         f"--config={CONFIGS}/model/{arm}.yaml",
         f"--data.source.init_args.root={tmp_path}/data",
         f"--data.cache_dir={tmp_path}/cache",
+        *(["--data.classes_per_batch=4"] if layout == "omniglot" else []),  # few characters here
     ]
     main(["fit", *data, *short(settings, tmp_path / "runs")])
 
@@ -78,6 +79,21 @@ def test_trainers(words: list[str], tmp_path: Path, trainer: str) -> None:
     plain = ["--model.init_args.compile=false", "--trainer.sync_batchnorm=false"]
     config = f"--config={CONFIGS}/trainer/{trainer}.yaml"
     main(["fit", *short(words, tmp_path), config, *here, *plain])
+
+
+@pytest.mark.parametrize("experiment", named("experiment"))
+def test_experiments_can_be_read(
+    experiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Up to the point where runs would start."""
+    monkeypatch.chdir(ROOT)
+    config = f"--config=configs/experiment/{experiment}.yaml"
+    with pytest.raises(SystemExit):
+        main(["compare", config, "--plan=0.1", f"--out={tmp_path}"])
+    assert "has no comparison.json" in capsys.readouterr().err
 
 
 @small_sets

@@ -9,6 +9,7 @@ import pytest
 
 from dml_lightning.compare.results import Comparison
 from dml_lightning.report.inputs import read_inputs
+from dml_lightning.report.summary import answer
 
 RunOf = Callable[..., Path]
 
@@ -47,8 +48,18 @@ def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
 
 def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax", 0), run_of("softmax", 1), run_of("triplet", 0)])
-    assert isinstance(given.comparison, str)
-    assert "triplet" in given.comparison
+    assert not isinstance(given.comparison, str)
+    assert given.comparison.left_out == ("triplet",)
+    assert "Fewer than two complete seeds: triplet." in answer(given)
+
+
+def test_arms_that_differ_in_more_than_their_files_are_named(run_of: RunOf) -> None:
+    runs = [run_of(arm, seed) for arm in ("softmax", "triplet") for seed in (0, 1)]
+    recipe = runs[3] / "recipe.fit.yaml"
+    recipe.write_text(recipe.read_text() + "\ntrainer: {max_epochs: 99}\n")
+    given = read_inputs(runs)
+    assert any("trainer.max_epochs" in sentence for sentence in given.differences)
+    assert "the arms differ in more than what makes them arms" in answer(given)
 
 
 def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) -> None:
