@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import lightning as L
@@ -200,19 +200,29 @@ class TrainingState(L.Callback):
         batch_idx: int,
     ) -> None:
         step = trainer.global_step  # stays the same while gradients accumulate
-        if step % self.every_n_steps or step == self._last_step:
-            return
-        self._last_step = step
-        margin, squared = self._rule(pl_module)
+        if step % self.every_n_steps == 0 and step != self._last_step:
+            self._last_step = step
+            self._look(trainer, pl_module, outputs, batch)
+        # Lightning repeats what was logged once at every later logged step of an epoch: do so in a resumed one too
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self._looks and every and step % every == 0:
+            values = {f"train/{name}": value for name, value in self._looks[-1]._asdict().items()}
+            states = {f"train/state_{name}": float(name == self.state) for name in STATES}
+            pl_module.log_dict({**values, **states}, on_step=True, on_epoch=False)
+
+    def _look(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        outputs: Mapping[str, Any],
+        batch: Batch,
+    ) -> None:
+        margin, squared = self._rule(module)
         seen = look(outputs["embeddings"], outputs["labels"], batch.index, margin, squared)
-        if seen is None:
-            return
-        self._looks.append(seen)
-        bound = _bound(pl_module)
-        self._enter(trainer, self._name_state(margin, squared, bound), margin, bound)
-        values = {f"train/{name}": value for name, value in seen._asdict().items()}
-        states = {f"train/state_{name}": float(name == self.state) for name in STATES}
-        pl_module.log_dict({**values, **states}, on_step=True, on_epoch=False)
+        if seen is not None:
+            self._looks.append(seen)
+            bound = _bound(module)
+            self._enter(trainer, self._name_state(margin, squared, bound), margin, bound)
 
     def _rule(self, module: L.LightningModule) -> tuple[float, bool]:
         loss = getattr(module, "loss", None)
@@ -241,6 +251,7 @@ class TrainingState(L.Callback):
             "state": self.state,
             "looks": [list(seen) for seen in self._looks],
             "told": sorted(self._told),
+            "last_step": self._last_step,
         }
 
     @override
@@ -248,6 +259,7 @@ class TrainingState(L.Callback):
         self.state = state_dict["state"]
         self._looks = deque((Look(*seen) for seen in state_dict["looks"]), self.window)
         self._told = set(state_dict["told"])
+        self._last_step = state_dict["last_step"]
 
 
 def _bound(module: L.LightningModule) -> float | None:
