@@ -4,15 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
 from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.inference import TrainedRun, read_source
+from dml_lightning.metrics.neighbours import nearest_neighbours
 from dml_lightning.openset import gallery as folder
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.openset.gallery import ALPHA, Gallery, Species
+from dml_lightning.openset.gallery import ALPHA, SAME, Gallery, Species
 from dml_lightning.openset.overlap import Overlap, overlaps
 
 HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
@@ -118,7 +120,7 @@ def recalibrate(
         The gallery with the new rule.
 
     Raises:
-        ValueError: If the crops are too few for alpha, or none is of a known class.
+        ValueError: If the crops are too few for alpha, none is of a known class, or some were trained on.
     """
     trained = TrainedRun.load(run, device)
     names = trained.gallery.class_names
@@ -135,6 +137,7 @@ def recalibrate(
             f"--alpha {np.ceil(1000 / (len(kept) + 1)) / 1000:g}."
         )
     vectors, rows = _embed(trained, kept, batch_size)
+    _check_unseen(trained.gallery, vectors, data)
     numbers = {name: number for number, name in enumerate(names)}
     owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
     groups = kept["group"].to_numpy(str)[rows]
@@ -201,6 +204,18 @@ def _embed(
     return vectors, np.concatenate([part.index.numpy() for part in parts])
 
 
+def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
+    """Refuses crops that the prototypes are made of: they lie nearer than new ones, and so would the threshold."""
+    crops, reference = torch.from_numpy(vectors), gallery.reference.vectors
+    nearest = reference[nearest_neighbours(crops, reference, 1).rows[:, 0]]  # (n, D)
+    seen = (crops - nearest).abs().amax(dim=1) <= SAME * reference.abs().max()
+    if seen.any():
+        raise ValueError(
+            f"{int(seen.sum())} of the {len(crops)} crops of {data} were trained on, and lie nearer to the prototypes "
+            "than new ones: leave them out."
+        )
+
+
 def _print_overlaps(found: list[Overlap], label: str) -> None:
     """The nearest classes, and a warning for each that the species will be mistaken for."""
     print(f"{'nearest classes':24} {'distance':>9} {'inside':>8} {'nearer':>8} {'lost':>8}")
@@ -214,7 +229,8 @@ def _print_overlaps(found: list[Overlap], label: str) -> None:
     for each in found:
         if each.nearer > HEAVY:
             print(
-                f"Warning: {each.nearer:.0%} of the stored crops of {each.label} will be named {label}."
+                f"Warning: {each.nearer:.0%} of the stored crops of {each.label} lie nearer to {label}; those within "
+                "its radius will be named so."
             )
         if each.lost > HEAVY:
             print(f"Warning: {each.lost:.0%} of the crops of {label} lie nearer to {each.label}.")

@@ -32,10 +32,14 @@ def predict(
     """Writes one row per box: label, neighbours, distance, OOD scores and decision.
 
     Columns: frame, x, y, width, height (px), group (flight), annotation (what the data set says), label (by the
-    arm's own rule), label_prototype, label_knn, distance (to the nearest prototype), neighbours (nearest first, as
-    crop:label, where crop is the row in the crop table that the run was trained on), for each rule R that the run has
-    ood_score_R (larger is more OOD) and threshold_R, p_value (conformal, of rule C, for the classes trained on),
-    decision (known or unknown) and rule (which decided, and how its threshold was chosen). Rules: A, outside the balls
+    arm's own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
+    label_radius (of the smallest distance less the radius of the class), label_knn, distance (to the nearest
+    prototype), distance_trained (to the nearest of the classes trained on, whatever was enrolled), neighbours (nearest
+    first, as crop:label, where crop is the row in the crop table that the run was trained on), for each rule R that
+    the run has ood_score_R (larger is more OOD) and threshold_R, p_value (conformal, of rule C, for the classes
+    trained on), decision (known or unknown), rule (which decided, and how its threshold was chosen) and gallery (the
+    encoder's digest and the number of the gallery's last record, so that predictions from before an enrolment or a
+    recalibration are told apart). Rules: A, outside the balls
     of the reference crops; B, threshold validated on known and OOD crops; C, split conformal at a chosen rate of
     false refusals; C_class, the same per class. The decision, not the label, says whether a box shows a known
     species at all.
@@ -103,13 +107,16 @@ def _tables(
             annotation=boxes["label"],
             label=said.label,
             label_prototype=said.label_prototype,
+            label_radius=said.label_radius,
             label_knn=said.label_knn,
             distance=said.distance,
+            distance_trained=said.distance_trained,
             neighbours=said.neighbours,
             **scores,
             p_value=said.p_value,
             decision=["known" if known else "unknown" for known in said.known[rule]],
             rule=f"{rule}: {name}",
+            gallery=gallery.version,
         )
 
 

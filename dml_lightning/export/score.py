@@ -183,9 +183,11 @@ class Model:
     def predict(self, crops: Any, rule: str | None = None, k: int = 5) -> dict[str, NDArray[Any]]:
         """Names and decisions, one entry per crop in each array.
 
-        Keys: label (by the arm's own rule, or the enrolled species whose prototype is nearest), label_prototype,
-        label_knn, distance (to the nearest prototype), neighbours (stored crops, nearest first), ood_score_R for
-        each rule R (larger is more OOD), p_value (rule C, classes trained on; NaN without), decision.
+        Keys: label (by the arm's own rule, or the enrolled species in whose ball the crop lies), label_prototype (of
+        the nearest prototype), label_radius (of the smallest distance less the radius of the class), label_knn,
+        distance (to the nearest prototype), distance_trained (to the nearest of the classes trained on), neighbours
+        (stored crops, nearest first), ood_score_R for each rule R (larger is more OOD), p_value (rule C, classes
+        trained on; NaN without), decision.
 
         Args:
             crops: As `embed` takes them.
@@ -209,22 +211,25 @@ class Model:
         new = _distances(vectors, self.arrays["enrolled_prototypes"])  # (N, E)
         distances = np.concatenate([known, new], axis=1)
         nearest = distances.argmin(axis=1)
-        own = nearest
-        if self.words["prediction_rule"] == "softmax" and logits is not None:
-            own = np.where(nearest < known.shape[1], logits.argmax(axis=1), nearest)
-        rows, voted = self._neighbours(embeddings, k)
         excess = new - self.arrays["enrolled_radii"]  # (N, E)
+        beyond = _beyond(nearest - known.shape[1], excess)
+        trained = known.argmin(axis=1)
+        if self.words["prediction_rule"] == "softmax" and logits is not None:
+            trained = logits.argmax(axis=1)
+        own = np.where(beyond <= 0, nearest, trained)
+        adjusted = np.concatenate([known - self.arrays["radii"], excess], axis=1)  # (N, C + E)
+        rows, voted = self._neighbours(embeddings, k)
         scores = {name: self._own_score(name, known) for name in self.rules}  # without the enrolled
-        refused = scores[chosen] > self._threshold(chosen)
-        if excess.shape[1]:
-            refused &= (excess > 0).all(axis=1)
+        refused = (scores[chosen] > self._threshold(chosen)) & (beyond > 0)
         return {
             "label": self.names[own],
             "label_prototype": self.names[nearest],
+            "label_radius": self.names[adjusted.argmin(axis=1)],
             "label_knn": self.names[voted],
             "distance": distances.min(axis=1),
+            "distance_trained": known.min(axis=1),
             "neighbours": rows,
-            **{f"ood_score_{name}": self._score(name, own, excess) for name, own in scores.items()},
+            **{f"ood_score_{name}": self._score(name, own, beyond) for name, own in scores.items()},
             "p_value": self._p_values(scores),
             "decision": np.where(refused, "unknown", "known"),
         }
@@ -243,14 +248,12 @@ class Model:
         return least
 
     def _score(
-        self, rule: str, own: NDArray[np.float64], excess: NDArray[np.float64]
+        self, rule: str, own: NDArray[np.float64], beyond: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """The same with the balls of the enrolled species beside those of the known classes."""
         threshold = self._threshold(rule)
-        if excess.shape[1] == 0 or math.isinf(threshold):
-            return own
-        joined: NDArray[np.float64] = np.minimum(own, threshold + excess.min(axis=1))
-        return joined
+        joined: NDArray[np.float64] = np.minimum(own, threshold + beyond)
+        return own if math.isinf(threshold) else joined
 
     def _p_values(self, scores: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """(1 + calibration scores at or above the score) / (n + 1), under rule C."""
@@ -300,6 +303,19 @@ def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int6
         order = np.argsort(squared, axis=1, kind="stable")[:, :k]
         found[start : start + block] = np.take_along_axis(nominated, order, axis=1)
     return found
+
+
+def _beyond(enrolled: NDArray[np.int64], excess: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each crop (N,) lies outside the ball of the enrolled species that it is nearest to.
+
+    Args:
+        enrolled: (N,) number of that species, negative where a class trained on is nearest: infinitely far.
+        excess: (N, E) distances to the prototypes of the species less their radii.
+    """
+    beyond = np.full(len(enrolled), np.inf)
+    mine = np.flatnonzero(enrolled >= 0)
+    beyond[mine] = excess[mine, enrolled[mine]]
+    return beyond
 
 
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -31,10 +31,12 @@ def drift(
 ) -> list[FlightDrift]:
     """Tests whether the known birds of new flights score like those of the calibration; status 3 if one does not.
 
-    Compares each flight's mean distance to the nearest prototype with the means of the calibration flights, over the
-    boxes within rule C's threshold. The flight, not the crop, is the unit, so it takes three calibration flights or
-    more, and few of them see only a large shift: the table says which shifts pass for chance. A status of 0 says that
-    no drift was found, 2 that the input was wrong. Boxes that are named as an enrolled species are left out.
+    Compares each flight's mean distance to the nearest prototype of the classes trained on with the means of the
+    calibration flights, over the boxes within rule C's threshold. The flight, not the crop, is the unit, so it takes
+    three calibration flights or more, and few of them see only a large shift: the table says which shifts pass for
+    chance. A flight of which almost every box lies beyond the threshold is called drifted without a test, for drift
+    and a flight without known birds look the same then. A status of 0 says that no drift was found, 2 that the input
+    was wrong. Boxes that are named as an enrolled species are left out.
 
     Args:
         run: Folder of a finished run with a calibration split, or recalibrated.
@@ -64,16 +66,17 @@ def drift(
     if checked:
         table = table[table["annotation"].isin(gallery.class_names)]
     else:
-        table = table[table["label_prototype"].isin(gallery.class_names)]
+        table = table[table["label"].isin(gallery.class_names)]
     if table.empty:
         raise ValueError(f"{predictions} has no box of {', '.join(gallery.class_names)}.")
     found = flight_drift(
         threshold.scores,
         threshold.owners,
-        table["distance"].to_numpy(np.float64),
+        table["distance_trained"].to_numpy(np.float64),
         table["group"].to_numpy(str),
-        float("inf") if checked else threshold.value,
+        threshold.value,
         level,
+        cut=not checked,
     )
     _print_drift(found, threshold.groups, threshold.alpha)
     if out:
@@ -90,7 +93,8 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
     It is taken to hold in the new flights; what is no known species is one class, `other`, in it, and a flight whose
     mixture of other things differs from the held-out one's is corrected wrongly. Only boxes are counted: birds that
     the detector missed are not there. In simulations with four held-out flights, intervals of 95 % held the
-    true count in 91 to 93 % of all cases.
+    true count in 91 to 93 % of all cases; with five, those of the sum over sixty flights of four boxes did in 93 %
+    where flights answer alike, and in 78 % where they differ much (an intra-flight correlation of 0.1).
 
     Args:
         run: Folder of a finished run.
@@ -127,11 +131,10 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
 def count_flights(table: pd.DataFrame, matrix: Confusion, level: float = 0.95) -> pd.DataFrame:
     """Raw and corrected counts of every flight in a table of predictions; columns as in `count`."""
     answers = table["label"].where(table["decision"] == "known", UNKNOWN)
-    used, parts, together = matrix.corrigible(), [], []
+    used, parts = matrix.corrigible(), []
     named = pd.crosstab(table["group"], answers).reindex(columns=matrix.columns, fill_value=0)
-    for flight, row in named.iterrows():
-        corrected = correct(row[used.columns].to_numpy(np.int64), used)
-        together.append(corrected)
+    together = correct(named[used.columns].to_numpy(np.int64), used)
+    for (flight, row), corrected in zip(named.iterrows(), together, strict=True):
         parts.append(_rows(str(flight), row, matrix, corrected, level))
     if len(named) > 1:
         summed = Corrected(np.sum([each.draws for each in together], axis=0))
@@ -224,6 +227,9 @@ def _print_drift(found: list[FlightDrift], flights: int, alpha: float) -> None:
     ]
     table = pd.DataFrame([asdict(each) for each in found])[columns]
     print(table.to_string(index=False, float_format="%.3g"))
+    for each in found:
+        if each.note:
+            print(f"{each.flight}: {each.note}.")
     print(
         f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance. "
         f"refused: share above\nrule C's threshold, of known birds {alpha:g} on average; it grows with boxes that show "

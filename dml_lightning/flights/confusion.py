@@ -90,9 +90,22 @@ def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
         gallery: Of the encoder that made the evidence.
         evidence: Held-out embeddings.
         rule: That decides what is unknown.
+
+    Raises:
+        ValueError: If a class is called like the words for all other things.
     """
+    taken = [name for name in gallery.names if name in (OTHER, UNKNOWN)]
+    if taken:
+        raise ValueError(
+            f"a class is called {taken[0]!r}, which stands for boxes of no known class in counts: give it another name."
+        )
     columns = [*gallery.names, UNKNOWN]
-    present = [evidence.class_names[i] for i in np.unique(evidence.sets["novel"].labels.numpy())]
+    fresh = {name: ~_enrolled(gallery, evidence.sets[name].vectors.numpy()) for name in HELD_OUT}
+    present = {
+        evidence.class_names[label]
+        for name in HELD_OUT
+        for label in evidence.sets[name].labels.numpy()[fresh[name]].tolist()
+    }
     new = [species.label for species in gallery.enrolled if species.label in present]
     rows = [*gallery.class_names, *new, OTHER]
     row, column = ({name: i for i, name in enumerate(names)} for names in (rows, columns))
@@ -103,12 +116,12 @@ def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
         if not len(evidence.sets[name]):
             continue
         said = answer(gallery, evidence.sets[name])
-        fresh = ~_enrolled(gallery, evidence.sets[name].vectors.numpy())
+        kept = fresh[name]
         for label, predicted, known, flight in zip(
-            np.array(evidence.class_names)[evidence.sets[name].labels.numpy()][fresh].tolist(),
-            np.array(said.label)[fresh].tolist(),
-            said.known[rule][fresh].tolist(),
-            evidence.groups[name][fresh].tolist(),
+            np.array(evidence.class_names)[evidence.sets[name].labels.numpy()][kept].tolist(),
+            np.array(said.label)[kept].tolist(),
+            said.known[rule][kept].tolist(),
+            evidence.groups[name][kept].tolist(),
             strict=True,
         ):
             answered = column[predicted if known else UNKNOWN]

@@ -7,6 +7,9 @@ With means x_1..x_F of the calibration flights, their mean m and standard deviat
 the mean x of one more flight gives t = (x - m) / sqrt(s² (1 + 1/F) + e), Student with F - 1 degrees of freedom. e is
 what a flight of few boxes adds: the variance w within flights times the excess of 1/n over its average in the
 calibration flights, if that is above 0. Over several flights p-values are Holm's.
+
+The strongest drift leaves no score to compare: a flight that lies beyond the threshold almost whole is called drifted
+without a test.
 """
 
 from dataclasses import dataclass
@@ -27,14 +30,15 @@ class FlightDrift:
     flight: str
     boxes: int  # all of them
     used: int  # those whose scores are compared
-    refused: float  # share of all boxes above the limit
+    refused: float  # share of all boxes above the threshold
     shift: float  # mean score minus the calibration flights' mean
     low: float  # interval of the shift that a flight without drift would give
     high: float
     ks: float  # largest gap between the two distributions of scores, as a description
-    p: float  # NaN with fewer than FEWEST_BOXES
+    p: float  # NaN with fewer than FEWEST_BOXES that are used
     p_holm: float
     drifted: bool
+    note: str = ""  # why there is no p-value
 
 
 def flight_drift(
@@ -42,29 +46,32 @@ def flight_drift(
     owners: NDArray[np.int64],
     scores: Scores,
     flights: NDArray[np.str_],
-    limit: float = float("inf"),
+    threshold: float = float("inf"),
     level: float = 0.05,
+    cut: bool = True,
 ) -> list[FlightDrift]:
     """Compares each new flight with the calibration flights.
 
-    A new flight also holds boxes of no known class. Most lie beyond the limit, so on both sides only scores up to
-    the limit are compared: known birds are cut alike. What is not known and lies within the limit remains, and moves
-    the mean up, as a change of the species' shares may.
+    A new flight also holds boxes of no known class. Most lie beyond the threshold, so with `cut` only scores up to
+    it are compared on both sides: known birds are cut alike. What is not known and lies within the threshold remains,
+    and moves the mean up, as a change of the species' shares may.
 
     Args:
         calibration: (n,) scores of held-out known crops.
         owners: (n,) their flights.
         scores: (N,) of the boxes of new flights.
         flights: (N,) their flights.
-        limit: Scores above it are left out; infinite where all boxes are of known classes.
+        threshold: Scores above it are refused.
         level: Chance of at least one false alarm over all flights.
+        cut: Leave refused scores out; False where all boxes are known to be of known classes.
 
     Returns:
         One entry per flight, in the order of their names.
 
     Raises:
-        ValueError: If the calibration has fewer than three flights of `FEWEST_BOXES` scores within the limit.
+        ValueError: If the calibration has fewer than three flights of `FEWEST_BOXES` scores that are compared.
     """
+    limit = threshold if cut else float("inf")
     kept = calibration <= limit
     means, sizes, within = _flights(calibration[kept], owners[kept])
     if len(means) < 3:
@@ -84,7 +91,7 @@ def flight_drift(
         shift = used.mean() - centre if enough else np.nan
         p = 2 * t.sf(abs(shift) / max(error, np.finfo(float).tiny), len(means) - 1)
         gap = ks_2samp(used, calibration[kept]).statistic if enough else np.nan
-        refused = float((own > limit).mean())
+        refused = float((own > threshold).mean())
         width = float(quantile * error)
         rows.append(
             (
@@ -101,9 +108,24 @@ def flight_drift(
         )
     adjusted = holm(np.array([row[-1] for row in rows]))
     return [
-        FlightDrift(*row, float(each), bool(each <= level))
+        FlightDrift(*row, float(each), *_verdict(row[1], row[2], float(each), level))
         for row, each in zip(rows, adjusted, strict=True)
     ]
+
+
+def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
+    """Whether a flight drifts; of one without a p-value also the reason, in a sentence.
+
+    FEWEST_BOXES beyond the threshold and fewer within it are the larger part of any flight.
+    """
+    if used >= FEWEST_BOXES:
+        return p <= level, ""
+    if boxes - used >= FEWEST_BOXES:
+        return (
+            True,
+            f"all but {used} of its boxes lie beyond the threshold: drifted, or no known birds",
+        )
+    return False, f"{used} boxes to compare are too few: {FEWEST_BOXES} are needed"
 
 
 def holm(p_values: Scores) -> Scores:

@@ -7,7 +7,11 @@ import pandas as pd
 
 from dml_lightning.openset.gallery import Gallery
 
-NEEDED = ("group", "label", "label_prototype", "distance", "decision", "rule")
+NEEDED = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
+WORDS = (  # a class may be called 1 or NA
+    *("group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
+    *("neighbours", "decision", "rule", "gallery"),
+)
 
 
 def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
@@ -22,9 +26,7 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
         )
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(
-                path, dtype={"group": str, "annotation": str}, keep_default_na=False
-            )
+            table = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
         else:
             table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
@@ -33,7 +35,13 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
-    strangers = sorted({*table["label"], *table["label_prototype"]} - set(gallery.names))
+    made = [version for version in table["gallery"].unique() if version != gallery.version]
+    if made:
+        raise ValueError(
+            f"{path} was made with the gallery {made[0]}, which is {gallery.version} since something was enrolled, "
+            "removed, recalibrated or trained: predict again."
+        )
+    strangers = sorted(set(table["label"]) - set(gallery.names))
     if strangers:
         raise ValueError(f"{path} names {strangers[0]!r}, which the gallery lacks: predict again.")
     rules = sorted({rule.partition(":")[0] for rule in table["rule"].unique()})

@@ -16,10 +16,12 @@ from dml_lightning.types import Embeddings
 class Answer(NamedTuple):
     """What the gallery says of N crops; rules by their name in the gallery."""
 
-    label: list[str]  # by the arm's own rule, or an enrolled species whose prototype is nearest
-    label_prototype: list[str]
+    label: list[str]  # by the arm's own rule, or the enrolled species in whose ball the crop lies
+    label_prototype: list[str]  # of the nearest prototype
+    label_radius: list[str]  # of the smallest distance less the radius of the class
     label_knn: list[str]
     distance: NDArray[np.float64]  # (N,) to the nearest prototype
+    distance_trained: NDArray[np.float64]  # (N,) to the nearest of the classes trained on
     neighbours: list[
         str
     ]  # nearest first, as "crop index:label", those of enrolled species "label/number:label"
@@ -31,8 +33,9 @@ class Answer(NamedTuple):
 def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
     """Names and refusals of N embeddings.
 
-    An enrolled species adds its ball to what is known and takes nothing from it: a crop that a rule knows without
-    it stays known, and keeps its name unless the new prototype is the nearest.
+    An enrolled species adds to what is known the crops within its ball of which its prototype is the nearest, and
+    takes nothing from it: a crop that a rule knows without it stays known. All other crops are named and judged by
+    the classes trained on, so enrolling a species makes no refused crop one of theirs.
 
     Args:
         gallery: Of the encoder that made the embeddings.
@@ -43,11 +46,14 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
     new = _enrolled_distances(gallery, queries)  # (N, E)
     distances = np.concatenate([near, new], axis=1)
     nearest = distances.argmin(axis=1)
-    own = nearest
-    if gallery.prediction_rule == "softmax" and queries.logits is not None:
-        own = np.where(nearest < near.shape[1], to_numpy(queries.logits).argmax(axis=1), nearest)
-    rows, voted = _neighbours(gallery, queries, k)
     excess = new - np.array([species.radius for species in gallery.enrolled])  # (N, E)
+    beyond = _beyond(nearest - near.shape[1], excess)
+    trained = near.argmin(axis=1)
+    if gallery.prediction_rule == "softmax" and queries.logits is not None:
+        trained = to_numpy(queries.logits).argmax(axis=1)
+    own = np.where(beyond <= 0, nearest, trained)
+    adjusted = np.concatenate([near - gallery.rules["A"].radii, excess], axis=1)  # (N, C + E)
+    rows, voted = _neighbours(gallery, queries, k)
     score: dict[str, NDArray[np.float64]] = {}
     known: dict[str, NDArray[np.bool_]] = {}
     p_value = np.full(len(queries), np.nan)
@@ -55,23 +61,37 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
         said = detector.predict(queries.vectors)
         threshold = detector.threshold.value
         score[rule], known[rule] = said.score, ~said.is_ood
-        if gallery.enrolled:
-            if np.isfinite(threshold):
-                score[rule] = np.minimum(said.score, threshold + excess.min(axis=1))
-            known[rule] |= (excess <= 0).any(axis=1)
+        known[rule] |= beyond <= 0
+        if np.isfinite(threshold):
+            score[rule] = np.minimum(said.score, threshold + beyond)
         if rule == "C":
             p_value = said.p_value
     names = gallery.names
     return Answer(
         label=[names[i] for i in own.tolist()],
         label_prototype=[names[i] for i in nearest.tolist()],
+        label_radius=[names[i] for i in adjusted.argmin(axis=1).tolist()],
         label_knn=[names[i] for i in voted.tolist()],
         distance=distances.min(axis=1),
+        distance_trained=near.min(axis=1),
         neighbours=rows,
         score=score,
         known=known,
         p_value=p_value,
     )
+
+
+def _beyond(enrolled: NDArray[np.int64], excess: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each crop (N,) lies outside the ball of the enrolled species that it is nearest to.
+
+    Args:
+        enrolled: (N,) number of that species, negative where a class trained on is nearest: infinitely far.
+        excess: (N, E) distances to the prototypes of the species less their radii.
+    """
+    beyond = np.full(len(enrolled), np.inf)
+    mine = np.flatnonzero(enrolled >= 0)
+    beyond[mine] = excess[mine, enrolled[mine]]
+    return beyond
 
 
 def _enrolled_distances(gallery: Gallery, queries: Embeddings) -> NDArray[np.float64]:

@@ -26,8 +26,7 @@ def conformal_rank(samples: int, alpha: float) -> int:
     Raises:
         ValueError: If alpha is not in (0, 1).
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
+    _check_alpha(alpha)
     return math.ceil((samples + 1) * (1 - alpha) - 1e-9)  # 1e-9: (n + 1)(1 - alpha) is often whole
 
 
@@ -46,8 +45,18 @@ def conformal_value(scores: Scores, alpha: float, what: str = "") -> float:
 
 
 def samples_needed(alpha: float) -> int:
-    """Fewest calibration samples for a finite threshold: 1 / alpha - 1, rounded up."""
+    """Fewest calibration samples for a finite threshold: 1 / alpha - 1, rounded up.
+
+    Raises:
+        ValueError: If alpha is not in (0, 1).
+    """
+    _check_alpha(alpha)
     return math.ceil(1 / alpha - 1 - 1e-9)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
 
 
 def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:

@@ -60,7 +60,7 @@ def append(
             _write(temporary, content)
             temporary.replace(data)
             _write(temporary, text.encode())
-            os.link(temporary, folder / f"{number:04d}.json")  # fails where that number is taken
+            _publish(temporary, folder / f"{number:04d}.json")  # fails where that number is taken
             return number
         except FileExistsError:
             data.unlink()
@@ -87,6 +87,31 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _publish(source: Path, target: Path) -> None:
+    """Gives a written file its name, in one step where the file system has hard links, else in one write.
+
+    Raises:
+        FileExistsError: If the name is taken.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT, some network and cloud file systems: each has its own number for this
+        _write_new(target, source.read_bytes())
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Writes a file that must not be there; one that cannot be written is taken away again."""
+    with path.open("xb", buffering=0) as file:
+        try:
+            file.write(content)
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def _digest(words: Mapping[str, Any]) -> str:

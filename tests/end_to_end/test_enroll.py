@@ -11,6 +11,7 @@ from PIL import Image
 
 from dml_lightning.cli import main
 from dml_lightning.data.frames import read_frame
+from dml_lightning.data.simulate import simulate
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.inference import TrainedRun
 from dml_lightning.openset import gallery as folder
@@ -30,6 +31,15 @@ def run(runs: dict[str, Path], tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def boxes(flights: Path) -> pd.DataFrame:
     return CocoJson(flights, annotations="annotations.json").read().table
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Boxes of four flights that no run has seen."""
+    out = tmp_path_factory.mktemp("unseen") / "simulated"
+    size = {"frames": 4, "width": 480, "height": 384, "workers": 1}
+    simulate(out, flights=4, seed=1, progress=False, **size)
+    return CocoJson(out, annotations="annotations.json").read().table
 
 
 def table_of(boxes: pd.DataFrame, path: Path) -> Path:
@@ -66,7 +76,12 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     same = enrolled["label_prototype"] != NEW  # nearest to a known prototype still
     pd.testing.assert_series_equal(enrolled.loc[same, "label"], before.loc[same, "label"])
     pd.testing.assert_series_equal(enrolled.loc[same, "distance"], before.loc[same, "distance"])
+    pd.testing.assert_series_equal(
+        enrolled["distance_trained"], before["distance"], check_names=False
+    )
     assert (enrolled["decision"][before["decision"] == "known"] == "known").all()
+    gained = (before["decision"] == "unknown") & (enrolled["decision"] == "known")
+    assert set(enrolled.loc[gained, "label"]) == {NEW}  # no crop becomes one of a trained class
 
     table = main(["gallery", "list", f"--run={run}"])
     assert table["label"].tolist()[-1] == NEW
@@ -75,7 +90,10 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert ", the default" in capsys.readouterr().out
     main(["gallery", "remove", f"--run={run}", f"--label={NEW}"])
     after = predictions(run, flights, tmp_path / "after.csv")
-    pd.testing.assert_frame_equal(after, before)
+    versions = ["gallery"]
+    pd.testing.assert_frame_equal(after.drop(columns=versions), before.drop(columns=versions))
+    tables = (before, enrolled, after)
+    assert len({name for table in tables for name in table["gallery"].unique()}) == len(tables)
 
 
 def test_a_folder_of_pictures_and_folders_of_classes(
@@ -151,11 +169,11 @@ def test_a_damaged_gallery_is_refused(run: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_recalibration_takes_its_threshold_from_checked_crops(
-    run: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, unseen: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = Gallery.load(run / "gallery").class_names
-    known = boxes[boxes["label"].isin(names)].groupby("group").head(20)
-    other = boxes[boxes["label"] == NEW].head(4)
+    known = unseen[unseen["label"].isin(names)].groupby("group").head(20)
+    other = unseen[unseen["label"] == NEW].head(4)
     data = table_of(pd.concat([known, other]), tmp_path / "checked.csv")
     words = ["gallery", "recalibrate", f"--run={run}", f"--data={data}"]
     changed = main([*words, "--alpha=0.1"])
@@ -174,11 +192,11 @@ def test_recalibration_takes_its_threshold_from_checked_crops(
 
 
 def test_too_few_checked_crops_are_refused(
-    run: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, unseen: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = Gallery.load(run / "gallery").class_names
     files = sorted((run / "gallery").iterdir())
-    data = table_of(boxes[boxes["label"].isin(names)].head(9), tmp_path / "checked.csv")
+    data = table_of(unseen[unseen["label"].isin(names)].head(9), tmp_path / "checked.csv")
     words = ["gallery", "recalibrate", f"--run={run}", f"--data={data}"]
     with pytest.raises(SystemExit, match="2"):
         main(words)
@@ -187,20 +205,35 @@ def test_too_few_checked_crops_are_refused(
         in capsys.readouterr().err
     )
     assert sorted((run / "gallery").iterdir()) == files
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--alpha=0"])
+    assert "alpha must lie strictly between 0 and 1, got 0" in capsys.readouterr().err
     main([*words, "--alpha=0.1"])
-    table_of(boxes[boxes["label"] == NEW], tmp_path / "checked.csv")
+    table_of(unseen[unseen["label"] == NEW], tmp_path / "checked.csv")
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "has no crop of canada_goose" in capsys.readouterr().err
 
 
+def test_recalibration_on_crops_of_the_training_is_refused(
+    run: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Embedded again, in batches of another size, they are the stored ones but for rounding."""
+    gallery = Gallery.load(run / "gallery")
+    known = boxes[boxes["label"].isin(gallery.class_names)]
+    data = table_of(known, tmp_path / "checked.csv")
+    with pytest.raises(SystemExit, match="2"):
+        main(["gallery", "recalibrate", f"--run={run}", f"--data={data}", "--batch_size=50"])
+    said = f"{len(gallery.reference)} of the {len(known)} crops of {data} were trained on"
+    assert said in capsys.readouterr().err
+    assert Gallery.load(run / "gallery").version == gallery.version
+
+
 @pytest.fixture
-def calibrated(run: Path, boxes: pd.DataFrame, tmp_path: Path) -> Path:
+def calibrated(run: Path, unseen: pd.DataFrame, tmp_path: Path) -> Path:
     """The run with rule C from four flights."""
     names = Gallery.load(run / "gallery").class_names
-    groups = sorted(boxes["group"].unique())[:4]
-    checked = boxes[boxes["label"].isin(names) & boxes["group"].isin(groups)]
-    data = table_of(checked, tmp_path / "calibration.csv")
+    data = table_of(unseen[unseen["label"].isin(names)], tmp_path / "calibration.csv")
     main(["gallery", "recalibrate", f"--run={run}", f"--data={data}"])
     return run
 
@@ -214,19 +247,25 @@ def test_drift_has_a_status_and_a_table(
     assert [each.flight for each in found] == sorted(table["group"].unique())
     assert json.loads((tmp_path / "drift.json").read_text())[0]["flight"] == found[0].flight
     one = table["group"] == found[5].flight
-    table.loc[one, "distance"] *= 20
+    table.loc[one, "distance_trained"] *= 20
     table.to_csv(tmp_path / "moved.csv", index=False)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--checked=true", f"--predictions={tmp_path}/moved.csv"])
-    assert ended.value.code == 3
-    drifted = {
-        each["flight"]
-        for each in json.loads((tmp_path / "drift.json").read_text())
-        if each["drifted"]
-    }
-    assert drifted == {found[5].flight}
-    assert "4 calibration flights" in capsys.readouterr().out
+    threshold = table["threshold_C"].iloc[0]
+    known = table[one & table["annotation"].isin(Gallery.load(calibrated / "gallery").class_names)]
+    for checked in ("true", "false"):  # every box lies beyond the threshold then
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*words, f"--checked={checked}", f"--predictions={tmp_path}/moved.csv"])
+        assert ended.value.code == 3
+        entries = json.loads((tmp_path / "drift.json").read_text())
+        assert {each["flight"] for each in entries if each["drifted"]} == {found[5].flight}
+        said = capsys.readouterr().out
+        assert "4 calibration flights" in said
+        note = f"{found[5].flight}: all but 0 of its boxes lie beyond the threshold"
+        assert (note in said) == (checked == "false")
+        if checked == "true":  # refused is that of the threshold, though nothing is cut
+            moved = (known["distance_trained"] > threshold).mean()
+            assert entries[5]["refused"] == pytest.approx(moved)
+            assert entries[5]["used"] == entries[5]["boxes"] == len(known)
 
 
 def test_counts_add_up_to_the_boxes(
@@ -292,6 +331,10 @@ def test_predictions_that_do_not_belong_are_refused(
             "by several rules, A and C",
         ),
         "lacks.csv": (table.drop(columns="group"), "lacks group"),
+        "older.csv": (
+            table.assign(gallery="0123-0"),
+            f"older.csv was made with the gallery 0123-0, which is {table['gallery'][0]} since",
+        ),
         "empty.csv": (table.head(0), "has no rows"),
     }
     for name, (content, message) in wrong.items():

@@ -26,10 +26,11 @@ UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]
 BOX = ["frame", "x", "y", "width", "height"]
 COLUMNS = (
     *("frame", "x", "y", "width", "height", "group", "annotation"),
-    *("label", "label_prototype", "label_knn", "distance", "neighbours"),
+    *("label", "label_prototype", "label_radius", "label_knn"),
+    *("distance", "distance_trained", "neighbours"),
     *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
     *("ood_score_C", "threshold_C", "ood_score_C_class", "threshold_C_class"),
-    *("p_value", "decision", "rule"),
+    *("p_value", "decision", "rule", "gallery"),
 )
 
 
@@ -60,6 +61,8 @@ def test_every_box_gets_one_row(table: Path, runs: dict[str, Path], flights: Pat
     assert [name for name in COLUMNS if name in rows] == list(rows)
     assert len(rows) == len(boxes)
     assert set(rows["decision"]) <= {"known", "unknown"}
+    assert set(rows["gallery"]) == {Gallery.load(runs["softmax"] / "gallery").version}
+    assert (rows["distance_trained"] == rows["distance"]).all()  # nothing is enrolled
     assert rows["group"].nunique() == 6
     rule = rows["rule"].iloc[0].partition(":")[0]
     refused = rows[f"ood_score_{rule}"] > rows[f"threshold_{rule}"]
@@ -78,11 +81,14 @@ def test_rows_agree_with_the_run_s_own_evaluation(
     boxes["named"] = [gallery.class_names[i] for i in known.logits.argmax(1).tolist()]
     distances = gallery.rules["A"].distances(known.vectors).numpy()
     boxes["nearest"] = distances.min(axis=1)
-    boxes["excess"] = (distances - gallery.rules["A"].radii).min(axis=1)
+    adjusted = distances - gallery.rules["A"].radii
+    boxes["excess"] = adjusted.min(axis=1)
+    boxes["in_ball"] = [gallery.class_names[i] for i in adjusted.argmin(axis=1)]
     rows = boxes.merge(pd.read_csv(table), on=BOX, validate="one_to_one")
     assert len(rows) == len(boxes)
     assert np.allclose(rows["distance"], rows["nearest"], atol=1e-5)
     assert np.allclose(rows["ood_score_A"], rows["excess"], atol=1e-5)
+    assert (rows["label_radius"] == rows["in_ball"]).mean() > 0.99
     assert np.allclose(rows["ood_score_B"], rows["nearest"], atol=1e-5)
     assert (rows["label"] == rows["named"]).mean() > 0.99  # but for logits that tie to rounding
     if "C" in gallery.rules:

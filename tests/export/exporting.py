@@ -123,7 +123,12 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         vectors = said.sets["novel"].vectors.numpy()
         enroll(run / "gallery", "swan", vectors[:3], digest)
         enroll(run / "gallery", "heron", vectors[3:5], digest)
-    return replace(trained, gallery=Gallery.load(run / "gallery"))
+    gallery = Gallery.load(run / "gallery")
+    enrolled = (
+        gallery.enrolled
+    )  # the last with a ball that leaves out much of what is nearest to it
+    narrow = (*enrolled[:-1], *(replace(each, radius=each.radius / 3) for each in enrolled[-1:]))
+    return replace(trained, gallery=replace(gallery, enrolled=narrow))
 
 
 def main(case: str, folder: Path) -> None:
@@ -136,8 +141,10 @@ def main(case: str, folder: Path) -> None:
         vectors=embedded.vectors.numpy(),
         label=said.label,
         label_prototype=said.label_prototype,
+        label_radius=said.label_radius,
         label_knn=said.label_knn,
         distance=said.distance,
+        distance_trained=said.distance_trained,
         neighbours=said.neighbours,
         p_value=said.p_value,
         rules=list(trained.gallery.rules),

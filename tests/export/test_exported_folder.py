@@ -94,7 +94,8 @@ def read(exported: Callable[[str], Path]) -> Callable[[str], tuple[dict[str, Any
 def test_scores_and_decisions_are_the_run_s(case: str, read: Any) -> None:
     ours, theirs = read(case)
     assert np.abs(ours["vectors"] - theirs["vectors"]).max() < 1e-5
-    assert np.abs(ours["distance"] - theirs["distance"]).max() < TOLERANCE
+    for name in ("distance", "distance_trained"):
+        assert np.abs(ours[name] - theirs[name]).max() < TOLERANCE
     for rule in ours["rules"]:
         score, known = ours[f"score_{rule}"], ours[f"known_{rule}"]
         assert np.abs(score - theirs[f"ood_score_{rule}"]).max() < TOLERANCE
@@ -108,7 +109,7 @@ def test_scores_and_decisions_are_the_run_s(case: str, read: Any) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_names_neighbours_and_p_values_are_the_run_s(case: str, read: Any) -> None:
     ours, theirs = read(case)
-    for name in ("label", "label_prototype", "label_knn", "neighbours"):
+    for name in ("label", "label_prototype", "label_radius", "label_knn", "neighbours"):
         assert (ours[name] == theirs[name]).mean() > 0.99, name  # equal but for near ties
     step = 1 / (int(ours["calibration"]) + 1)  # a calibration crop may change places with itself
     assert np.abs(ours["p_value"] - theirs["p_value"]).max() < 1.01 * step
@@ -124,6 +125,10 @@ def test_the_cases_hold_every_kind_of_rule_and_answer(read: Any) -> None:
     assert (ours["label"] != ours["label_prototype"]).any()
     assert {"swan", "heron"} & set(theirs["label_prototype"])
     assert any("swan/" in words for words in theirs["neighbours"])
+    near_new = np.isin(ours["label_prototype"], ["swan", "heron"])
+    named_new = np.isin(ours["label"], ["swan", "heron"])
+    assert (near_new & ~named_new).any()  # nearest to an enrolled species and outside its ball
+    assert named_new.any()
     frame, _ = read("frame")
     assert np.isinf(frame["threshold_C"])
     assert frame["known_C"].all()

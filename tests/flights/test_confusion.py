@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from dml_lightning.evidence import Evidence
@@ -33,6 +34,23 @@ def evidence() -> Evidence:
     }
     groups = {name: np.array([f"f{i % 3}" for i in range(len(e))]) for name, e in sets.items()}
     return Evidence(sets, NAMES, 2, groups)
+
+
+@pytest.mark.parametrize("name", ["novel", "ood"])
+def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
+    held_out = evidence()
+    part, label = held_out.sets[name], {"novel": 2, "ood": 4}[name]
+    own = part.vectors[part.labels == label].numpy()
+    built = Gallery.build(held_out, "digest")
+    for vectors, rows in [
+        (own, ["coot", "mallard", OTHER]),
+        (own[1:], ["coot", "mallard", NAMES[label], OTHER]),
+    ]:
+        gallery = replace(built, enrolled=(Species(NAMES[label], vectors, 2.0),))
+        matrix = confusion(gallery, held_out, "B")
+        assert matrix.rows == rows
+        assert matrix.uncorrected == ([] if NAMES[label] in rows else [NAMES[label]])
+        assert (matrix.counts.sum(axis=(0, 2)) > 0).all()
 
 
 def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:

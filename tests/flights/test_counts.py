@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from dml_lightning.flights.confusion import PRIOR, Confusion
-from dml_lightning.flights.counts import correct, own_shares, true_counts
+from dml_lightning.flights.counts import Corrected, correct, own_shares, true_counts
 
 NAMES = ["coot", "gadwall", "mallard", "other"]
 SHARES = np.array(
@@ -41,7 +41,7 @@ def test_intervals_hold_the_true_counts(flights: int, correlation: float) -> Non
         rng = np.random.default_rng([flights, seed])
         matrix = held_out(rng, flights, correlation)
         answers = flight(rng, truth, correlation).sum(axis=0).astype(int)
-        found = correct(answers, matrix, draws=100, seed=seed)
+        (found,) = correct(answers[None], matrix, draws=100, seed=seed)
         low, high = found.interval()
         inside.append((low <= truth) & (truth <= high))
         errors.append(found.counts - truth)
@@ -57,7 +57,7 @@ def test_intervals_hold_the_true_counts(flights: int, correlation: float) -> Non
 @given(st.lists(st.integers(0, 200), min_size=4, max_size=4), st.integers(0, 1000))
 def test_corrected_counts_are_never_negative_and_add_up(answers: list[int], seed: int) -> None:
     matrix = held_out(np.random.default_rng(seed), 3, 0.05)
-    found = correct(np.array(answers), matrix, draws=5)
+    (found,) = correct(np.array([answers]), matrix, draws=5)
     assert (found.counts >= 0).all()
     assert found.counts.sum() == pytest.approx(sum(answers))
     assert np.allclose(found.draws.sum(axis=1), sum(answers))
@@ -73,7 +73,8 @@ def test_against_the_posterior_on_a_grid() -> None:
         chances.append(sum(means[0].pmf(i) * means[1].pmf(20 - i) for i in range(21)))
     chances = np.array(chances) / sum(chances)
     rng = np.random.default_rng(0)
-    found = true_counts(answers, np.repeat(shares[None], 4000, axis=0), rng)
+    uniform = np.ones((4000, 2))
+    found = true_counts(answers, np.repeat(shares[None], 4000, axis=0), uniform, rng)
     assert (found.sum(axis=1) == 30).all()
     seen = np.bincount(found[:, 0].astype(int), minlength=31) / 4000
     assert np.abs(np.cumsum(seen) - np.cumsum(chances)).max() < 0.03
@@ -82,7 +83,8 @@ def test_against_the_posterior_on_a_grid() -> None:
 def test_many_boxes_find_the_counts_that_explain_the_answers() -> None:
     truth = np.array([50_000, 20_000, 10_000, 20_000])
     shares = np.repeat(SHARES[None], 50, axis=0)
-    found = true_counts(np.rint(truth @ SHARES).astype(int), shares, np.random.default_rng(0))
+    answers = np.rint(truth @ SHARES).astype(int)
+    found = true_counts(answers, shares, np.ones((50, 4)), np.random.default_rng(0))
     assert np.allclose(found.mean(axis=0), truth, atol=1000)
 
 
@@ -91,7 +93,7 @@ def test_two_classes_that_are_answered_alike_share_what_is_left_open() -> None:
     alike = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
     counts = np.array([[[50, 50, 0], [50, 50, 0], [0, 0, 100]]] * 4, float)
     matrix = Confusion(["a", "b", "other"], ["a", "b", "unknown"], counts, list("1234"))
-    found = correct(np.array([60, 40, 30]), matrix)
+    (found,) = correct(np.array([[60, 40, 30]]), matrix)
     assert np.allclose(found.counts, [50, 50, 30], atol=8)
     low, high = found.interval()
     assert low[0] < 10 < 90 < high[0]
@@ -109,9 +111,44 @@ def test_own_shares_scatter_as_much_as_was_asked() -> None:
 
 
 def test_a_flight_without_boxes_counts_nothing() -> None:
-    found = correct(np.zeros(4, int), held_out(np.random.default_rng(0), 3, 0.0), draws=3)
-    assert (found.counts == 0).all()
-    assert (found.draws == 0).all()
+    matrix = held_out(np.random.default_rng(0), 3, 0.0)
+    for answers in (np.zeros((1, 4), int), np.zeros((2, 4), int), np.array([[0] * 4, [3] * 4])):
+        found = correct(answers, matrix, draws=3)[0]
+        assert (found.counts == 0).all()
+        assert (found.draws == 0).all()
+
+
+def test_flights_with_equal_answers_get_draws_of_their_own() -> None:
+    """Otherwise their errors would add up instead of levelling out."""
+    matrix = held_out(np.random.default_rng(0), 6, 0.0)
+    found = correct(np.array([[30, 20, 10, 20]] * 25), matrix, draws=200)
+    single = np.mean([each.draws.var(axis=0) for each in found], axis=0)
+    together = np.sum([each.draws for each in found], axis=0).var(axis=0)
+    assert not np.array_equal(found[0].draws, found[1].draws)
+    assert (together < 25 * 12 * single).all()  # 25 * 25 if they were the same
+    again = correct(np.array([[30, 20, 10, 20]] * 25), matrix, draws=200)
+    assert all(np.array_equal(a.draws, b.draws) for a, b in zip(found, again, strict=True))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.05])
+def test_the_prior_of_many_small_flights_does_not_add_up(correlation: float) -> None:
+    """Sixty flights of a few boxes, mostly of one species: the total is right, as is its interval."""
+    inside, errors, uniform = [], [], []
+    for seed in range(15):
+        rng = np.random.default_rng([77, seed])
+        matrix = held_out(rng, 6, correlation)
+        truth = rng.multinomial(4, [0.8, 0.1, 0.05, 0.05], size=60)
+        answers = np.array([flight(rng, own, correlation).sum(axis=0) for own in truth], int)
+        found = correct(answers, matrix, draws=60, seed=seed)
+        low, high = Corrected(np.sum([each.draws for each in found], axis=0)).interval()
+        total = truth.sum(axis=0)
+        inside.append((low <= total) & (total <= high))
+        errors.append(np.sum([each.counts for each in found], axis=0) - total)
+        alone = [correct(own[None], matrix, draws=10, seed=seed)[0].counts for own in answers[:20]]
+        uniform.append(3 * np.sum(alone, axis=0) - total)
+    assert np.mean(uniform, axis=0)[0] < -40  # of 192
+    assert abs(np.mean(errors, axis=0)[0]) < 20
+    assert np.mean(inside) >= 0.85
 
 
 def test_shares_and_their_draws() -> None:

@@ -36,7 +36,10 @@ def alarms(number: int, new: int, boxes: int, limit: float, shift: float, repeat
 
 @pytest.mark.parametrize(
     ("number", "new", "boxes", "limit"),
-    [(5, 1, 100, 1.0), (5, 1, 10, 1.0), (20, 4, 100, 1.0), (8, 1, 100, 0.95)],
+    [
+        *[(5, 1, 100, 1.0), (5, 1, 10, 1.0), (20, 4, 100, 1.0), (8, 1, 100, 0.95)],
+        *[(8, 1, 9, 0.95), (8, 1, 5, 0.95)],  # one box beyond the threshold, and few are left
+    ],
 )
 def test_false_alarms_are_as_rare_as_was_chosen(
     number: int, new: int, boxes: int, limit: float
@@ -77,6 +80,40 @@ def test_boxes_beyond_the_limit_do_not_look_like_drift() -> None:
     assert cut_off.boxes == 200
     assert cut_off.used == (birds <= cut).sum()
     assert cut_off.refused == (scores > cut).mean() >= 0.5
+
+
+@pytest.mark.parametrize(("within", "drifted"), [(0, True), (4, True), (5, False)])
+def test_a_flight_that_lies_beyond_the_threshold_drifts_without_a_test(
+    within: int, drifted: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    calibration, owners = flights(rng, 10, 100)
+    scores = np.concatenate([np.full(within, calibration.mean()), np.full(40, 1e3)])
+    names = np.repeat("new", len(scores))
+    cut = float(np.quantile(calibration, 0.95))
+    (found,) = flight_drift(calibration, owners, scores, names, cut)
+    assert found.drifted == drifted
+    assert (found.used, found.boxes) == (within, within + 40)
+    note = f"all but {within} of its boxes lie beyond the threshold: drifted, or no known birds"
+    assert found.note == (note if drifted else "")
+    assert np.isnan(found.p) == drifted
+    few = flight_drift(calibration, owners, scores[-4:], names[-4:], cut)[0]
+    assert not few.drifted
+    assert few.note == "0 boxes to compare are too few: 5 are needed"
+
+
+def test_what_is_refused_does_not_depend_on_what_is_compared() -> None:
+    rng = np.random.default_rng(1)
+    calibration, owners = flights(rng, 10, 100)
+    scores, names = flights(rng, 3, 80)
+    threshold = float(np.quantile(calibration, 0.8))
+    assert (scores > threshold).any()
+    whole = flight_drift(calibration, owners, scores, names.astype(str), threshold, cut=False)
+    plain = flight_drift(calibration, owners, scores, names.astype(str))
+    cut = flight_drift(calibration, owners, scores, names.astype(str), threshold)
+    for i in range(3):
+        assert whole[i].refused == cut[i].refused == (scores[names == i] > threshold).mean()
+        assert (whole[i].used, whole[i].shift, whole[i].p) == (80, plain[i].shift, plain[i].p)
 
 
 def test_against_the_formula() -> None:

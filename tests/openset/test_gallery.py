@@ -144,7 +144,9 @@ def test_an_enrolled_species_is_named_and_accepted(stored: Path) -> None:
     assert not before.known["C"].any()
     species = folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST, source="here")
     after = answer(Gallery.load(stored), embeddings([5], 40, 8))
-    assert after.label == 40 * ["eider"]
+    assert after.label_prototype == 40 * ["eider"]
+    inside = after.distance <= species.radius
+    assert np.array_equal(np.array(after.label) == "eider", inside)
     for rule, known in after.known.items():
         assert known.mean() > 0.8, rule
         threshold = Gallery.load(stored).detector(rule).threshold.value
@@ -181,7 +183,10 @@ def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
     folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     gallery = replace(Gallery.load(stored), prediction_rule="softmax")
     said = answer(gallery, embeddings([0, 5], 10, 10))
-    assert said.label == 10 * ["gadwall"] + 10 * ["eider"]  # the logits prefer the next class
+    inside = said.distance[10:] <= gallery.enrolled[0].radius
+    assert said.label[:10] == 10 * ["gadwall"]  # the logits prefer the next class
+    assert said.label[10:] == ["eider" if near else "coot" for near in inside]
+    assert 0.7 < inside.mean() < 1
     without = answer(replace(gallery, enrolled=()), embeddings([0, 5], 10, 10))
     assert "eider" not in without.label
 

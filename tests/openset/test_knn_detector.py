@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from dml_lightning.openset import KNNDetector
+from dml_lightning.openset import Detector, KNNDetector
 
 
 @settings(max_examples=25, deadline=None)
@@ -41,6 +41,23 @@ def test_labels_calibration_and_state(tmp_path: Path) -> None:
     assert by_b.refuses(detector.score(x + 20)).all()
     bare = KNNDetector.from_state(KNNDetector(2).fit(x, y).state())
     assert (bare.k, bare.threshold) == (2, None)
+
+
+def test_it_decides_as_every_detector_does() -> None:
+    rng = np.random.default_rng(1)
+    x, z = rng.normal(size=(120, 4)), rng.normal(size=(40, 4)) * 2
+    detector = KNNDetector(3).fit(x[:60], np.zeros(60, int))
+    assert isinstance(detector, Detector)
+    with pytest.raises(ValueError, match="this KNNDetector has no threshold yet"):
+        detector.predict(z)
+    said = detector.calibrate(x[60:], alpha=0.1).predict(z)
+    held_out = detector.score(x[60:])
+    assert np.array_equal(said.score, detector.score(z))
+    assert np.array_equal(said.is_ood, said.score > np.sort(held_out)[54])  # ceil(61 * 0.9) = 55
+    above = (held_out >= said.score[:, None]).sum(axis=1)
+    assert np.allclose(said.p_value, (1 + above) / 61)
+    assert 0 < said.is_ood.mean() < 1
+    assert said.rule == "C: split conformal, alpha=0.1, n=60"
 
 
 def test_answers_come_in_kind_and_later_changes_do_not_reach_the_references() -> None:

@@ -71,13 +71,44 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_write_that_fails_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_links(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")  # what Linux says of FAT
+
+
+def test_a_file_system_without_hard_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records.os, "link", no_links)
+    records.append(tmp_path, "base", {"who": "first"}, {"a": np.ones(2)})
+    monkeypatch.setattr(records, "_files", lambda _: [])  # a taken number stays with its owner
+    assert records.append(tmp_path, "enroll", {"who": "second"}, {}) == 1
+    monkeypatch.undo()
+    assert [record.words["who"] for record in records.read(tmp_path)] == ["first", "second"]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_writers_at_the_same_time_need_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records.os, "link", no_links)
+    test_writers_at_the_same_time_all_get_a_number(tmp_path)
+
+
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_a_write_that_fails_leaves_no_trace(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """The arrays, the words, or the words again where there are no hard links."""
     before = sorted(path.name for path in folder.iterdir())
+    writes = []
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(_: int) -> None:
+        writes.append(1)
+        if len(writes) == write:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "link", full)
+    monkeypatch.setattr(records.os, "link", no_links)
+    monkeypatch.setattr(records.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         records.append(folder, "enroll", {}, {"a": np.ones(3)})
     assert sorted(path.name for path in folder.iterdir()) == before

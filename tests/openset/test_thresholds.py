@@ -120,13 +120,15 @@ def test_state_round_trip() -> None:
     copy = Threshold.from_state(threshold.state())
     assert (copy.rule, copy.value, copy.alpha, copy.samples, copy.groups) == ("C", 27.0, 0.1, 30, 4)
     assert copy.scores.tolist() == threshold.scores.tolist()
-    assert copy.name == "C: split conformal, alpha=0.1, n=30"
+    assert copy.name == "C: split conformal, alpha=0.1, n=30 crops of 4 flights"
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1])
 def test_alpha_out_of_range(alpha: float) -> None:
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         conformal_threshold(np.arange(30.0), alpha)
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        samples_needed(alpha)
 
 
 def test_rule_b_without_ood_samples_points_to_rule_c() -> None:

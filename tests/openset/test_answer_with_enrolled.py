@@ -1,0 +1,102 @@
+"""What an enrolled species changes in the answers, against a loop over the crops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dml_lightning.evidence import Evidence
+from dml_lightning.openset.answer import answer
+from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.types import Embeddings
+
+NAMES = ["coot", "teal", "glint"]
+SETS = {"reference": ([0, 1], 30), "known": ([0, 1], 30), "novel": ([], 0), "ood": ([2], 30)}
+CENTRES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+EIDER = np.array([4.5, 4.0])
+
+
+def crops(labels: list[int], size: int, seed: int) -> Embeddings:
+    owners = np.repeat(np.array(labels, np.int64), size)
+    noise = np.random.default_rng(seed).normal(size=(len(owners), 2))
+    vectors = (CENTRES[owners] + noise).astype(np.float32)
+    logits = torch.from_numpy(np.eye(2, dtype=np.float32)[(owners + 1) % 2])  # of the other class
+    parts = (torch.from_numpy(part) for part in (vectors, owners, np.arange(len(owners))))
+    return Embeddings(*parts, logits)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Gallery:
+    sets = {name: crops(*words, seed) for seed, (name, words) in enumerate(SETS.items())}
+    sets["calibration"] = crops([0, 1], 40, 7)
+    groups = {name: np.array(["f"] * len(part)) for name, part in sets.items()}
+    return Gallery.build(Evidence(sets, NAMES, 2, groups), "digest")
+
+
+@pytest.fixture(scope="module")
+def gallery(trained: Gallery) -> Gallery:
+    """With one species whose ball is large, and one whose ball is too small for its surroundings."""
+    spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    enrolled = (
+        Species("eider", (EIDER + spread).astype(np.float32), 3.5),
+        Species("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
+    )
+    return replace(trained, enrolled=enrolled)
+
+
+@pytest.fixture(scope="module")
+def queries() -> Embeddings:
+    """A grid over all of them."""
+    places = np.stack(np.meshgrid(np.arange(-9, 14, 0.7), np.arange(-9, 14, 0.7)), -1).reshape(
+        -1, 2
+    )
+    owners = torch.zeros(len(places), dtype=torch.int64)
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(len(places), 2)))
+    return Embeddings(torch.from_numpy(places).float(), owners, torch.arange(len(places)), logits)
+
+
+@pytest.mark.parametrize("named_by", ["prototype", "softmax"])
+def test_every_answer_is_that_of_the_definition(
+    trained: Gallery, gallery: Gallery, queries: Embeddings, named_by: str
+) -> None:
+    rule = {"prediction_rule": named_by}
+    said = answer(replace(gallery, **rule), queries)  # type: ignore[arg-type]
+    before = answer(replace(trained, **rule), queries)  # type: ignore[arg-type]
+    own = [*gallery.rules["A"].prototypes, *(s.prototype for s in gallery.enrolled)]
+    radii = [*gallery.rules["A"].radii, *(s.radius for s in gallery.enrolled)]
+    seen = set()
+    for row, place in enumerate(queries.vectors.double().numpy()):
+        distances = np.array([np.linalg.norm(place - prototype) for prototype in own])
+        nearest = int(distances.argmin())
+        inside = nearest >= 2 and distances[nearest] <= radii[nearest]
+        assert said.label[row] == (gallery.names[nearest] if inside else before.label[row])
+        assert said.label_prototype[row] == gallery.names[nearest]
+        assert said.label_radius[row] == gallery.names[int((distances - radii).argmin())]
+        assert said.distance[row] == pytest.approx(distances.min())
+        assert said.distance_trained[row] == before.distance[row] == distances[:2].min()
+        for name, detector in gallery.rules.items():
+            assert said.known[name][row] == (before.known[name][row] or inside)
+            expected = before.score[name][row]
+            if nearest >= 2:
+                beyond = distances[nearest] - radii[nearest]
+                expected = min(expected, detector.threshold.value + beyond)
+            assert said.score[name][row] == pytest.approx(expected)
+        in_a_ball = (distances[2:] <= radii[2:]).any()
+        seen.add((nearest >= 2, bool(in_a_ball), bool(before.known["C"][row])))
+    assert {(False, True, False), (True, False, True), (True, True, False)} <= seen
+
+
+def test_no_refused_crop_becomes_one_of_a_trained_class(
+    trained: Gallery, gallery: Gallery, queries: Embeddings
+) -> None:
+    before, after = answer(trained, queries), answer(gallery, queries)
+    for rule in gallery.rules:
+        gained = after.known[rule] & ~before.known[rule]
+        assert gained.any()
+        assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {
+            "eider",
+            "smew",
+        }
+        refused = after.score[rule] > gallery.detector(rule).threshold.value
+        assert np.array_equal(after.known[rule], ~refused)
