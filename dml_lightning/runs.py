@@ -84,7 +84,7 @@ def claimed(run: Path, *, resume: bool) -> Iterator[None]:
     """
     if not run.is_dir():
         check_folder(run, resume=resume)  # before there is one
-    with _locked(run):
+    with locked(run):
         check_folder(run, resume=resume)
         for stale in run.rglob(".*.tmp"):
             stale.unlink(missing_ok=True)
@@ -118,8 +118,8 @@ def check_folder(run: Path, *, resume: bool) -> None:
 
 
 @contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    """Holds `.lock` in a run's folder: the system frees it when this process ends, however it ends.
+def locked(run: Path) -> Iterator[None]:
+    """Holds `.lock` in a run's or a comparison's folder: the system frees it when this process ends, however it ends.
 
     A record lock belongs to one process, so it does not live on in forked workers, and network file systems know
     it across hosts. Where a file system has no locks, a warning says that nothing is held.

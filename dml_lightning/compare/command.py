@@ -94,7 +94,11 @@ def compare(
         try:
             outcomes = _run(experiment, schedule, folder)
         except KeyboardInterrupt as stop:
-            print("\nInterrupted.", *stop.args, f"They are in {folder}; the same command goes on from there.")
+            print(
+                "\nInterrupted.",
+                *stop.args,
+                f"They are in {folder}; the same command goes on from there.",
+            )
             raise SystemExit(130) from None
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:

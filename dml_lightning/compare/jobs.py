@@ -5,12 +5,13 @@ Nothing here imports PyTorch before a job runs, so that a worker can first be to
 
 import json
 import os
+import re
 import sys
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,38 @@ def run_job(job: Job, log: Path | None = None) -> Outcome:
 
     Returns:
         The outcome; an error of the run is one, and never raised.
+
+    Raises:
+        KeyboardInterrupt: If the run was interrupted; its checkpoint has been written if it could.
+        SystemExit: The same.
     """
     if log is None:
         return _outcome(job)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+    with _output_in(log):
         return _outcome(job)
+
+
+@contextmanager
+def _output_in(log: Path) -> Iterator[None]:
+    """Sends all that this process prints to the end of a file, also what handlers and libraries kept a stream for."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = [os.dup(number) for number in (1, 2)]
+    _flush()
+    with log.open("ab") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        _flush()
+        for number, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, number)
+            os.close(before)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _outcome(job: Job) -> Outcome:
@@ -95,14 +122,14 @@ def _outcome(job: Job) -> Outcome:
     return Outcome(job, run)
 
 
-def take_gpu(slots: Any) -> None:
-    """Makes the next free GPU the only one that this process sees; run before PyTorch is imported."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(slots.get())
+def folder_of(arm: str) -> str:
+    """Where an arm's runs lie: its name in letters that every file system and tracker takes."""
+    return re.sub(r"[^\w.-]+", "_", arm)
 
 
 def find_run(job: Job, out: Path, name: str) -> Path | None:
     """The folder in which a job is running, or has run, by the command that its run.json records."""
-    folder = out / name / job.arm.replace(" ", "_")
+    folder = out / name / folder_of(job.arm)
     for path in folder.glob(f"*-s{job.seed}*/run.json"):
         try:
             stages = json.loads(path.read_text(encoding="utf-8"))["stages"]

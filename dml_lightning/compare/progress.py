@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -62,16 +63,16 @@ class Progress:
                 print(f"[{self._told + 1}/{self.total}] {outcome.job.title}: {what}", flush=True)
                 self._told += 1
             return
-        table = Table("run", "epoch", self.metric, "time")
+        table = Table("run", "epoch", escape(self.metric), "time")
         for outcome in ended[-SHOWN:]:
             value = _last(outcome.run, self.metric).value if outcome.run else None
             state = "[red]failed[/red]" if outcome.error else "[green]done[/green]"
-            table.add_row(outcome.job.title, state, _number(value), "")
+            table.add_row(escape(outcome.job.title), state, _number(value), "")
         for job in waiting[: self.workers]:
             run = find_run(job, self.out, self.name)
             seen = _last(run, self.metric) if run else Seen()
             epoch = "-" if seen.epoch is None else f"{seen.epoch + 1}/{self.epochs or '?'}"
-            table.add_row(job.title, epoch, _number(seen.value), _seconds(seen.seconds))
+            table.add_row(escape(job.title), epoch, _number(seen.value), _seconds(seen.seconds))
         self._live.update(Group(table, Text(self._summary(ended, waiting))), refresh=True)
 
     def _summary(self, ended: Sequence[Outcome], waiting: Sequence[Job]) -> str:

@@ -1,17 +1,21 @@
 """Where the jobs of a comparison run: on this machine, one after another or one per GPU, or under SLURM."""
 
-import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from multiprocessing.connection import wait
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
-from dml_lightning.compare.jobs import Job, Outcome, run_job, take_gpu
+from dml_lightning.compare.jobs import Job, Outcome, run_job
+from dml_lightning.compare.workers import Work, Worker, stop
 
-Work = Callable[[Job, Path | None], Outcome]
 POLL = 0.5  # s between two looks at the jobs
 
 
@@ -23,7 +27,7 @@ class Schedule:
         where: `local` for this machine; `slurm` for a job array through submitit; `slurm_debug` for submitit's own
             local processes, without SLURM.
         workers: Jobs at once: processes of this machine, or tasks of the array that run together.
-        gpus: Whether each local worker gets a GPU of its own, the first worker the first.
+        gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set.
         fresh: Whether each local job gets a new process, which runs on several GPUs each need.
         slurm: Parameters of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition,
             gpus_per_node, tasks_per_node and nodes.
@@ -43,6 +47,10 @@ class Schedule:
             raise ValueError(f"schedule.workers is {self.workers}; it must be at least 1.")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Jobs were interrupted; the message says how many had ended."""
+
+
 def run_all(
     jobs: Sequence[Job],
     schedule: Schedule,
@@ -50,7 +58,7 @@ def run_all(
     look: Callable[[Sequence[Outcome], Sequence[Job]], None],
     work: Work = run_job,
 ) -> list[Outcome]:
-    """Runs all jobs; one that fails stops no other.
+    """Runs all jobs; one that fails stops no other, and those of the same command run once.
 
     Args:
         jobs: In the order to start them.
@@ -61,14 +69,26 @@ def run_all(
 
     Returns:
         One outcome per job, in the order of `jobs`.
+
+    Raises:
+        ValueError: If there are fewer GPUs than workers that each need one.
+        Interrupted: On Ctrl-C or SIGTERM, when no job runs any more.
     """
-    found: dict[int, Outcome] = {}
+    same: dict[tuple[str | bool, ...], list[Job]] = {}
+    for job in jobs:
+        same.setdefault((job.test, *job.first_words), []).append(job)
+    groups = {group[0]: group for group in same.values()}
     runner = _local if schedule.where == "local" else _submitit
-    for number, outcome in runner(jobs, schedule, logs, work):
-        if outcome is not None:
-            found[number] = outcome
-        look(list(found.values()), [job for n, job in enumerate(jobs) if n not in found])
-    return [found[number] for number in range(len(jobs))]
+    found: dict[Job, Outcome] = {}
+    try:
+        with _sigterm_as_interrupt(), closing(runner(list(groups), schedule, logs, work)) as ended:
+            for outcome in ended:
+                if outcome is not None:
+                    found |= {job: replace(outcome, job=job) for job in groups[outcome.job]}
+                look(list(found.values()), [job for job in jobs if job not in found])
+    except KeyboardInterrupt:
+        raise Interrupted(_where_it_stands(found.values(), len(jobs), schedule)) from None
+    return [found[job] for job in jobs]
 
 
 def log_file(logs: Path, job: Job) -> Path:
@@ -76,67 +96,77 @@ def log_file(logs: Path, job: Job) -> Path:
     return logs / f"{job.title.replace(', ', '-').replace(' ', '_')}.txt"
 
 
-Ended = Iterator[tuple[int, Outcome | None]]  # number of a job with its outcome, or nothing new
+def _where_it_stands(ended: Collection[Outcome], total: int, schedule: Schedule) -> str:
+    failed = sum(outcome.error is not None for outcome in ended)
+    lost = f", {failed} failed" if failed else ""
+    cancelled = "" if schedule.where == "local" else " The array's other jobs are cancelled."
+    return f"{len(ended) - failed} of {total} runs are done{lost}.{cancelled}"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM, which would leave the workers behind, does what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python leaves signals to the main thread
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+Ended = Generator[Outcome | None]  # outcomes as jobs end; None where there is nothing new
 
 
 def _local(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
-    """Processes of this machine; one that dies takes its job with it, and the others go on in a new pool."""
-    waiting = dict(enumerate(jobs))
-    while waiting:
-        pool = _pool(schedule)
-        try:
-            futures = {
-                pool.submit(work, job, log_file(logs, job)): number
-                for number, job in waiting.items()
-            }
-            for number, outcome in _ended(futures, jobs):
-                if number is not None:
-                    del waiting[number]
-                yield -1 if number is None else number, outcome
-                if outcome is not None and outcome.error == DIED:
-                    break  # the pool is of no use any more
-        except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()  # a worker would finish its job first
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """Processes of this machine."""
+    workers = [Worker(work, gpu, schedule.fresh) for gpu in _gpus(schedule)]
+    waiting = list(jobs)
+    try:
+        while True:
+            for worker in workers:
+                if waiting and worker.job is None:
+                    job = waiting.pop(0)
+                    worker.start(job, log_file(logs, job))
+            busy = [worker for worker in workers if worker.job is not None]
+            if not busy:
+                break
+            wait([worker.pipe for worker in busy], timeout=POLL)
+            yield from filter(None, [worker.ended() for worker in busy])
+            yield None
+        for worker in workers:
+            worker.close()
+    except BaseException:
+        stop(workers)
+        raise
 
 
-DIED = "the process died (out of memory, or killed); see its log."
+def _gpus(schedule: Schedule) -> Sequence[str | None]:
+    """The GPU of each worker, None where it may see all."""
+    if not schedule.gpus:
+        return [None] * schedule.workers
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        import torch
 
-
-def _ended(
-    futures: "dict[Future[Outcome], int]", jobs: Sequence[Job]
-) -> Iterator[tuple[int | None, Outcome | None]]:
-    open_futures = set(futures)
-    while open_futures:
-        done, open_futures = wait(open_futures, timeout=POLL, return_when="FIRST_COMPLETED")
-        finished = [future for future in done if not future.cancelled()]
-        for future in finished:
-            number = futures[future]
-            try:
-                yield number, future.result()
-            except BrokenProcessPool:
-                running = min(futures[each] for each in finished)  # jobs start in their order
-                yield running, Outcome(jobs[running], error=DIED)
-                return
-        yield None, None
-
-
-def _pool(schedule: Schedule) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    arguments: dict[str, Any] = {"max_tasks_per_child": 1} if schedule.fresh else {}
-    if schedule.gpus:
-        slots = context.Manager().Queue()
-        for slot in range(schedule.workers):
-            slots.put(slot)
-        arguments |= {"initializer": take_gpu, "initargs": (slots,)}
-    return ProcessPoolExecutor(schedule.workers, mp_context=context, **arguments)
+        visible = [str(number) for number in range(torch.cuda.device_count())]
+    else:  # numbers or UUIDs; CUDA too takes those before the first -1
+        visible = list(takewhile(lambda name: name not in ("", "-1"), given.split(",")))
+    if len(visible) < schedule.workers:
+        where = "on this machine" if given is None else f"in CUDA_VISIBLE_DEVICES={given}"
+        raise ValueError(
+            f"schedule.workers is {schedule.workers} with a GPU each, but there are {len(visible)} GPUs {where}."
+        )
+    return visible[: schedule.workers]
 
 
 def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
-    """A SLURM job array; interrupting this process leaves the array running."""
+    """A SLURM job array; what has not ended is cancelled when this generator is closed."""
     import submitit
 
     cluster = "local" if schedule.where == "slurm_debug" else "slurm"
@@ -146,12 +176,16 @@ def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -
         parameters["slurm_array_parallelism"] = schedule.workers
     executor.update_parameters(**parameters)
     submitted = executor.map_array(work, jobs, [log_file(logs, job) for job in jobs])
-    waiting = dict(enumerate(submitted))
-    while waiting:
-        time.sleep(POLL)
-        for number in [number for number, job in waiting.items() if job.done()]:
-            yield number, _result(waiting.pop(number), jobs[number])
-        yield -1, None
+    waiting = dict(zip(jobs, submitted, strict=True))
+    try:
+        while waiting:
+            time.sleep(POLL)
+            for job in [job for job, task in waiting.items() if task.done()]:
+                yield _result(waiting.pop(job), job)
+            yield None
+    finally:
+        for task in waiting.values():
+            task.cancel(check=False)
 
 
 def _result(submitted: Any, job: Job) -> Outcome:

@@ -79,7 +79,7 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
     for title in ("", *arms):
         rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:
-        rich.add_row(*row)
+        rich.add_row(*(escape(cell) for cell in row))
     lines = [["test split", *arms], ["---", *("---:" for _ in arms)], *rows]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
     return Rendered(rich, markdown)

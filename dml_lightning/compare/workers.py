@@ -1,0 +1,127 @@
+"""Processes of this machine that do one job after another, each with a GPU of its own if there are such."""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from dml_lightning.compare.jobs import Job, Outcome
+
+Work = Callable[[Job, Path | None], Outcome]
+
+PATIENCE = 10.0  # s for a job that is told to end, to write its checkpoint
+EXIT = 60.0  # s for a process without a job, to end
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+
+DIED = "the process died (out of memory, or killed); see its log."
+INTERRUPTED = "the run was interrupted; the same command goes on with it."
+
+
+class Worker:
+    """A place for one job at a time, with a process that starts when there is none.
+
+    A job is handed over when the one before has ended, so a process that dies takes one known job with it.
+
+    Args:
+        work: What a job is done by.
+        gpu: The only GPU that the process sees, by number or UUID; None for all.
+        fresh: Whether each job gets a new process.
+    """
+
+    def __init__(self, work: Work, gpu: str | None = None, fresh: bool = False) -> None:
+        self.job: Job | None = None
+        self._work, self._gpu, self._fresh = work, gpu, fresh
+        self._process: SpawnProcess | None = None
+
+    def start(self, job: Job, log: Path) -> None:
+        """Begins a job."""
+        if self._process is None or not self._process.is_alive():
+            self._spawn()
+        self.job = job
+        with suppress(BrokenPipeError):  # it has just died, as `ended` will find
+            self.pipe.send((job, log))
+
+    def _spawn(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, its_end = context.Pipe()
+        arguments = (its_end, self._work, self._gpu, os.getpid())
+        self._process = context.Process(target=_serve, args=arguments)
+        self._process.start()
+        its_end.close()  # only the process holds it, so the pipe ends when it does
+
+    def ended(self) -> Outcome | None:
+        """The outcome of the job that has just ended; None while it runs."""
+        assert self.job is not None
+        assert self._process is not None
+        alive = self._process.is_alive()  # asked first: then all that it sent is in the pipe
+        outcome = None if alive else Outcome(self.job, error=DIED)
+        with suppress(EOFError, ConnectionResetError):
+            if self.pipe.poll():
+                outcome = self.pipe.recv()
+        if outcome is not None:
+            self.job = None
+            if self._fresh or not alive or outcome.error == INTERRUPTED:
+                self.close()
+        return outcome
+
+    def close(self) -> None:
+        """Lets a process without a job end."""
+        if self._process is not None:
+            self.pipe.close()
+            self._process.join(EXIT)
+            self._kill()
+
+    def _kill(self) -> None:
+        """Ends the process and those that it started, such as further ranks."""
+        if self._process is not None and self._process.ident is not None:  # it has been started
+            self._process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.ident, signal.SIGKILL)
+            self._process.join()
+        self._process = None
+
+
+def stop(workers: Sequence[Worker]) -> None:
+    """Ends all processes: they are told to, and killed after `PATIENCE`, or when the user asks once more."""
+    processes = [each for worker in workers if (each := worker._process) and each.ident is not None]
+    try:
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + PATIENCE
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+    finally:
+        for worker in workers:
+            worker._kill()
+
+
+def _serve(pipe: Connection, work: Work, gpu: str | None, parent: int) -> None:
+    """The process: jobs come through the pipe and outcomes go back, until the other end is closed."""
+    os.setpgrp()  # Ctrl-C reaches the comparison alone, which tells its workers to end
+    _die_with(parent)
+    os.environ.pop("WANDB_SERVICE", None)  # the parent's would keep the run of a killed worker open
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            job, log = pipe.recv()
+            try:
+                pipe.send(work(job, log))
+            except (KeyboardInterrupt, SystemExit):
+                pipe.send(Outcome(job, error=INTERRUPTED))
+                return  # Lightning ignores further interrupts from here on
+
+
+def _die_with(parent: int) -> None:
+    """Has Linux send SIGTERM when the parent is gone, however it went; a fit then writes its checkpoint."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != parent:  # it was faster
+        os._exit(1)
