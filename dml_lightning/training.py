@@ -218,6 +218,7 @@ class TrainingCLI(LightningCLI):
             id=identity,
             save_dir=self.run,
             offline=tracking.wandb == "offline",
+            mode=tracking.wandb,  # Lightning sets a variable that a running service does not read again
             project=tracking.project,
             group=tracking.group,
             tags=[*tracking.tags, *launch.job_tags()],

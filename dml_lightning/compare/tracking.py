@@ -54,3 +54,4 @@ def _log(
         run.summary["answer"] = " ".join(line.strip() for line in answer)
     finally:
         run.finish()
+        wandb.teardown()  # a later run of this process may be tracked in another mode

@@ -120,7 +120,7 @@ def test_a_test_set_that_was_touched_again_is_noticed(finished: list[str]) -> No
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--trainer.max_epochs=1", "trainer.max_epochs: softmax has 2, tri plet has 1"),
+        ("--trainer.max_epochs=1", "trainer.max_epochs: untrained has 2, tri plet has 1"),
         ("--data.crop_size=40", "data.crop_size"),
         ("--model.init_args.encoder.init_args.embedding_dim=4", "model.init_args.encoder"),
         ("--data.samples_per_class=4", "crops per step"),
@@ -173,7 +173,7 @@ def test_an_unequal_comparison_is_refused_unless_told(
     command = write(tmp_path, settings, arms=arms)
     with pytest.raises(SystemExit, match="2"):
         main(command)
-    assert "trainer.max_epochs: softmax has 2, tri plet has 1" in capsys.readouterr().err
+    assert "trainer.max_epochs: untrained has 2, tri plet has 1" in capsys.readouterr().err
     assert not (folder_of(command) / "comparison.md").exists()
     main([*command, "--allow_differences=true"])
     assert "Not equal between the arms: trainer.max_epochs" in capsys.readouterr().out
