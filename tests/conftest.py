@@ -2,6 +2,7 @@
 
 import multiprocessing as mp
 import pickle
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,6 +13,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every process that they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _serve(rank: int, world: int, rendezvous: str, connection: Connection) -> None:
