@@ -17,6 +17,7 @@ from dml_lightning.callbacks import (
 )
 from dml_lightning.callbacks.base import Measurement
 from dml_lightning.evidence import Evidence
+from dml_lightning.flights.drift import FlightDrift, flight_drift
 from dml_lightning.metrics.blocks import row_blocks
 from dml_lightning.openset import AssumptionReport, PrototypeDetector, assumption_report
 from dml_lightning.openset.conformal import samples_needed
@@ -170,6 +171,22 @@ def coverage(evidence: Evidence) -> Coverage | None:
     return Coverage(
         refused, by_flight, len(calibration), len(np.unique(evidence.groups["calibration"]))
     )
+
+
+def drift(evidence: Evidence) -> list[FlightDrift]:
+    """Each test flight's known crops beside the calibration flights; empty with fewer than three of those."""
+    calibration, known = evidence.sets["calibration"], evidence.sets["known"]
+    _, owners = np.unique(evidence.groups["calibration"], return_inverse=True)
+    if len(np.unique(owners)) < 3 or not len(known):
+        return []
+    detector = fitted(evidence)
+    known_scores, held_out = (
+        detector.score(part.vectors.numpy(), kind="nearest") for part in (known, calibration)
+    )
+    try:
+        return flight_drift(held_out, owners, known_scores, evidence.groups["known"], cut=False)
+    except ValueError:
+        return []  # three flights, but not with enough crops each
 
 
 @dataclass(frozen=True)

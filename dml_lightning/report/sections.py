@@ -20,6 +20,7 @@ from dml_lightning.report.numbers import (
     assumptions,
     confusion,
     coverage,
+    drift,
     mistakes,
     scores,
     thresholds,
@@ -183,7 +184,20 @@ def _coverage(found: Findings) -> Section | None:
         "crops of new flights are not quite, so some flights lie above."
     )
     figure = coverage_figure(arms, found.lines)
-    return Section("coverage", "False rejection as promised?", [said], [table], [figure])
+    tables = [table, *_drift_table(found)]
+    return Section("coverage", "False rejection as promised?", [said], tables, [figure])
+
+
+def _drift_table(found: Findings) -> list[Table]:
+    """Whether known crops of a test flight score unlike the calibration flights, arm by arm."""
+    rows = [
+        [arm, each.flight, each.used, each.shift, each.low, each.high, each.p_holm]
+        for arm, run in found.given.shown.items()
+        for each in drift(run.evidence)
+    ]
+    heads = ["arm", "flight", "crops", "shift", "low", "high", "Holm p"]
+    caption = "Drift: mean distance to the nearest prototype, against the calibration flights"
+    return [Table(caption, heads, rows)] if rows else []
 
 
 def _confusions(found: Findings) -> Section:
