@@ -12,9 +12,10 @@ from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.inference import TrainedRun, read_source
 from dml_lightning.metrics.neighbours import nearest_neighbours
-from dml_lightning.openset import gallery as folder
+from dml_lightning.openset import changes
+from dml_lightning.openset.changes import SAME
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.openset.gallery import ALPHA, SAME, Gallery, Species
+from dml_lightning.openset.gallery import ALPHA, Gallery, Species
 from dml_lightning.openset.overlap import Overlap, overlaps
 
 HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
@@ -52,7 +53,7 @@ def enroll(
     trained = TrainedRun.load(run, device)
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
     vectors, _ = _embed(trained, table, batch_size)
-    species = folder.enroll(
+    species = changes.enroll(
         trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops
     )
     print(
@@ -96,7 +97,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
-    folder.remove(Path(run) / "gallery", label)
+    changes.remove(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
 
 
@@ -142,7 +143,7 @@ def recalibrate(
     owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
     groups = kept["group"].to_numpy(str)[rows]
     before = trained.gallery.rules.get("C")
-    changed = folder.recalibrate(
+    changed = changes.recalibrate(
         trained.folder / "gallery",
         vectors,
         owners,

@@ -72,11 +72,12 @@ class Measurement(EvaluationCallback):
 def evidence_of(trainer: L.Trainer, module: EmbeddingModule) -> Evidence:
     """The gathered embeddings of this epoch with the names, flights and rule that belong to them."""
     data, sets = data_of(trainer), module.embeddings()
+    flights = data.groups
     return Evidence(
         sets=sets,
         class_names=data.class_names,
         num_classes=data.num_classes,
-        groups={name: data.groups[part.index.cpu().numpy()] for name, part in sets.items()},
+        groups={name: flights[part.index.cpu().numpy()] for name, part in sets.items()},
         far_ood=frozenset(data.far_ood),
         prediction_rule=module.prediction_rule,
         head=module.linear_head(),

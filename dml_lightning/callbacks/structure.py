@@ -37,20 +37,25 @@ class Structure(Measurement):
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        found: dict[str, float] = {}
-        table = class_table(evidence)
-        for prefix, name in SEEN_AND_NOVEL.items():
-            chosen = evidence.sets[name]
-            if len(chosen):
-                values = _summary(chosen, table, evidence.class_names)
-                found |= {prefix + key: value for key, value in values.items()}
-        return found
+        return _values(evidence, class_table(evidence))
 
     @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        super().evaluate(trainer, module, stage)
+        evidence = evidence_of(trainer, module)
+        table = class_table(evidence)
+        self.log_values(module, stage, _values(evidence, table))
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            keep_table(trainer, class_table(evidence_of(trainer, module)), stage)
+            keep_table(trainer, table, stage)
+
+
+def _values(evidence: Evidence, table: pd.DataFrame) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for prefix, name in SEEN_AND_NOVEL.items():
+        chosen = evidence.sets[name]
+        if len(chosen):
+            values = _summary(chosen, table, evidence.class_names)
+            found |= {prefix + key: value for key, value in values.items()}
+    return found
 
 
 def class_table(evidence: Evidence) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, t
 
+from dml_lightning.compare import paired
 from dml_lightning.metrics.ood import Scores
 
 FEWEST_BOXES = 5  # of a flight; fewer say nothing of its mean
@@ -130,11 +131,9 @@ def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
 
 def holm(p_values: Scores) -> Scores:
     """Holm's adjusted p-values (N,); NaN stay, and are not counted."""
+    tested = ~np.isnan(p_values)
     adjusted = np.full(len(p_values), np.nan)
-    tested = np.flatnonzero(~np.isnan(p_values))
-    order = tested[np.argsort(p_values[tested])]
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
+    adjusted[tested] = paired.holm(p_values[tested])
     return adjusted
 
 

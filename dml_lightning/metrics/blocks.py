@@ -18,10 +18,8 @@ from torch import Tensor
 
 Vectors = Tensor | NDArray[Any]
 
-BLOCK_ELEMENTS = 1 << 22  # float32 distances held at once, 16 MiB, or half as many in float64
-TILE_ELEMENTS = (
-    1 << 20
-)  # of them in float64 before they are rounded: 8 MiB, near the processor's cache
+BLOCK_ELEMENTS = 1 << 23  # float32 distances held at once, 32 MiB, or half as many in float64
+TILE_ELEMENTS = 1 << 19  # of them in float64 before they are rounded: 4 MiB, near the cache
 FEWEST_ROWS = 64  # in a block, however many columns: fewer make a slow matrix product
 DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
 CLOSE = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
@@ -148,15 +146,20 @@ class PairwiseDistances:
         self.right[:, self.dim], self.right[:, self.dim + 1] = 1.0, norms
         self.right[:, : self.dim] *= -2
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (query rows, squared distances of these rows)."""
+    def blocks(self, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (query rows, squared distances of these rows), of all rows or a part of them.
+
+        Threads may each take a part of their own.
+        """
         columns, on_cpu = len(self.right), self.left.device.type == "cpu"
         if columns == 0:
             return
         elements = (BLOCK_ELEMENTS if on_cpu else DEVICE_ELEMENTS) * 4 // self.dtype.itemsize
         elements = max(elements, FEWEST_ROWS * columns)
+        first, stop, _ = (part or slice(None)).indices(len(self.left))
         buffer: Tensor | None = None
-        for rows in row_blocks(len(self.left), columns, elements):
+        for found in row_blocks(stop - first, columns, elements):
+            rows = slice(first + found.start, first + found.stop)
             if buffer is None:
                 buffer = self.left.new_empty(rows.stop - rows.start, columns, dtype=self.dtype)
             block = buffer[: rows.stop - rows.start]
@@ -176,9 +179,11 @@ class PairwiseDistances:
         width = (
             max(1, TILE_ELEMENTS // len(left)) if block.device.type == "cpu" else len(self.right)
         )
+        room = left.new_empty(len(left) * min(width, len(self.right)))
         for start in range(0, len(self.right), width):
-            tile = block[:, start : start + width]
-            tile.copy_(left @ self.right[start : start + width].T)
+            part = self.right[start : start + width]
+            tile = room[: len(left) * len(part)].view(len(left), len(part))
+            block[:, start : start + width] = torch.mm(left, part.T, out=tile)
 
     def _exclude_own(self, block: Tensor, rows: slice) -> None:
         if self.own is not None:

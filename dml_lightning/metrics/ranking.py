@@ -4,17 +4,11 @@ Non-negative float32 numbers order as their bits do, read as an integer. The sig
 distance and, in the lowest, one more fact. Where that is not enough, 64 bits hold them with random bits between.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 LAST = torch.iinfo(torch.int64).max  # behind every key
-WORTH_A_THREAD = 1 << 17  # keys; fewer are sorted sooner than a thread starts
 LOW_BITS = 0xFFFFFFFE  # of the lower half of a wide key, all but the lowest
 
 
@@ -42,15 +36,6 @@ def smallest(keys: Tensor, count: int) -> Tensor:
     if keys.device.type != "cpu":
         return keys.sort(dim=1).values[:, :count]
     # On the processor torch.sort takes 50 times as long as NumPy's vectorised partition and sort.
-    threads = torch.get_num_threads() if keys.numel() > WORTH_A_THREAD else 1
-    parts = [part.numpy() for part in keys.chunk(threads)]
-    if len(parts) == 1:
-        return torch.from_numpy(_smallest(parts[0], count))
-    with ThreadPoolExecutor(len(parts)) as pool:  # NumPy lets go of the interpreter lock
-        return torch.from_numpy(np.concatenate(list(pool.map(_smallest, parts, repeat(count)))))
-
-
-def _smallest(keys: NDArray[Any], count: int) -> NDArray[Any]:
-    first = np.partition(keys, count - 1, axis=1)[:, :count]
+    first = np.partition(keys.numpy(), count - 1, axis=1)[:, :count]
     first.sort()
-    return first
+    return torch.from_numpy(first)

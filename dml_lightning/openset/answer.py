@@ -105,21 +105,9 @@ def _neighbours(
     gallery: Gallery, queries: Embeddings, k: int
 ) -> tuple[list[str], NDArray[np.int64]]:
     """The k nearest stored crops of each query in words, and the class that most of them have."""
-    device, known = queries.vectors.device, len(gallery.class_names)
-    vectors, labels = [gallery.reference.vectors], [gallery.reference.labels]
-    names = gallery.class_names
-    words = [
-        f"{index}:{names[label]}"
-        for index, label in zip(
-            gallery.reference.index.tolist(), gallery.reference.labels.tolist(), strict=True
-        )
-    ]
-    for number, species in enumerate(gallery.enrolled):
-        vectors.append(torch.from_numpy(species.vectors))
-        labels.append(torch.full((len(species.vectors),), known + number))
-        words += [f"{species.label}/{i}:{species.label}" for i in range(len(species.vectors))]
-    references = torch.cat(vectors).to(device)
+    stored = gallery.stored
+    references = stored.vectors.to(queries.vectors.device)
     found = nearest_neighbours(queries.vectors, references, min(k, len(references))).rows.cpu()
-    listed = [" ".join(words[row] for row in own) for own in found.tolist()]
-    voted: NDArray[np.int64] = vote(torch.cat(labels)[found]).numpy()
+    listed = [" ".join(stored.words[row] for row in own) for own in found.tolist()]
+    voted: NDArray[np.int64] = vote(stored.labels[found]).numpy()
     return listed, voted

@@ -1,19 +1,20 @@
 """What a finished run knows: embeddings of the known classes, its rules for refusing, and species enrolled since.
 
 A gallery is a folder of records (`openset.records`): the base that a fit leaves, and behind it whatever was enrolled,
-removed or recalibrated. Nothing is trained and nothing is overwritten.
+removed or recalibrated (`openset.changes`). Nothing is overwritten.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.blocks import Vectors, to_numpy
@@ -25,7 +26,6 @@ from dml_lightning.openset.radius import RadiusPrior
 from dml_lightning.types import Embeddings, PredictionRule
 
 ALPHA = 0.05  # share of known crops that rule C may refuse
-SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,14 @@ class Species:
         """Mean of the crops, (D,)."""
         mean: NDArray[np.float64] = self.vectors.astype(np.float64).mean(axis=0)
         return mean
+
+
+class Stored(NamedTuple):
+    """Every crop that a gallery holds, of classes trained on and then of enrolled species."""
+
+    vectors: Tensor  # (M, D)
+    labels: Tensor  # (M,) positions in the gallery's names
+    words: list[str]  # (M,) as "crop index:label", those of enrolled species "label/number:label"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +164,20 @@ class Gallery:
         """Known classes, then enrolled species."""
         return self.class_names + [species.label for species in self.enrolled]
 
+    @cached_property
+    def stored(self) -> Stored:
+        """All crops, for the search of neighbours."""
+        known, names = self.reference, self.class_names
+        pairs = zip(known.index.tolist(), known.labels.tolist(), strict=True)
+        vectors, labels = [known.vectors], [known.labels]
+        words = [f"{index}:{names[label]}" for index, label in pairs]
+        for number, species in enumerate(self.enrolled, len(names)):
+            size = len(species.vectors)
+            vectors.append(torch.from_numpy(species.vectors))
+            labels.append(torch.full((size,), number))
+            words += [f"{species.label}/{i}:{species.label}" for i in range(size)]
+        return Stored(torch.cat(vectors), torch.cat(labels), words)
+
     # Files ---------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
@@ -163,7 +185,7 @@ class Gallery:
 
         A base of another encoder ends what was enrolled before: those embeddings mean nothing to it.
         """
-        state, words = _split(_nested_rules(self.rules))
+        state, words = written_rules(self.rules)
         arrays = {
             "vectors": self.reference.vectors.numpy(),
             "labels": self.reference.labels.numpy(),
@@ -218,15 +240,11 @@ def _prototypes(reference: Embeddings) -> PrototypeDetector:
     return PrototypeDetector().fit(reference.vectors, reference.labels)
 
 
-def _nested_rules(rules: Mapping[str, PrototypeDetector]) -> State:
+def written_rules(rules: Mapping[str, PrototypeDetector]) -> tuple[State, dict[str, str]]:
+    """Rules as a record holds them: numbers for safetensors, words for JSON."""
     state: State = {}
     for name, detector in rules.items():
         state |= nested(f"rules.{name}", detector.state())
-    return state
-
-
-def _split(state: State) -> tuple[State, dict[str, str]]:
-    """Numbers for safetensors, words for JSON."""
     arrays = {key: np.asarray(value) for key, value in state.items()}
     words = {key: str(value) for key, value in arrays.items() if value.dtype.kind == "U"}
     return {key: value for key, value in arrays.items() if key not in words}, words
@@ -301,119 +319,3 @@ def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gal
 
 def _others(gallery: Gallery, label: str) -> tuple[Species, ...]:
     return tuple(species for species in gallery.enrolled if species.label != label)
-
-
-# Changes, each a new record ------------------------------------------------------------------
-
-
-def enroll(
-    folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
-) -> Species:
-    """Adds a species from k crops, without training.
-
-    A label that was enrolled before gets the crops in addition to those it has.
-
-    Args:
-        folder: Of the gallery.
-        label: Name of the species.
-        vectors: (k, D) embeddings of its crops.
-        encoder: Digest of the encoder that made them.
-        source: Where the crops came from, for the record.
-
-    Raises:
-        ValueError: If the label is a known class, or the embeddings are of another encoder or size.
-    """
-    gallery = Gallery.load(folder)
-    _check_encoder(gallery, encoder)
-    label = label.strip()
-    if not label:
-        raise ValueError("the label of a new species must not be empty.")
-    if label in ("unknown", "other"):
-        raise ValueError(f"{label!r} stands for what is refused; give the species another name.")
-    if label in gallery.class_names:
-        raise ValueError(
-            f"{label!r} is a class that the run was trained on; enrol a species under another name."
-        )
-    crops = np.asarray(vectors, dtype=np.float32)
-    dim = gallery.reference.vectors.shape[1]
-    if crops.ndim != 2 or crops.shape[1] != dim or len(crops) == 0:
-        raise ValueError(f"crops of a species must be (k, {dim}) with k >= 1, got {crops.shape}.")
-    if not np.isfinite(crops).all():
-        raise ValueError("an embedding of the new species holds NaN or infinity.")
-    _check_new(gallery, label, crops)
-    words = {"encoder": encoder, "label": label, "crops": len(crops), "source": source}
-    records.append(folder, "enroll", words, {"vectors": crops})
-    enrolled = Gallery.load(folder).enrolled  # with what another process may have added meanwhile
-    return next(species for species in enrolled if species.label == label)
-
-
-def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None:
-    """Refuses crops that count twice: the radius would shrink for nothing."""
-    stored = [species.vectors for species in gallery.enrolled if species.label == label]
-    vectors = np.concatenate([*stored, crops]).astype(np.float64)
-    scale = float(np.abs(vectors).max()) or 1.0
-    first = len(vectors) - len(crops)
-    both = torch.from_numpy(vectors)
-    gaps = torch.cdist(both[first:], both, p=float("inf")).numpy()  # (k, n)
-    twice = np.tril(gaps <= SAME * scale, first - 1).any(axis=1)
-    if twice.any():
-        raise ValueError(
-            f"{int(twice.sum())} of the {len(crops)} crops are there twice or enrolled as {label!r} already: "
-            "leave them out."
-        )
-
-
-def remove(folder: Path, label: str) -> None:
-    """Takes an enrolled species out with all its crops; its records stay, for the history.
-
-    Raises:
-        ValueError: If no species of that name is enrolled.
-    """
-    gallery = Gallery.load(folder)
-    enrolled = [species.label for species in gallery.enrolled]
-    if label not in enrolled:
-        raise ValueError(
-            f"no species {label!r} is enrolled; there are: {', '.join(enrolled) or 'none'}."
-        )
-    records.append(folder, "remove", {"encoder": gallery.encoder, "label": label}, {})
-
-
-def recalibrate(
-    folder: Path,
-    vectors: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.str_],
-    encoder: str,
-    alpha: float = ALPHA,
-    source: str = "",
-) -> Gallery:
-    """Replaces rule C by one from checked crops of known classes, such as those of a new flight.
-
-    Args:
-        folder: Of the gallery.
-        vectors: (n, D).
-        labels: (n,) known classes.
-        groups: (n,) flights.
-        encoder: Digest of the encoder that embedded them.
-        alpha: Share of known crops that may be refused.
-        source: Where the crops came from, for the record.
-
-    Raises:
-        ValueError: If the embeddings are of another encoder.
-    """
-    gallery = Gallery.load(folder)
-    _check_encoder(gallery, encoder)
-    changed = gallery.calibrated(vectors, labels, groups, alpha)
-    rules = {name: rule for name, rule in changed.rules.items() if name.startswith("C")}
-    arrays, strings = _split(_nested_rules(rules))
-    words = {"encoder": encoder, "rules": list(rules), "words": strings, "source": source}
-    records.append(folder, "calibrate", words, arrays)
-    return changed
-
-
-def _check_encoder(gallery: Gallery, encoder: str) -> None:
-    if encoder != gallery.encoder:
-        raise ValueError(
-            f"the embeddings come from the encoder {encoder}, and the gallery is of {gallery.encoder}: "
-            "embeddings of two encoders do not share a space."
-        )

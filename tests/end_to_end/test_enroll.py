@@ -14,8 +14,7 @@ from dml_lightning.data.frames import read_frame
 from dml_lightning.data.simulate import simulate
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.inference import TrainedRun
-from dml_lightning.openset import gallery as folder
-from dml_lightning.openset.gallery import Gallery
+from dml_lightning.openset.gallery import Gallery, Species
 
 NEW = "tundra_swan"
 
@@ -53,7 +52,7 @@ def predictions(run: Path, flights: Path, out: Path) -> pd.DataFrame:
     return pd.read_csv(main(["predict", f"--run={run}", data, f"--out={out}"]))
 
 
-def enroll(run: Path, crops: Path, *more: str, label: str = NEW) -> folder.Species:
+def enroll(run: Path, crops: Path, *more: str, label: str = NEW) -> Species:
     return main(["enroll", f"--run={run}", f"--crops={crops}", f"--label={label}", *more])
 
 

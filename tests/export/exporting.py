@@ -24,7 +24,8 @@ from dml_lightning.inference import TrainedRun
 from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
 from dml_lightning.models.encoder import RawPixels
 from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery, encoder_digest, enroll
+from dml_lightning.openset.changes import enroll
+from dml_lightning.openset.gallery import Gallery, encoder_digest
 from dml_lightning.types import Embeddings
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dml_lightning.metrics.functional import (
     retrieval_summary,
     summarise_retrieval,
 )
-from dml_lightning.metrics.shares import share_of
+from dml_lightning.metrics.shares import over_threads, share_of
 
 
 def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:
@@ -321,3 +321,39 @@ def test_one_process_of_a_group_may_compute_alone(gloo: Callable[[int], Any]) ->
 
 def _alone(x: Tensor, y: Tensor) -> RetrievalSummary | None:
     return retrieval_summary(x, y) if rank() == 0 else None  # hangs if it waits for the other
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_any_number_of_threads_gives_the_same(
+    threads: Callable[[int], None], inference: bool
+) -> None:
+    x, y = sample(4, 101, 5)
+    x = x.round()  # with ties
+    threads(1)
+    alone = query_ranks(x, y)
+    threads(3)
+    with torch.inference_mode(inference):
+        assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), alone, strict=True))
+    assert torch.get_num_threads() == 3
+
+
+def test_what_fails_in_a_thread_fails_in_the_caller(threads: Callable[[int], None]) -> None:
+    threads(2)
+    done = []
+
+    def work(part: slice) -> None:
+        done.append((part.start, part.stop, torch.get_num_threads()))
+        if part.start:
+            raise ArithmeticError("in a thread")
+
+    with pytest.raises(ArithmeticError, match="in a thread"):
+        over_threads(work, 5, torch.device("cpu"))
+    assert sorted(done) == [(0, 2, 1), (2, 5, 1)]
+    assert torch.get_num_threads() == 2

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evidence import Evidence
-from dml_lightning.openset import gallery as folder
+from dml_lightning.openset import changes
 from dml_lightning.openset.answer import Answer, answer
 from dml_lightning.openset.conformal import p_values
-from dml_lightning.openset.gallery import Gallery, encoder_digest
+from dml_lightning.openset.gallery import Gallery, Species, encoder_digest
 from dml_lightning.openset.overlap import overlaps
 from dml_lightning.types import Embeddings
 
@@ -126,7 +126,7 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
 def test_neighbours_are_the_nearest_stored_crops_in_their_order(
     evidence: Evidence, stored: Path
 ) -> None:
-    folder.enroll(stored, "eider", crops(5, 4, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 4, 0), DIGEST)
     queries = embeddings([0, 5], 3, 7)
     said = answer(Gallery.load(stored), queries, k=7)
     reference = evidence.sets["reference"]
@@ -142,7 +142,7 @@ def test_neighbours_are_the_nearest_stored_crops_in_their_order(
 def test_an_enrolled_species_is_named_and_accepted(stored: Path) -> None:
     before = answer(Gallery.load(stored), embeddings([5], 40, 8))
     assert not before.known["C"].any()
-    species = folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST, source="here")
+    species = changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST, source="here")
     after = answer(Gallery.load(stored), embeddings([5], 40, 8))
     assert after.label_prototype == 40 * ["eider"]
     inside = after.distance <= species.radius
@@ -162,7 +162,7 @@ def test_known_crops_keep_their_answers(stored: Path) -> None:
     """What stays nearest to a known prototype and out of the new ball is answered as before."""
     queries = embeddings([0, 1, 2], 50, 9)
     before = answer(Gallery.load(stored), queries)
-    folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     after = answer(Gallery.load(stored), queries)
     assert same(before._replace(neighbours=[]), after._replace(neighbours=[]))
 
@@ -171,7 +171,7 @@ def test_the_species_adds_to_what_is_known_and_takes_nothing(stored: Path) -> No
     """Enrolled in the midst of the coots, it takes their names and leaves them known."""
     queries = embeddings([0, 1, 2, 9], 50, 9)
     before = answer(Gallery.load(stored), queries)
-    folder.enroll(stored, "eider", crops(0, 5, 77), DIGEST)
+    changes.enroll(stored, "eider", crops(0, 5, 77), DIGEST)
     after = answer(Gallery.load(stored), queries)
     assert "eider" in after.label
     for rule in before.known:
@@ -180,7 +180,7 @@ def test_the_species_adds_to_what_is_known_and_takes_nothing(stored: Path) -> No
 
 
 def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
-    folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     gallery = replace(Gallery.load(stored), prediction_rule="softmax")
     said = answer(gallery, embeddings([0, 5], 10, 10))
     inside = said.distance[10:] <= gallery.enrolled[0].radius
@@ -194,19 +194,19 @@ def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
 def test_removing_restores_every_answer(stored: Path) -> None:
     queries = embeddings([0, 1, 2, 5, 9], 20, 11)
     before = answer(Gallery.load(stored), queries)
-    folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     assert not same(before, answer(Gallery.load(stored), queries))
-    folder.remove(stored, "eider")
+    changes.remove(stored, "eider")
     assert same(before, answer(Gallery.load(stored), queries))
     assert Gallery.load(stored).names == NAMES
-    species = folder.enroll(stored, "eider", crops(5, 2, 1), DIGEST)
+    species = changes.enroll(stored, "eider", crops(5, 2, 1), DIGEST)
     assert len(species.vectors) == 2  # the removed crops stay away
 
 
 def test_more_crops_of_a_species_add_up(stored: Path) -> None:
-    folder.enroll(stored, "eider", crops(5, 3, 0), DIGEST)
-    folder.enroll(stored, "smew", crops(6, 2, 0), DIGEST)
-    species = folder.enroll(stored, "eider", crops(5, 4, 1), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 3, 0), DIGEST)
+    changes.enroll(stored, "smew", crops(6, 2, 0), DIGEST)
+    species = changes.enroll(stored, "eider", crops(5, 4, 1), DIGEST)
     both = np.concatenate([crops(5, 3, 0), crops(5, 4, 1)])
     assert np.array_equal(species.vectors, both)
     assert species.radius == Gallery.load(stored).prior.radius(both)
@@ -214,7 +214,7 @@ def test_more_crops_of_a_species_add_up(stored: Path) -> None:
 
 
 def _enroll(stored: Path, label: str, seed: int) -> None:
-    folder.enroll(stored, label, crops(5, 3, seed), DIGEST)
+    changes.enroll(stored, label, crops(5, 3, seed), DIGEST)
 
 
 @pytest.mark.parametrize("labels", [("eider", "smew"), ("eider", "eider")])
@@ -236,11 +236,11 @@ def test_two_enrolments_at_the_same_time_both_survive(
 
 
 def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -> None:
-    folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     checked = embeddings([0, 1, 2], 30, 12)
     vectors = 2 * checked.vectors.numpy()
     groups = np.repeat(["a", "b", "c"], 30)
-    folder.recalibrate(stored, vectors, checked.labels.numpy(), groups, DIGEST, alpha=0.1)
+    changes.recalibrate(stored, vectors, checked.labels.numpy(), groups, DIGEST, alpha=0.1)
     before, after = Gallery.build(evidence, DIGEST), Gallery.load(stored)
     distances = before.rules["A"].distances(vectors).min(1)
     threshold = after.detector("C").threshold
@@ -255,7 +255,7 @@ def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -
 def test_classes_with_few_checked_crops_have_no_thresholds_of_their_own(stored: Path) -> None:
     checked = embeddings([0, 1], 30, 12)
     groups = np.repeat("a", 60)
-    after = folder.recalibrate(
+    after = changes.recalibrate(
         stored, checked.vectors.numpy(), checked.labels.numpy(), groups, DIGEST
     )
     assert list(after.rules) == list(Gallery.load(stored).rules) == ["A", "B", "C"]
@@ -264,7 +264,7 @@ def test_classes_with_few_checked_crops_have_no_thresholds_of_their_own(stored: 
 def test_a_new_base_keeps_species_of_the_same_encoder_alone(
     evidence: Evidence, stored: Path
 ) -> None:
-    folder.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     Gallery.build(evidence, DIGEST, alpha=0.2).save(stored)
     assert Gallery.load(stored).names == [*NAMES, "eider"]
     Gallery.build(evidence, "another").save(stored)
@@ -293,7 +293,7 @@ def test_a_calibration_too_small_for_alpha_is_not_the_default(evidence: Evidence
     with pytest.warns(UserWarning, match="too few for alpha"):
         gallery = Gallery.build(replace(evidence, sets=sets, groups=groups), DIGEST)
     assert gallery.default_rule == "B"
-    enrolled = replace(gallery, enrolled=(folder.Species("eider", crops(5, 3, 0), 1.0),))
+    enrolled = replace(gallery, enrolled=(Species("eider", crops(5, 3, 0), 1.0),))
     assert answer(enrolled, embeddings([9], 5, 0)).known["C"].all()  # refuses nothing
 
 
@@ -314,24 +314,24 @@ def test_crops_that_cannot_be_enrolled_leave_the_gallery_as_it_is(
 ) -> None:
     files = sorted(stored.iterdir())
     with pytest.raises(ValueError, match=message):
-        folder.enroll(stored, label, vectors, encoder)
+        changes.enroll(stored, label, vectors, encoder)
     assert sorted(stored.iterdir()) == files
 
 
 def test_enrolling_the_same_crops_again_is_refused(stored: Path) -> None:
-    folder.enroll(stored, "eider", crops(5, 3, 0), DIGEST)
+    changes.enroll(stored, "eider", crops(5, 3, 0), DIGEST)
     rounded = crops(5, 3, 0) * np.float32(1 + 1e-7)
     with pytest.raises(ValueError, match="3 of the 4 crops are there twice or enrolled as 'eider'"):
-        folder.enroll(stored, "eider", np.concatenate([crops(5, 1, 1), rounded]), DIGEST)
+        changes.enroll(stored, "eider", np.concatenate([crops(5, 1, 1), rounded]), DIGEST)
 
 
 def test_other_refusals(stored: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no species 'eider' is enrolled; there are: none"):
-        folder.remove(stored, "eider")
+        changes.remove(stored, "eider")
     checked = embeddings([0, 1, 2], 30, 12)
     groups = np.repeat("a", 90)
     with pytest.raises(ValueError, match="do not share a space"):
-        folder.recalibrate(
+        changes.recalibrate(
             stored, checked.vectors.numpy(), checked.labels.numpy(), groups, "another"
         )
     with pytest.raises(ValueError, match="has no gallery: `dml fit` writes it"):
@@ -353,8 +353,8 @@ def test_the_digest_knows_weights_names_and_options() -> None:
 def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
     """A species between the coots and the gadwalls."""
     middle = (CENTRES[0] + CENTRES[1]) / 2 + np.random.default_rng(0).normal(0, 3, (6, DIM))
-    folder.enroll(stored, "smew", crops(6, 3, 0), DIGEST)
-    species = folder.enroll(stored, "eider", middle.astype(np.float32), DIGEST)
+    changes.enroll(stored, "smew", crops(6, 3, 0), DIGEST)
+    species = changes.enroll(stored, "eider", middle.astype(np.float32), DIGEST)
     found = overlaps(Gallery.load(stored), species)
     assert {each.label for each in found[2:]} == {"mallard", "smew"}
     own = [vector.astype(float) for vector in species.vectors]
@@ -374,7 +374,7 @@ def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
             for i, crop in enumerate(own)
         ]
         assert each.lost == np.mean(lost)
-    single = folder.enroll(stored, "pintail", crops(7, 1, 0), DIGEST)
+    single = changes.enroll(stored, "pintail", crops(7, 1, 0), DIGEST)
     assert all(np.isnan(each.lost) for each in overlaps(Gallery.load(stored), single))
 
 
@@ -415,7 +415,7 @@ def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
 @pytest.mark.parametrize("label", ["unknown", " other "])
 def test_words_for_what_is_refused_are_no_species(stored: Path, label: str) -> None:
     with pytest.raises(ValueError, match="stands for what is refused"):
-        folder.enroll(stored, label, np.ones((1, DIM), np.float32), DIGEST)
+        changes.enroll(stored, label, np.ones((1, DIM), np.float32), DIGEST)
 
 
 def test_rounding_of_another_device_does_not_undo_a_recalibration(
@@ -423,7 +423,7 @@ def test_rounding_of_another_device_does_not_undo_a_recalibration(
 ) -> None:
     held_out = evidence.sets["known"]
     groups = evidence.groups["known"]
-    folder.recalibrate(
+    changes.recalibrate(
         stored, held_out.vectors.numpy(), held_out.labels.numpy(), groups, DIGEST, alpha=0.2
     )
     sets = {
