@@ -42,6 +42,7 @@ class Evidence:
     prediction_rule: PredictionRule = "prototype"  # the arm's own way of naming a class
     head: LinearHead | None = None  # of an arm that classifies
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
+    encoder: str = ""  # digest of the encoder that made the embeddings; "" if nobody says
 
     @property
     def normalized(self) -> bool:
@@ -62,6 +63,7 @@ class Evidence:
             "class_names": np.array(self.class_names),
             "far_ood": np.array(sorted(self.far_ood), dtype=str),
             "prediction_rule": np.array(self.prediction_rule),
+            "encoder": np.array(self.encoder),
         }
         logits = [part.logits for part in parts if part.logits is not None]
         if len(logits) == len(parts):
@@ -81,7 +83,7 @@ def read_evidence(path: Path) -> Evidence:
     `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
     Optional: `groups` (N,) flight of each crop (else each crop is its own); `class_names`, by label, the reference's
     classes first; `index` (N,) unique integers; `far_ood`, names; `logits` (N, C), `head_weight` (C, D) and
-    `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8.
+    `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest.
 
     Raises:
         ValueError: In one sentence, with the file and the array at fault.
@@ -168,6 +170,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}
         if "thumbnails" in arrays
         else {},
+        encoder=str(arrays.get("encoder", "")),
     )
 
 

@@ -119,6 +119,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
         "head_weight": np.ones((2, 3)),
         "head_bias": np.array([1.0, 2.0]),
         "prediction_rule": np.array("softmax"),
+        "encoder": np.array("0123456789abcdef"),
         "thumbnails": np.arange(12 * 4, dtype=np.uint8).reshape(12, 2, 2),
     }
     first = read(tmp_path, content)
@@ -127,6 +128,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     assert second.class_names == first.class_names
     assert second.far_ood == frozenset({"tree"})
     assert second.prediction_rule == "softmax"
+    assert second.encoder == "0123456789abcdef"
     assert second.head is not None
     assert second.head.bias.tolist() == [1.0, 2.0]
     for name, part in first.sets.items():

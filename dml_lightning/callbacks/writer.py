@@ -61,7 +61,7 @@ class RunWriter(EvaluationCallback):
                 self._write_gallery(trainer, module, folder / "gallery")
 
     def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, folder: Path) -> None:
-        digest = encoder_digest(module.encoder, data_of(trainer).options)
+        digest = _digest(trainer, module)
         evidence = evidence_of(trainer, module)
         Gallery.build(evidence, digest, self.alpha, self.per_flight).save(folder)
 
@@ -73,7 +73,7 @@ class RunWriter(EvaluationCallback):
             for name in SETS
             if len(evidence.sets[name])
         }
-        replace(evidence, thumbnails=thumbnails).save(path)
+        replace(evidence, thumbnails=thumbnails, encoder=_digest(trainer, module)).save(path)
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -89,6 +89,10 @@ class RunWriter(EvaluationCallback):
             logged = trainer.callback_metrics
             values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
             write_json(result_folder(trainer) / "metrics" / f"{stage}.json", values)
+
+
+def _digest(trainer: L.Trainer, module: EmbeddingModule) -> str:
+    return encoder_digest(module.encoder, data_of(trainer).options)
 
 
 def _is_rehearsal(trainer: L.Trainer) -> bool:

@@ -108,7 +108,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
         held-out crops is counted as named, without an interval.
 
     Raises:
-        ValueError: If the run has no embeddings, or the predictions are of another gallery.
+        ValueError: If the run has no embeddings of its best checkpoint, or the predictions are of another gallery.
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
@@ -116,7 +116,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
         raise ValueError(f"--out {out}: name the .csv file to write.")
     gallery = Gallery.load(Path(run) / "gallery")
     table = read_predictions(Path(predictions), gallery)
-    path, evidence = _held_out(Path(run))
+    path, evidence = _held_out(Path(run), gallery.encoder)
     matrix = confusion(gallery, evidence, rule_of(table))
     counts = count_flights(table, matrix, level)
     print(f"Confusion from {path}, {len(matrix.flights)} flights, rule {rule_of(table)}.")
@@ -201,11 +201,17 @@ def _rows(
     return pd.concat([known, pd.DataFrame(new, columns=known.columns)]) if new else known
 
 
-def _held_out(run: Path) -> tuple[Path, Evidence]:
+def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
     for stage in ("test", "val"):
         path = run / "embeddings" / f"{stage}.npz"
         if path.is_file():
-            return path, read_evidence(path)
+            evidence = read_evidence(path)
+            if evidence.encoder not in ("", encoder):
+                raise ValueError(
+                    f"{path} holds embeddings of the encoder {evidence.encoder}, and the gallery is of {encoder}: "
+                    f"make them anew with dml test --run {run}."
+                )
+            return path, evidence
     raise ValueError(
         f"{run} has no embeddings to take a confusion matrix from: dml test --run {run}."
     )

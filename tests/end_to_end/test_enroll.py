@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dml_lightning.cli import main
 from dml_lightning.data.frames import read_frame
 from dml_lightning.data.simulate import simulate
 from dml_lightning.data.sources import CocoJson
+from dml_lightning.evidence import read_evidence
 from dml_lightning.inference import TrainedRun
 from dml_lightning.openset.gallery import Gallery, Species
 
@@ -311,6 +313,21 @@ def test_an_enrolled_species_without_held_out_crops_is_counted_as_named(
     assert rows["named"].max() > 0
     sums = counts.groupby("flight")["corrected"].sum()
     assert sums["all flights"] == pytest.approx(len(table))
+
+
+def test_counts_are_not_corrected_by_embeddings_of_another_encoder(
+    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions(calibrated, flights, tmp_path / "predictions.csv")
+    folder = calibrated / "embeddings"
+    found = read_evidence(folder / "val.npz")
+    assert found.encoder == Gallery.load(calibrated / "gallery").encoder
+    replace(found, encoder="of before").save(folder / "test.npz")
+    with pytest.raises(SystemExit, match="2"):
+        main(["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"])
+    said = capsys.readouterr().err
+    assert "test.npz holds embeddings of the encoder of before, and the gallery is of" in said
+    assert f"dml test --run {calibrated}" in said
 
 
 @pytest.mark.parametrize("command", ["drift", "count"])
