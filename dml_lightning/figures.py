@@ -175,6 +175,8 @@ def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:
 def draw_curve(curve: pd.DataFrame, metric: str, path: Path) -> None:
     """The metric of each arm by the number of training crops per class, with 95 % intervals.
 
+    An arm without a row at a size has no point there.
+
     Args:
         curve: Of `statistics.curve_table` over `train_per_class`.
         metric: For the axis.
@@ -184,7 +186,7 @@ def draw_curve(curve: pd.DataFrame, metric: str, path: Path) -> None:
     arms = curve["arm"].unique().tolist()
     figure, axis = plt.subplots(figsize=(7, 4.5))
     for number, arm in enumerate(arms):
-        own = curve[curve["arm"] == arm].set_index("train_per_class").loc[sizes]
+        own = curve[curve["arm"] == arm].set_index("train_per_class").reindex(sizes)
         places = np.arange(len(sizes)) + 0.06 * (number - (len(arms) - 1) / 2)
         reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
         marker = "osD^vP"[number % 6]

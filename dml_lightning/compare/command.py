@@ -1,30 +1,21 @@
 """`dml compare`: every arm on every seed and fold, under one recipe but for the arm's own, and what that shows."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 import yaml
-from rich.console import Console
 
+from dml_lightning.compare.declaration import declare
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.fairness import differences
-from dml_lightning.compare.intervals import ood_interval
+from dml_lightning.compare.findings import units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.planning import plan as plan_units
 from dml_lightning.compare.progress import Progress
-from dml_lightning.compare.results import Question, higher_is_better
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
-from dml_lightning.compare.statistics import compare_arms, curve_table
-from dml_lightning.compare.table import render, run_table
-from dml_lightning.compare.tracking import track_summary
-from dml_lightning.compare.units import Unit, complete, unit_means
-from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
-from dml_lightning.report.command import report
-from dml_lightning.runs import locked, read_json, write_json, write_text
+from dml_lightning.compare.units import Unit
+from dml_lightning.runs import locked, read_json, write_json
 
 
 def compare(
@@ -48,7 +39,8 @@ def compare(
     """Fits and tests every arm, and says which differences the runs show.
 
     Give the command again after an interruption or a failure: finished runs are taken as they are, begun ones go on
-    from their last checkpoint, failed ones start again. The test split is touched once per run.
+    from their last checkpoint, failed ones start again. The test split is touched once per run. The question is
+    written to declared.json before the first run; what of it is changed after a test is named in the answer.
 
     Args:
         name: Of the comparison; results go to OUT/NAME.
@@ -72,7 +64,7 @@ def compare(
         out: Where run folders go.
 
     Returns:
-        The folder with report.html, comparison.md, comparison.csv, comparison.json and the figures.
+        The folder with report.html, comparison.md, comparison.csv, comparison.json, declared.json and the figures.
 
     Raises:
         ValueError: If the comparison is not fair, or runs failed; what has finished is kept. Or if another process
@@ -88,11 +80,12 @@ def compare(
     )  # fmt: skip
     folder = Path(out, name)
     if plan is not None:
-        print(_plan(experiment, folder, plan))
+        print(units_to_show(experiment, folder, plan))
         return folder
     with locked(folder):
+        changes = declare(experiment, folder)
         try:
-            outcomes = _run(experiment, schedule, folder)
+            outcomes = _run(experiment, schedule, folder, allow_differences)
         except KeyboardInterrupt as stop:
             print(
                 "\nInterrupted.",
@@ -103,7 +96,7 @@ def compare(
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:
             unequal = _check_fairness(experiment, finished, allow_differences)
-            _write(experiment, finished, folder, unequal)
+            write_findings(experiment, finished, folder, changes, unequal)
         failed = [outcome for outcome in outcomes if outcome.run is None]
         if failed:
             raise ValueError(
@@ -113,8 +106,17 @@ def compare(
     return folder
 
 
-def _run(experiment: Experiment, schedule: Schedule, folder: Path) -> list[Outcome]:
+def _run(
+    experiment: Experiment, schedule: Schedule, folder: Path, allow_differences: bool
+) -> list[Outcome]:
     """The search, if there is one, and then the runs to report."""
+
+    def check(ended: Sequence[Outcome]) -> None:
+        *_, newest = ended
+        _check_primary(experiment.primary, newest)
+        cell = [each for each in ended if _cell(each.job) == _cell(newest.job)]
+        _check_fairness(experiment, cell, allow_differences)
+
     found: dict[str, tuple[str, ...]] = {}
     if experiment.search is not None:
         trials = _run_jobs(experiment, list(experiment.trials()), schedule, folder)
@@ -124,7 +126,7 @@ def _run(experiment: Experiment, schedule: Schedule, folder: Path) -> list[Outco
             chosen = " ".join(found[arm]) or "its own recipe"
             print(f"{arm}: {experiment.search.metric} {value:.3f} with {chosen}")
         _write_search(experiment, trials, found, folder)
-    return _run_jobs(experiment, list(experiment.jobs(found)), schedule, folder)
+    return _run_jobs(experiment, list(experiment.jobs(found)), schedule, folder, check)
 
 
 def _write_search(
@@ -148,8 +150,13 @@ def _write_search(
 
 
 def _run_jobs(
-    experiment: Experiment, jobs: list[Job], schedule: Schedule, folder: Path
+    experiment: Experiment,
+    jobs: list[Job],
+    schedule: Schedule,
+    folder: Path,
+    check: Callable[[Sequence[Outcome]], None] | None = None,
 ) -> list[Outcome]:
+    """Runs `jobs`; `check` sees the finished runs whenever there is one more, and stops the others by an error."""
     watched = "val/map_at_r" if experiment.search is None else experiment.search.metric
     progress = Progress(
         Path(experiment.out),
@@ -159,10 +166,32 @@ def _run_jobs(
         _epochs(experiment),
         schedule.workers,
     )
+
+    seen = 0
+
+    def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:
+        nonlocal seen
+        progress.look(ended, waiting)
+        for last in range(seen, len(ended)):
+            if check is not None and ended[last].run is not None:
+                check([each for each in ended[: last + 1] if each.run is not None])
+        seen = len(ended)
+
     with progress:
-        outcomes = run_all(jobs, schedule, folder / "logs", progress.look)
+        outcomes = run_all(jobs, schedule, folder / "logs", look)
         progress.look(outcomes, [])
     return outcomes
+
+
+def _check_primary(primary: str, outcome: Outcome) -> None:
+    """Stops at the first tested run that lacks the primary number, instead of after all of them."""
+    assert outcome.run is not None
+    names = [name.removeprefix("test/") for name in read_json(outcome.run / "metrics/test.json")]
+    if outcome.job.train and primary not in names:
+        raise ValueError(
+            f"{outcome.job.title} has no number {primary}, which the answer is to be about; it has "
+            f"{', '.join(names)}. Name one of them as primary."
+        )
 
 
 def _epochs(experiment: Experiment) -> int | None:
@@ -173,8 +202,13 @@ def _epochs(experiment: Experiment) -> int | None:
         epochs = (content.get("trainer") or {}).get("max_epochs", epochs)
     for word in experiment.overrides:
         if word.startswith("--trainer.max_epochs="):
-            epochs = int(word.partition("=")[2])
+            epochs = yaml.safe_load(word.partition("=")[2])
     return epochs
+
+
+def _cell(job: Job) -> tuple[Any, ...]:
+    """What the arms of one comparison have in common."""
+    return job.train_per_class, job.fold, job.seed
 
 
 def _check_fairness(
@@ -184,8 +218,7 @@ def _check_fairness(
     cells: dict[tuple[Any, ...], dict[str, Path]] = {}
     for outcome in finished:
         assert outcome.run is not None
-        key = (outcome.job.train_per_class, outcome.job.fold, outcome.job.seed)
-        cells.setdefault(key, {})[outcome.job.arm] = outcome.run
+        cells.setdefault(_cell(outcome.job), {})[outcome.job.arm] = outcome.run
     found = list(
         dict.fromkeys(
             sentence
@@ -199,156 +232,3 @@ def _check_fairness(
             "--allow_differences true reports them all the same, and names every difference."
         )
     return found
-
-
-# What the runs show ----------------------------------------------------------------------------
-
-
-def _write(
-    experiment: Experiment, finished: Sequence[Outcome], folder: Path, unequal: Sequence[str]
-) -> None:
-    """Tables, answer, figures and the report of the runs that have finished."""
-    table = run_table(finished)
-    question = _question(experiment)
-    whole = _main_size(table)
-    write_text(folder / "comparison.csv", table.to_csv(index=False))
-    write_json(folder / "comparison.json", _content(experiment, question, whole, unequal))
-    rendered = render(whole, question)
-    absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
-    lost = [f"Left out, as no run has finished: {arm}.\n" for arm in absent]
-    lost += [f"Not equal between the arms: {sentence}.\n" for sentence in unequal]
-    answer = [*lost, *_answer(whole, question)]
-    lines = [
-        rendered.markdown,
-        "\n",
-        *answer,
-        *_interval_lines(whole),
-        *_curve(table, question, folder),
-    ]
-    write_text(folder / "comparison.md", "".join(lines))
-    Console().print(rendered.rich)
-    print("".join(lines[1:]))
-    _draw(experiment, whole, folder)
-    report([str(folder)], out=str(folder / "report.html"))
-    track_summary(experiment.name, folder, table, answer)
-    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
-    print(f"Open {folder / 'report.html'}")
-
-
-def _main_size(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs on all training crops, or on the most that the curve has."""
-    sizes = table["train_per_class"]
-    return table[sizes.isna()] if sizes.isna().any() else table[sizes == sizes.max()]
-
-
-def _question(experiment: Experiment) -> Question:
-    return Question(
-        metric=experiment.primary,
-        baseline=experiment.baseline,
-        unit=experiment.unit,
-        higher_is_better=higher_is_better(experiment.primary),
-        floors=tuple(experiment.floors),
-        planned=len(experiment.trained) - 1,
-    )
-
-
-def _content(
-    experiment: Experiment, question: Question, table: pd.DataFrame, unequal: Sequence[str]
-) -> dict[str, Any]:
-    """comparison.json: what was asked of which runs."""
-    asked = asdict(question)
-    runs = [
-        {**row, "run": str(Path(row["run"]).resolve())}
-        for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
-    ]
-    return {"name": experiment.name, "question": asked, "runs": runs, "differences": list(unequal)}
-
-
-def _answer(table: pd.DataFrame, question: Question) -> Iterator[str]:
-    """The verdicts in plain words, or why there are none."""
-    try:
-        found = compare_arms(table, question)
-    except ValueError as error:
-        yield f"No comparison: {error}\n"
-        return
-    if found.differences:
-        yield f"{found.sentence}\n"
-    else:
-        yield from (f"{arm.sentence}\n" for arm in found.arms)
-
-
-def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
-    """The OOD AUROC of each arm with its interval over flights, if there are OOD crops."""
-    runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
-    intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
-    if any(intervals.values()):
-        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
-    for arm, interval in intervals.items():
-        if interval is not None:
-            yield f"- {arm}: {interval}\n"
-
-
-def _curve(table: pd.DataFrame, question: Question, folder: Path) -> Iterator[str]:
-    """The arms at every number of training crops per class, if there are several."""
-    sizes = table["train_per_class"]
-    if sizes.nunique(dropna=False) < 2:
-        return
-    named = table.assign(train_per_class=sizes.map(lambda n: "all" if pd.isna(n) else f"{n:g}"))
-    try:
-        curve = curve_table(named, "train_per_class", question)
-    except ValueError as error:
-        yield f"\nNo curve: {error}\n"
-        return
-    write_text(folder / "curve.csv", curve.to_csv(index=False))
-    draw_curve(curve, question.metric, folder / "curve.png")
-    yield f"\n{question.metric} by training crops per class, mean and 95 % interval:\n\n"
-    arms = curve["arm"].unique().tolist()
-    yield "| crops | " + " | ".join(arms) + " |\n| --- |" + " ---: |" * len(arms) + "\n"
-    for size, rows in curve.groupby("train_per_class", sort=False):
-        by_arm = rows.set_index("arm")
-        shown = [by_arm.loc[arm] for arm in arms]
-        yield (
-            f"| {size} | "
-            + " | ".join(
-                f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in shown
-            )
-            + " |\n"
-        )
-
-
-def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
-    """The trained arms side by side, of the first seed and fold that has them."""
-    first = table[
-        (table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])
-    ]
-    runs = {row["arm"]: Path(row["run"]) for row in first.to_dict("records")}
-    trained = {arm: runs[arm] for arm in experiment.trained if arm in runs}
-    if trained:
-        draw_comparison(trained, folder / "comparison.png")
-        draw_neighbours(trained, folder / "neighbours.png")
-
-
-def _plan(experiment: Experiment, folder: Path, difference: float) -> str:
-    """How many seeds or folds would show a difference, for every arm beside the baseline."""
-    content = read_json(folder / "comparison.json")
-    if not content:
-        raise ValueError(
-            f"{folder} has no comparison.json: a plan needs two or more finished seeds; run the comparison with few."
-        )
-    rows = [
-        Outcome(Job(run["arm"], run["seed"], run["fold"], ()), Path(run["run"]))
-        for run in content["runs"]
-    ]
-    means = unit_means(run_table(rows), experiment.primary, experiment.unit)
-    others = [arm for arm in experiment.trained if arm != experiment.baseline]
-    lines = []
-    for arm in others:
-        if arm not in means or experiment.baseline not in means:
-            lines.append(f"{arm} beside {experiment.baseline}: no run has finished.")
-            continue
-        pair, _ = complete(means, experiment.baseline, arm)
-        found = plan_units(
-            pair[:, 1] - pair[:, 0], difference, comparisons=len(others), unit=experiment.unit
-        )
-        lines.append(f"{arm} beside {experiment.baseline}: {found.sentence}")
-    return "\n".join(lines) or "There is one trained arm, and nothing to compare it with."

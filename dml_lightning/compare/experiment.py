@@ -46,9 +46,14 @@ class Experiment:
     out: str
 
     def __post_init__(self) -> None:
-        for what, listed in (("seeds", self.seeds), ("folds", self.folds)):
+        for what in ("seeds", "folds", "train_per_class"):
+            listed: list[int | None] = getattr(self, what)
             if not listed or len(set(listed)) < len(listed):
                 raise ValueError(f"{what} must be different numbers, at least one, got {listed}.")
+        if any(size is not None and size < 1 for size in self.train_per_class):
+            raise ValueError(
+                f"train_per_class must be 1 or more, null standing for all, got {self.train_per_class}."
+            )
         files = [*self.shared, *(path for arm in self.arms.values() for path in arm.configs)]
         missing = [path for path in files if not Path(path).is_file()]
         if missing:
@@ -58,8 +63,6 @@ class Experiment:
             raise ValueError(
                 f"the arms {', '.join(self.arms)} would share a folder: let their names differ in letters."
             )
-        if not self.train_per_class:
-            raise ValueError("train_per_class must list at least one size; null stands for all.")
         if self.baseline not in self.trained:
             raise ValueError(
                 f"the baseline {self.baseline!r} is no trained arm; there are {', '.join(self.trained) or 'none'}."

@@ -39,7 +39,8 @@ class Question:
         higher_is_better: Sense of the metric.
         floors: Arms that are shown and not tested, so that they cost the others no power.
         alpha: Familywise error of the tests; intervals have level 1 − alpha.
-        planned: Arms that were to be tested, those included that failed: what is corrected for is chosen beforehand.
+        planned: Tests that were to be made, those included whose runs failed: what is corrected for is chosen
+            beforehand.
 
     Raises:
         ValueError: If alpha is not in (0, 0.5).
@@ -195,10 +196,10 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """What was shown, arm after arm, and what it is about."""
+        """What was shown, arm after arm, and what it is about; the means where nothing was tested."""
         unit = self.question.unit
         scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
-        shown = [difference.sentence for difference in self.differences]
+        shown = [each.sentence for each in self.differences or self.arms]
         if self.left_out:
             shown.append(
                 f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}."

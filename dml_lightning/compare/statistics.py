@@ -25,6 +25,11 @@ def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
     Raises:
         ValueError: If the baseline has fewer than two complete units.
     """
+    means = unit_means(table, question.metric, question.unit)
+    if question.baseline not in means:
+        have = ", ".join(map(str, means))
+        raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
+    complete(means, question.baseline)
     return _compare([table], question)[0]
 
 
@@ -32,50 +37,58 @@ def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame
     """`compare_arms` at each value of the column `x`, such as the number of samples per class.
 
     Holm and the simultaneous intervals run over arms and values together: a curve is searched for the point where an
-    arm wins.
+    arm wins. At a value where the baseline has fewer than two complete units the other arms stand on their own, and
+    an arm that has fewer has no row there.
 
     Args:
         table: As for `compare_arms`, with the column `x`.
         x: Column of the values, kept in order of appearance.
-        question: What is asked.
+        question: What is asked; its `planned` counts the tests at all values together.
 
     Returns:
         The rows of `Comparison.to_frame` for each value, behind the column `x`.
 
     Raises:
-        ValueError: If there is no column `x`, or as `compare_arms`.
+        ValueError: If there is no column `x`, or no arm has two complete units at any value.
     """
     if x not in table:
         have = ", ".join(map(str, table))
         raise ValueError(f"the table of runs has no column {x!r}; it has {have}.")
     values = table[x].unique().tolist()
     results = _compare([table[table[x] == value] for value in values], question)
-    frames = [result.to_frame() for result in results]
-    for value, frame in zip(values, frames, strict=True):
+    frames = {
+        value: result.to_frame()
+        for value, result in zip(values, results, strict=True)
+        if result.arms
+    }
+    if not frames:
+        raise ValueError(
+            f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more."
+        )
+    for value, frame in frames.items():
         frame.insert(0, x, value)
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames.values(), ignore_index=True)
 
 
 def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Comparison]:
     """One comparison per table, all of them corrected as one family."""
     means = [unit_means(table, question.metric, question.unit) for table in tables]
     named = (question.baseline, *question.floors)
-    for point in means:
-        if question.baseline not in point:
-            have = ", ".join(map(str, point))
-            raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
     kept = [_arms_with_units(point, question) for point in means]
     left_out = [
         tuple(str(arm) for arm in m if arm not in k) for m, k in zip(means, kept, strict=True)
     ]
     means = [point[arms] for point, arms in zip(means, kept, strict=True)]
     pairs = [
-        (i, arm) for i, point in enumerate(means) for arm in map(str, point) if arm not in named
+        (i, arm)
+        for i, point in enumerate(means)
+        for arm in map(str, point)
+        if question.baseline in point and arm not in named
     ]
     tested = dict(
         zip(
             pairs,
-            _differences([(means[i], arm) for i, arm in pairs], question, len(means)),
+            _differences([(means[i], arm) for i, arm in pairs], question),
             strict=True,
         )
     )
@@ -90,11 +103,12 @@ def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Compari
 
 
 def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
-    """Arms with two or more units, floors on their own and the others complete in the baseline too."""
-    there = means.notna()
-    beside = there & there[[question.baseline]].to_numpy()
+    """Arms with two or more units, those beside a baseline that has as many complete in it too."""
+    there = beside = means.notna()
+    if question.baseline in there and there[question.baseline].sum() >= 2:
+        beside = there & there[[question.baseline]].to_numpy()
     units = {arm: (there if arm in question.floors else beside)[arm].sum() for arm in means}
-    return [str(arm) for arm in means if arm == question.baseline or units[arm] >= 2]
+    return [str(arm) for arm in means if units[arm] >= 2]
 
 
 def _arm(
@@ -106,14 +120,14 @@ def _arm(
 
 
 def _differences(
-    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question, tables: int
+    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question
 ) -> Iterator[Difference]:
     """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
     p = np.array([sign_flip_p(values[:, None])[0] for values in paired])
     least = np.array([smallest_p(len(values)) for values in paired])
-    family = max(len(pairs), question.planned * tables)
+    family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
     for i, (_, arm) in enumerate(pairs):
         low, high = t_interval(paired[i], family_level(1 - question.alpha, family))

@@ -26,8 +26,8 @@ COLUMNS = {
     "inter_intra_ratio": "inter/intra",
     "active_triplet_fraction": "active triplets",
     "ood_auroc": "OOD AUROC",
-    "ood_auroc_near": "near",
-    "ood_auroc_far": "far",
+    "ood_auroc_near": "near OOD AUROC",
+    "ood_auroc_far": "far OOD AUROC",
 }
 
 
@@ -73,9 +73,12 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
     for key, title in shown.items():
         means = unit_means(table, key, question.unit)
         rows.append([title, *(_cell(means[arm].dropna().to_numpy(float)) for arm in arms)])
-    units = table[question.unit].nunique()
-    several = f"{units} {question.unit}s per arm, mean and 95 % interval"
-    rich = Table(title=f"Test split, {several if units > 1 else f'1 {question.unit} per arm'}")
+    counts = table.groupby("arm")[question.unit].nunique()
+    units = " or ".join(str(count) for count in sorted(set(counts)))
+    several = f"{question.unit}s per arm, mean and 95 % interval"
+    rich = Table(
+        title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}"
+    )
     for title in ("", *arms):
         rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:

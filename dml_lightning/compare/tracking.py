@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dml_lightning.compare.fairness import read_recipe
+from dml_lightning.wandb_logger import timeouts
 
 
 def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ def _log(
         job_type="summary",
         dir=folder,
         mode=tracking.get("wandb", "offline"),
-        settings=wandb.Settings(silent=True),
+        settings={"silent": True, **timeouts()},
     )
     try:
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}

@@ -80,6 +80,7 @@ class ReportInput:
     title: str
     arms: dict[str, list[RunResult]]  # in order, floors last
     question: Question  # its metric is named as in `RunResult.metrics`
+    changes: tuple[str, ...] = ()  # how it departs from what was declared before the runs
 
     @property
     def runs(self) -> list[RunResult]:
@@ -158,7 +159,12 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
         baseline = next(iter(arms))
         question = Question(PRIMARY, baseline, floors=tuple(f for f in floors if f != baseline))
         found = ReportInput(", ".join(arms), arms, question)
-    return replace(found, question=_asked(found, primary))
+    asked, declared = _asked(found, primary), found.question.metric
+    changes = found.changes
+    if len(paths) == 1 and (paths[0] / "comparison.json").is_file() and asked.metric != declared:
+        about = f"of {words(declared)}; this report asks of {words(asked.metric)}"
+        changes += (f"The comparison asks {about}, so its p-values are exploratory.",)
+    return replace(found, question=asked, changes=changes)
 
 
 def _asked(found: ReportInput, primary: str | None) -> Question:
@@ -186,10 +192,10 @@ def read_comparison(folder: Path) -> ReportInput:
         asked = dict(content["question"])
         asked["metric"] = asked["metric"].removeprefix("test/")
         question = Question(**asked | {"floors": tuple(asked.get("floors", ()))})
-        name = str(content["name"])
+        name, changes = str(content["name"]), tuple(content.get("changes", ()))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
-    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question)
+    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes)
 
 
 def read_result(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dml_lightning.compare.results import Comparison
+from dml_lightning.compare.table import COLUMNS
 from dml_lightning.compare.units import unit_means
 from dml_lightning.openset.suite import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
@@ -14,25 +15,11 @@ from dml_lightning.report.parts import Recipe, Section
 from dml_lightning.report.tables import Table
 
 NEAREST = "nearest prototype"  # the detector that every arm has and that is logged
-# Number -> heading, in the table of arms.
-COLUMNS = {
-    "balanced_accuracy": "balanced accuracy",
-    "balanced_accuracy_knn": "balanced accuracy, 5-NN",
-    "recall_at_1": "Recall@1",
-    "map_at_r": "MAP@R",
-    "novel_recall_at_1": "novel Recall@1",
-    "novel_map_at_r": "novel MAP@R",
-    "inter_intra_ratio": "inter/intra",
-    "active_triplet_fraction": "active triplets",
-    "ood_auroc": "OOD AUROC",
-    "ood_auroc_near": "near OOD",
-    "ood_auroc_far": "far OOD",
-}
 
 
 def answer(given: ReportInput) -> str:
-    """What the report says, in a sentence or two."""
-    said = _answer(given)
+    """What the report says, in a few sentences."""
+    said = " ".join([_answer(given), *given.changes])
     unequal = given.differences
     if not unequal:
         return said

@@ -397,6 +397,45 @@ def test_a_curve_is_one_family() -> None:
         curve_table(pd.concat(points), "shots", question)
 
 
+def test_a_curve_goes_on_where_an_arm_is_absent() -> None:
+    points = {x: runs({"softmax": 0.0, "triplet": 0.1, "pairs": 0.0}) for x in (5, 20, 50)}
+    points[5] = points[5].query("arm != 'triplet'")
+    points[20] = points[20].query("arm != 'softmax' or seed == 0")  # one baseline unit
+    whole = pd.concat([point.assign(samples=x) for x, point in points.items()])
+    curve = curve_table(whole, "samples", asked(planned=6))
+    rows = list(zip(curve["samples"], curve["arm"], curve["verdict"].notna(), strict=True))
+    assert rows == [
+        (5, "softmax", False),
+        (5, "pairs", True),
+        (20, "triplet", False),
+        (20, "pairs", False),
+        (50, "softmax", False),
+        (50, "triplet", True),
+        (50, "pairs", True),
+    ]
+    alone = compare_arms(points[50], asked()).differences[0]
+    won = curve[(curve["samples"] == 50) & (curve["arm"] == "triplet")]
+    assert won["p_holm"].item() == pytest.approx(6 * alone.p)  # absent tests were planned, too
+    assert curve.query("samples == 20 and arm == 'triplet'")["units"].item() == 8
+    short = whole.query("seed == 0")
+    with pytest.raises(ValueError, match="no arm has two complete seeds at any samples"):
+        curve_table(short, "samples", asked())
+
+
+def test_a_size_without_any_complete_arm_has_no_rows() -> None:
+    few = runs({"softmax": 0.0, "triplet": 0.1}).query("seed == 0").assign(samples=5)
+    enough = runs({"softmax": 0.0, "triplet": 0.1}).assign(samples=20)
+    assert curve_table(pd.concat([few, enough]), "samples", asked())["samples"].tolist() == [20, 20]
+
+
+def test_an_arm_left_out_is_named_where_nothing_is_tested() -> None:
+    table = runs({"softmax": 0.0, "triplet": 0.1}).query("arm == 'softmax' or seed == 0")
+    found = compare_arms(table, asked())
+    assert found.differences == ()
+    assert found.sentence.startswith("softmax: map_at_r ")
+    assert "Left out, with fewer than two complete seeds: triplet." in found.sentence
+
+
 # Plans
 
 

@@ -91,6 +91,32 @@ def test_finished_runs_are_taken_as_they_are_and_tested_once(finished: list[str]
     assert {read_run(run)["stages"]["test"]["times"] for run in runs} == {1}
 
 
+def test_a_question_that_is_changed_after_the_runs_is_told_wherever_the_answer_is(
+    finished: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(finished)
+    declared = (folder / "declared.json").read_bytes()
+    assert json.loads(declared)["primary"] == "balanced_accuracy_prototype"
+    assert read_json(folder / "comparison.json")["changes"] == []
+    assert "exploratory" not in (folder / "report.html").read_text()
+    main([*finished, "--primary=map_at_r"])
+    said = " ".join(capsys.readouterr().out.split())
+    changed = (
+        "The question was changed after runs had been tested "
+        "(primary from balanced_accuracy_prototype to map_at_r), so the p-values are exploratory."
+    )
+    assert changed in said
+    assert changed in (folder / "comparison.md").read_text()
+    assert changed in (folder / "report.html").read_text()
+    assert read_json(folder / "comparison.json")["changes"] == [changed]
+    assert (folder / "declared.json").read_bytes() == declared
+    main(["report", str(folder), "--metric=recall_at_1", "--format=md"])
+    said = capsys.readouterr().out
+    assert (
+        "The comparison asks of map at r; this report asks of recall at 1, so its p-values" in said
+    )
+
+
 def test_runs_record_what_they_saw(finished: list[str]) -> None:
     facts = [
         read_json(Path(run, "facts.json")) for run in table_of(finished).query("seed == 0")["run"]
@@ -300,6 +326,9 @@ def test_a_plan_says_how_many_seeds_a_difference_needs(
     ("changes", "said"),
     [
         ({"seeds": [1, 1]}, "seeds must be different numbers"),
+        ({"train_per_class": [5, 5]}, "train_per_class must be different numbers"),
+        ({"train_per_class": []}, "train_per_class must be different numbers, at least one"),
+        ({"train_per_class": [0, None]}, "train_per_class must be 1 or more"),
         ({"baseline": "untrained"}, "is no trained arm"),
         ({"arms": {"untrained": ARMS["untrained"]}}, "no arm is trained"),
         ({"fold_by": "classes", "folds": [1, 2, 3]}, "counted 0, 1, 2"),

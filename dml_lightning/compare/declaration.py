@@ -1,0 +1,110 @@
+"""What a comparison was to answer, written down before its first run: a question that is chosen later proves less."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dml_lightning.compare.experiment import Experiment
+from dml_lightning.runs import read_json, write_json
+
+QUESTION = ("primary", "baseline", "unit")
+LISTS = {
+    "trained": "trained arms",
+    "seeds": "seeds",
+    "folds": "folds",
+    "train_per_class": "sizes of the training set",
+}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The question, and which runs are to answer it.
+
+    Args:
+        primary: The number that the answer is about.
+        baseline: The arm that the others are compared with.
+        unit: What counts as one observation.
+        trained: Arms that are fitted; p-values are corrected for how many there are.
+        seeds: Of training.
+        folds: Splits of the data.
+        train_per_class: Sizes of the training set; None for all.
+        tested: Fitted runs that had been tested when it was written down.
+    """
+
+    primary: str
+    baseline: str
+    unit: str
+    trained: list[str]
+    seeds: list[int]
+    folds: list[int]
+    train_per_class: list[int | None]
+    tested: int = 0
+
+    @classmethod
+    def of(cls, experiment: Experiment, tested: int) -> "Declaration":
+        """What an experiment asks now."""
+        names = [field.name for field in fields(cls) if field.name != "tested"]
+        return cls(**{name: getattr(experiment, name) for name in names}, tested=tested)
+
+    def changes(self, asked: "Declaration") -> Iterator[str]:
+        """A sentence for each way in which what is asked now departs from what was declared."""
+        if self.tested:
+            runs = "1 run" if self.tested == 1 else f"{self.tested} runs"
+            yield f"The question was written down only after {runs} had been tested, so the p-values are exploratory."
+        changed = [
+            f"{name} from {getattr(self, name)} to {getattr(asked, name)}"
+            for name in QUESTION
+            if getattr(self, name) != getattr(asked, name)
+        ]
+        if changed:
+            yield (
+                f"The question was changed after runs had been tested ({', '.join(changed)}), so the p-values are "
+                "exploratory."
+            )
+        for name, what in LISTS.items():
+            yield from _changed_list(what, getattr(self, name), getattr(asked, name))
+
+
+def _changed_list(what: str, declared: list[Any], used: list[Any]) -> Iterator[str]:
+    """Whether something was added or left out: both can be done until a p-value suits."""
+    added, left_out = set(used) - set(declared), set(declared) - set(used)
+    ways = ["added"] * bool(added) + ["left out"] * bool(left_out)
+    if ways:
+        yield (
+            f"{what.capitalize()} were {' and '.join(ways)} after a first look: {len(declared)} declared, "
+            f"{len(used)} used, so the p-values are exploratory."
+        )
+
+
+def declare(experiment: Experiment, folder: Path) -> list[str]:
+    """Writes OUT/NAME/declared.json, unless runs have been tested since there is one; to be called before any run.
+
+    Until the first fitted run has been tested nobody can have chosen the question by its answer, so a later
+    declaration takes the place of an earlier one. From then on the file stays.
+
+    Args:
+        experiment: As it is asked for now.
+        folder: Of the comparison.
+
+    Returns:
+        What departs from the declaration, a sentence each.
+
+    Raises:
+        ValueError: If declared.json is not one.
+    """
+    path = folder / "declared.json"
+    tests = folder.glob("*/*/metrics/test.json")
+    tested = sum((test.parents[1] / "recipe.fit.yaml").is_file() for test in tests)
+    asked = Declaration.of(experiment, tested)
+    if not (tested and path.is_file()):
+        write_json(path, asdict(asked))
+        return list(asked.changes(asked))
+    try:
+        declared = Declaration(**read_json(path))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not what `dml compare` writes ({error}): restore it, or compare under another name."
+        ) from None
+    return list(declared.changes(asked))

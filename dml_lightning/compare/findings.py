@@ -1,0 +1,200 @@
+"""What the finished runs of a comparison show: tables, verdicts, curves, figures, and how many units it takes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from dml_lightning.compare.experiment import Experiment
+from dml_lightning.compare.intervals import ood_interval
+from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.planning import plan
+from dml_lightning.compare.results import Question, higher_is_better
+from dml_lightning.compare.statistics import compare_arms, curve_table
+from dml_lightning.compare.table import render, run_table
+from dml_lightning.compare.tracking import track_summary
+from dml_lightning.compare.units import complete, unit_means
+from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
+from dml_lightning.report.command import report
+from dml_lightning.runs import read_json, write_json, write_text
+
+
+def write_findings(
+    experiment: Experiment,
+    finished: Sequence[Outcome],
+    folder: Path,
+    changes: Sequence[str],
+    unequal: Sequence[str],
+) -> None:
+    """Tables, answer, figures and the report of the runs that have finished.
+
+    Args:
+        experiment: What was asked.
+        finished: Outcomes with a run.
+        folder: Of the comparison.
+        changes: How the question departs from the one that was declared, a sentence each.
+        unequal: What the arms do not share beyond what makes them arms, a sentence each.
+    """
+    table = run_table(finished)
+    question = _question(experiment)
+    size, whole = _main_size(table, experiment)
+    if whole.empty:
+        print(f"Nothing is shown: the answer is about {size}, and no such run has finished.")
+        return
+    write_text(folder / "comparison.csv", table.to_csv(index=False))
+    content = {**_content(experiment, question, whole), "changes": changes, "differences": unequal}
+    write_json(folder / "comparison.json", content)
+    rendered = render(whole, question)
+    absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
+    notes = [
+        *changes,
+        *(f"Left out, as no run has finished: {arm}." for arm in absent),
+        *(f"Not equal between the arms: {sentence}." for sentence in unequal),
+    ]
+    answer = [*(f"{note}\n" for note in notes), _answer(whole, question)]
+    lines = [
+        rendered.markdown,
+        "\n",
+        *answer,
+        *_interval_lines(whole),
+        *_curve(experiment, table, question, folder),
+    ]
+    write_text(folder / "comparison.md", "".join(lines))
+    Console().print(rendered.rich)
+    print("".join(lines[1:]))
+    _draw(experiment, whole, folder)
+    report([str(folder)], out=str(folder / "report.html"))
+    track_summary(experiment.name, folder, table, answer)
+    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
+    print(f"Open {folder / 'report.html'}")
+
+
+def _main_size(table: pd.DataFrame, experiment: Experiment) -> tuple[str, pd.DataFrame]:
+    """The size that the answer is about, all training crops or the most of the curve, and the runs on it."""
+    sizes, asked = table["train_per_class"], experiment.train_per_class
+    if None in asked:
+        return "all training crops", table[sizes.isna()]
+    most = max(size for size in asked if size is not None)
+    return f"{most} training crops per class", table[sizes == most]
+
+
+def _question(experiment: Experiment) -> Question:
+    return Question(
+        metric=experiment.primary,
+        baseline=experiment.baseline,
+        unit=experiment.unit,
+        higher_is_better=higher_is_better(experiment.primary),
+        floors=tuple(experiment.floors),
+        planned=len(experiment.trained) - 1,
+    )
+
+
+def _content(experiment: Experiment, question: Question, table: pd.DataFrame) -> dict[str, Any]:
+    """comparison.json: what was asked of which runs."""
+    runs = [
+        {**row, "run": str(Path(row["run"]).resolve())}
+        for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
+    ]
+    return {"name": experiment.name, "question": asdict(question), "runs": runs}
+
+
+def _answer(table: pd.DataFrame, question: Question) -> str:
+    """The verdicts in plain words, or why there are none."""
+    try:
+        return f"{compare_arms(table, question).sentence}\n"
+    except ValueError as error:
+        return f"No comparison: {error}\n"
+
+
+def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
+    """The OOD AUROC of each arm with its interval over flights, if there are OOD crops."""
+    runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
+    intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
+    if any(intervals.values()):
+        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
+    for arm, interval in intervals.items():
+        if interval is not None:
+            yield f"- {arm}: {interval}\n"
+
+
+def _curve(
+    experiment: Experiment, table: pd.DataFrame, question: Question, folder: Path
+) -> Iterator[str]:
+    """The arms at every number of training crops per class, if there are several."""
+    if len(experiment.train_per_class) < 2:
+        return
+    named = table.assign(train_per_class=table["train_per_class"].map(_size_name))
+    try:
+        tests = question.planned * len(experiment.train_per_class)
+        curve = curve_table(named, "train_per_class", replace(question, planned=tests))
+    except ValueError as error:
+        yield f"\nNo curve: {error}\n"
+        return
+    write_text(folder / "curve.csv", curve.to_csv(index=False))
+    draw_curve(curve, question.metric, folder / "curve.png")
+    yield f"\n{question.metric} by training crops per class, mean and 95 % interval:\n\n"
+    cells = {
+        (
+            row["train_per_class"],
+            row["arm"],
+        ): f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        for row in curve.to_dict("records")
+    }
+    arms = [arm for arm in experiment.arms if arm in set(curve["arm"])]
+    yield "| crops | " + " | ".join(arms) + " |\n| --- |" + " ---: |" * len(arms) + "\n"
+    for size in map(_size_name, experiment.train_per_class):
+        yield " | ".join([f"| {size}", *(cells.get((size, arm), "-") for arm in arms)]) + " |\n"
+
+
+def _size_name(size: float | None) -> str:
+    return "all" if size is None or pd.isna(size) else f"{size:g}"
+
+
+def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
+    """The trained arms side by side, of the first seed and fold that has them."""
+    first = table[
+        (table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])
+    ]
+    runs = {row["arm"]: Path(row["run"]) for row in first.to_dict("records")}
+    trained = {arm: runs[arm] for arm in experiment.trained if arm in runs}
+    if trained:
+        draw_comparison(trained, folder / "comparison.png")
+        draw_neighbours(trained, folder / "neighbours.png")
+
+
+def units_to_show(experiment: Experiment, folder: Path, difference: float) -> str:
+    """How many seeds or folds would show a difference, for every arm beside the baseline.
+
+    Args:
+        experiment: What is asked.
+        folder: Of the comparison.
+        difference: In the primary number.
+
+    Raises:
+        ValueError: If there is no comparison yet, or fewer than two units are complete.
+    """
+    content = read_json(folder / "comparison.json")
+    if not content:
+        raise ValueError(
+            f"{folder} has no comparison.json: a plan needs two or more finished seeds; run the comparison with few."
+        )
+    rows = [
+        Outcome(Job(run["arm"], run["seed"], run["fold"], ()), Path(run["run"]))
+        for run in content["runs"]
+    ]
+    means = unit_means(run_table(rows), experiment.primary, experiment.unit)
+    others = [arm for arm in experiment.trained if arm != experiment.baseline]
+    lines = []
+    for arm in others:
+        if arm not in means or experiment.baseline not in means:
+            lines.append(f"{arm} beside {experiment.baseline}: no run has finished.")
+            continue
+        pair, _ = complete(means, experiment.baseline, arm)
+        found = plan(
+            pair[:, 1] - pair[:, 0], difference, comparisons=len(others), unit=experiment.unit
+        )
+        lines.append(f"{arm} beside {experiment.baseline}: {found.sentence}")
+    return "\n".join(lines) or "There is one trained arm, and nothing to compare it with."

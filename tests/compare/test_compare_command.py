@@ -1,0 +1,100 @@
+"""What `dml compare` does around its runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dml_lightning.compare import command
+from dml_lightning.compare.command import _epochs, compare
+from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.fairness import FACTS
+from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.scheduling import Schedule
+from dml_lightning.runs import write_json
+
+Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
+
+
+def compared(out: Path, **changes: Any) -> Path:
+    """A comparison of two arms and a floor, without config files."""
+    arms = {"pixels": Arm([], train=False), "softmax": Arm([]), "triplet": Arm([])}
+    return compare(
+        "ours", [], arms, **{"primary": "map_at_r", "seeds": [0, 1], "out": str(out), **changes}
+    )
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
+    """Outcomes that take the place of running jobs, shown one after another."""
+    outcomes: list[Outcome] = []
+
+    def run_all(jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look) -> list[Outcome]:
+        assert (logs.parent / "declared.json").is_file()
+        for number in range(len(outcomes)):
+            look(outcomes[: number + 1], [])
+        return [Outcome(job, error="not run") for job in jobs]
+
+    monkeypatch.setattr(command, "run_all", run_all)
+    return outcomes
+
+
+def finished(path: Path, epochs: int = 1) -> Path:
+    """A run's folder with what a fair comparison reads of it."""
+    for stage in ("fit", "test"):
+        write_json(path / f"recipe.{stage}.yaml", {"trainer": {"max_epochs": epochs}})  # also YAML
+    write_json(path / "run.json", {"stages": {"fit": {}, "test": {}}})
+    write_json(path / "facts.json", dict.fromkeys(FACTS, 1))
+    write_json(path / "metrics" / "test.json", {"test/map_at_r": None})  # not finite, but there
+    return path
+
+
+def test_a_primary_number_that_no_run_has_ends_the_comparison_at_the_first(
+    tmp_path: Path, ended: list[Outcome]
+) -> None:
+    run = finished(tmp_path / "run")
+    ended += [
+        Outcome(Job("pixels", 0, 0, (), train=False), run),  # floors lack some numbers
+        Outcome(Job("softmax", 0, 0, ()), error="failed"),
+    ]
+    with pytest.raises(
+        ValueError, match="6 of 6 runs failed, first pixels, seed 0, fold 0: not run"
+    ):
+        compared(tmp_path, primary="mpa_at_r")
+    ended.append(Outcome(Job("softmax", 1, 0, ()), run))
+    with pytest.raises(ValueError, match="runs failed"):
+        compared(tmp_path, primary="map_at_r")
+    with pytest.raises(
+        ValueError, match=r"softmax, seed 1, fold 0 has no number mpa_at_r.*map_at_r"
+    ):
+        compared(tmp_path, primary="mpa_at_r")
+
+
+def test_an_unfair_comparison_ends_with_the_first_seed(
+    tmp_path: Path, ended: list[Outcome]
+) -> None:
+    first, second = finished(tmp_path / "first"), finished(tmp_path / "second", epochs=2)
+    ended += [Outcome(Job("softmax", 0, 0, ()), first), Outcome(Job("triplet", 1, 0, ()), second)]
+    with pytest.raises(ValueError, match="6 of 6 runs failed"):  # of two seeds
+        compared(tmp_path)
+    ended.append(Outcome(Job("triplet", 0, 0, ()), second))
+    with pytest.raises(ValueError, match="max_epochs: softmax has 1, triplet has 2"):
+        compared(tmp_path)
+    with pytest.raises(ValueError, match="6 of 6 runs failed"):
+        compared(tmp_path, allow_differences=True)
+
+
+def test_the_last_word_says_how_many_epochs(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("trainer: {max_epochs: 8}\n")
+
+    arms = {"a": Arm([])}
+    fixed = ("map_at_r", "a", "seed", [0], [0], "groups", [None], None)
+
+    def epochs(*overrides: str) -> int | None:
+        return _epochs(Experiment("ours", [str(base)], arms, *fixed, list(overrides), "runs"))  # type: ignore[arg-type]
+
+    assert epochs() == 8
+    assert epochs("--trainer.max_epochs=5") == 5
+    assert epochs("--trainer.max_epochs=null") is None

@@ -1,0 +1,130 @@
+"""What was asked before the first run stays on record, and what is changed after it is said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dml_lightning.compare.declaration import declare
+from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.runs import read_json, write_json, write_text
+
+
+def asked(**changes: Any) -> Experiment:
+    return Experiment(
+        **{
+            "name": "ours",
+            "shared": [],
+            "arms": {"pixels": Arm([], train=False), "softmax": Arm([]), "triplet": Arm([])},
+            "primary": "map_at_r",
+            "baseline": "softmax",
+            "unit": "seed",
+            "seeds": [0, 1, 2, 3],
+            "folds": [0],
+            "fold_by": "groups",
+            "train_per_class": [None],
+            "search": None,
+            "overrides": [],
+            "out": "runs",
+            **changes,
+        }
+    )
+
+
+def write_tests(folder: Path, *arms: str, stage: str = "fit") -> None:
+    for arm in arms:
+        write_json(folder / arm / "0a-s0" / "metrics" / "test.json", {"test/map_at_r": 0.5})
+        write_text(folder / arm / "0a-s0" / f"recipe.{stage}.yaml", "{}")
+
+
+def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
+    assert declare(asked(), tmp_path) == []
+    assert json.loads((tmp_path / "declared.json").read_text()) == {
+        "primary": "map_at_r",
+        "baseline": "softmax",
+        "unit": "seed",
+        "trained": ["softmax", "triplet"],
+        "seeds": [0, 1, 2, 3],
+        "folds": [0],
+        "train_per_class": [None],
+        "tested": 0,
+    }
+
+
+def test_the_same_question_in_another_order_is_the_same(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    write_tests(tmp_path, "softmax")
+    arms = {"triplet": Arm([]), "softmax": Arm([])}  # a floor costs the others nothing
+    assert declare(asked(seeds=[3, 2, 1, 0], arms=arms), tmp_path) == []
+
+
+def test_nothing_tested_means_nothing_seen(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    write_tests(tmp_path, "pixels", stage="test")  # a floor says nothing of the arms
+    (tmp_path / "softmax" / "0a-s0").mkdir(parents=True)  # begun
+    assert declare(asked(primary="recall_at_1"), tmp_path) == []
+    assert read_json(tmp_path / "declared.json")["primary"] == "recall_at_1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"primary": "ood_auroc"}, "(primary from map_at_r to ood_auroc)"),
+        ({"baseline": "triplet"}, "(baseline from softmax to triplet)"),
+        (
+            {"unit": "fold", "primary": "r"},
+            "(primary from map_at_r to r, unit from seed to fold)",
+        ),
+    ],
+)
+def test_a_question_changed_after_a_test_is_told(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    declare(asked(), tmp_path)
+    before = (tmp_path / "declared.json").read_bytes()
+    write_tests(tmp_path, "softmax")
+    assert declare(asked(**changes), tmp_path) == [
+        f"The question was changed after runs had been tested {said}, so the p-values are exploratory."
+    ]
+    assert (tmp_path / "declared.json").read_bytes() == before
+    assert declare(asked(), tmp_path) == []  # what was declared still counts
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": [*range(8)]}, "Seeds were added after a first look: 4 declared, 8 used"),
+        ({"seeds": [0, 3]}, "Seeds were left out after a first look: 4 declared, 2 used"),
+        ({"seeds": [0, 5, 6]}, "Seeds were added and left out after a first look: 4 declared, 3 used"),
+        ({"folds": [0, 1]}, "Folds were added after a first look: 1 declared, 2 used"),
+        ({"train_per_class": [5, None]}, "Sizes of the training set were added after a first look"),
+        ({"arms": {"softmax": Arm([])}}, "Trained arms were left out after a first look: 2 declared, 1"),
+    ],
+)  # fmt: skip
+def test_more_or_fewer_runs_after_a_test_are_told(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    declare(asked(), tmp_path)
+    write_tests(tmp_path, "softmax", "triplet")
+    (sentence,) = declare(asked(**changes), tmp_path)
+    assert sentence.startswith(said)
+    assert sentence.endswith("so the p-values are exploratory.")
+
+
+def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    write_tests(tmp_path, "softmax", "triplet")
+    (tmp_path / "declared.json").unlink()
+    late = "The question was written down only after 2 runs had been tested, so the p-values are exploratory."
+    assert declare(asked(primary="ood_auroc"), tmp_path) == [late]
+    assert declare(asked(primary="ood_auroc"), tmp_path) == [late]
+    assert len(declare(asked(), tmp_path)) == 2
+
+
+@pytest.mark.parametrize("content", ["{", '{"primary": "map_at_r"}', '{"question": 1}'])
+def test_a_declaration_that_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "declared.json").write_text(content)
+    write_tests(tmp_path, "softmax")
+    with pytest.raises(ValueError, match=r"declared.json is not what `dml compare` writes"):
+        declare(asked(), tmp_path)

@@ -1,0 +1,170 @@
+"""What finished runs show where some have not finished: no crash, no number that is about other runs than it says."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
+from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.table import render
+from dml_lightning.figures import draw_curve
+from dml_lightning.runs import write_json
+
+
+def experiment(**changes: Any) -> Experiment:
+    return Experiment(
+        **{
+            "name": "ours",
+            "shared": [],
+            "arms": {"softmax": Arm([]), "triplet": Arm([])},
+            "primary": "map_at_r",
+            "baseline": "softmax",
+            "unit": "seed",
+            "seeds": [0, 1, 2],
+            "folds": [0],
+            "fold_by": "groups",
+            "train_per_class": [5, 20, None],
+            "search": None,
+            "overrides": [],
+            "out": "runs",
+            **changes,
+        }
+    )
+
+
+def table_of(asked: Experiment) -> pd.DataFrame:
+    """A row per run, as `run_table` makes it."""
+    rng = np.random.default_rng(0)
+    cells = product(asked.train_per_class, asked.seeds, asked.arms)
+    rows = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "fold": 0,
+            "train_per_class": np.nan if size is None else float(size),
+            "map_at_r": rng.uniform(0.4, 0.6),
+        }
+        for size, seed, arm in cells
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("absent", "row"),
+    [
+        ("arm == 'triplet'", [0]),
+        ("arm == 'softmax'", [1]),  # the baseline
+        ("arm == 'triplet' and seed > 0", [0]),  # one unit has no interval
+        ("seed > 0", []),
+        ("arm != 'none'", []),
+    ],
+)
+def test_a_curve_shows_what_there_is(tmp_path: Path, absent: str, row: list[int]) -> None:
+    """At 20 crops some runs have not finished; in `row`, the arms that are shown there."""
+    asked = experiment()
+    table = table_of(asked)
+    missing = table.eval(f"train_per_class == 20 and ({absent})")
+    lines = "".join(_curve(asked, table[~missing], _question(asked), tmp_path)).splitlines()
+    head, _, *body = [line for line in lines if line.startswith("|")]
+    assert head == "| crops | softmax | triplet |"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in body]
+    assert [line[0] for line in cells] == ["5", "20", "all"]
+    assert [n for n, cell in enumerate(cells[1][1:]) if cell != "-"] == row
+    assert all("[" in cell for line in (cells[0], cells[2]) for cell in line[1:])
+    assert (tmp_path / "curve.png").is_file()
+
+
+def test_a_figure_leaves_an_absent_point_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = pd.DataFrame(
+        [
+            {"train_per_class": size, "arm": arm, "mean": 0.5, "low": 0.4, "high": 0.6}
+            for size, arm in product(("5", "20", "all"), ("softmax", "triplet"))
+            if (size, arm) != ("20", "triplet")
+        ]
+    )
+    drawn: list[Any] = []
+    monkeypatch.setattr(plt, "close", drawn.append)  # so that it can be looked at
+    draw_curve(curve, "map_at_r", tmp_path / "curve.png")
+    monkeypatch.undo()
+    (axes,) = drawn[0].axes
+    heights = [
+        np.isfinite(container.lines[0].get_ydata(orig=False)).tolist()
+        for container in axes.containers
+    ]
+    assert heights == [[True, True, True], [True, False, True]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20", "all"]
+    plt.close(drawn[0])
+
+
+def test_a_size_whose_runs_all_failed_still_counts_in_the_correction(tmp_path: Path) -> None:
+    asked = experiment()
+    table = table_of(asked)
+    rows = {}
+    for name, kept in (("whole", table), ("part", table.query("train_per_class != 5"))):
+        (tmp_path / name).mkdir()
+        list(_curve(asked, kept, _question(asked), tmp_path / name))
+        curve = pd.read_csv(tmp_path / name / "curve.csv")
+        rows[name] = curve.query("train_per_class == 'all' and arm == 'triplet'")
+    low = [rows[name]["simultaneous_low"].item() for name in rows]
+    assert low[0] == pytest.approx(low[1])
+    assert low[0] < rows["whole"]["difference_low"].item()
+
+
+def test_one_size_is_no_curve(tmp_path: Path) -> None:
+    asked = experiment(train_per_class=[None])
+    assert list(_curve(asked, table_of(asked), _question(asked), tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_curve_of_one_seed_says_why_there_is_none(tmp_path: Path) -> None:
+    asked = experiment(seeds=[0])
+    (said,) = _curve(asked, table_of(asked), _question(asked), tmp_path)
+    assert "No curve: no arm has two complete seeds" in said
+
+
+@pytest.mark.parametrize(
+    ("sizes", "about"),
+    [([5, None], "all training crops"), ([5, 20], "20 training crops per class")],
+)
+def test_runs_on_a_smaller_set_do_not_stand_in_for_those_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: list[int | None], about: str
+) -> None:
+    """Every run on the main size has failed."""
+    write_json(tmp_path / "run" / "metrics" / "test.json", {"test/map_at_r": 0.5})
+    finished = [Outcome(Job("softmax", 0, 0, (), train_per_class=5), tmp_path / "run")]
+    write_findings(experiment(train_per_class=sizes), finished, tmp_path, [], [])
+    assert f"the answer is about {about}, and no such run has finished" in capsys.readouterr().out
+    assert not (tmp_path / "comparison.json").exists()
+
+
+def test_an_arm_without_complete_units_is_named_in_the_answer() -> None:
+    asked = experiment(train_per_class=[None])
+    table = table_of(asked).query("arm == 'softmax' or seed == 0")
+    said = _answer(table, _question(asked))
+    assert "softmax: map_at_r" in said
+    assert "Left out, with fewer than two complete seeds: triplet." in said
+    assert _answer(table.query("arm == 'triplet'"), _question(asked)).startswith("No comparison: ")
+
+
+def test_the_table_says_over_how_many_units() -> None:
+    asked = experiment(train_per_class=[None])
+    table = table_of(asked)
+    title = render(table, _question(asked)).rich.title
+    assert title == "Test split, 3 seeds per arm, mean and 95 % interval"
+    title = render(table.query("arm == 'softmax' or seed > 0"), _question(asked)).rich.title
+    assert title == "Test split, 2 or 3 seeds per arm, mean and 95 % interval"
+    title = render(table.query("seed == 0"), _question(asked)).rich.title
+    assert title == "Test split, 1 seed per arm"
+
+
+def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no comparison.json"):
+        units_to_show(experiment(), tmp_path, 0.1)
