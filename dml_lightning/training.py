@@ -22,6 +22,7 @@ from dml_lightning.checkpoints import AtomicCheckpointIO, ExactResume, latest_pa
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.signals import StopOnSignal
+from dml_lightning.wandb_logger import RunLogger
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Tracking:
 
     Args:
         wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`;
-            `online` sends them as well and needs an account; `disabled` writes none.
+            `online` sends them as well, needs an account, and goes offline where it cannot start;
+            `disabled` writes none.
         project: The project's name in Weights & Biases.
         group: Runs of one experiment share it.
         tags: Words to find runs by.
@@ -199,10 +201,10 @@ class TrainingCLI(LightningCLI):
         """Where this process goes on in the run's history in Weights & Biases; 0 where it is the first.
 
         Offline, Weights & Biases cannot know of earlier processes of the run: each writes an
-        `offline-run-*` folder of its own under the run's one id and counts its rows from 0. `wandb sync
-        RUN/wandb/offline-run-*` sends files of one id in the order of their start (wandb 0.31,
-        core/internal/runsync), so rows of a later process have to have higher numbers. Pictures and tables
-        take rows that the CSV files lack; ten times their length leaves room, and a gap does no harm.
+        `offline-run-*` folder of its own under the run's one id and counts its rows from 0. `wandb sync`
+        adds them to one history (wandb 0.31), so rows of a later process have to have higher numbers.
+        Pictures and tables take rows that the CSV files lack; ten times their length leaves room, and a gap
+        does no harm.
         """
         files = self.run.glob("csv/*/metrics.csv")
         return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
@@ -213,10 +215,10 @@ class TrainingCLI(LightningCLI):
         if tracking.wandb == "disabled":
             return [csv]
         identity = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.run.name}")
-        tracker = WandbLogger(
+        tracker = RunLogger(
+            self.run,
             name=identity,
             id=identity,
-            save_dir=self.run,
             offline=tracking.wandb == "offline",
             mode=tracking.wandb,  # Lightning sets a variable that a running service does not read again
             project=tracking.project,

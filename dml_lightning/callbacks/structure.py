@@ -32,7 +32,7 @@ class Structure(Measurement):
 
     The mean distance of every pair of classes, known, novel and OOD, goes to
     `tables/<stage>_class_distances.csv` in the run's folder, the latest evaluation in place of the one before,
-    and to Weights & Biases as a table named `<stage>/class_distances`.
+    and, after a fit, to Weights & Biases as a table named `<stage>/class_distances`.
     """
 
     @override
@@ -80,9 +80,12 @@ def _summary(chosen: Embeddings, table: pd.DataFrame, names: list[str]) -> dict[
 
 
 def keep_table(trainer: L.Trainer, table: pd.DataFrame, stage: str) -> None:
-    """Writes the class distances into the run's folder, whole or not at all, and to Weights & Biases."""
+    """Writes the class distances into the run's folder, whole or not at all, and, after a fit, to Weights & Biases.
+
+    A table there is an artifact, which waits for the network: nothing to do between epochs.
+    """
     path = Path(trainer.default_root_dir, "tables", f"{stage}_class_distances.csv")
     write_text(path, table.to_csv(float_format="%.6g"))
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
+        if isinstance(logger, WandbLogger) and trainer.state.fn != "fit":
             logger.log_table(f"{stage}/class_distances", dataframe=table.reset_index())

@@ -12,6 +12,7 @@ from dml_lightning.callbacks.ood import POSITIVES
 from dml_lightning.callbacks.writer import result_folder
 from dml_lightning.figures import draw_comparison, draw_neighbours
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.wandb_logger import tolerated
 
 
 class Tracking(EvaluationCallback):
@@ -82,4 +83,5 @@ def _send_files(logger: WandbLogger, run: Path) -> None:
             artifact.add_file(str(path))
     if (run / "gallery").is_dir():
         artifact.add_dir(str(run / "gallery"), name="gallery")
-    logger.experiment.log_artifact(artifact)
+    with tolerated(f"the artifact {artifact.name}"):
+        logger.experiment.log_artifact(artifact)

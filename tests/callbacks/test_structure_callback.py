@@ -81,7 +81,7 @@ def test_the_table_has_every_pair_of_classes(run: Path) -> None:
 
 def test_the_table_goes_to_weights_and_biases(run: Path) -> None:
     paths = list(run.glob("wandb/offline-run-*/files/media/table/val/class_distances*.table.json"))
-    assert len(paths) == 3  # two epochs, and the best checkpoint
+    assert len(paths) == 1  # of the best checkpoint: between epochs nothing waits for the network
     stored = json.loads(paths[0].read_text())
     table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
     assert stored["columns"] == ["class", *table.columns]
