@@ -143,7 +143,7 @@ class Clock(L.Callback):
         self.times.append(self.setting.now())
 
     @override
-    def on_validation_start(self, *_: Any) -> None:
+    def on_train_epoch_end(self, *_: Any) -> None:
         wait(self.setting.device)
         self.times.append(self.setting.now())
 
@@ -159,7 +159,7 @@ def fit(setting: Setting, with_callbacks: bool, profiler: SimpleProfiler | None 
         devices=1,
         precision=setting.variant.precision,  # type: ignore[arg-type]
         max_epochs=1,
-        limit_val_batches=1,
+        check_val_every_n_epoch=2,  # never: starting its workers would count as part of the last step
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         log_every_n_steps=shared["log_every_n_steps"],
@@ -339,6 +339,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clock", choices=TIMES, default="wall", help="cpu for a busy machine")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.steps < WARM + 2 or options.repeats < 1:
+        parser.error(
+            f"a figure takes at least {WARM + 2} steps, {WARM} of them warming up, and 1 repeat"
+        )
     cuda = options.device == "cuda"
     options.backbones = options.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t")
     options.variants = options.variants or (";".join(VARIANTS) if cuda else "float32")

@@ -27,7 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning 2.6 writes to the system's temporary folder and moves the file, which between two file systems is a copy:
     a kill in it leaves half a checkpoint where a whole one was. A strategy that shards its checkpoints
-    (`FSDPStrategy(state_dict_type="sharded")`) writes folders by itself, not through this class.
+    (`ModelParallelStrategy` with `save_distributed_checkpoint`) writes folders by itself, not through this class.
     """
 
     @override
@@ -141,15 +141,26 @@ def save_latest(trainer: L.Trainer) -> None:
         trainer.save_checkpoint(latest_path(trainer.default_root_dir))
 
 
+def put_loader_back(trainer: L.Trainer) -> None:
+    """Puts the training loader to its place in the epoch that a checkpoint was written in; call it as training starts.
+
+    Lightning 2.6 does so itself, but as it makes the loader: not if that was there before the checkpoint was read.
+    Whoever asks for `trainer.estimated_stepping_batches` has it made, be it a schedule in `configure_optimizers` or
+    a callback in `setup` or `on_fit_start`.
+    """
+    fit = trainer.fit_loop
+    states, fit._combined_loader_states_to_load = fit._combined_loader_states_to_load, []
+    if states and fit._combined_loader is not None and fit._data_fetcher is not None:
+        fit._combined_loader._load_state_dicts(states)
+        iter(fit._data_fetcher)  # workers have read ahead from the old place
+
+
 class ExactResume(L.Callback):
     """Makes a fit that goes on from a checkpoint do what it would have done without the interruption.
 
     Each training step seeds Python, NumPy and torch (every device) from (seed, epoch, step, rank). What a step draws,
     dropout say, then depends on nothing that was drawn before it: not on an evaluation in between, and not on where
     the fit began. Ranks draw differently.
-
-    The loader is put in its place in the epoch. Lightning 2.6 does so itself only if nothing has asked for the number
-    of steps before the checkpoint is read, and a schedule does ask (`estimated_stepping_batches`).
 
     The numbers of the step that ends with a checkpoint are logged after it: they are in it, and logged again.
 
@@ -182,11 +193,6 @@ class ExactResume(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        fit = trainer.fit_loop
-        states, fit._combined_loader_states_to_load = fit._combined_loader_states_to_load, []
-        if states and fit._combined_loader is not None and fit._data_fetcher is not None:
-            fit._combined_loader._load_state_dicts(states)
-            iter(fit._data_fetcher)  # workers have read ahead from the old place
         row, self._unlogged = self._unlogged, None
         if row:
             for logger in trainer.loggers:

@@ -53,7 +53,8 @@ class TrainedRun:
         folder = Path(run)
         recipe = read_recipe(folder)
         gallery = Gallery.load(folder / "gallery")
-        module, options = load_module(folder), crop_options(recipe["data"])
+        module = _load_module(folder, recipe["model"], len(gallery.class_names))
+        options = crop_options(recipe["data"])
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
                 f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
@@ -114,22 +115,22 @@ def read_recipe(run: Path) -> dict[str, Any]:
     return recipe
 
 
-def load_module(run: Path) -> EmbeddingModule:
+def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
     """A finished run's module with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
-        run: The run's folder; nothing else is needed.
+        run: The run's folder.
+        model: The model section of its recipe.
+        num_classes: C, the number of known classes.
 
     Raises:
-        ValueError: If the folder is not a run or has no checkpoint.
+        ValueError: If the folder has no checkpoint.
     """
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(
             f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far."
         )
-    model = read_recipe(run)["model"]
-    num_classes = len(Gallery.load(run / "gallery").class_names)
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
     if "encoder" in arguments:  # the weights come from the run, not from where it started
         arguments["encoder"] = _without_download(arguments["encoder"])

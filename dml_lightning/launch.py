@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
@@ -101,5 +101,8 @@ def _joins_others(trainer: L.Trainer) -> bool:
     environment = strategy.cluster_environment
     if environment is None or isinstance(environment, LightningEnvironment):
         return False
-    strategy.setup_environment()
+    if isinstance(strategy, ModelParallelStrategy):
+        strategy._setup_distributed()  # the rest of its setup_environment needs the module
+    else:
+        strategy.setup_environment()
     return True

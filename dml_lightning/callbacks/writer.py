@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
 from dml_lightning.data.loaders import Crops
+from dml_lightning.evidence import Evidence
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset.gallery import ALPHA, Gallery, encoder_digest
 from dml_lightning.runs import read_json, write_json
@@ -36,9 +37,11 @@ class RunWriter(EvaluationCallback):
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero and trainer.ckpt_path is None and not _is_rehearsal(trainer):
-            initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]
-            write_json(Path(trainer.default_root_dir, "facts.json"), {"initial_encoder": initial})
+        if trainer.ckpt_path is None and not _is_rehearsal(trainer):
+            initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]  # on every rank
+            if trainer.is_global_zero:
+                path = Path(trainer.default_root_dir, "facts.json")
+                write_json(path, {"initial_encoder": initial})
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -53,27 +56,16 @@ class RunWriter(EvaluationCallback):
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         if trainer.state.fn not in ("validate", "test"):
             return
-        module.embeddings()  # a collective, so on every rank
+        evidence = replace(  # collectives, so on every rank
+            evidence_of(trainer, module),
+            encoder=encoder_digest(module.encoder, data_of(trainer).options),
+        )
         if trainer.is_global_zero:
             folder = result_folder(trainer)
-            self._write_embeddings(trainer, module, folder / "embeddings" / f"{stage}.npz")
+            _write_embeddings(trainer, evidence, folder / "embeddings" / f"{stage}.npz")
             if stage == "val":
-                self._write_gallery(trainer, module, folder / "gallery")
-
-    def _write_gallery(self, trainer: L.Trainer, module: EmbeddingModule, folder: Path) -> None:
-        digest = _digest(trainer, module)
-        evidence = evidence_of(trainer, module)
-        Gallery.build(evidence, digest, self.alpha, self.per_flight).save(folder)
-
-    def _write_embeddings(self, trainer: L.Trainer, module: EmbeddingModule, path: Path) -> None:
-        evidence, data = evidence_of(trainer, module), data_of(trainer)
-        split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
-        thumbnails = {
-            name: _thumbnails(data.evaluation_crops(name, split))
-            for name in SETS
-            if len(evidence.sets[name])
-        }
-        replace(evidence, thumbnails=thumbnails, encoder=_digest(trainer, module)).save(path)
+                gallery = Gallery.build(evidence, evidence.encoder, self.alpha, self.per_flight)
+                gallery.save(folder / "gallery")
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,8 +83,15 @@ class RunWriter(EvaluationCallback):
             write_json(result_folder(trainer) / "metrics" / f"{stage}.json", values)
 
 
-def _digest(trainer: L.Trainer, module: EmbeddingModule) -> str:
-    return encoder_digest(module.encoder, data_of(trainer).options)
+def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> None:
+    data = data_of(trainer)
+    split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
+    thumbnails = {
+        name: _thumbnails(data.evaluation_crops(name, split))
+        for name in SETS
+        if len(evidence.sets[name])
+    }
+    replace(evidence, thumbnails=thumbnails).save(path)
 
 
 def _is_rehearsal(trainer: L.Trainer) -> bool:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
+from dml_lightning.checkpoints import put_loader_back
 from dml_lightning.distributed import gather
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
 from dml_lightning.types import (
     SETS,
@@ -94,8 +96,17 @@ class EmbeddingModule(L.LightningModule, ABC):
         return vectors
 
     @override
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # only ModelParallelStrategy has one
+            shard(self, self.device_mesh["data_parallel"])
+
+    @override
     def on_fit_start(self) -> None:
         refuse_lost_activations(self)
+
+    @override
+    def on_train_start(self) -> None:
+        put_loader_back(self.trainer)  # `configure_optimizers` has had it made too early
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -181,18 +192,12 @@ class EmbeddingModule(L.LightningModule, ABC):
         optimizer = self._optimizer(self.parameter_groups())
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-        factor = _lr_factor(self._schedule, self._warmup, self._steps())
+        steps = int(self.trainer.estimated_stepping_batches)
+        factor = _lr_factor(self._schedule, self._warmup, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
-
-    def _steps(self) -> int:
-        steps = int(self.trainer.estimated_stepping_batches)
-        # Lightning has made the training loader for this, and would keep it when it restores a checkpoint
-        # a moment later: the loader would begin its epoch anew instead of going on where it was
-        self.trainer.fit_loop._combined_loader = None
-        return steps
 
 
 def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:

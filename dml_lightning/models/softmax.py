@@ -10,6 +10,7 @@ from typing_extensions import override
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.sharding import whole
 from dml_lightning.types import LinearHead, LossOutput
 
 
@@ -49,7 +50,7 @@ class SoftmaxModule(EmbeddingModule):
 
     @override
     def linear_head(self) -> LinearHead:
-        weight, bias = self.classifier.weight.detach(), self.classifier.bias.detach()
+        weight, bias = whole(self.classifier.weight.detach()), whole(self.classifier.bias.detach())
         return LinearHead(self.scale * weight.float(), bias.float())
 
     @override

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.blocks import Vectors, to_numpy
+from dml_lightning.models.sharding import whole
 from dml_lightning.openset import records
 from dml_lightning.openset.arrays import State, nested, unnested
 from dml_lightning.openset.conformal import one_per_group, samples_needed
@@ -228,7 +229,8 @@ class Gallery:
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
     """Sixteen hex digits of an encoder's weights and of the options that cut and normalise its crops."""
     digest = hashlib.sha256(repr(options).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
+    for name, shards in sorted(encoder.state_dict().items()):
+        tensor = whole(shards)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(
             tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
