@@ -11,6 +11,7 @@ from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.fairness import differences
 from dml_lightning.compare.findings import units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.paired import units_needed
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
@@ -84,6 +85,7 @@ def compare(
         return folder
     with locked(folder):
         changes = declare(experiment, folder)
+        _warn_of_few_units(experiment)
         try:
             outcomes = _run(experiment, schedule, folder, allow_differences)
         except KeyboardInterrupt as stop:
@@ -104,6 +106,15 @@ def compare(
                 f"Their logs are in {folder / 'logs'}; the same command runs them again, and only them."
             )
     return folder
+
+
+def _warn_of_few_units(experiment: Experiment) -> None:
+    have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
+    tested = len(experiment.trained) - 1
+    if tested and have < (needed := units_needed(comparisons=tested)):
+        print(
+            f"{have} {experiment.unit}(s) can show no difference between {tested + 1} arms: it takes {needed}."
+        )
 
 
 def _run(

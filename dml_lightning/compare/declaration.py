@@ -1,10 +1,13 @@
 """What a comparison was to answer, written down before its first run: a question that is chosen later proves less."""
 
+import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.runs import read_json, write_json
@@ -16,6 +19,13 @@ LISTS = {
     "folds": "folds",
     "train_per_class": "sizes of the training set",
 }
+CHANGES_NO_NUMBER = (
+    "--data.source.init_args.root=",
+    "--data.cache_dir=",
+    "--data.num_workers=",
+    "--tracking.",
+    "--trainer.enable_progress_bar=",
+)  # of the overrides: where data lie, and what is shown
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Declaration:
         seeds: Of training.
         folds: Splits of the data.
         train_per_class: Sizes of the training set; None for all.
+        recipe: What the runs are made of: trained arms, digests of config files, search, overrides, kind of folds.
         tested: Fitted runs that had been tested when it was written down.
     """
 
@@ -40,13 +51,14 @@ class Declaration:
     seeds: list[int]
     folds: list[int]
     train_per_class: list[int | None]
+    recipe: dict[str, Any]
     tested: int = 0
 
     @classmethod
     def of(cls, experiment: Experiment, tested: int) -> "Declaration":
         """What an experiment asks now."""
-        names = [field.name for field in fields(cls) if field.name != "tested"]
-        return cls(**{name: getattr(experiment, name) for name in names}, tested=tested)
+        given = {name: getattr(experiment, name) for name in (*QUESTION, *LISTS)}
+        return cls(**given, recipe=_recipe(experiment), tested=tested)
 
     def changes(self, asked: "Declaration") -> Iterator[str]:
         """A sentence for each way in which what is asked now departs from what was declared."""
@@ -63,8 +75,35 @@ class Declaration:
                 f"The question was changed after runs had been tested ({', '.join(changed)}), so the p-values are "
                 "exploratory."
             )
+        both = self.recipe.keys() & asked.recipe.keys()  # an arm more or less is told apart below
+        other = sorted(key for key in both if self.recipe[key] != asked.recipe[key])
+        if other:
+            yield (
+                f"The recipe was changed after runs had been tested ({', '.join(other)}), so the p-values are "
+                "exploratory."
+            )
         for name, what in LISTS.items():
             yield from _changed_list(what, getattr(self, name), getattr(asked, name))
+
+
+def _recipe(experiment: Experiment) -> dict[str, Any]:
+    files = {*experiment.shared}
+    recipe: dict[str, Any] = {
+        "kind of folds": experiment.fold_by,
+        "search": None if experiment.search is None else asdict(experiment.search),
+        "overrides": [
+            word for word in experiment.overrides if not word.startswith(CHANGES_NO_NUMBER)
+        ],
+    }
+    for name in experiment.trained:
+        arm = experiment.arms[name]
+        recipe[f"arm {name}"] = asdict(arm)
+        files |= {*arm.configs}
+    for path in sorted(files):
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # comments do not count
+        text = json.dumps(content, sort_keys=True, default=str)
+        recipe[f"file {path}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as it is read back
 
 
 def _changed_list(what: str, declared: list[Any], used: list[Any]) -> Iterator[str]:
@@ -102,9 +141,8 @@ def declare(experiment: Experiment, folder: Path) -> list[str]:
         write_json(path, asdict(asked))
         return list(asked.changes(asked))
     try:
-        declared = Declaration(**read_json(path))
-    except (json.JSONDecodeError, TypeError) as error:
+        return list(Declaration(**read_json(path)).changes(asked))
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not what `dml compare` writes ({error}): restore it, or compare under another name."
         ) from None
-    return list(declared.changes(asked))

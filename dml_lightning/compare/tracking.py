@@ -29,7 +29,9 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
     try:
         _log(name, folder, table, answer, tracking)
     except wandb.errors.Error as error:
-        print(f"Weights & Biases has no summary of this comparison: {error}")
+        print(f"Weights & Biases cannot be reached ({error}): the summary is tracked offline.")
+        wandb.teardown()  # its service still holds the run's name
+        _log(name, folder, table, answer, {**tracking, "wandb": "offline"})
 
 
 def _log(

@@ -89,7 +89,7 @@ def drift(
 def count(run: str, predictions: str, out: str | None = None, level: float = 0.95) -> pd.DataFrame:
     """Counts the boxes of each species per flight, corrected by the run's confusion matrix.
 
-    The matrix is that of the test embeddings, or of validation where the run is untested, decided by the same rule.
+    The matrix is that of the test embeddings, or of validation where the best checkpoint is untested, by the same rule.
     It is taken to hold in the new flights; what is no known species is one class, `other`, in it, and a flight whose
     mixture of other things differs from the held-out one's is corrected wrongly. Only boxes are counted: birds that
     the detector missed are not there. In simulations with four held-out flights, intervals of 95 % held the
@@ -202,18 +202,18 @@ def _rows(
 
 
 def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
+    """The embeddings of the test, or else of validation, that the gallery's encoder made."""
+    others = []
     for stage in ("test", "val"):
         path = run / "embeddings" / f"{stage}.npz"
         if path.is_file():
             evidence = read_evidence(path)
-            if evidence.encoder not in ("", encoder):
-                raise ValueError(
-                    f"{path} holds embeddings of the encoder {evidence.encoder}, and the gallery is of {encoder}: "
-                    f"make them anew with dml test --run {run}."
-                )
-            return path, evidence
+            if evidence.encoder in ("", encoder):
+                return path, evidence
+            others.append(f"{path} is of the encoder {evidence.encoder}, the gallery of {encoder}")
+    why = f" ({'; '.join(others)})" if others else ""
     raise ValueError(
-        f"{run} has no embeddings to take a confusion matrix from: dml test --run {run}."
+        f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}."
     )
 
 

@@ -149,14 +149,15 @@ class PairwiseDistances:
     def blocks(self, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Yield (query rows, squared distances of these rows), of all rows or a part of them.
 
-        Threads may each take a part of their own.
+        Threads may each take a part of their own: the parts' buffers together are one block.
         """
         columns, on_cpu = len(self.right), self.left.device.type == "cpu"
         if columns == 0:
             return
         elements = (BLOCK_ELEMENTS if on_cpu else DEVICE_ELEMENTS) * 4 // self.dtype.itemsize
-        elements = max(elements, FEWEST_ROWS * columns)
         first, stop, _ = (part or slice(None)).indices(len(self.left))
+        share = elements * (stop - first) // max(1, len(self.left))
+        elements = max(share, FEWEST_ROWS * columns)
         buffer: Tensor | None = None
         for found in row_blocks(stop - first, columns, elements):
             rows = slice(first + found.start, first + found.stop)
@@ -194,7 +195,9 @@ class PairwiseDistances:
         queries, references = self.left[rows, : self.dim], self.right[:, : self.dim]  # x, -2 y
         pairs = close.nonzero()  # (pairs, 2)
         if len(pairs) > MOSTLY_CLOSE * close.numel():
-            block.copy_(direct_distances(queries, references / -2, squared=True))
+            for part in row_blocks(len(references), self.dim):
+                y = references[part] / -2
+                block[:, part] = direct_distances(queries, y, squared=True).to(block.dtype)
             self._exclude_own(block, rows)
             return
         for part in row_blocks(len(pairs), self.dim):

@@ -4,7 +4,6 @@ Non-negative float32 numbers order as their bits do, read as an integer. The sig
 distance and, in the lowest, one more fact. Where that is not enough, 64 bits hold them with random bits between.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,10 +31,12 @@ def wide_keys(keys: Tensor, ties: Tensor) -> Tensor:
 
 
 def smallest(keys: Tensor, count: int) -> Tensor:
-    """The `count` smallest integer keys of each row, ascending."""
+    """The `count` smallest integer keys of each row, ascending; the rows of `keys` are left in another order."""
     if keys.device.type != "cpu":
         return keys.sort(dim=1).values[:, :count]
     # On the processor torch.sort takes 50 times as long as NumPy's vectorised partition and sort.
-    first = np.partition(keys.numpy(), count - 1, axis=1)[:, :count]
+    rows = keys.numpy()
+    rows.partition(count - 1, axis=1)
+    first = rows[:, :count].copy()
     first.sort()
     return torch.from_numpy(first)

@@ -148,9 +148,9 @@ def _ordered_hits(
     """Rank of the first hit (rows,), and which of the R nearest are relevant (rows, R), 0 or 1.
 
     Args:
-        keys: (rows, M) narrow keys whose lowest bit says "relevant".
+        keys: (rows, M) narrow keys whose lowest bit says "relevant"; each row is left in another order.
         relevant: R.
-        ties: (M,) and
+        ties: (M,), by place in a row, and
         factors: (rows,), whose products order equal distances.
     """
     leading = smallest(keys, min(relevant + 1, keys.shape[1]))  # of equal ones irrelevant first

@@ -29,7 +29,8 @@ def over_threads(work: Callable[[slice], None], rows: int, device: torch.device)
     """Call `work` with slices that make up all `rows`, one for each of torch's threads on the processor (8 at most).
 
     Torch splits single operations; between them its idle threads keep spinning, and NumPy's sort beside them is slower
-    than alone. Here every thread does a part of the rows from beginning to end.
+    than alone. Here every thread does a part of the rows from beginning to end. Another thread that uses torch for the
+    first time meanwhile gets one thread for good.
     """
     before = torch.get_num_threads()
     threads = min(before, MOST_THREADS, rows)

@@ -85,6 +85,17 @@ def test_an_unfair_comparison_ends_with_the_first_seed(
         compared(tmp_path, allow_differences=True)
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(5, "5 seed(s) can show no difference"), (6, "")])
+def test_too_few_seeds_are_told_beforehand(
+    tmp_path: Path, ended: list[Outcome], capsys: pytest.CaptureFixture[str], seeds: int, said: str
+) -> None:
+    with pytest.raises(ValueError, match="runs failed"):
+        compared(tmp_path, seeds=[*range(seeds)])
+    out = capsys.readouterr().out
+    assert ("between 2 arms: it takes 6." in out) == bool(said)
+    assert said in out
+
+
 def test_the_last_word_says_how_many_epochs(tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
     base.write_text("trainer: {max_epochs: 8}\n")

@@ -8,6 +8,7 @@ import pytest
 
 from dml_lightning.compare.declaration import declare
 from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.search import Search
 from dml_lightning.runs import read_json, write_json, write_text
 
 
@@ -48,6 +49,13 @@ def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
         "seeds": [0, 1, 2, 3],
         "folds": [0],
         "train_per_class": [None],
+        "recipe": {
+            "kind of folds": "groups",
+            "search": None,
+            "overrides": [],
+            "arm softmax": {"configs": [], "train": True, "options": []},
+            "arm triplet": {"configs": [], "train": True, "options": []},
+        },
         "tested": 0,
     }
 
@@ -112,6 +120,41 @@ def test_more_or_fewer_runs_after_a_test_are_told(
     assert sentence.endswith("so the p-values are exploratory.")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"fold_by": "classes"}, "kind of folds"),
+        ({"overrides": ["--trainer.max_epochs=50"]}, "overrides"),
+        ({"search": Search(2, {"softmax": {"model.lr": [1, 2]}, "triplet": {"model.lr": [1, 2]}})}, "search"),
+        (
+            {"arms": {"softmax": Arm([]), "triplet": Arm([], options=["--model.init_args.margin=0.7"])}},
+            "arm triplet",
+        ),
+        ({"overrides": ["--data.source.init_args.root=elsewhere", "--data.cache_dir=/tmp"]}, ""),
+        ({"arms": {"softmax": Arm([]), "triplet": Arm([]), "none": Arm([], train=False)}}, ""),
+    ],
+)  # fmt: skip
+def test_a_recipe_changed_after_a_test_is_told(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    declare(asked(), tmp_path)
+    write_tests(tmp_path, "softmax")
+    sentence = f"The recipe was changed after runs had been tested ({said}), so the p-values are exploratory."
+    assert declare(asked(**changes), tmp_path) == [sentence] * bool(said)
+
+
+def test_the_content_of_a_config_file_belongs_to_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "shared.yaml"
+    file.write_text("trainer: {max_epochs: 8}\n")
+    declare(asked(shared=[str(file)]), tmp_path)
+    write_tests(tmp_path, "softmax")
+    file.write_text("trainer: {max_epochs: 8} # a comment\n")
+    assert declare(asked(shared=[str(file)]), tmp_path) == []
+    file.write_text("trainer: {max_epochs: 9}\n")
+    (sentence,) = declare(asked(shared=[str(file)]), tmp_path)
+    assert f"(file {file})" in sentence
+
+
 def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) -> None:
     declare(asked(), tmp_path)
     write_tests(tmp_path, "softmax", "triplet")
@@ -122,7 +165,7 @@ def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) 
     assert len(declare(asked(), tmp_path)) == 2
 
 
-@pytest.mark.parametrize("content", ["{", '{"primary": "map_at_r"}', '{"question": 1}'])
+@pytest.mark.parametrize("content", ["{", '{"primary": "map_at_r"}', '{"question": 1}', "[]"])
 def test_a_declaration_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "declared.json").write_text(content)
     write_tests(tmp_path, "softmax")

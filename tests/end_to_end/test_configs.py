@@ -8,6 +8,7 @@ import yaml
 from layouts import LAYOUTS
 
 from dml_lightning.cli import main
+from dml_lightning.compare.paired import units_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -88,7 +89,11 @@ def test_experiments_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Up to the point where runs would start."""
+    """Up to the point where runs would start, with enough units to show a difference."""
+    asked = yaml.safe_load((CONFIGS / "experiment" / f"{experiment}.yaml").read_text())
+    tested = sum(arm.get("train", True) for arm in asked["arms"].values()) - 1
+    units = asked[asked.get("unit", "seed") + "s"]
+    assert len(units) >= units_needed(comparisons=tested) or experiment == "demo"
     monkeypatch.chdir(ROOT)
     config = f"--config=configs/experiment/{experiment}.yaml"
     with pytest.raises(SystemExit):

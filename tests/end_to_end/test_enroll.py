@@ -323,10 +323,14 @@ def test_counts_are_not_corrected_by_embeddings_of_another_encoder(
     found = read_evidence(folder / "val.npz")
     assert found.encoder == Gallery.load(calibrated / "gallery").encoder
     replace(found, encoder="of before").save(folder / "test.npz")
+    words = ["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"]
+    main(words)
+    assert f"Confusion from {folder / 'val.npz'}" in capsys.readouterr().out
+    replace(found, encoder="of before").save(folder / "val.npz")
     with pytest.raises(SystemExit, match="2"):
-        main(["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"])
+        main(words)
     said = capsys.readouterr().err
-    assert "test.npz holds embeddings of the encoder of before, and the gallery is of" in said
+    assert "test.npz is of the encoder of before, the gallery of" in said
     assert f"dml test --run {calibrated}" in said
 
 

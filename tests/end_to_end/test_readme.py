@@ -12,6 +12,7 @@ from layouts import LAYOUTS
 from PIL import Image
 
 from dml_lightning.cli import COMMANDS, main
+from dml_lightning.wandb_logger import SYNC
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +97,10 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("predictions.csv", "counts.csv", "report.html", "audit/metrics.json"):
         assert (tmp_path / name).is_file(), name
     assert (tmp_path / "exported" / "score.py").is_file()
+
+
+def test_the_command_that_sends_runs_is_the_tested_one() -> None:
+    assert SYNC.replace('"{run}"', "runs/triplet/*") in commands()
 
 
 def test_every_file_that_it_names_is_there() -> None:

@@ -1,4 +1,5 @@
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.distributed import rank
-from dml_lightning.metrics import blocks
+from dml_lightning.metrics import blocks, retrieval
 from dml_lightning.metrics.functional import (
     RetrievalSummary,
     map_at_r,
@@ -332,16 +333,26 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("inference", [False, True])
 def test_any_number_of_threads_gives_the_same(
-    threads: Callable[[int], None], inference: bool
+    threads: Callable[[int], None], inference: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = sample(4, 101, 5)
     x = x.round()  # with ties
     threads(1)
     alone = query_ranks(x, y)
     threads(3)
+    own = retrieval._ordered_hits
+    seen = set()
+
+    def spy(*given: Any) -> Any:
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        return own(*given)
+
+    monkeypatch.setattr(retrieval, "_ordered_hits", spy)
     with torch.inference_mode(inference):
         assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), alone, strict=True))
     assert torch.get_num_threads() == 3
+    assert threading.get_ident() not in {thread for thread, _ in seen}
+    assert {count for _, count in seen} == {1}
 
 
 def test_what_fails_in_a_thread_fails_in_the_caller(threads: Callable[[int], None]) -> None:
