@@ -193,13 +193,13 @@ class PairwiseDistances:
     def _recompute(self, block: Tensor, rows: slice, close: Tensor) -> None:
         """Replace the pairs marked `close` (rows, M) by the sum of their squared differences."""
         queries, references = self.left[rows, : self.dim], self.right[:, : self.dim]  # x, -2 y
-        pairs = close.nonzero()  # (pairs, 2)
-        if len(pairs) > MOSTLY_CLOSE * close.numel():
+        if int(close.count_nonzero()) > MOSTLY_CLOSE * close.numel():
             for part in row_blocks(len(references), self.dim):
                 y = references[part] / -2
                 block[:, part] = direct_distances(queries, y, squared=True).to(block.dtype)
             self._exclude_own(block, rows)
             return
+        pairs = close.nonzero()  # (pairs, 2)
         for part in row_blocks(len(pairs), self.dim):
             i, j = pairs[part].unbind(1)
             difference = queries[i] + references[j] / 2  # (part, D)
