@@ -31,9 +31,9 @@ from dml_lightning.report.summary import (
     NEAREST,
     arms_section,
     differences_section,
-    flights,
     interval_text,
     recipes_section,
+    resampled,
 )
 from dml_lightning.report.tables import Table
 from dml_lightning.report.training import margins_section, training_section
@@ -125,11 +125,13 @@ def _refusal(found: Findings) -> Section | None:
         return None
     aurocs = {arm: interval_text(found.detectors[arm], NEAREST) for arm in arms}
     figure = roc_figure({arm: found.scores[arm] for arm in arms}, found.lines, aurocs)
+    count, what = resampled(found.detectors[arms[0]])
     said = (
         "Score: distance to the nearest prototype, the same for every arm. Intervals come from a bootstrap over "
-        f"{flights(found.detectors[arms[0]])} flights of the run shown: they speak of other flights, not "
-        "of other seeds."
+        f"{count} {what} of the run shown: they speak of other {what}, not of other seeds."
     )
+    if what == "crops":
+        said += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
     return Section(
         "refusal",
         "Refusing what is not known",

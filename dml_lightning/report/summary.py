@@ -59,7 +59,7 @@ def _single(given: ReportInput) -> str:
         detectors = detector_table(evidence)
         text += (
             f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops "
-            f"(interval over {flights(detectors)} flights)"
+            f"(interval over {' '.join(resampled(detectors))})"
         )
     return f"{text}. One run says nothing of other seeds."
 
@@ -70,9 +70,11 @@ def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
 
 
-def flights(detectors: pd.DataFrame) -> int:
-    """Flights that the intervals of the table of detectors are over."""
-    return int(detectors["groups"].iloc[0])
+def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
+    """How many of what the intervals of the table of detectors are over: flights, or crops that name none."""
+    first = detectors.iloc[0]
+    crops = int(first[["known", "ood", "novel"]].sum())
+    return str(int(first["groups"])), "crops" if first["groups"] == crops else "flights"
 
 
 def arms_table(given: ReportInput) -> Table:

@@ -43,6 +43,18 @@ def test_known_classes_alone(tmp_path: Path, made: Made) -> None:
     assert "OOD AUROC" not in page.split("<script")[0]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, named: bool) -> None:
+    content = made()
+    if not named:
+        del content["groups"]
+    text = " ".join(audited(tmp_path, content).split("<script")[0].split())
+    words = "4 flights" if named else "67 crops"  # 45 known, 8 novel, 14 OOD
+    assert f"bootstrap over {words} of the run shown" in text
+    assert f"(interval over {words})" in text
+    assert ("name their flights" in text) == (not named)
+
+
 @pytest.mark.parametrize("crops", [1, 3])
 def test_one_class_with_few_crops(tmp_path: Path, crops: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(2 * crops, 4))
