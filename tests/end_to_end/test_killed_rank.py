@@ -46,8 +46,7 @@ def fit(launcher: str, words: list[str], folder: Path) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(("launcher", "rank"), [*zip(LAUNCHERS, (1, 0), strict=True)])
 def test_the_others_end_too(words: list[str], tmp_path: Path, launcher: str, rank: int) -> None:
     (tmp_path / "killer.py").write_text(KILLER)
     command = [*exact_words(words, "triplet_memory", tmp_path), "--tracking.wandb=disabled", *RANKS]

@@ -14,7 +14,7 @@ import pytest
 from killing import exact_words
 from test_runs_of_both_arms import arm_words, interrupted
 from test_wandb import records
-from wandb_server import Fault, Run, WandbServer, wandb_server
+from wandb_server import Run, WandbServer, wandb_server
 
 from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
@@ -144,13 +144,12 @@ def test_numbers_and_artifacts_arrive(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["refuse", "hang"])
 def test_a_network_lost_on_the_way_loses_nothing(
-    words: list[str], tmp_path: Path, server: WandbServer, fault: Fault
+    words: list[str], tmp_path: Path, server: WandbServer
 ) -> None:
-    server.breaks_on = ("val/map_at_r", fault)
+    server.breaks_on = ("val/map_at_r", "hang")
     said = dml(server, tmp_path, *online(words, tmp_path, "--trainer.max_epochs=10"), **SOON)
-    assert server.fault == fault
+    assert server.fault == "hang"
     assert "Timed out finishing run" in said
     assert said.count("did not take") == 1  # the table after the fit, and none that held it up
     run = only(tmp_path)
@@ -169,9 +168,8 @@ def test_a_network_lost_on_the_way_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on_under_its_name(
-    words: list[str], tmp_path: Path, server: WandbServer, number: signal.Signals
+def test_a_stopped_run_goes_on_under_its_name(
+    words: list[str], tmp_path: Path, server: WandbServer
 ) -> None:
     steps = ["--trainer.max_epochs=12", f"--runs_root={tmp_path}/runs", "--tracking.wandb=online"]
     fit = ["fit", *exact_words(words, "triplet", tmp_path), *steps]
@@ -184,7 +182,7 @@ def test_a_killed_run_goes_on_under_its_name(
     )
     while process.poll() is None and not any(losses(run) for run in server.runs.values()):
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     assert process.wait() != 0  # it was not finished
     ((name, sent),) = server.runs.items()
     before = losses(sent).keys()
@@ -198,11 +196,8 @@ def test_a_killed_run_goes_on_under_its_name(
     after = losses_in_csv(run, "fit-1")
     # a step that both processes made has one loss, to the last bit
     assert losses(sent) == {step: written[step] for step in before | after.keys()}
-    if number == signal.SIGTERM:  # nothing is lost, nothing comes twice
-        assert before | after.keys() == written.keys()
-        assert len([row for row in sent.rows() if "train/loss" in row]) == 48
-    sync(server, run)
-    assert losses(sent).items() <= written.items()
+    assert before | after.keys() == written.keys()  # nothing is lost, nothing comes twice
+    assert len([row for row in sent.rows() if "train/loss" in row]) == 48
 
 
 @pytest.mark.slow
