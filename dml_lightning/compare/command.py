@@ -110,10 +110,10 @@ def compare(
 
 def _warn_of_few_units(experiment: Experiment) -> None:
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
-    tested = len(experiment.trained) - 1
-    if tested and have < (needed := units_needed(comparisons=tested)):
+    arms, tests = len(experiment.trained), len(experiment.tested)
+    if tests and have < (needed := units_needed(comparisons=tests)):
         print(
-            f"{have} {experiment.unit}(s) can show no difference between {tested + 1} arms: it takes {needed}."
+            f"{have} {experiment.unit}(s) can show no difference between {arms} arms: it takes {needed}."
         )
 
 
@@ -123,7 +123,7 @@ def _run(
     """The search, if there is one, and then the runs to report."""
 
     def check(ended: Sequence[Outcome]) -> None:
-        *_, newest = ended
+        newest = ended[-1]
         _check_primary(experiment.primary, newest)
         cell = [each for each in ended if _cell(each.job) == _cell(newest.job)]
         _check_fairness(experiment, cell, allow_differences)
@@ -177,7 +177,6 @@ def _run_jobs(
         _epochs(experiment),
         schedule.workers,
     )
-
     seen = 0
 
     def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:

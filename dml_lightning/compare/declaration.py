@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dml_lightning.compare.experiment import Experiment
+from dml_lightning.compare.fairness import CHANGES_NO_NUMBER
 from dml_lightning.runs import read_json, write_json
 
 QUESTION = ("primary", "baseline", "unit")
@@ -19,13 +20,6 @@ LISTS = {
     "folds": "folds",
     "train_per_class": "sizes of the training set",
 }
-CHANGES_NO_NUMBER = (
-    "--data.source.init_args.root=",
-    "--data.cache_dir=",
-    "--data.num_workers=",
-    "--tracking.",
-    "--trainer.enable_progress_bar=",
-)  # of the overrides: where data lie, and what is shown
 
 
 @dataclass(frozen=True)
@@ -87,12 +81,15 @@ class Declaration:
 
 
 def _recipe(experiment: Experiment) -> dict[str, Any]:
+    """What the runs are made of, by a name that a sentence can give; where data lie is left out."""
     files = {*experiment.shared}
     recipe: dict[str, Any] = {
         "kind of folds": experiment.fold_by,
         "search": None if experiment.search is None else asdict(experiment.search),
         "overrides": [
-            word for word in experiment.overrides if not word.startswith(CHANGES_NO_NUMBER)
+            word
+            for word in experiment.overrides
+            if not word.removeprefix("--").startswith(CHANGES_NO_NUMBER)
         ],
     }
     for name in experiment.trained:

@@ -78,6 +78,11 @@ class Experiment:
         return [name for name, arm in self.arms.items() if arm.train]
 
     @property
+    def tested(self) -> list[str]:
+        """Arms that are fitted and compared with the baseline."""
+        return [name for name in self.trained if name != self.baseline]
+
+    @property
     def floors(self) -> list[str]:
         """Arms that are tested as they are initialised."""
         return [name for name, arm in self.arms.items() if not arm.train]

@@ -10,8 +10,7 @@ from dml_lightning.runs import read_json, read_run
 
 Recipe = Mapping[str, Any]
 
-# What makes an arm, and what changes no number; everything else in the recipes has to be equal.
-MAY_DIFFER = (
+MAKES_AN_ARM = (
     "model.class_path",
     "model.init_args.loss",
     "model.init_args.scale",
@@ -20,17 +19,20 @@ MAY_DIFFER = (
     "data.sampler",
     "data.classes_per_batch",  # their product is compared
     "data.samples_per_class",
+)
+CHANGES_NO_NUMBER = (
     "data.source.init_args.root",  # the crop tables are compared
     "data.cache_dir",
     "data.num_workers",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
     "trainer.logger",
-    "seed_everything",  # one for all arms of a cell
     "name",
     "runs_root",
     "tracking",
 )
+# Everything else in the recipes of a cell, which has one seed, has to be equal.
+MAY_DIFFER = (*MAKES_AN_ARM, *CHANGES_NO_NUMBER, "seed_everything")
 FACTS = ("initial_encoder", "samples_seen", "world_size")  # as the runs themselves counted them
 
 

@@ -88,7 +88,7 @@ def _question(experiment: Experiment) -> Question:
         unit=experiment.unit,
         higher_is_better=higher_is_better(experiment.primary),
         floors=tuple(experiment.floors),
-        planned=len(experiment.trained) - 1,
+        planned=len(experiment.tested),
     )
 
 
@@ -186,15 +186,13 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
         for run in content["runs"]
     ]
     means = unit_means(run_table(rows), experiment.primary, experiment.unit)
-    others = [arm for arm in experiment.trained if arm != experiment.baseline]
     lines = []
-    for arm in others:
+    for arm in experiment.tested:
         if arm not in means or experiment.baseline not in means:
             lines.append(f"{arm} beside {experiment.baseline}: no run has finished.")
             continue
         pair, _ = complete(means, experiment.baseline, arm)
-        found = plan(
-            pair[:, 1] - pair[:, 0], difference, comparisons=len(others), unit=experiment.unit
-        )
+        gaps, tests = pair[:, 1] - pair[:, 0], len(experiment.tested)
+        found = plan(gaps, difference, comparisons=tests, unit=experiment.unit)
         lines.append(f"{arm} beside {experiment.baseline}: {found.sentence}")
     return "\n".join(lines) or "There is one trained arm, and nothing to compare it with."

@@ -26,12 +26,13 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
         return
     import wandb
 
-    try:
-        _log(name, folder, table, answer, tracking)
-    except wandb.errors.Error as error:
-        print(f"Weights & Biases cannot be reached ({error}): the summary is tracked offline.")
-        wandb.teardown()  # its service still holds the run's name
-        _log(name, folder, table, answer, {**tracking, "wandb": "offline"})
+    for mode in dict.fromkeys((tracking.get("wandb", "offline"), "offline")):
+        try:
+            _log(name, folder, table, answer, {**tracking, "wandb": mode})
+            break
+        except wandb.errors.Error as error:
+            print(f"Weights & Biases has no summary of this comparison ({mode}): {error}")
+            wandb.teardown()  # its service still holds the run's name
 
 
 def _log(
@@ -47,7 +48,7 @@ def _log(
         resume="allow",
         job_type="summary",
         dir=folder,
-        mode=tracking.get("wandb", "offline"),
+        mode=tracking["wandb"],
         settings={"silent": True, **timeouts()},
     )
     try:

@@ -6,11 +6,10 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from plain import plain_data, plain_trainer
 
 from dml_lightning import callbacks
 from dml_lightning.cli import main
-from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.data.sources import CocoJson
 from dml_lightning.losses import TripletLoss
 from dml_lightning.models import Encoder, TripletModule
 
@@ -19,31 +18,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_plain_trainer_is_enough(flights: Path, tmp_path: Path) -> None:
-    data = ThermalWaterfowlDataModule(
-        CocoJson(flights, annotations="annotations.json"),
-        known=["canada_goose", "gadwall", "mallard", "snow_goose"],
+    data = plain_data(
+        flights,
+        tmp_path,
         novel_test=["sandhill_crane", "tundra_swan"],
         ood_test=["mammal", "debris"],
         unseen_groups="all",
-        classes_per_batch=4,
-        samples_per_class=4,
         batches_per_epoch=3,
         min_side=32,
-        cache_dir=str(tmp_path / "cache"),
     )
     encoder = Encoder("test_convnext", embedding_dim=8)
     module = TripletModule(encoder, torch.optim.AdamW, data.num_classes, TripletLoss(margin=0.3))
-    trainer = L.Trainer(
-        default_root_dir=tmp_path,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[getattr(callbacks, name)() for name in callbacks.__all__],
-    )
+    every = [getattr(callbacks, name)() for name in callbacks.__all__]
+    trainer = plain_trainer(tmp_path, 1, every)
     trainer.fit(module, datamodule=data)
     assert {"train/loss", "val/map_at_r"} <= set(trainer.callback_metrics)
     trainer.test(module, datamodule=data, verbose=False)

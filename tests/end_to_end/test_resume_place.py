@@ -8,11 +8,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from plain import plain_data, plain_trainer
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
-from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.data.sources import CocoJson
 from dml_lightning.models import Encoder, SoftmaxModule
 
 STEPS = 4  # of each of two epochs
@@ -79,28 +78,10 @@ def fit(
     checkpoint: Path | None = None,
 ) -> list[Any]:
     """The batches of a fit by a trainer that knows nothing of this package."""
-    data = ThermalWaterfowlDataModule(
-        CocoJson(flights, annotations="annotations.json"),
-        known=["canada_goose", "gadwall", "mallard", "snow_goose"],
-        classes_per_batch=4,
-        samples_per_class=4,
-        batches_per_epoch=STEPS,
-        num_workers=workers,
-        cache_dir=str(folder / "cache"),
-    )
+    data = plain_data(flights, folder, batches_per_epoch=STEPS, num_workers=workers)
     optimizer = partial(torch.optim.SGD, lr=0.01)
     module = make(Encoder("test_convnext", embedding_dim=8), optimizer, data.num_classes)
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-    )
+    trainer = plain_trainer(folder, 2, callbacks)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     return module.batches
 

@@ -1,0 +1,51 @@
+"""The summary of a comparison in Weights & Biases, where that cannot be had."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import wandb
+from dml_lightning.compare import tracking
+from dml_lightning.runs import write_text
+
+
+@pytest.mark.parametrize(
+    ("asked", "works", "tried"),
+    [
+        ("online", {"online", "offline"}, ["online"]),
+        ("online", {"offline"}, ["online", "offline"]),
+        ("online", set(), ["online", "offline"]),
+        ("offline", set(), ["offline"]),
+        ("disabled", set(), []),
+    ],
+)
+def test_what_cannot_be_tracked_costs_no_comparison(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: str,
+    works: set[str],
+    tried: Sequence[str],
+) -> None:
+    modes = []
+
+    def log(name: str, folder: Path, table: pd.DataFrame, answer: Any, how: Any) -> None:
+        modes.append(how["wandb"])
+        if modes[-1] not in works:
+            raise wandb.errors.CommError("no network")
+
+    monkeypatch.setattr(tracking, "_log", log)
+    monkeypatch.setattr(wandb, "teardown", lambda: None)
+    write_text(tmp_path / "run" / "recipe.fit.yaml", f"tracking: {{wandb: {asked}}}")
+    table = pd.DataFrame({"run": [str(tmp_path / "run")]})
+    tracking.track_summary("ours", tmp_path, table, ["softmax is better"])
+    assert modes == tried
+    failed = [mode for mode in tried if mode not in works]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"Weights & Biases has no summary of this comparison ({mode}): no network"
+        for mode in failed
+    ]
