@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
 import wandb
+
 from dml_lightning.compare import tracking
 from dml_lightning.runs import write_text
 
