@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from dml_lightning.compare.declaration import declare
 from dml_lightning.compare.experiment import Arm, Experiment
-from dml_lightning.compare.fairness import differences
+from dml_lightning.compare.fairness import differences, recipe_differences
 from dml_lightning.compare.findings import units_to_show, write_findings
-from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.jobs import Job, Outcome, planned_recipe
 from dml_lightning.compare.paired import units_needed
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
@@ -84,10 +82,11 @@ def compare(
         print(units_to_show(experiment, folder, plan))
         return folder
     with locked(folder):
+        epochs = _check_plan(experiment, allow_differences)
         changes = declare(experiment, folder)
         _warn_of_few_units(experiment)
         try:
-            outcomes = _run(experiment, schedule, folder, allow_differences)
+            outcomes = _run(experiment, schedule, folder, epochs, allow_differences)
         except KeyboardInterrupt as stop:
             print(
                 "\nInterrupted.",
@@ -108,6 +107,16 @@ def compare(
     return folder
 
 
+def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
+    """Refuses an unfair comparison before its first run; returns the epochs of a fit."""
+    jobs = list(experiment.jobs({}))
+    cell = [job for job in jobs if _cell(job) == _cell(jobs[0])]
+    recipes = {job.arm: planned_recipe(job) for job in cell}
+    _refuse(recipe_differences(recipes, experiment.trained), allow_differences)
+    epochs: int | None = recipes[experiment.baseline]["trainer"]["max_epochs"]
+    return epochs
+
+
 def _warn_of_few_units(experiment: Experiment) -> None:
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
@@ -118,7 +127,11 @@ def _warn_of_few_units(experiment: Experiment) -> None:
 
 
 def _run(
-    experiment: Experiment, schedule: Schedule, folder: Path, allow_differences: bool
+    experiment: Experiment,
+    schedule: Schedule,
+    folder: Path,
+    epochs: int | None,
+    allow_differences: bool,
 ) -> list[Outcome]:
     """The search, if there is one, and then the runs to report."""
 
@@ -130,14 +143,14 @@ def _run(
 
     found: dict[str, tuple[str, ...]] = {}
     if experiment.search is not None:
-        trials = _run_jobs(experiment, list(experiment.trials()), schedule, folder)
+        trials = _run_jobs(experiment, list(experiment.trials()), schedule, folder, epochs)
         for arm, (job, value) in experiment.search.best(trials).items():
             first = next(trial.job for trial in trials if trial.job.arm == arm)
             found[arm] = job.words[len(first.words) :]  # the first trial has none of its own
             chosen = " ".join(found[arm]) or "its own recipe"
             print(f"{arm}: {experiment.search.metric} {value:.3f} with {chosen}")
         _write_search(experiment, trials, found, folder)
-    return _run_jobs(experiment, list(experiment.jobs(found)), schedule, folder, check)
+    return _run_jobs(experiment, list(experiment.jobs(found)), schedule, folder, epochs, check)
 
 
 def _write_search(
@@ -165,6 +178,7 @@ def _run_jobs(
     jobs: list[Job],
     schedule: Schedule,
     folder: Path,
+    epochs: int | None,
     check: Callable[[Sequence[Outcome]], None] | None = None,
 ) -> list[Outcome]:
     """Runs `jobs`; `check` sees the finished runs whenever there is one more, and stops the others by an error."""
@@ -174,7 +188,7 @@ def _run_jobs(
         experiment.name,
         len(jobs),
         watched,
-        _epochs(experiment),
+        epochs,
         schedule.workers,
     )
     seen = 0
@@ -204,18 +218,6 @@ def _check_primary(primary: str, outcome: Outcome) -> None:
         )
 
 
-def _epochs(experiment: Experiment) -> int | None:
-    """Epochs of a fit, as the last file or override states them."""
-    epochs = None
-    for path in experiment.shared:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        epochs = (content.get("trainer") or {}).get("max_epochs", epochs)
-    for word in experiment.overrides:
-        if word.startswith("--trainer.max_epochs="):
-            epochs = yaml.safe_load(word.partition("=")[2])
-    return epochs
-
-
 def _cell(job: Job) -> tuple[Any, ...]:
     """What the arms of one comparison have in common."""
     return job.train_per_class, job.fold, job.seed
@@ -236,9 +238,13 @@ def _check_fairness(
             for sentence in differences(runs, experiment.trained)
         )
     )
+    _refuse(found, allow_differences)
+    return found
+
+
+def _refuse(found: Sequence[str], allow_differences: bool) -> None:
     if found and not allow_differences:
         raise ValueError(
             f"the arms differ in more than what makes them arms ({len(found)} in all), first {found[0]}. "
             "--allow_differences true reports them all the same, and names every difference."
         )
-    return found

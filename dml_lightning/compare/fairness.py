@@ -1,4 +1,4 @@
-"""Do the arms of a comparison differ in nothing but what makes them arms? Asked of the saved recipes."""
+"""Do the arms of a comparison differ in nothing but what makes them arms? Asked of recipes, planned and saved."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -43,15 +43,21 @@ def differences(runs: Mapping[str, Path], trained: Sequence[str]) -> list[str]:
         runs: Run folder by arm.
         trained: Arms that are fitted; of the others, floors, only data and trainer are compared.
     """
-    recipes = {arm: flat_recipe(run) for arm, run in runs.items()}
+    recipes = {arm: read_recipe(run) for arm, run in runs.items()}
     fitted = [arm for arm in trained if arm in runs]
-    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    return [*recipe_differences(recipes, trained), *_recorded(runs, fitted)]
+
+
+def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) -> list[str]:
+    """The part of `differences` that recipes by arm tell, before there are runs too."""
+    flat = {arm: _with_batch(recipe) for arm, recipe in recipes.items()}
+    fitted = [arm for arm in trained if arm in flat]
     found: list[str] = []
-    for key in keys:
+    for key in dict.fromkeys(key for recipe in flat.values() for key in recipe):
         if not key.startswith(MAY_DIFFER):
-            arms = fitted if key.startswith("model.") else list(runs)
-            found += _unequal(key, {arm: recipes[arm].get(key) for arm in arms})
-    return [*found, *_recorded(runs, fitted)]
+            arms = fitted if key.startswith("model.") else list(flat)
+            found += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
+    return found
 
 
 def _recorded(runs: Mapping[str, Path], fitted: Sequence[str]) -> Iterator[str]:
@@ -94,9 +100,8 @@ def read_recipe(run: Path) -> Recipe:
     raise ValueError(f"{run} is not a run's folder: it has no recipe.")
 
 
-def flat_recipe(run: Path) -> dict[str, Any]:
+def _with_batch(recipe: Recipe) -> dict[str, Any]:
     """A recipe as dotted names with plain values, and the crops of a step and process."""
-    recipe = read_recipe(run)
     data = recipe.get("data") or {}
     crops = data.get("classes_per_batch", 1) * data.get("samples_per_class", 1)
     return {**dict(_flat(recipe)), "crops per step and process": crops}

@@ -9,9 +9,11 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,30 @@ def run_job(job: Job, log: Path | None = None) -> Outcome:
         return _outcome(job)
     with _output_in(log):
         return _outcome(job)
+
+
+def planned_recipe(job: Job) -> dict[str, Any]:
+    """The recipe that a job's run will save, composed of its words; nothing is built or run.
+
+    Raises:
+        ValueError: If the words make no recipe.
+    """
+    import yaml
+
+    from dml_lightning.cli import own_sentence, run_command
+    from dml_lightning.training import NOT_IN_RECIPE
+
+    printed = StringIO()
+    said = None
+    try:
+        with redirect_stdout(printed), suppress(SystemExit):
+            run_command([*job.first_words, "--print_config"])
+    except ValueError as error:
+        said = own_sentence(error) or error
+    if said is not None:
+        raise ValueError(f"the files and options of {job.arm} make no recipe: {said}")
+    recipe: dict[str, Any] = yaml.safe_load(printed.getvalue())
+    return {key: value for key, value in recipe.items() if key not in NOT_IN_RECIPE}
 
 
 @contextmanager

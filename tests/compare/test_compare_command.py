@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from dml_lightning.compare import command
-from dml_lightning.compare.command import _epochs, compare
-from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.command import compare
+from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.fairness import FACTS
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
+from dml_lightning.compare.search import Search
 from dml_lightning.runs import write_json
 
 Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
@@ -23,6 +24,14 @@ def compared(out: Path, **changes: Any) -> Path:
     return compare(
         "ours", [], arms, **{"primary": "map_at_r", "seeds": [0, 1], "out": str(out), **changes}
     )
+
+
+@pytest.fixture(autouse=True)
+def planned(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """Recipes by arm that take the place of those composed of config files."""
+    recipes = {arm: {"trainer": {"max_epochs": 1}} for arm in ("pixels", "softmax", "triplet")}
+    monkeypatch.setattr(command, "planned_recipe", lambda job: recipes[job.arm])
+    return recipes
 
 
 @pytest.fixture
@@ -96,16 +105,24 @@ def test_too_few_seeds_are_told_beforehand(
     assert said in out
 
 
-def test_the_last_word_says_how_many_epochs(tmp_path: Path) -> None:
-    base = tmp_path / "base.yaml"
-    base.write_text("trainer: {max_epochs: 8}\n")
+@pytest.mark.parametrize("searched", [False, True])
+def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
+    tmp_path: Path, planned: dict[str, dict[str, Any]], searched: bool
+) -> None:
+    planned["triplet"] = {"trainer": {"max_epochs": 2}}
+    space: dict[str, Any] = {"softmax": {"a": [1, 2]}, "triplet": {"a": [1, 2]}}
+    search = Search(trials=2, seed=7, space=space) if searched else None
+    with pytest.raises(ValueError, match="max_epochs: pixels has 1, triplet has 2"):
+        compared(tmp_path, search=search)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
 
-    arms = {"a": Arm([])}
-    fixed = ("map_at_r", "a", "seed", [0], [0], "groups", [None], None)
 
-    def epochs(*overrides: str) -> int | None:
-        return _epochs(Experiment("ours", [str(base)], arms, *fixed, list(overrides), "runs"))  # type: ignore[arg-type]
-
-    assert epochs() == 8
-    assert epochs("--trainer.max_epochs=5") == 5
-    assert epochs("--trainer.max_epochs=null") is None
+def test_the_floors_of_a_plan_share_all_but_the_model(
+    tmp_path: Path, ended: list[Outcome], planned: dict[str, dict[str, Any]]
+) -> None:
+    planned["pixels"] = {"trainer": {"max_epochs": 1}, "model": {"anything": 1}}
+    with pytest.raises(ValueError, match="6 of 6 runs failed"):
+        compared(tmp_path)
+    planned["pixels"]["data"] = {"crop_size": 40}
+    with pytest.raises(ValueError, match=r"data.crop_size: pixels has 40, softmax has None"):
+        compared(tmp_path)

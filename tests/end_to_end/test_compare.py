@@ -16,7 +16,8 @@ import yaml
 from PIL import Image
 
 from dml_lightning.cli import main
-from dml_lightning.compare.fairness import differences
+from dml_lightning.compare.fairness import differences, read_recipe
+from dml_lightning.compare.jobs import Job, planned_recipe
 from dml_lightning.runs import read_json, read_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,6 +144,17 @@ def test_a_test_set_that_was_touched_again_is_noticed(finished: list[str]) -> No
         record.write_text(kept)
 
 
+def test_recipes_are_planned_as_runs_save_them(finished: list[str]) -> None:
+    rows = table_of(finished).query("seed == 1").set_index("arm")
+    for arm, run in rows["run"].items():
+        stage = "fit" if arm != "untrained" else "test"
+        words = read_run(Path(run))["stages"][stage]["command"][1:]
+        last = words.index("--reuse=true" if stage == "fit" else "--ckpt_path=none")
+        job = Job(str(arm), 1, 0, tuple(words[:last]), train=stage == "fit")
+        assert job.first_words == [stage, *words]
+        assert planned_recipe(job) == read_recipe(Path(run))
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
@@ -200,7 +212,7 @@ def test_an_unequal_comparison_is_refused_unless_told(
     with pytest.raises(SystemExit, match="2"):
         main(command)
     assert "trainer.max_epochs: untrained has 2, tri plet has 1" in capsys.readouterr().err
-    assert not (folder_of(command) / "comparison.md").exists()
+    assert not list(folder_of(command).glob("*/*"))  # refused before any run
     main([*command, "--allow_differences=true"])
     assert "Not equal between the arms: trainer.max_epochs" in capsys.readouterr().out
     said = read_json(folder_of(command) / "comparison.json")["differences"]
@@ -338,6 +350,7 @@ def test_a_plan_says_how_many_seeds_a_difference_needs(
         ({"search": {"trials": 3, "space": {"softmax": {"a": [1]}, "tri plet": {}}}}, "has 1 settings"),
         ({"search": {"trials": 2, "space": {}}, "folds": [0, 1]}, "sees what the other 1 test"),
         ({"arms": {"a b": ARMS["softmax"], "a_b": ARMS["softmax"]}}, "would share a folder"),
+        ({"overrides": ["--trainer.max_epoch=1"]}, "options of untrained make no recipe: unrecognized arguments: --trainer.max_epoch=1"),
         ({"shared": ["none.yaml"]}, "there is no config file none.yaml"),
         ({"search": {"trials": 2, "seed": 1, "space": {}}}, "one of the seeds to report"),
         ({"search": {"trials": 2, "metric": "test/map_at_r",
@@ -353,4 +366,5 @@ def test_unusable_comparisons_end_with_one_sentence(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(write(tmp_path, settings, **changes))
+    assert not (tmp_path / "runs" / settings["name"] / "logs").exists()  # before any run
     assert said in capsys.readouterr().err
