@@ -146,7 +146,7 @@ class Coverage:
     """Rule C on the calibration crops, checked on the known test crops."""
 
     refused: dict[float, float]  # share of known test crops refused, by alpha
-    by_flight: dict[str, tuple[float, int]]  # at alpha = 0.05: share refused, and crops
+    by_flight: dict[str, tuple[float, int]]  # share refused at 5 %, and crops; empty if unnamed
     samples: int  # calibration crops
     flights: int  # they came from
 
@@ -164,9 +164,10 @@ def coverage(evidence: Evidence) -> Coverage | None:
     detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=0.05)
     decided = detector.predict(known.vectors.numpy()).is_ood
     flights = evidence.groups["known"]
+    names = np.unique(flights)
     by_flight = {
         str(flight): (float(decided[flights == flight].mean()), int((flights == flight).sum()))
-        for flight in np.unique(flights)
+        for flight in (names if len(names) < len(known) else ())
     }
     return Coverage(
         refused, by_flight, len(calibration), len(np.unique(evidence.groups["calibration"]))

@@ -180,13 +180,14 @@ def _coverage(found: Findings) -> Section | None:
             for name in flights
         ],
     )
+    source = f" of {one.flights} flights" if flights else ""
     said = (
-        f"Rule C was calibrated on {one.samples} crops of {one.flights} flights, used for nothing else. On average "
-        "over such calibrations it refuses at most the share asked for, if test crops are exchangeable with those; "
-        "crops of new flights are not quite, so some flights lie above."
+        f"Rule C was calibrated on {one.samples} crops{source}, used for nothing else. On average over such "
+        "calibrations it refuses at most the share asked for, if test crops are exchangeable with those; crops of new "
+        f"flights are not quite{', so some flights lie above' if flights else ''}."
     )
     figure = coverage_figure(arms, found.lines)
-    tables = [table, *_drift_table(found)]
+    tables = [*([table] if flights else []), *_drift_table(found)]
     return Section("coverage", "False rejection as promised?", [said], tables, [figure])
 
 

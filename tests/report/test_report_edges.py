@@ -45,7 +45,7 @@ def test_known_classes_alone(tmp_path: Path, made: Made) -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, named: bool) -> None:
-    content = made()
+    content = made(calibration=20)
     if not named:
         del content["groups"]
     text = " ".join(audited(tmp_path, content).split("<script")[0].split())
@@ -53,6 +53,12 @@ def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, name
     assert f"bootstrap over {words} of the run shown" in text
     assert f"(interval over {words})" in text
     assert ("name their flights" in text) == (not named)
+    source = " of 4 flights" if named else ""
+    assert f"calibrated on 60 crops{source}, used for nothing else" in text
+    assert ("flight by flight" in text) == named
+    assert ("some flights lie above" in text) == named
+    rows = (tmp_path / "out" / "coverage.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 + (4 if named else 0)  # a row per alpha, and per flight
 
 
 @pytest.mark.parametrize("crops", [1, 3])
