@@ -21,8 +21,11 @@ demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table
 	test -d $(DATA) || $(BIN)/dml simulate --out $(DATA) $(SIMULATE)
 	$(BIN)/dml compare --config configs/experiment/demo.yaml --out $(OUT) --overrides '[$(OVERRIDES)]'
 
+# make test: processes at once, of one thread each; a file's tests share fixtures and stay together.
+PROCESSES ?= 2
 test: $(INSTALLED)  ## all tests; `make test ARGS="-m 'not slow'"` leaves out the slow ones
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+	  --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ def run(given: list[str]) -> None:
             raise
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Fewer than .* training crops")
 def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
