@@ -108,12 +108,13 @@ def compare(
 
 
 def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
-    """Refuses an unfair comparison before its first run; returns the epochs of a fit."""
+    """Refuses an unfair comparison, or search, before its first run; returns the epochs of a fit."""
     jobs = list(experiment.jobs({}))
-    cell = [job for job in jobs if _cell(job) == _cell(jobs[0])]
-    recipes = {job.arm: planned_recipe(job) for job in cell}
-    _refuse(recipe_differences(recipes, experiment.trained), allow_differences)
-    epochs: int | None = recipes[experiment.baseline]["trainer"]["max_epochs"]
+    arms = {job.arm: planned_recipe(job) for job in jobs if _cell(job) == _cell(jobs[0])}
+    trials = {job.title: planned_recipe(job) for job in experiment.trials()}
+    found = [*recipe_differences(arms, experiment.trained), *recipe_differences(trials, [*trials])]
+    _refuse(found, allow_differences)
+    epochs: int | None = arms[experiment.baseline]["trainer"]["max_epochs"]
     return epochs
 
 

@@ -38,7 +38,7 @@ class Search:
     Args:
         trials: Per arm, the arm's own recipe being the first.
         space: For each trained arm its options, such as model.init_args.loss.init_args.margin, each with a list of
-            values or a range.
+            values or a range; options that the arms have to share cannot be searched.
         metric: Of the validation split, larger is better unless `smaller_is_better`.
         smaller_is_better: Sense of the metric.
         seed: Of the draws and of the trials' training: none of the seeds that are reported.

@@ -105,16 +105,35 @@ def test_too_few_seeds_are_told_beforehand(
     assert said in out
 
 
-@pytest.mark.parametrize("searched", [False, True])
 def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
-    tmp_path: Path, planned: dict[str, dict[str, Any]], searched: bool
+    tmp_path: Path, planned: dict[str, dict[str, Any]]
 ) -> None:
     planned["triplet"] = {"trainer": {"max_epochs": 2}}
-    space: dict[str, Any] = {"softmax": {"a": [1, 2]}, "triplet": {"a": [1, 2]}}
-    search = Search(trials=2, seed=7, space=space) if searched else None
     with pytest.raises(ValueError, match="max_epochs: pixels has 1, triplet has 2"):
-        compared(tmp_path, search=search)
+        compared(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+@pytest.mark.parametrize(
+    ("option", "fair"),
+    [("model.init_args.loss.init_args.margin", True), ("data.crop_size", False)],
+)
+def test_a_search_of_what_arms_have_to_share_is_refused(
+    tmp_path: Path,
+    ended: list[Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    fair: bool,
+) -> None:
+    def plan(job: Job) -> dict[str, Any]:
+        tried = [word.split("=") for word in job.words if word.startswith(f"--{option}=")]
+        return {"trainer": {"max_epochs": 1}} | {name[2:]: value for name, value in tried}
+
+    monkeypatch.setattr(command, "planned_recipe", plan)
+    space: dict[str, Any] = {arm: {option: [1, 2]} for arm in ("softmax", "triplet")}
+    said = "no trial" if fair else r"crop_size: softmax, seed 7, fold 0, trial 0 has None, softmax"
+    with pytest.raises(ValueError, match=said):
+        compared(tmp_path, search=Search(trials=2, seed=7, space=space))
 
 
 def test_the_floors_of_a_plan_share_all_but_the_model(
