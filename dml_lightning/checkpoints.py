@@ -44,7 +44,8 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps `checkpoints/best.ckpt` of the run: the epoch that is best by one logged number.
 
     The best score so far survives a resume, also in a folder that was moved since (ModelCheckpoint forgets it there,
-    and the next epoch would replace a better one).
+    and the next epoch would replace a better one). It is forgotten where its file is not, as in a new run that goes on
+    from another's checkpoint: that run keeps the best of its own epochs.
 
     Args:
         monitor: Name of the number.
@@ -63,6 +64,8 @@ class BestCheckpoint(ModelCheckpoint):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         here = Path(str(self.dirpath))
+        if not (here / Path(state_dict["best_model_path"]).name).is_file():
+            return
         moved = {
             name: str(here / Path(path).name) if (path := state_dict[name]) else path
             for name in ("best_model_path", "kth_best_model_path", "last_model_path")
@@ -80,12 +83,12 @@ class LatestCheckpoint(Checkpoint):
     """Keeps `checkpoints/last.ckpt` of the run: every so many steps, and at the end of every epoch.
 
     A fit whose end is a number of steps (`max_steps`) writes the second kind only at its end.
-    It leaves out the moments that Lightning 2.6 cannot resume exactly: the last step of an epoch, whose checkpoint
-    would skip that epoch's validation; any step before a validation; and steps amid accumulated gradients. A kill there
-    costs the steps since the checkpoint before, no more.
+    It passes over the moments that Lightning 2.6 cannot resume exactly: the last step of an epoch, whose checkpoint
+    would skip that epoch's validation; any step before a validation; and steps amid accumulated gradients. What is due
+    there is written at the first step after them.
 
     Args:
-        every_n_steps: Optimizer steps between two checkpoints, the most that a kill costs.
+        every_n_steps: Optimizer steps between two checkpoints, the most that a kill costs beside those passed over.
 
     Raises:
         ValueError: If `every_n_steps` is not positive.
@@ -95,6 +98,11 @@ class LatestCheckpoint(Checkpoint):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
+        self._written = 0  # multiples of `every_n_steps` that lie behind the latest checkpoint
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._written = trainer.global_step // self.every_n_steps
 
     @override
     def on_train_batch_end(
@@ -105,13 +113,16 @@ class LatestCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if trainer.global_step % self.every_n_steps == 0 and is_resumable(trainer):
+        due = trainer.global_step // self.every_n_steps
+        if due > self._written and is_resumable(trainer):
+            self._written = due
             save_latest(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # counting steps, Lightning takes a finished epoch for an interrupted one and repeats part of it
         if trainer.max_steps == -1:
+            self._written = trainer.global_step // self.every_n_steps
             save_latest(trainer)
 
     @override

@@ -1,0 +1,50 @@
+"""Which epoch `best.ckpt` is, of a fit that goes on from a checkpoint."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
+
+from dml_lightning.checkpoints import BestCheckpoint
+
+
+class Worsens(BoringModel):
+    """Scores 1, 1/2, 1/3, ..."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", 1 / (1 + self.current_epoch))
+
+
+def fit(folder: Path, epochs: int, checkpoint: Path | None = None) -> int:
+    """Fits with two steps an epoch; the step of the best checkpoint in the folder."""
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=BestCheckpoint("score"),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_train_batches=2,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(Worsens(), ckpt_path=checkpoint)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    return int(best["global_step"])
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:Checkpoint directory .* exists"
+)
+def test_the_best_epoch_is_kept_where_its_file_is(tmp_path: Path) -> None:
+    assert fit(tmp_path / "first", 1) == 2
+    shutil.copytree(tmp_path / "first", tmp_path / "moved")
+    assert fit(tmp_path / "moved", 2, tmp_path / "moved" / "last.ckpt") == 2
+    # a new folder has no earlier file, and needs one
+    assert fit(tmp_path / "new", 3, tmp_path / "first" / "last.ckpt") == 4
