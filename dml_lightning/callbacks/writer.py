@@ -44,12 +44,13 @@ class RunWriter(EvaluationCallback):
                 write_json(path, {"initial_encoder": initial})
 
     @override
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # not on_train_end, which a fit that goes on behind its last step does not reach
         if trainer.is_global_zero and not _is_rehearsal(trainer):
             path, data = Path(trainer.default_root_dir, "facts.json"), data_of(trainer)
             crops = data.classes_per_batch * data.samples_per_class * trainer.world_size
-            steps = trainer.global_step * trainer.accumulate_grad_batches
-            facts = {"samples_seen": steps * crops, "world_size": trainer.world_size}
+            batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            facts = {"samples_seen": batches * crops, "world_size": trainer.world_size}
             write_json(path, read_json(path) | facts)
 
     @override

@@ -46,6 +46,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "best": (best["state_dict"], best["global_step"]),
         "metrics": json.loads((run / "metrics" / "val.json").read_text()),
         "history": history(run),
+        "facts": json.loads((run / "facts.json").read_text()),
     }
 
 

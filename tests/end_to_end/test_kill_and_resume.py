@@ -40,10 +40,16 @@ class DieInWrite(L.Callback):
 
 
 class DieAfterWrite(L.Callback):
+    step = 4
+
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if trainer.global_step == 4:
+        if trainer.global_step == self.step:
             checkpoints.save_latest = lambda trainer, save=checkpoints.save_latest: (
                 save(trainer), die())
+
+
+class DieAfterLastWrite(DieAfterWrite):
+    step = 7  # the last one
 
 
 class DieInFirstStep(L.Callback):
@@ -91,6 +97,7 @@ PLACES = [
     "DieInFirstStep",
     "DieInWrite",
     "DieAfterWrite",
+    "DieAfterLastWrite",
     "DieInValidation",
     "DieInLastEvaluation",
 ]
