@@ -319,7 +319,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             self._planned_sampler(self.labels[rows]),
             num_workers=self.num_workers,
             pin_memory=self._pin_memory,
-            completed=self._completed_batches,
+            progress=self._progress,
         )
 
     @override
@@ -403,12 +403,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             **ranks,
         )
 
-    def _completed_batches(self) -> int | None:
-        """Batches of this epoch that the trainer has processed: workers read ahead of it."""
+    def _progress(self) -> tuple[int, float] | None:
+        """Batches of this epoch that the trainer has processed (workers read ahead of it), and those that it takes."""
         if self.trainer is None:
             return None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return cast(_ProcessedTracker, progress).processed
+        return cast(_ProcessedTracker, progress).processed, self.trainer.num_training_batches
 
     @property
     def _rank(self) -> int:

@@ -98,7 +98,7 @@ class TrainingLoader(DataLoader[Any]):
         sampler: plan of the batches.
         num_workers: processes that read ahead.
         pin_memory: for copies to a GPU.
-        completed: batches of this epoch that training has processed, if something counts them.
+        progress: batches of this epoch that training has processed, and those that it takes, if something counts them.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class TrainingLoader(DataLoader[Any]):
         *,
         num_workers: int = 0,
         pin_memory: bool = False,
-        completed: Callable[[], int | None] = lambda: None,
+        progress: Callable[[], tuple[int, float] | None] = lambda: None,
     ) -> None:
-        self.plan, self.completed = sampler, completed
+        self.plan, self.progress = sampler, progress
         super().__init__(
             dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory)
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns {epoch, completed}."""
-        return self.plan.state_dict(self.completed())
+        return self.plan.state_dict(*(self.progress() or ()))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues after the completed batches of that epoch."""

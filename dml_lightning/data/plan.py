@@ -121,15 +121,18 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
                 self.position = step + 1
                 yield PlannedBatch(batch[mine].tolist(), self.epoch, step, mine, self.crops)
 
-    def state_dict(self, completed: int | None = None) -> dict[str, Any]:
+    def state_dict(
+        self, completed: int | None = None, length: float | None = None
+    ) -> dict[str, Any]:
         """Returns {epoch, completed}: where to continue; a finished epoch is the beginning of the next.
 
         Args:
             completed: batches of this epoch that training has processed, when that is known (workers prefetch);
                 otherwise the batches handed out count.
+            length: batches after which training ends the epoch, where it does not take all of them.
         """
         done = self.position if completed is None else min(completed, self.position)
-        if done >= self.batches:
+        if done >= (self.batches if length is None else length):
             return {"epoch": self.epoch + 1, "completed": 0}
         return {"epoch": self.epoch, "completed": done}
 

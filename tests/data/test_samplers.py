@@ -187,6 +187,7 @@ def test_state_takes_the_smaller_of_processed_and_handed_out() -> None:
         next(iterator)
     assert sampler.state_dict(completed=3) == {"epoch": 0, "completed": 3}
     assert sampler.state_dict() == {"epoch": 0, "completed": 5}
+    assert sampler.state_dict(completed=3, length=3) == {"epoch": 1, "completed": 0}
 
 
 def test_plans_differ_between_epochs_and_seeds_and_repeat_for_the_same() -> None:

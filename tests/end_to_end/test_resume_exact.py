@@ -34,6 +34,7 @@ SETTINGS: dict[str, tuple[list[str], int]] = {
     "two validations an epoch": (["--trainer.val_check_interval=2"], 6),
     "no validation in odd epochs": (["--trainer.check_val_every_n_epoch=2"], 8),
     "accumulated gradients": (["--trainer.accumulate_grad_batches=2"], 4),
+    "a part of each epoch": (["--trainer.limit_train_batches=3", "--data.num_workers=2"], 6),
     "a number of steps": (["--trainer.max_steps=6", "--trainer.max_epochs=-1"], 5),
 }
 
