@@ -175,6 +175,9 @@ class ExactResume(L.Callback):
 
     The numbers of the step that ends with a checkpoint are logged after it: they are in it, and logged again.
 
+    A run that had been ended early, by `EarlyStopping` for instance, stays so when it goes on in its own folder, to be
+    evaluated; from another run's checkpoint training goes on.
+
     Args:
         seed: Of the fit.
     """
@@ -187,6 +190,7 @@ class ExactResume(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        checkpoint["ended"] = trainer.should_stop
         loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
         batches = loop.batch_progress.current.state_dict()
         if batches["processed"] > batches["completed"] and connector.should_update_logs:
@@ -201,6 +205,9 @@ class ExactResume(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._unlogged = checkpoint.get("unlogged")
+        own, given = latest_path(trainer.default_root_dir), Path(str(trainer.ckpt_path))
+        if checkpoint.get("ended") and given.resolve() == own.resolve():
+            trainer.should_stop = True
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

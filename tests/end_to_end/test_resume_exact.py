@@ -35,6 +35,15 @@ SETTINGS: dict[str, tuple[list[str], int]] = {
     "no validation in odd epochs": (["--trainer.check_val_every_n_epoch=2"], 8),
     "accumulated gradients": (["--trainer.accumulate_grad_batches=2"], 4),
     "a part of each epoch": (["--trainer.limit_train_batches=3", "--data.num_workers=2"], 6),
+    "an early end": (
+        [
+            "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping",
+            "--trainer.callbacks.monitor=val/map_at_r",
+            "--trainer.callbacks.mode=max",
+            "--trainer.callbacks.stopping_threshold=-1",  # after the first epoch
+        ],
+        4,
+    ),
     "a number of steps": (["--trainer.max_steps=6", "--trainer.max_epochs=-1"], 5),
 }
 
