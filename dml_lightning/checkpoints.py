@@ -86,6 +86,7 @@ class LatestCheckpoint(Checkpoint):
     It passes over the moments that Lightning 2.6 cannot resume exactly: the last step of an epoch, whose checkpoint
     would skip that epoch's validation; any step before a validation; and steps amid accumulated gradients. What is due
     there is written at the first step after them.
+    It puts itself behind all other callbacks, whose states of the same moment it writes.
 
     Args:
         every_n_steps: Optimizer steps between two checkpoints, the most that a kill costs beside those passed over.
@@ -99,6 +100,11 @@ class LatestCheckpoint(Checkpoint):
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
         self._written = 0  # multiples of `every_n_steps` that lie behind the latest checkpoint
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # a new list: Lightning is walking through the old one
+        trainer.callbacks = [*(c for c in trainer.callbacks if c is not self), self]  # type: ignore[attr-defined]
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from dml_lightning.checkpoints import BestCheckpoint
+from dml_lightning.checkpoints import BestCheckpoint, LatestCheckpoint
+
+LAST = "checkpoints/last.ckpt"
 
 
 class Worsens(BoringModel):
@@ -25,7 +27,7 @@ def fit(folder: Path, epochs: int, checkpoint: Path | None = None) -> int:
         default_root_dir=folder,
         max_epochs=epochs,
         accelerator="cpu",
-        callbacks=BestCheckpoint("score"),
+        callbacks=[LatestCheckpoint(), BestCheckpoint("score")],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -34,7 +36,6 @@ def fit(folder: Path, epochs: int, checkpoint: Path | None = None) -> int:
         num_sanity_val_steps=0,
     )
     trainer.fit(Worsens(), ckpt_path=checkpoint)
-    trainer.save_checkpoint(folder / "last.ckpt")
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     return int(best["global_step"])
 
@@ -45,6 +46,14 @@ def fit(folder: Path, epochs: int, checkpoint: Path | None = None) -> int:
 def test_the_best_epoch_is_kept_where_its_file_is(tmp_path: Path) -> None:
     assert fit(tmp_path / "first", 1) == 2
     shutil.copytree(tmp_path / "first", tmp_path / "moved")
-    assert fit(tmp_path / "moved", 2, tmp_path / "moved" / "last.ckpt") == 2
+    assert fit(tmp_path / "moved", 2, tmp_path / "moved" / LAST) == 2
     # a new folder has no earlier file, and needs one
-    assert fit(tmp_path / "new", 3, tmp_path / "first" / "last.ckpt") == 4
+    assert fit(tmp_path / "new", 3, tmp_path / "first" / LAST) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_the_latest_checkpoint_knows_the_best_of_its_epoch_in_any_order(tmp_path: Path) -> None:
+    fit(tmp_path, 1)
+    callbacks = torch.load(tmp_path / LAST, weights_only=True)["callbacks"]
+    (state,) = [own for name, own in callbacks.items() if "BestCheckpoint" in name]
+    assert state["best_model_score"] == 1
