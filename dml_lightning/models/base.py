@@ -192,8 +192,13 @@ class EmbeddingModule(L.LightningModule, ABC):
         optimizer = self._optimizer(self.parameter_groups())
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-        steps = int(self.trainer.estimated_stepping_batches)
-        factor = _lr_factor(self._schedule, self._warmup, steps)
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError(
+                f"schedule: {self._schedule} needs the number of steps, and the trainer has no end: give it max_epochs "
+                "or max_steps beside max_time, or this module a scheduler."
+            )
+        factor = _lr_factor(self._schedule, self._warmup, int(steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

@@ -184,3 +184,9 @@ def test_a_compiled_encoder_gives_the_same_embeddings(tmp_path: Any) -> None:
     images = Blobs(6).images
     assert torch.allclose(plain(images), compiled(images), atol=1e-6)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
+def test_a_schedule_without_an_end_is_refused(tmp_path: Any) -> None:
+    endless = trainer(tmp_path, max_epochs=-1, max_time="00:01:00:00")
+    with pytest.raises(ValueError, match="max_epochs or max_steps beside max_time"):
+        endless.fit(make(TripletModule), DataLoader(Blobs(96), batch_size=24), loaders())
