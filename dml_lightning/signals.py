@@ -24,9 +24,9 @@ class StopOnSignal(L.Callback):
 
     The signal only leaves a note: a checkpoint written by the handler itself, as Lightning's requeueing does, falls
     into the middle of a step and resumes to other parameters. At the end of the step, on which all ranks agree,
-    `last.ckpt` is written and the process ends; SLURM's signal calls `scontrol requeue` before. Where no exact
-    checkpoint can be written (in validation, amid accumulated gradients, at the last step of an epoch), the one before
-    has to do.
+    accumulated gradients included, `last.ckpt` is written and the process ends; SLURM's signal calls `scontrol requeue`
+    before. Where no exact checkpoint can be written (in validation, before it, at the last step of an epoch), the one
+    before has to do.
 
     SLURM's signal is the `requeue_signal` of the trainer's SLURMEnvironment, by default SIGUSR1:
     `sbatch --signal=SIGUSR1@300`. Its `auto_requeue: false` leaves the signal alone.
@@ -34,6 +34,7 @@ class StopOnSignal(L.Callback):
 
     def __init__(self) -> None:
         self._received = 0
+        self._ending = 0  # what all ranks have agreed on
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,10 +61,11 @@ class StopOnSignal(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if number := self._agreed(trainer, batch_idx):
+        self._ending = self._ending or self._agreed(trainer, batch_idx)
+        if self._ending and not trainer.fit_loop.epoch_loop._should_accumulate():
             if is_resumable(trainer):
                 save_latest(trainer)
-            _stop(trainer, number)
+            _stop(trainer, self._ending)
 
     @override
     def on_validation_batch_end(

@@ -222,10 +222,14 @@ def test_a_slurm_job_is_requeued_and_goes_on(words: list[str], tmp_path: Path, t
 
 
 @pytest.mark.slow
-def test_sigterm_leaves_a_run_to_go_on_with(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulated", [1, 8])
+def test_sigterm_leaves_a_run_to_go_on_with(
+    words: list[str], tmp_path: Path, accumulated: int
+) -> None:
     command = [
         *exact_words(words, "softmax", tmp_path, every_n_steps=1000),
-        "--data.batches_per_epoch=60",
+        f"--data.batches_per_epoch={60 * accumulated}",
+        f"--trainer.accumulate_grad_batches={accumulated}",
         "--tracking.wandb=disabled",
         f"--runs_root={tmp_path}/runs",
     ]
