@@ -4,6 +4,7 @@ Lightning calls `set_epoch` on `batch_sampler.sampler`; a sampler here is its ow
 same plan and yields its part, so no communication is needed and all ranks have the same number of batches.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -121,9 +122,7 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
                 self.position = step + 1
                 yield PlannedBatch(batch[mine].tolist(), self.epoch, step, mine, self.crops)
 
-    def state_dict(
-        self, completed: int | None = None, length: float | None = None
-    ) -> dict[str, Any]:
+    def state_dict(self, completed: int | None = None, length: float = math.inf) -> dict[str, Any]:
         """Returns {epoch, completed}: where to continue; a finished epoch is the beginning of the next.
 
         Args:
@@ -132,7 +131,7 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
             length: batches after which training ends the epoch, where it does not take all of them.
         """
         done = self.position if completed is None else min(completed, self.position)
-        if done >= (self.batches if length is None else length):
+        if done >= min(self.batches, length):
             return {"epoch": self.epoch + 1, "completed": 0}
         return {"epoch": self.epoch, "completed": done}
 

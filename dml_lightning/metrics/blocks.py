@@ -98,13 +98,38 @@ def direct_distances(queries: Tensor, references: Tensor, squared: bool = False)
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
     """No autocast, and no TF32 or bfloat16 inside float32 products: they cost distances 3 digits."""
-    before = torch.get_float32_matmul_precision()
+    with _exact_products(), torch.autocast(tensor.device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    try:
+        before = torch.get_float32_matmul_precision()
+    except (
+        RuntimeError
+    ):  # someone has set the precision of one backend, which the common setting does not know
+        with _exact_backends():
+            yield
+        return
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.autocast(tensor.device.type, enabled=False):
-            yield
+        yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _exact_backends() -> Iterator[None]:
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+    before = [each.fp32_precision for each in backends]
+    try:
+        for each in backends:
+            each.fp32_precision = "ieee"
+        yield
+    finally:
+        for each, precision in zip(backends, before, strict=True):
+            each.fp32_precision = precision
 
 
 def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,21 @@ def test_reduced_matrix_precision_is_put_aside_and_back():
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.parametrize("backend", [torch.backends.mkldnn.matmul, torch.backends.cuda.matmul])
+def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend):
+    before = backend.fp32_precision
+    backend.fp32_precision = "tf32" if backend is torch.backends.cuda.matmul else "bf16"
+    given = backend.fp32_precision
+    try:
+        with pytest.raises(RuntimeError):
+            torch.get_float32_matmul_precision()
+        with distances.full_precision(torch.zeros(1)):
+            assert backend.fp32_precision == "ieee"
+        assert backend.fp32_precision == given
+    finally:
+        backend.fp32_precision = before
+
+
 @pytest.mark.parametrize("squared", [False, True])
 def test_gradient_against_autograd(squared):
     g = torch.Generator().manual_seed(2)
