@@ -37,7 +37,9 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]
     return mean - half, mean + half
 
 
-def sign_flip_p(differences: NDArray[Any], seed: int = 0) -> Array:
+def sign_flip_p(
+    differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0
+) -> Array:
     """Two-sided p-value of each column: the share of sign patterns with a sum as far from 0 as the observed one.
 
     Exact for up to `EXACT` units; beyond, `DRAWS` patterns are drawn and the observed one is counted with them, so
@@ -46,6 +48,8 @@ def sign_flip_p(differences: NDArray[Any], seed: int = 0) -> Array:
     Args:
         differences: (n, m) paired differences of m comparisons.
         seed: Of the patterns drawn.
+        rounding: By how much rounding of the numbers may change a sum, one for all or (m,): sums that close to the
+            observed one count as equal to it, or every tie would be broken at random.
 
     Returns:
         (m,).
@@ -57,7 +61,7 @@ def sign_flip_p(differences: NDArray[Any], seed: int = 0) -> Array:
         flips = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1  # (2^(n-1), n)
     else:
         flips = np.random.default_rng(seed).integers(2, size=(DRAWS, n), dtype=np.int8)
-    far = np.abs(units.sum(axis=0)) - 1e-12 * np.abs(units).sum(axis=0)  # equal up to rounding
+    far = np.abs(units.sum(axis=0)) - 1e-12 * np.abs(units).sum(axis=0) - rounding
     count = np.zeros(m)
     for rows in row_blocks(len(flips), m):
         count += (np.abs((1.0 - 2.0 * flips[rows]) @ units) >= far).sum(axis=0)

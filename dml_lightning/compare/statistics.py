@@ -14,6 +14,8 @@ from dml_lightning.compare.paired import family_level, holm, sign_flip_p, smalle
 from dml_lightning.compare.results import ArmResult, Comparison, Difference, Estimate, Question
 from dml_lightning.compare.units import complete, unit_means
 
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative, of a number in metrics/test.json
+
 
 def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
     """Every arm of the table beside the baseline; arms with fewer than two complete units are left out and named.
@@ -125,7 +127,10 @@ def _differences(
     """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
-    p = np.array([sign_flip_p(values[:, None])[0] for values in paired])
+    rounding = [ROUNDING * np.abs(values).sum() for values, _ in kept]
+    p = np.array(
+        [sign_flip_p(d[:, None], rounding=r)[0] for d, r in zip(paired, rounding, strict=True)]
+    )
     least = np.array([smallest_p(len(values)) for values in paired])
     family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))

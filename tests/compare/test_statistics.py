@@ -49,6 +49,28 @@ def asked(**changes: object) -> Question:
     return Question(**{"metric": "map_at_r", "baseline": "softmax", **changes})  # type: ignore[arg-type]
 
 
+def test_ties_of_shares_in_single_precision_count() -> None:
+    """Metrics are float32: shares of 180 crops tie exactly, their differences in float64 do not."""
+    correct = np.array([91, 97, 88, 89, 97, 87, 94, 95])
+    more = np.array([0, 12, 3, 9, 2, -3, 11, 5])
+    patterns = np.array(list(product([1, -1], repeat=8)))
+    exact = (np.abs(patterns @ more) >= abs(more.sum())).mean()
+    shares = {"softmax": correct, "triplet": correct + more}
+    table = pd.DataFrame(
+        {
+            "arm": arm,
+            "seed": seed,
+            "fold": 0,
+            "map_at_r": float(np.float32(count) / np.float32(180)),
+        }
+        for arm, counts in shares.items()
+        for seed, count in enumerate(counts)
+    )
+    (found,) = compare_arms(table, asked()).differences
+    assert found.p == exact == 0.0625
+    assert found.verdict == "no difference shown"
+
+
 # Units
 
 
