@@ -29,7 +29,7 @@ def differences_figure(comparison: Comparison) -> Figure:
             "type": "scatter",
             "mode": "markers",
             "x": floats(means),
-            "y": names,
+            "y": list(range(len(found))),
             "marker": {"size": 12, "color": COLOURS[0], "symbol": "diamond"},
             "error_x": {
                 "type": "data",
@@ -76,7 +76,12 @@ def differences_figure(comparison: Comparison) -> Figure:
         layout(
             130 + 46 * max(1, len(found)),
             xaxis=axis(f"{label(asked.metric)}, arm minus {label(asked.baseline)}"),
-            yaxis=axis(autorange="reversed", type="category", ticks=""),
+            yaxis=axis(
+                ticks="",
+                tickvals=list(range(len(found))),
+                ticktext=names,
+                range=[len(found) - 0.5, -0.5],
+            ),
             showlegend=False,
             shapes=[_line(0.0, INK, "solid")],
         ),
@@ -104,15 +109,15 @@ def _line(x: float, colour: str, dash: str) -> Json:
 
 
 def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """The same figure with a small circle per unit: differences (n,) by arm."""
-    for arm, differences in values.items():
+    """The same figure with a small circle per unit: differences (n,) by arm, in the order of its rows."""
+    for row, differences in enumerate(values.values()):
         figure.data.insert(
             0,
             {
                 "type": "scatter",
                 "mode": "markers",
                 "x": floats(differences),
-                "y": [label(arm)] * len(differences),
+                "y": [row] * len(differences),
                 "marker": {"size": 8, "color": "rgba(31,41,51,0.38)"},
                 "hoverinfo": "x",
             },

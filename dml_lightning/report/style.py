@@ -66,8 +66,9 @@ def arm_styles(arms: dict[str, bool]) -> dict[str, Json]:
 
 
 def label(text: str) -> str:
-    """A name as Plotly may show it: shortened, and with nothing left that could be markup."""
-    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """A name as Plotly may show it: shortened in the middle, and with nothing left that could be markup."""
+    half = LONGEST // 2
+    short = text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}"
     return html.escape(short, quote=False)  # Plotly decodes &lt; and such, not &quot;
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dml_lightning.compare.results import Comparison
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer
+from dml_lightning.report.summary import answer, differences_section
 
 RunOf = Callable[..., Path]
 
@@ -36,6 +36,20 @@ def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -
     assert given.comparison.differences[0].arm == "triplet"
     assert given.comparison.differences[0].estimate.units == 3
     assert "ood fpr95 ood positive" in given.comparison.sentence
+
+
+def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
+    arms = ["softmax", *(f"triplet semihard margin 0.2 rate {rate}" for rate in ("1e-3", "1e-4"))]
+    section = differences_section(
+        read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)])
+    )
+    assert section is not None
+    (figure,) = section.figures
+    assert [trace["y"] for trace in figure.data] == [[1, 1], [0, 0], [0, 1]]
+    assert figure.layout["yaxis"]["ticktext"] == [
+        "triplet semiha…0.2 rate 1e-3",
+        "triplet semiha…0.2 rate 1e-4",
+    ]
 
 
 def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
