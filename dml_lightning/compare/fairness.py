@@ -33,6 +33,8 @@ CHANGES_NO_NUMBER = (
 )
 # Everything else in the recipes of a cell, which has one seed, has to be equal.
 MAY_DIFFER = (*MAKES_AN_ARM, *CHANGES_NO_NUMBER, "seed_everything")
+# And everything else in those of one arm.
+MAKES_A_CELL = ("seed_everything", "data.split_seed", "data.class_fold")
 FACTS = ("initial_encoder", "samples_seen", "world_size")  # as the runs themselves counted them
 
 
@@ -58,6 +60,20 @@ def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) ->
             arms = fitted if key.startswith("model.") else list(flat)
             found += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
     return found
+
+
+def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
+    """What the runs of one arm do not share beside seed and fold: they are averaged as one recipe."""
+    recipes = {run: dict(_flat(read_recipe(run))) for run in runs}
+    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    return [
+        sentence
+        for key in keys
+        if key not in MAKES_A_CELL and not key.startswith(CHANGES_NO_NUMBER)
+        for sentence in _unequal(
+            f"{key} of {arm}", {str(run): own.get(key) for run, own in recipes.items()}
+        )
+    ]
 
 
 def _recorded(runs: Mapping[str, Path], fitted: Sequence[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dml_lightning.compare.fairness import differences
+from dml_lightning.compare.fairness import arm_differences, differences
 from dml_lightning.compare.results import Comparison, Question, higher_is_better
 from dml_lightning.compare.statistics import compare_arms
 from dml_lightning.evidence import Evidence, read_evidence
@@ -103,14 +103,16 @@ class ReportInput:
 
     @cached_property
     def differences(self) -> list[str]:
-        """What the saved recipes of the arms do not share, beyond what makes them arms."""
+        """What the saved recipes of the arms do not share beyond what makes them arms, or those of one arm."""
         cells: dict[tuple[int, int], dict[str, Path]] = {}
         for run in self.runs:
             if run.folder is not None:
                 cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         several = (cell for cell in cells.values() if len(cell) > 1)
-        found = (line for cell in several for line in differences(cell, trained))
+        found = [line for cell in several for line in differences(cell, trained)]
+        for arm, runs in self.arms.items():
+            found += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
         return list(dict.fromkeys(found))
 
     @cached_property

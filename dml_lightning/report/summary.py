@@ -24,7 +24,7 @@ def answer(given: ReportInput) -> str:
     if not unequal:
         return said
     more = f" and {len(unequal) - 1} more" if len(unequal) > 1 else ""
-    return f"{said} Read it with care, for the arms differ in more than what makes them arms: {unequal[0]}{more}."
+    return f"{said} Read it with care, for the runs differ in more than arm, seed and fold: {unequal[0]}{more}."
 
 
 def _answer(given: ReportInput) -> str:

@@ -73,7 +73,18 @@ def test_arms_that_differ_in_more_than_their_files_are_named(run_of: RunOf) -> N
     recipe.write_text(recipe.read_text() + "\ntrainer: {max_epochs: 99}\n")
     given = read_inputs(runs)
     assert any("trainer.max_epochs" in sentence for sentence in given.differences)
-    assert "the arms differ in more than what makes them arms" in answer(given)
+    assert "the runs differ in more than arm, seed and fold" in answer(given)
+
+
+def test_seeds_of_one_arm_with_another_recipe_are_named(run_of: RunOf) -> None:
+    runs = [run_of("triplet", seed, fold=fold) for seed in (0, 1) for fold in (0, 1)]
+    assert read_inputs(runs).differences == []
+    recipe = runs[3] / "recipe.fit.yaml"
+    recipe.write_text(recipe.read_text().replace("margin: 0.2", "margin: 0.9"))
+    (sentence,) = read_inputs(runs).differences
+    assert sentence.startswith("model.init_args.loss.init_args.margin of triplet: ")
+    assert sentence.endswith("has 0.9")
+    assert sentence in answer(read_inputs(runs))
 
 
 def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) -> None:
