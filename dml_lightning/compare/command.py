@@ -1,12 +1,13 @@
 """`dml compare`: every arm on every seed and fold, under one recipe but for the arm's own, and what that shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from dml_lightning.compare.declaration import declare
 from dml_lightning.compare.experiment import Arm, Experiment
-from dml_lightning.compare.fairness import differences, recipe_differences
+from dml_lightning.compare.fairness import Recipe, differences, recipe_differences
 from dml_lightning.compare.findings import units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome, planned_recipe
 from dml_lightning.compare.paired import units_needed
@@ -111,11 +112,23 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     """Refuses an unfair comparison, or search, before its first run; returns the epochs of a fit."""
     jobs = list(experiment.jobs({}))
     arms = {job.arm: planned_recipe(job) for job in jobs if _cell(job) == _cell(jobs[0])}
-    trials = {job.title: planned_recipe(job) for job in experiment.trials()}
-    found = [*recipe_differences(arms, experiment.trained), *recipe_differences(trials, [*trials])]
+    trials = {job: planned_recipe(job) for job in experiment.trials()}
+    _check_trials(trials)
+    titled = {job.title: recipe for job, recipe in trials.items()}
+    found = [*recipe_differences(arms, experiment.trained), *recipe_differences(titled, [*titled])]
     _refuse(found, allow_differences)
     epochs: int | None = arms[experiment.baseline]["trainer"]["max_epochs"]
     return epochs
+
+
+def _check_trials(trials: Mapping[Job, Recipe]) -> None:
+    """Refuses two trials of an arm with one recipe: it would have fewer than the others."""
+    for one, other in combinations(trials, 2):
+        if one.arm == other.arm and trials[one] == trials[other]:
+            raise ValueError(
+                f"{one.title} and {other.title} have the same recipe, so {one.arm} would have fewer trials than other "
+                "arms: leave values that its own files give out of search.space."
+            )
 
 
 def _warn_of_few_units(experiment: Experiment) -> None:

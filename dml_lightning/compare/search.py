@@ -46,7 +46,7 @@ class Search:
     """
 
     trials: int
-    space: dict[str, dict[str, list[float | int | str | bool] | Range]]
+    space: dict[str, dict[str, list[int | float | bool | str] | Range]]
     metric: str = "val/map_at_r"
     smaller_is_better: bool = False
     seed: int = 1000
@@ -77,10 +77,11 @@ class Search:
             )
         for arm, space in self.space.items():
             sizes = [math.inf if isinstance(v, Range) else len(set(v)) for v in space.values()]
-            if math.prod(sizes) < self.trials or not space:
+            settings = math.prod(sizes) if sizes and 0 not in sizes else 0
+            if settings < self.trials - 1:
                 raise ValueError(
-                    f"search.space of {arm} has {math.prod(sizes) if space else 0:g} settings, and every arm is to "
-                    f"have {self.trials} different trials: give ranges or more values."
+                    f"search.space of {arm} has {settings:g} settings beside its own recipe, and every arm is to have "
+                    f"{self.trials} different trials: give ranges or more values."
                 )
         if not self.metric.startswith("val/"):
             raise ValueError(f"search.metric is {self.metric}; trials are judged on val/ metrics.")

@@ -24,6 +24,15 @@ def test_trials_are_different_and_the_first_is_the_recipe_itself() -> None:
     assert settings == list(search.settings("a"))
 
 
+def test_as_many_values_as_further_trials_are_enough() -> None:
+    search = Search(4, {"a": {"x": [1, 2, 3]}})
+    search.check(["a"], [0], [0])
+    assert {*search.settings("a")} == {(), ("--x=1",), ("--x=2",), ("--x=3",)}
+    for space, settings in (({"x": [1, 2]}, 2), ({"x": [], "y": Range(0, 1)}, 0), ({}, 0)):
+        with pytest.raises(ValueError, match=f"space of a has {settings} settings beside its own"):
+            Search(4, {"a": space}).check(["a"], [0], [0])
+
+
 def test_ranges_are_drawn_evenly_in_their_logarithm() -> None:
     search = Search(400, {"a": {"x": Range(1e-4, 1e-2, log=True)}})
     values = [float(words[0].partition("=")[2]) for words in search.settings("a") if words]

@@ -35,6 +35,8 @@ def settings(words: list[str]) -> dict[str, Any]:
     }
 
 
+RATE = "model.init_args.optimizer.init_args.lr"
+LOSS = "model.init_args.loss.init_args.margin"
 ARMS = {
     "untrained": {"configs": [f"{MODEL}/untrained.yaml"], "train": False},
     "softmax": {"configs": [f"{MODEL}/softmax.yaml"]},
@@ -251,10 +253,9 @@ def test_a_search_gives_every_arm_as_many_trials_and_touches_no_test(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
-    rate = "model.init_args.optimizer.init_args.lr"
     space = {
-        "softmax": {rate: {"low": 1e-4, "high": 1e-2, "log": True}},
-        "tri plet": {rate: [0.001, 0.01], "model.init_args.loss.init_args.margin": [0.1, 0.3]},
+        "softmax": {RATE: {"low": 1e-4, "high": 1e-2, "log": True}},
+        "tri plet": {RATE: [0.001, 0.01], LOSS: [0.1, 0.3]},
     }
     command = write(
         tmp_path, {**settings, "seeds": [0]}, arms=arms, search={"trials": 2, "space": space}
@@ -348,6 +349,10 @@ def test_a_plan_says_how_many_seeds_a_difference_needs(
         ({"search": {"trials": 1, "space": {}}}, "needs 2 or more"),
         ({"search": {"trials": 2, "space": {"softmax": {"a": [1, 2]}}}}, "as many trials as the others"),
         ({"search": {"trials": 3, "space": {"softmax": {"a": [1]}, "tri plet": {}}}}, "has 1 settings"),
+        ({"search": {"trials": 2, "space": {"softmax": {"data.crop_size": [40]}, "tri plet": {LOSS: [0.1]}}}},
+         "data.crop_size: softmax, seed 1000, fold 0, trial 0 has 32, softmax, seed 1000, fold 0, trial 1 has 40"),
+        ({"search": {"trials": 2, "space": {"softmax": {RATE: [0.01]}, "tri plet": {LOSS: [0.2]}}}},
+         "tri plet, seed 1000, fold 0, trial 0 and tri plet, seed 1000, fold 0, trial 1 have the same recipe"),
         ({"search": {"trials": 2, "space": {}}, "folds": [0, 1]}, "sees what the other 1 test"),
         ({"arms": {"a b": ARMS["softmax"], "a_b": ARMS["softmax"]}}, "would share a folder"),
         ({"overrides": ["--trainer.max_epoch=1"]},
