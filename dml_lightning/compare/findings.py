@@ -1,5 +1,6 @@
 """What the finished runs of a comparison show: tables, verdicts, curves, figures, and how many units it takes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def write_findings(
         print(f"Nothing is shown: the answer is about {size}, and no such run has finished.")
         return
     write_text(folder / "comparison.csv", table.to_csv(index=False))
-    content = {**_content(experiment, question, whole), "changes": changes, "differences": unequal}
+    content = _content(experiment, question, whole, folder)
+    content |= {"changes": changes, "differences": unequal}
     write_json(folder / "comparison.json", content)
     rendered = render(whole, question)
     absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
@@ -92,10 +94,12 @@ def _question(experiment: Experiment) -> Question:
     )
 
 
-def _content(experiment: Experiment, question: Question, table: pd.DataFrame) -> dict[str, Any]:
-    """comparison.json: what was asked of which runs."""
+def _content(
+    experiment: Experiment, question: Question, table: pd.DataFrame, folder: Path
+) -> dict[str, Any]:
+    """comparison.json: what was asked of which runs; paths from its folder, so that it can be moved with them."""
     runs = [
-        {**row, "run": str(Path(row["run"]).resolve())}
+        {**row, "run": os.path.relpath(row["run"], folder)}
         for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
     ]
     return {"name": experiment.name, "question": asdict(question), "runs": runs}
@@ -182,7 +186,7 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
             f"{folder} has no comparison.json: a plan needs two or more finished seeds; run the comparison with few."
         )
     rows = [
-        Outcome(Job(run["arm"], run["seed"], run["fold"], ()), Path(run["run"]))
+        Outcome(Job(run["arm"], run["seed"], run["fold"], ()), folder / run["run"])
         for run in content["runs"]
     ]
     means = unit_means(run_table(rows), experiment.primary, experiment.unit)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -333,6 +334,22 @@ def test_a_plan_says_how_many_seeds_a_difference_needs(
     said = capsys.readouterr().out
     assert "tri plet beside softmax: A difference of 0.05" in said
     assert "seeds for a power of 80%" in said
+
+
+def test_a_comparison_is_reported_and_planned_from_where_it_was_moved(
+    finished: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "moved" / "small"
+    shutil.copytree(folder_of(finished), here)
+    away = folder_of(finished).rename(tmp_path / "away")
+    try:
+        main(["report", str(here), "--format=md"])
+        main([*finished, f"--out={here.parent}", "--plan=0.05"])
+    finally:
+        away.rename(folder_of(finished))
+    said = capsys.readouterr().out
+    assert "No difference shown between tri plet and softmax" in said
+    assert "tri plet beside softmax: A difference of 0.05" in said
 
 
 @pytest.mark.parametrize(
