@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -185,10 +186,32 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON object; empty where there is no file."""
+    """The content of a JSON object; empty where there is no file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
     if not path.is_file():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}).") from None
+    return content
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """The recipe in a file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = {}
+    if not content or not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no recipe.")
     return content
 
 

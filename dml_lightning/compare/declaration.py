@@ -139,7 +139,7 @@ def declare(experiment: Experiment, folder: Path) -> list[str]:
         return list(asked.changes(asked))
     try:
         return list(Declaration(**read_json(path)).changes(asked))
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not what `dml compare` writes ({error}): restore it, or compare under another name."
         ) from None

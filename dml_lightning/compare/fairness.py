@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dml_lightning.runs import read_json, read_run
+from dml_lightning.runs import read_json, read_recipe_file, read_run
 
 Recipe = Mapping[str, Any]
 
@@ -106,13 +104,12 @@ def read_recipe(run: Path) -> Recipe:
     """The recipe of the fit, or of the test for a floor.
 
     Raises:
-        ValueError: If the folder is no run's.
+        ValueError: If the folder is no run's, or the file damaged.
     """
     for stage in ("fit", "test"):
         path = run / f"recipe.{stage}.yaml"
         if path.is_file():
-            recipe: Recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return recipe
+            return read_recipe_file(path)
     raise ValueError(f"{run} is not a run's folder: it has no recipe.")
 
 

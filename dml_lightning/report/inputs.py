@@ -15,7 +15,7 @@ from dml_lightning.compare.results import Comparison, Question, higher_is_better
 from dml_lightning.compare.statistics import compare_arms
 from dml_lightning.evidence import Evidence, read_evidence
 from dml_lightning.report.numbers import measure
-from dml_lightning.runs import read_run
+from dml_lightning.runs import read_json, read_recipe_file, read_run
 
 PRIMARY = "balanced_accuracy"
 
@@ -69,7 +69,7 @@ class RunResult:
     @cached_property
     def history(self) -> pd.DataFrame:
         """All that was logged while fitting, by step; empty where there is none."""
-        parts = [pd.read_csv(path) for path in sorted(self.source.glob("csv/fit*/metrics.csv"))]
+        parts = [_history(path) for path in sorted(self.source.glob("csv/fit*/metrics.csv"))]
         return pd.concat(parts).sort_values("step", kind="stable") if parts else pd.DataFrame()
 
 
@@ -212,7 +212,7 @@ def read_result(
         fold: The recipe's `data.class_fold` or `data.split_seed` if not given.
 
     Raises:
-        ValueError: If there is no such run or file, or the run has not been tested.
+        ValueError: If there is no such run or file, it is damaged, or the run has not been tested.
     """
     if path.suffix == ".npz":
         metrics = measure(read_evidence(path))
@@ -222,12 +222,12 @@ def read_result(
         raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
     if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
-    content = json.loads((path / "metrics" / "test.json").read_text(encoding="utf-8"))
+    content = read_json(path / "metrics" / "test.json")
     metrics = {
         key.removeprefix("test/"): float("nan") if value is None else float(value)
         for key, value in content.items()
     }
-    recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8"))
+    recipe = read_recipe_file(recipe_file)
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
@@ -236,6 +236,21 @@ def read_result(
         metrics=metrics,
         trained="fit" in read_run(path)["stages"],
     )
+
+
+def _history(path: Path) -> pd.DataFrame:
+    """What a fit logged, by step.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        history = pd.read_csv(path)
+    except ValueError as error:  # pandas' own errors are such
+        raise ValueError(f"{path} is damaged ({error}).") from None
+    if "step" not in history:
+        raise ValueError(f"{path} is damaged: it has no column step.")
+    return history
 
 
 def _fold(data: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dml_lightning.cli import run_command
 from dml_lightning.compare.results import Comparison
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer, differences_section
@@ -137,6 +138,17 @@ def test_a_run_without_a_test(run_of: RunOf) -> None:
         ValueError, match=r"has not been tested: run dml test --run .*triplet/0-s0 first"
     ):
         read_inputs([run])
+
+
+@pytest.mark.parametrize("content", ["", '{"a', "a,b\n1,2,3,4\n", "\x00["])
+@pytest.mark.parametrize(
+    "name", ["recipe.fit.yaml", "run.json", "metrics/test.json", "csv/fit/metrics.csv"]
+)
+def test_a_damaged_file_is_named(run_of: RunOf, name: str, content: str) -> None:
+    run = run_of("triplet")
+    (run / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"triplet/0-s0/{name} is damaged"):
+        run_command(["report", str(run), "--format=md"])
 
 
 def test_runs_on_different_data_are_refused(run_of: RunOf) -> None:
