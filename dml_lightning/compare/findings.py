@@ -20,6 +20,7 @@ from dml_lightning.compare.tracking import track_summary
 from dml_lightning.compare.units import complete, unit_means
 from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.report.command import report
+from dml_lightning.report.tables import markdown_text
 from dml_lightning.runs import read_json, write_json, write_text
 
 
@@ -148,7 +149,13 @@ def _curve(
         for row in curve.to_dict("records")
     }
     arms = [arm for arm in experiment.arms if arm in set(curve["arm"])]
-    yield "| crops | " + " | ".join(arms) + " |\n| --- |" + " ---: |" * len(arms) + "\n"
+    yield (
+        "| crops | "
+        + " | ".join(map(markdown_text, arms))
+        + " |\n| --- |"
+        + " ---: |" * len(arms)
+        + "\n"
+    )
     for size in map(_size_name, experiment.train_per_class):
         yield " | ".join([f"| {size}", *(cells.get((size, arm), "-") for arm in arms)]) + " |\n"
 

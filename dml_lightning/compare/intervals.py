@@ -27,9 +27,12 @@ class Interval(NamedTuple):
     ood_groups: int  # of them, those with OOD crops
 
     def __str__(self) -> str:
+        crops = f"{self.known:.0f} known and {self.ood:.0f} OOD crops a run"
+        if np.isnan(self.low):
+            return f"{self.estimate:.3f} with {crops}, no interval: known or OOD crops come from one group"
         return (
-            f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] with {self.known:.0f} known and "
-            f"{self.ood:.0f} OOD crops a run, {self.groups} groups resampled ({self.ood_groups} with OOD crops)"
+            f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] with {crops}, "
+            f"{self.groups} groups resampled ({self.ood_groups} with OOD crops)"
         )
 
 

@@ -12,6 +12,7 @@ from dml_lightning.compare.jobs import Outcome
 from dml_lightning.compare.paired import t_interval
 from dml_lightning.compare.results import Question
 from dml_lightning.compare.units import unit_means
+from dml_lightning.report.tables import markdown_text
 from dml_lightning.runs import read_json
 
 # Number in metrics/test.json -> heading. Larger is better but for the active fraction.
@@ -83,7 +84,8 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
         rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:
         rich.add_row(*(escape(cell) for cell in row))
-    lines = [["test split", *arms], ["---", *("---:" for _ in arms)], *rows]
+    heads = ["test split", *map(markdown_text, arms)]
+    lines = [heads, ["---", *("---:" for _ in arms)], *rows]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
     return Rendered(rich, markdown)
 

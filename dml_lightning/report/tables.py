@@ -53,12 +53,12 @@ class Table:
 
     def markdown(self) -> str:
         """As a GitHub table, with the title above and the note below."""
-        heads = [_markdown(column) for column in self.columns]
+        heads = [markdown_text(column) for column in self.columns]
         marks = ["---:" if self.is_number(c) else "---" for c in range(len(heads))]
-        body = [[_markdown(text) for text in row] for row in self.texts]
+        body = [[markdown_text(text) for text in row] for row in self.texts]
         lines = ["| " + " | ".join(row) + " |" for row in (heads, marks, *body)]
-        note = f"\n{_markdown(self.note)}\n" if self.note else ""
-        return f"**{_markdown(self.title)}**\n\n" + "\n".join(lines) + "\n" + note
+        note = f"\n{markdown_text(self.note)}\n" if self.note else ""
+        return f"**{markdown_text(self.title)}**\n\n" + "\n".join(lines) + "\n" + note
 
     def csv(self) -> str:
         """Comma-separated, every digit of every number, nothing for NaN."""
@@ -82,7 +82,8 @@ class Table:
         )
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text that is itself in a document, also within a table."""
     for sign, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         text = text.replace(sign, escaped)
     for sign in "|`*_[]":

@@ -168,3 +168,13 @@ def test_the_table_says_over_how_many_units() -> None:
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no comparison.json"):
         units_to_show(experiment(), tmp_path, 0.1)
+
+
+def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:
+    asked = experiment(arms={"softmax": Arm([]), "trip|let <b>": Arm([])})
+    table = table_of(asked)
+    written = render(table.query("train_per_class == 5"), _question(asked)).markdown
+    written += "".join(_curve(asked, table, _question(asked), tmp_path))
+    heads = [line for line in written.splitlines() if line.startswith(("| test split", "| crops"))]
+    assert [head.replace(r"\|", "").count("|") for head in heads] == [4, 4]
+    assert "<b>" not in written

@@ -150,6 +150,8 @@ def test_no_interval_without_ood_crops_or_with_one_group(tmp_path: Path) -> None
     interval = found(ood_interval([single], draws=20))
     assert interval.estimate == 1.0
     assert np.isnan([interval.low, interval.high]).all()
+    assert "nan" not in str(interval)
+    assert "no interval: known or OOD crops come from one group" in str(interval)
     assert np.isnan(percentile_interval([np.nan])).all()
 
 
