@@ -17,6 +17,7 @@ from sklearn.manifold import TSNE
 
 from dml_lightning.openset import PrototypeDetector
 
+matplotlib.rcParams["text.parse_math"] = False  # names of arms and classes may hold $
 MOST_POINTS = 1500  # of a projection
 NEIGHBOURS = 6
 SHOWN = ("known", "novel", "ood")  # roles of test crops

@@ -178,3 +178,10 @@ def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:
     heads = [line for line in written.splitlines() if line.startswith(("| test split", "| crops"))]
     assert [head.replace(r"\|", "").count("|") for head in heads] == [4, 4]
     assert "<b>" not in written
+
+
+def test_names_that_are_no_formula_are_drawn(tmp_path: Path) -> None:
+    rows = [{"train_per_class": size, "arm": "a $x_{$", "mean": 0.5, "low": 0.4, "high": 0.6}
+            for size in ("5", "all")]  # fmt: skip
+    draw_curve(pd.DataFrame(rows), "map_at_r", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").is_file()
