@@ -21,7 +21,7 @@ from dml_lightning.report.projection import (
     Crops,
     Method,
     chosen_crops,
-    png,
+    crop_png,
     project,
     sprite,
 )
@@ -51,7 +51,7 @@ def render(given: ReportInput, method: Method = "tsne") -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"png": png, "breakable": _breakable}
+    environment.filters |= {"png": crop_png, "breakable": _breakable}
     return environment.get_template("page.html").render(
         title=given.title,
         answer=answer(given),

@@ -19,6 +19,7 @@ FEWEST_OF_CLASS = 12  # that are kept however small its share, if there are as m
 FEWEST_FOR_TSNE = 30
 SPRITE_COLUMNS = 40
 SPRITE_SIDE = 32  # px of a crop, at most
+CROP_SIDE = 128  # px of one that stands alone, at most
 SHOWN: tuple[Role, ...] = ("known", "novel", "ood")
 
 
@@ -112,9 +113,20 @@ def sprite(images: NDArray[np.uint8]) -> tuple[str, int]:
     sheet = np.zeros((rows * side, SPRITE_COLUMNS * side), np.uint8)
     for number, image in enumerate(images):
         row, column = divmod(number, SPRITE_COLUMNS)
-        tile = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
-        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = tile
+        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = _small(
+            image, side
+        )
     return png(sheet), side
+
+
+def _small(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A crop (S, S) as (side, side)."""
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+
+
+def crop_png(image: NDArray[np.uint8]) -> str:
+    """A crop (S, S) as a data address, with no more pixels than a page shows."""
+    return png(_small(image, min(CROP_SIDE, len(image))))
 
 
 def png(image: NDArray[np.uint8]) -> str:

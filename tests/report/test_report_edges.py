@@ -1,5 +1,7 @@
 """Embeddings with little to say still make a whole page, and those with much a readable one."""
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dml_lightning.cli import main
 
@@ -120,3 +123,12 @@ def test_a_page_is_the_same_when_it_is_written_again(tmp_path: Path, made: Made)
         for name in ("1.html", "2.html")
     ]
     assert pages[0] == pages[1]
+
+
+def test_large_thumbnails_are_made_small(tmp_path: Path, made: Made) -> None:
+    content = made()
+    noise = np.random.default_rng(0).integers(0, 256, size=(len(content["labels"]), 400, 400))
+    page = audited(tmp_path, content | {"thumbnails": noise.astype(np.uint8)})
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]*)"', page)
+    sides = {Image.open(io.BytesIO(base64.b64decode(picture))).size for picture in pictures}
+    assert sides == {(128, 128)}
