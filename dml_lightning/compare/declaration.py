@@ -82,8 +82,10 @@ class Declaration:
 
 def _recipe(experiment: Experiment) -> dict[str, Any]:
     """What the runs are made of, by a name that a sentence can give; where data lie is left out."""
+    words = [*experiment.overrides]
     files = {*experiment.shared}
     recipe: dict[str, Any] = {
+        "shared files": experiment.shared,
         "kind of folds": experiment.fold_by,
         "search": None if experiment.search is None else asdict(experiment.search),
         "overrides": [
@@ -96,6 +98,8 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
         arm = experiment.arms[name]
         recipe[f"arm {name}"] = asdict(arm)
         files |= {*arm.configs}
+        words += arm.options
+    files |= {word.removeprefix("--config=") for word in words if word.startswith("--config=")}
     for path in sorted(files):
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # comments do not count
         text = json.dumps(content, sort_keys=True, default=str)

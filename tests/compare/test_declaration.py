@@ -50,6 +50,7 @@ def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
         "folds": [0],
         "train_per_class": [None],
         "recipe": {
+            "shared files": [],
             "kind of folds": "groups",
             "search": None,
             "overrides": [],
@@ -143,16 +144,34 @@ def test_a_recipe_changed_after_a_test_is_told(
     assert declare(asked(**changes), tmp_path) == [sentence] * bool(said)
 
 
-def test_the_content_of_a_config_file_belongs_to_the_recipe(tmp_path: Path) -> None:
-    file = tmp_path / "shared.yaml"
+@pytest.mark.parametrize("given", ["shared", "overrides", "options"])
+def test_the_content_of_a_config_file_belongs_to_the_recipe(tmp_path: Path, given: str) -> None:
+    file = tmp_path / "given.yaml"
+    arms = {"softmax": Arm([]), "triplet": Arm([], options=[f"--config={file}"])}
+    asks: dict[str, Any] = {
+        "shared": {"shared": [str(file)]},
+        "overrides": {"overrides": [f"--config={file}"]},
+        "options": {"arms": arms},
+    }[given]
     file.write_text("trainer: {max_epochs: 8}\n")
-    declare(asked(shared=[str(file)]), tmp_path)
+    declare(asked(**asks), tmp_path)
     write_tests(tmp_path, "softmax")
     file.write_text("trainer: {max_epochs: 8} # a comment\n")
-    assert declare(asked(shared=[str(file)]), tmp_path) == []
+    assert declare(asked(**asks), tmp_path) == []
     file.write_text("trainer: {max_epochs: 9}\n")
-    (sentence,) = declare(asked(shared=[str(file)]), tmp_path)
+    (sentence,) = declare(asked(**asks), tmp_path)
     assert f"(file {file})" in sentence
+
+
+def test_a_shared_file_more_or_another_is_told(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml")]
+    for number, file in enumerate(files):
+        Path(file).write_text(f"trainer: {{max_epochs: {number}}}\n")
+    declare(asked(shared=files[:1]), tmp_path)
+    write_tests(tmp_path, "softmax")
+    for shared in (files, files[1:], []):
+        (sentence,) = declare(asked(shared=shared), tmp_path)
+        assert "(shared files)" in sentence
 
 
 def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) -> None:
