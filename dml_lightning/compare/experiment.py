@@ -1,6 +1,7 @@
 """What a comparison consists of: arms, seeds, folds and sizes of the training set, as a list of jobs."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -10,6 +11,8 @@ from typing import Literal
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.units import Unit
+
+LONGEST_NAME = 150  # bytes of an arm's, in the names of files that may have 255
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Experiment:
         missing = [path for path in files if not Path(path).is_file()]
         if missing:
             raise ValueError(f"there is no config file {missing[0]}.")
+        for arm in self.arms:
+            if not re.search(r"\w", arm) or len(arm.encode()) > LONGEST_NAME:
+                raise ValueError(
+                    f"an arm is named {arm!r}: give a name with a letter, of at most {LONGEST_NAME} bytes."
+                )
         folders = [folder_of(arm) for arm in self.arms]
         if len(set(folders)) < len(folders):
             raise ValueError(

@@ -372,6 +372,8 @@ def test_a_comparison_is_reported_and_planned_from_where_it_was_moved(
          "tri plet, seed 1000, fold 0, trial 0 and tri plet, seed 1000, fold 0, trial 1 have the same recipe"),
         ({"search": {"trials": 2, "space": {}}, "folds": [0, 1]}, "sees what the other 1 test"),
         ({"arms": {"a b": ARMS["softmax"], "a_b": ARMS["softmax"]}}, "would share a folder"),
+        ({"arms": {"..": ARMS["softmax"]}}, "an arm is named '..': give a name with a letter"),
+        ({"arms": {"雁" * 60: ARMS["softmax"]}}, "at most 150 bytes"),
         ({"overrides": ["--trainer.max_epoch=1"]},
          "options of untrained make no recipe: unrecognized arguments: --trainer.max_epoch=1"),
         ({"shared": ["none.yaml"]}, "there is no config file none.yaml"),
