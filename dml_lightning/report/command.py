@@ -18,12 +18,13 @@ from dml_lightning.report.tables import Table
 from dml_lightning.runs import write_json, write_text
 
 Format = Literal["html", "md", "csv", "latex"]
+ENDINGS: dict[str, Format] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # of --out, else a page
 
 
 def report(
     runs: list[str],
     out: str | None = None,
-    format: Format = "html",
+    format: Format | None = None,
     metric: str | None = None,
     projection: Method = "tsne",
 ) -> str:
@@ -33,7 +34,7 @@ def report(
         runs: Folders of tested runs, .npz files of embeddings, or the folder of one comparison.
         out: The file to write; report.html for a page, the terminal for the other formats.
         format: `html` for the page, `md` for its tables in Markdown, `csv` for a row per run with every number,
-            `latex` for the tables of a paper.
+            `latex` for the tables of a paper; if not given, what the ending of `out` says (.md, .csv, .tex), else html.
         metric: The number that the answer is about; what the comparison declared, or balanced_accuracy.
         projection: How embeddings are drawn in the plane.
 
@@ -43,6 +44,7 @@ def report(
     Raises:
         ValueError: If something is no tested run, or the runs cannot stand beside each other.
     """
+    format = format or ENDINGS.get(Path(out or "").suffix, "html")
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")

@@ -34,6 +34,22 @@ def test_markdown_goes_to_the_terminal_or_to_a_file(
     assert (tmp_path / "r.md").read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("r.md", "# triplet"),
+        ("r.csv", "arm,"),
+        ("r.tex", r"\begin{table}"),
+        ("r.htm", "<!doctype html>"),
+    ],
+)
+def test_the_ending_of_the_file_says_the_format(
+    run_of: RunOf, tmp_path: Path, name: str, start: str
+) -> None:
+    main(["report", str(run_of("triplet")), "-o", str(tmp_path / name)])
+    assert (tmp_path / name).read_text().startswith(start)
+
+
 def test_csv_has_a_row_per_run_with_every_number(
     run_of: RunOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
