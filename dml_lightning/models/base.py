@@ -63,6 +63,10 @@ class EmbeddingModule(L.LightningModule, ABC):
         super().__init__()
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
+        if schedule not in ("cosine", "constant"):
+            raise ValueError(
+                f"schedule is {schedule!r}; use 'cosine' or 'constant', or a scheduler."
+            )
         self.encoder = encoder
         self.num_classes = num_classes
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -92,7 +96,14 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def forward(self, images: Tensor) -> Tensor:
-        vectors: Tensor = self.encoder(images)
+        try:
+            vectors: Tensor = self.encoder(images)
+        except AssertionError as error:  # how timm's transformers refuse a size
+            side = images.shape[-1]
+            raise ValueError(
+                f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
+                f"backbone_args={{img_size: {side}}}."
+            ) from error
         return vectors
 
     @override

@@ -1,6 +1,7 @@
 """Crops to embeddings: a timm backbone, a projection, and the unit sphere if asked for."""
 
 import difflib
+import pickle
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,7 +28,8 @@ class Encoder(nn.Module):
         backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
 
     Raises:
-        ValueError: If the backbone is unknown to timm, or the checkpoint does not fit it.
+        ValueError: If the backbone is unknown to timm, does not take backbone_args, or the checkpoint does not
+            fit it.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Encoder(nn.Module):
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")
+        if head not in ("linear", "mlp"):
+            raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
         self.embedding_dim = embedding_dim
         self.normalize = normalize
         self.freeze_batch_norm = freeze_batch_norm
@@ -110,16 +114,24 @@ def _create_backbone(
     arguments = {**arguments, "pretrained_cfg_overlay": {"file": checkpoint}}
     try:
         backbone = _timm_model(name, True, arguments)
-    except (RuntimeError, KeyError) as error:
-        raise ValueError(f"{checkpoint} does not hold weights of {name!r}: {error}") from error
+    except (RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{checkpoint} does not hold weights of {name!r} ({type(error).__name__}: {error})."
+        ) from error
     _check_loaded(backbone, name, checkpoint)
     return backbone
 
 
 def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    model: nn.Module = timm.create_model(
-        name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
-    )
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
+        )
+    except TypeError as error:
+        raise ValueError(
+            f"the backbone {name!r} does not take the backbone_args {arguments}: {error}; "
+            "backbone_args={} clears those of a config."
+        ) from error
     return model
 
 

@@ -25,6 +25,9 @@ class SoftmaxModule(EmbeddingModule):
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
         **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+
+    Raises:
+        ValueError: If the loss is none on logits.
     """
 
     prediction_rule = "softmax"
@@ -39,6 +42,11 @@ class SoftmaxModule(EmbeddingModule):
         **common: Any,
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
+        if not isinstance(loss, ClassificationLoss | None):
+            raise ValueError(
+                f"loss must be a ClassificationLoss on logits, got {type(loss).__name__}; TripletModule takes "
+                "losses on embeddings."
+            )
         self.loss = loss if loss is not None else CrossEntropyLoss()
         self.scale = scale
         self.classifier = nn.Linear(encoder.embedding_dim, num_classes)

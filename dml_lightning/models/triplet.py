@@ -25,7 +25,7 @@ class TripletModule(EmbeddingModule):
         **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
 
     Raises:
-        ValueError: If no set of unit vectors could satisfy the loss's margin.
+        ValueError: If the loss is none on embeddings, or no set of unit vectors could satisfy its margin.
     """
 
     prediction_rule = "prototype"
@@ -40,6 +40,11 @@ class TripletModule(EmbeddingModule):
         **common: Any,
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
+        if not isinstance(loss, EmbeddingLoss | None):
+            raise ValueError(
+                f"loss must be an EmbeddingLoss, got {type(loss).__name__}; PMLLoss makes one of a loss of "
+                "pytorch-metric-learning."
+            )
         self.loss = loss = loss if loss is not None else TripletLoss()
         bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
         if bounded and isinstance(loss, TripletLoss):

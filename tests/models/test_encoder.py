@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -73,6 +75,24 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: object) -> None:
 def test_an_unknown_backbone_gets_close_names() -> None:
     with pytest.raises(ValueError, match=r"no backbone named 'resnet10'; close names: .*resnet10t"):
         Encoder("resnet10")
+
+
+@pytest.mark.parametrize("content", [b"no weights", [1, 2]])
+def test_a_file_that_holds_no_weights_is_named(tmp_path: object, content: object) -> None:
+    path = Path(f"{tmp_path}/other.pth")
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match=r"other\.pth does not hold weights of 'resnet10t' \(\w+"):
+        tiny(checkpoint=str(path))
+
+
+def test_arguments_that_a_backbone_does_not_take_are_named() -> None:
+    with pytest.raises(ValueError, match=r"'test_convnext' does not take .*'stem_width'.* clears"):
+        Encoder("test_convnext", backbone_args=TINY)
+
+
+def test_an_unknown_head_is_refused() -> None:
+    with pytest.raises(ValueError, match="head is 'mpl'; use 'linear' or 'mlp'"):
+        tiny(head="mpl")
 
 
 def test_frozen_batch_norm_makes_a_crop_independent_of_its_batch() -> None:

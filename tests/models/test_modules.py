@@ -6,10 +6,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from pytorch_metric_learning import losses
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from dml_lightning.losses import TripletLoss
+from dml_lightning.losses import CrossEntropyLoss, TripletLoss
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
 from dml_lightning.types import EVALUATION_SETS, Batch
 
@@ -96,6 +97,29 @@ def test_embeddings_come_ordered_without_copies(tmp_path: Any) -> None:
 def test_embeddings_before_any_evaluation_are_an_error() -> None:
     with pytest.raises(RuntimeError, match="none has run"):
         make(TripletModule).embeddings()
+
+
+@pytest.mark.parametrize(
+    ("arm", "arguments", "said"),
+    [
+        (TripletModule, {"loss": losses.CircleLoss()}, "got CircleLoss; PMLLoss makes one"),
+        (TripletModule, {"loss": CrossEntropyLoss()}, "must be an EmbeddingLoss"),
+        (SoftmaxModule, {"loss": TripletLoss()}, "got TripletLoss; TripletModule takes"),
+        (SoftmaxModule, {"schedule": "linear"}, "schedule is 'linear'; use 'cosine' or 'constant'"),
+    ],
+)
+def test_what_an_arm_cannot_use_is_refused(
+    arm: type[EmbeddingModule], arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        make(arm, **arguments)
+
+
+def test_crops_of_a_size_that_the_backbone_refuses_are_named() -> None:
+    encoder = Encoder("vit_tiny_patch16_224", backbone_args={"depth": 1})
+    module = SoftmaxModule(encoder, optimizer, num_classes=3)
+    with pytest.raises(ValueError, match=r"crops of 32 px: .* backbone_args=\{img_size: 32\}"):
+        module(torch.zeros(2, 1, 32, 32))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
