@@ -81,9 +81,8 @@ def list_species(run: str) -> pd.DataFrame:
     print(table.to_string(index=False, float_format="%.4g"))
     for rule, detector in gallery.rules.items():
         threshold = detector.threshold
-        flights = f" from {threshold.groups} flights" if threshold.groups else ""
         default = ", the default" if rule == gallery.default_rule else ""
-        print(f"rule {rule}: {threshold.name}{flights}; threshold {threshold.value:.4g}{default}")
+        print(f"rule {rule}: {threshold.words}; threshold {threshold.value:.4g}{default}")
     return table
 
 

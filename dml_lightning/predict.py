@@ -91,7 +91,7 @@ def _tables(
     reading: Reading, embedded: Iterator[Embeddings], gallery: Gallery, rule: str, k: int
 ) -> Iterator[pd.DataFrame]:
     """The finished rows, batch by batch, in frame order."""
-    name = gallery.detector(rule).threshold.name
+    words = gallery.detector(rule).threshold.words
     for queries in embedded:
         said = answer(gallery, queries, k)
         boxes = reading.table.iloc[queries.index.numpy()]
@@ -115,7 +115,7 @@ def _tables(
             **scores,
             p_value=said.p_value,
             decision=["known" if known else "unknown" for known in said.known[rule]],
-            rule=f"{rule}: {name}",
+            rule=f"{rule}: {words}",
             gallery=gallery.version,
         )
 

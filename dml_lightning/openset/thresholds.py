@@ -38,13 +38,18 @@ class Threshold:
 
     @property
     def name(self) -> str:
-        """The rule in words, for tables."""
+        """The rule and where its threshold came from, for tables."""
+        return f"{self.rule}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """Where the threshold came from."""
         if self.rule == "A":
-            return "A: radius + epsilon"
+            return "radius + epsilon"
         if self.rule == "B":
-            return "B: best balanced accuracy on validation"
+            return "best balanced accuracy on validation"
         flights = f" crops of {self.groups} flights" if self.groups else ""
-        return f"C: split conformal, alpha={self.alpha:g}, n={self.samples}{flights}"
+        return f"split conformal, alpha={self.alpha:g}, n={self.samples}{flights}"
 
     def refuses(self, scores: Vectors) -> NDArray[np.bool_]:
         """Whether each score (N,) is above the threshold."""

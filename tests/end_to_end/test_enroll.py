@@ -88,7 +88,9 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert table["label"].tolist()[-1] == NEW
     assert table["origin"].tolist() == 4 * ["trained"] + ["enrolled"]
     assert table["crops"].tolist()[-1] == 5
-    assert ", the default" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "\nrule A: radius + epsilon; threshold 0" in said
+    assert ", the default" in said
     main(["gallery", "remove", f"--run={run}", f"--label={NEW}"])
     after = predictions(run, flights, tmp_path / "after.csv")
     versions = ["gallery"]

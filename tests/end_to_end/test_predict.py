@@ -132,15 +132,18 @@ def test_parquet_holds_what_csv_holds(
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["A", "B"])
+@pytest.mark.parametrize(
+    ("rule", "origin"),
+    [("A", "radius + epsilon"), ("B", "best balanced accuracy on validation")],
+)
 def test_the_rule_that_was_asked_for_decides(
-    runs: dict[str, Path], flights: Path, tmp_path: Path, rule: str
+    runs: dict[str, Path], flights: Path, tmp_path: Path, rule: str, origin: str
 ) -> None:
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json"]
     rows = pd.read_csv(main(["predict", *words, f"--rule={rule}", f"--out={tmp_path}/o.csv"]))
     refused = rows[f"ood_score_{rule}"] > rows[f"threshold_{rule}"]
     assert (refused == (rows["decision"] == "unknown")).all()
-    assert rows["rule"].str.startswith(f"{rule}: ").all()
+    assert (rows["rule"] == f"{rule}: {origin}").all()
 
 
 def test_one_picture_per_frame(runs: dict[str, Path], flights: Path, tmp_path: Path) -> None:
