@@ -1,5 +1,6 @@
 """What every command after training shares: the module of a run, a data set to run it on, and embedding."""
 
+from argparse import ArgumentError
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -184,7 +185,10 @@ def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
 
 def _has_labels(path: Path) -> bool:
     """Whether a CSV says what its boxes show; frames from a detector need no label."""
-    table = pd.read_csv(path, usecols=lambda name: name == "label", dtype=str)
+    try:
+        table = pd.read_csv(path, usecols=lambda name: name == "label", dtype=str)
+    except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
+        raise ValueError(f"{path} is no CSV text in UTF-8 ({error}).") from error
     return "label" in table and bool(table["label"].notna().any())
 
 
@@ -205,6 +209,9 @@ def _source_of(path: Path) -> Source:
         )
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
-    config = parser.parse_object({"source": section["source"]})
+    try:
+        config = parser.parse_object({"source": section["source"]})
+    except ArgumentError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}.") from error
     source: Source = parser.instantiate(config).source
     return source

@@ -276,6 +276,9 @@ def test_a_bad_frame_is_named_and_the_others_are_kept(
         (["--data={tmp}/empty.yaml"], "neither `data: source:`"),
         (["--data={tmp}/list.yaml"], "holds a list"),
         (["--data={tmp}/broken.yaml"], "is not YAML"),
+        (["--data={tmp}/source.yaml"], "source.yaml: Parser key"),
+        (["--data={tmp}/empty.csv"], "empty.csv is no CSV text in UTF-8"),
+        (["--data={tmp}/latin.csv"], "latin.csv is no CSV text in UTF-8"),
         (["--data={flights}/annotations.json", "--batch_size=0"], "batch_size is 0"),
         (["--data={flights}/annotations.json", "--out={tmp}"], "name the .csv or .parquet file"),
         (["--data={flights}/annotations.json", "--neighbours=0"], "must be at least 1"),
@@ -295,10 +298,12 @@ def test_wrong_input_gets_one_sentence(
     wrong: list[str],
     message: str,
 ) -> None:
-    for name in ("strange.xyz", "empty.yaml"):
+    for name in ("strange.xyz", "empty.yaml", "empty.csv"):
         (tmp_path / name).write_text("")
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "source.yaml").write_text("data: {source: {class_path: Nothing}}\n")
+    (tmp_path / "latin.csv").write_bytes("frame,label\na.tif,Küken\n".encode("latin-1"))
     words = [word.format(tmp=tmp_path, flights=flights) for word in wrong]
     if not words[0].startswith("--run"):
         words.insert(0, f"--run={runs['triplet']}")
