@@ -33,12 +33,15 @@ def sample_background(
     sides: Sequence[float] | None = None,
     seed: int = 0,
     margin: float = MARGIN,
+    context: float = CONTEXT,
+    min_side: float = 0.0,
 ) -> Background:
     """Samples square crops of the class "background" in every frame.
 
-    A crop keeps `margin` plus a quarter of its own side away from every box, so that context of half a side
-    around it shows no object either, and overlaps no other background crop. Its place depends on the seed, the
-    frame's folder and file name, and the frame's own boxes: not on the other frames or their order.
+    A crop keeps `margin` plus a quarter of its own side away from every box, and farther where it shows more
+    around it than that, so that no object is seen in it; it overlaps no other background crop. Its place depends
+    on the seed, the frame's folder and file name, and the frame's own boxes: not on the other frames or their
+    order.
 
     Args:
         frames: Columns frame, group: where to sample.
@@ -48,6 +51,8 @@ def sample_background(
             alone does not give the background away.
         seed: Any integer >= 0.
         margin: px.
+        context: Of `CropOptions`: with `min_side` it says how much a crop shows around its box.
+        min_side: Of `CropOptions`, px.
 
     Returns:
         The crops, fewer where a frame has no room, and the number of those that are missing.
@@ -69,7 +74,10 @@ def sample_background(
     for frame, group in zip(frames["frame"], frames["group"], strict=True):
         marked = taken[frame].to_numpy(float) if frame in taken else np.empty((0, 4))
         rng = np.random.default_rng([seed, _identity(frame)])
-        squares = _place(rng, frame_size(frame), marked, rng.choice(pool, per_frame), margin)
+        drawn = rng.choice(pool, per_frame)
+        shown = (np.maximum(drawn * (1 + context), min_side) - drawn) / 2  # px around the box
+        clearances = np.maximum(margin + CONTEXT / 2 * drawn, shown)
+        squares = _place(rng, frame_size(frame), marked, drawn, clearances)
         rows += [(frame, x, y, side, side, BACKGROUND, group) for x, y, side in squares]
     table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
     kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
@@ -87,18 +95,18 @@ def _place(
     size: tuple[int, int],
     marked: NDArray[np.float64],
     sides: NDArray[np.float64],
-    margin: float,
+    clearances: NDArray[np.float64],
 ) -> list[tuple[float, float, float]]:
     """Places squares one after the other: (x, y, side) of those that found room."""
     placed: list[tuple[float, float, float]] = []
-    for side in sides.tolist():
+    for side, clearance in zip(sides.tolist(), clearances.tolist(), strict=True):
         room = np.array(size) - side
         # Drawn even where the square is too large, so that each one uses its own part of the sequence.
         corners = np.floor(
             rng.random((TRIES, 2)) * (np.maximum(room, 0) + 1)
         )  # (TRIES, 2) whole px
         corners = np.minimum(corners, np.maximum(room, 0))
-        free = _apart(corners, side, marked, margin + CONTEXT / 2 * side)
+        free = _apart(corners, side, marked, clearance)
         squares = np.array([(x, y, s, s) for x, y, s in placed]).reshape(-1, 4)
         free &= _apart(corners, side, squares, 0.0)
         if room.min() >= 0 and free.any():

@@ -186,6 +186,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             ood_val=self.ood_val,
             ood_test=self.ood_test,
             background=self.background,
+            context=self.options.context,
+            min_side=self.options.min_side,
             split_fractions=self.split_fractions,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,

@@ -177,6 +177,8 @@ def build_table(
     ood_test: Sequence[str] = (),
     background: int = 0,
     background_side: float | tuple[float, float] | None = None,
+    context: float = 0.0,
+    min_side: float = 0.0,
     split_fractions: Sequence[float] = (0.6, 0.2, 0.2),
     unseen_groups: Literal["split", "all"] = "split",
     seed: int = 0,
@@ -194,6 +196,8 @@ def build_table(
             of the ood lists.
         background_side: Their side in px, or the lowest and highest one; None draws from the sides of the
             known boxes.
+        context: Of `CropOptions`: what a background crop shows around its box keeps away from every box, too.
+        min_side: Of `CropOptions`, px.
         split_fractions: Of train, val, test and, as an option, calibration, for the known classes.
         unseen_groups: "split" takes unseen classes only from groups of their split; "all" takes every crop,
             also from flights seen in training.
@@ -219,17 +223,15 @@ def build_table(
     wanted = {name: where.split("_")[1] for name, where in place.items() if where != "known"}
     rows = reading.table
     if background:
-        rows = pd.concat([rows, _background(reading, place, background, background_side, seed)])
+        sides = _background_sides(reading, place, background_side)
+        around = {"context": context, "min_side": min_side}
+        rows = pd.concat([rows, _background(reading, background, sides, seed, **around)])
     rows = assign_roles(
         rows,
         [name for name, where in place.items() if where == "known"],
         [*novel_val, *novel_test],
         [*ood_val, *ood_test],
     )
-    if not (rows["label"] == BACKGROUND).any() and background:
-        raise ValueError(
-            "No frame has room for a background crop: set background_side to fewer px."
-        )
     rows = grouped_split(rows, split_fractions, seed, wanted)
     own = rows["label"].map(wanted)  # missing for known classes
     chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
@@ -262,32 +264,34 @@ def _check_background(
         )
 
 
+def _background_sides(
+    reading: Reading, place: Mapping[str, str], side: float | tuple[float, float] | None
+) -> list[float]:
+    """Sides to draw from, px: those of the known boxes unless others are asked for."""
+    if side is None:
+        known = reading.table[reading.table["label"].map(place).eq("known")]
+        return [float(longer) for longer in known[["width", "height"]].max(axis=1)]
+    low, high = side if isinstance(side, Sequence) else (side, side)
+    if not 0 < low <= high:
+        raise ValueError(f"background_side {side} must be px above 0, or (lowest, highest).")
+    return [float(drawn) for drawn in np.linspace(low, high, 101)]
+
+
 def _background(
-    reading: Reading,
-    place: Mapping[str, str],
-    per_frame: int,
-    side: float | tuple[float, float] | None,
-    seed: int,
+    reading: Reading, per_frame: int, sides: Sequence[float], seed: int, **around: float
 ) -> pd.DataFrame:
     """Samples background crops away from every box, also those of classes that are not used."""
     columns = ["frame", "x", "y", "width", "height"]
     boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
-    if side is None:
-        known = reading.table[reading.table["label"].map(place).eq("known")]
-        sides = known[["width", "height"]].max(axis=1).tolist()
-    else:
-        low, high = side if isinstance(side, Sequence) else (side, side)
-        if not 0 < low <= high:
-            raise ValueError(f"background_side {side} must be px above 0, or (lowest, highest).")
-        sides = np.linspace(low, high, 101).tolist()
-    sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed)
-    if sampled.missing:
-        wanted = per_frame * len(reading.frames)
-        log.info("%d of %d background crops found no room", sampled.missing, wanted)
+    sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed, **around)
     if sampled.rows.empty:
         raise ValueError(
-            "No frame has room for a background crop: set background_side to fewer px."
+            "No frame has room for a background crop away from every box: set background to 0, and name "
+            f'"{BACKGROUND}" in no list.'
         )
+    if sampled.missing:
+        wanted = per_frame * len(reading.frames)
+        log.warning("%d of %d background crops found no room", sampled.missing, wanted)
     return sampled.rows
 
 

@@ -212,6 +212,20 @@ def test_background_keeps_away_from_every_box(tmp_path: Path) -> None:
                 assert gap(crops.iloc[i], crops.iloc[j]) >= 0
 
 
+def test_what_a_background_crop_shows_around_its_box_holds_no_object(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 20)
+    boxes = boxes_in(frames)
+    for context, min_side in ((0.0, 40.0), (6.0, 0.0)):
+        rows = sample_background(
+            frames, boxes, 2, sides=[6.0], context=context, min_side=min_side
+        ).rows
+        assert len(rows)
+        shown = max(6 * (1 + context), min_side)
+        for _, row in rows.iterrows():
+            for _, box in boxes[boxes["frame"] == row.frame].iterrows():
+                assert gap(row, box) >= (shown - 6) / 2
+
+
 def test_background_sides_come_from_the_boxes(tmp_path: Path) -> None:
     frames = make_frames(tmp_path, 8)
     boxes = boxes_in(frames)
@@ -376,7 +390,7 @@ def test_background_avoids_classes_that_are_not_used_and_obstacles(tmp_path: Pat
 
 
 def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "dml_lightning.data.splits"):
+    with caplog.at_level(logging.WARNING):
         build_table(
             make_reading(tmp_path),
             ood_test=["background"],
