@@ -156,7 +156,8 @@ class TrainingState(L.Callback):
         margin: For losses without one of triplets, in embedding distance.
         squared: For the same losses, whether distances are squared.
         every_n_steps: Optimizer steps between two looks. Lightning repeats the last look wherever it logs
-            in between, so let it be a divisor of the trainer's `log_every_n_steps`.
+            in between, so let this be a divisor of the trainer's `log_every_n_steps`, or a multiple where looks
+            are to be rarer than rows.
         window: Looks that it takes to call training noisy or stalled.
         flat: Share of its mean by which the mean hinge has to fall within a window; see `training_state`.
         stop: Whether to end training on first entering a bad state; a resumed run then goes on.

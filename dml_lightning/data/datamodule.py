@@ -279,9 +279,20 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             few = " ".join(list(bad.values())[:3])
             show(f"Skipped {lost} crops of {len(bad)} bad frames, first: {few}")
         show(format_summary(summarise(self.table)))
+        if unlisted := self._unlisted():
+            named = ", ".join(f"{name} ({count})" for name, count in unlisted.items())
+            show(f"Crops of classes that no list names, not used: {named}")
         stored = self.options.stored_size
         used = int((self.table["split"] != "").sum())
         show(f"Crops: {used} of {stored}x{stored} px, {size}")
+
+    def _unlisted(self) -> dict[str, int]:
+        """Crops of each class that the source has and no list names, largest first."""
+        if self.known is None:
+            return {}
+        used = {*self.known, *self.novel_val, *self.novel_test, *self.ood_val, *self.ood_test}
+        counts = self.reading.table["label"].value_counts()
+        return {str(name): int(count) for name, count in counts.items() if name not in used}
 
     @override
     def setup(self, stage: str | None = None) -> None:

@@ -421,6 +421,16 @@ def test_prepare_data_prints_report_summary_and_size_once(root, tmp_path, capsys
     assert capsys.readouterr().out == ""
 
 
+def test_classes_that_no_list_names_are_told(root, tmp_path, capsys) -> None:
+    data = module(root, None, known=["coot", "goose"])
+    data.prepare_data()
+    count = (data.reading.table["label"] == "teal").sum()
+    said = f"Crops of classes that no list names, not used: teal ({count})\n"
+    assert said in capsys.readouterr().out
+    module(root, None, known=None).prepare_data()
+    assert "no list names" not in capsys.readouterr().out
+
+
 def test_prepare_data_without_a_cache(root, capsys) -> None:
     data = module(root, None)
     data.prepare_data()
