@@ -107,11 +107,15 @@ def _function_command(name: str) -> Callable[[list[str]], Any] | None:
     def run(words: list[str]) -> Any:
         from jsonargparse import auto_cli
 
+        from dml_lightning.parser import OneSentenceParser
+
         module, _, function = COMMANDS[name].partition(":")
         return auto_cli(
             getattr(importlib.import_module(module), function),
             args=_named(words),
             as_positional=False,
+            parser_class=OneSentenceParser,
+            allow_abbrev=False,
             prog=f"dml {name}",
         )
 

@@ -80,7 +80,11 @@ def test_a_single_run_says_what_it_is(run_of: RunOf, capsys: pytest.CaptureFixtu
     ("words", "said"),
     [
         (["report", "nowhere"], "nowhere is neither a run's folder"),
-        (["report"], "runs"),
+        (["report"], "dml report: the following arguments are required: runs"),
+        (["report", "nowhere", "--form=md"], "unrecognized arguments: --form=md"),
+        (["audit", "x.npz", "--projection=umap"], "Got value: umap"),
+        (["gallery"], 'expected "subcommand" to be one of {list,remove,recalibrate}'),
+        (["theory", "margin", "--classes=a", "--dim=3"], 'Parser key "classes"'),
         (["audit", "x.txt"], "x.txt is not an .npz file of embeddings"),
         (["audit", "x.npz"], "x.npz: there is no such file"),
     ],
@@ -91,7 +95,9 @@ def test_wrong_words_give_one_sentence(
     with pytest.raises(SystemExit) as stopped:
         main(words)
     assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_a_folder_is_no_file_to_write(run_of: RunOf, tmp_path: Path) -> None:
