@@ -17,7 +17,7 @@ from sklearn.manifold import TSNE
 
 from dml_lightning.openset import PrototypeDetector
 
-matplotlib.rcParams["text.parse_math"] = False  # names of arms and classes may hold $
+PLAIN: dict[Any, Any] = {"text.parse_math": False}  # names of arms and classes may hold $
 MOST_POINTS = 1500  # of a projection
 NEIGHBOURS = 6
 SHOWN = ("known", "novel", "ood")  # roles of test crops
@@ -57,6 +57,7 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
+@matplotlib.rc_context(PLAIN)
 def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
     """2-D projections above, distance histograms below, one column per arm."""
     figure, axes = plt.subplots(
@@ -130,6 +131,7 @@ def draw_distances(axes: Axes, tested: TestSet) -> None:
     axes.legend(fontsize=8)
 
 
+@matplotlib.rc_context(PLAIN)
 def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
     """Test crops and their nearest other crops under each arm; green frames share the query's class."""
     roles = {arm: read_test_set(run) for arm, run in runs.items()}
@@ -173,6 +175,7 @@ def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:
             axis.set_ylabel(pool.class_names[pool.labels[query]].replace("_", "\n"), fontsize=6)
 
 
+@matplotlib.rc_context(PLAIN)
 def draw_curve(curve: pd.DataFrame, metric: str, path: Path) -> None:
     """The metric of each arm by the number of training crops per class, with 95 % intervals.
 
