@@ -10,13 +10,36 @@ from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout
 from dml_lightning.report.tables import Table
 
-MOST_LABELS = 30  # classes whose names fit on an axis
+MOST_CLASSES = (
+    30  # names that fit on an axis; with all of many classes the page would grow by their square
+)
+
+
+def foremost(values: NDArray[np.float64], number: int = MOST_CLASSES) -> NDArray[np.int64]:
+    """Classes of the pairs with the largest values, (C, C) without its diagonal, in their own order.
+
+    All are kept where there are not more than `number`; NaN counts as smallest.
+    """
+    pairs = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+    order = np.argsort(-pairs, axis=None, kind="stable")
+    classes = np.stack(np.unravel_index(order, values.shape), axis=1)
+    return np.sort(np.array([*dict.fromkeys(classes.ravel().tolist())][:number], dtype=np.int64))
 
 
 def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """Known crops by true class (rows) and given class (columns), as shares of the row."""
+    """Known crops by true class (rows) and given class (columns), as shares of the row.
+
+    Of many classes those that are confused most are shown.
+    """
     totals = counts.sum(1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
+    recall = float(np.mean(np.diag(shares)[totals[:, 0] > 0]))
+    worst = _worst_confusion(shares, names)
+    kept = foremost(shares)
+    part = _part(kept, names, "confused most")
+    title = f"{arm} {part}".rstrip()
+    names = [names[row] for row in kept]
+    counts, shares, totals = counts[np.ix_(kept, kept)], shares[np.ix_(kept, kept)], totals[kept]
     said = [
         [
             f"{label(truth)} called {label(given)}: {count} of {total}"
@@ -24,7 +47,7 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
         ]
         for truth, row, total in zip(names, counts, totals[:, 0], strict=True)
     ]
-    recall = float(np.mean(np.diag(shares)[totals[:, 0] > 0]))
+    cells = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
     heatmap = _heatmap(shares, said) | {
         "zmin": 0,
         "zmax": 1,
@@ -32,20 +55,17 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
         "showscale": False,
         "xgap": 1,
         "ygap": 1,
+        "text": cells,
+        "texttemplate": "%{text}",
+        "textfont": {"size": 10},
     }
-    if len(names) <= MOST_LABELS:
-        cells = [
-            [f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares
-        ]
-        heatmap |= {"text": cells, "texttemplate": "%{text}", "textfont": {"size": 10}}
     return Figure(
-        arm,
-        f"Confusion of the known classes under {arm}: balanced accuracy {recall:.3f}. "
-        + _worst_confusion(shares, names),
+        title,
+        f"Confusion of the known classes under {arm}: balanced accuracy {recall:.3f}. {worst} {part}".rstrip(),
         [heatmap],
         _matrix_layout(names, "named as", "truth"),
         Table(
-            f"Confusion, {arm} (rows: truth, columns: named as)",
+            f"Confusion, {title} (rows: truth, columns: named as)",
             ["truth", *names],
             [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)],
         ),
@@ -64,28 +84,37 @@ def _worst_confusion(shares: NDArray[np.float64], names: Sequence[str]) -> str:
 
 
 def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
-    """Mean distance of every pair of classes, by name."""
+    """Mean distance of every pair of classes, by name; of many classes those that lie nearest to each other."""
     names, values = [str(name) for name in table.columns], table.to_numpy(float)
+    own = np.diag(values)[np.isfinite(np.diag(values))]
+    within = f", within a class {own.min():.2f} to {own.max():.2f}" if len(own) else ""
+    kept = foremost(-values)
+    part = _part(kept, names, "nearest to each other")
+    title = f"{arm} {part}".rstrip()
+    names, values = [names[row] for row in kept], values[np.ix_(kept, kept)]
     said = [
         [f"{label(a)} – {label(b)}: {value:.3f}" for b, value in zip(names, row, strict=True)]
         for a, row in zip(names, values, strict=True)
     ]
-    own = np.diag(values)[np.isfinite(np.diag(values))]
-    within = f", within a class {own.min():.2f} to {own.max():.2f}" if len(own) else ""
     return Figure(
-        arm,
-        f"Mean distance of every pair of classes under {arm}{within}.",
+        title,
+        f"Mean distance of every pair of classes under {arm}{within}. {part}".rstrip(),
         [
             _heatmap(values, said)
             | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}
         ],
         _matrix_layout(names),
         Table(
-            f"Mean class distances, {arm}",
+            f"Mean class distances, {title}",
             ["", *names],
             [[name, *map(float, row)] for name, row in zip(names, values, strict=True)],
         ),
     )
+
+
+def _part(kept: NDArray[np.int64], names: Sequence[str], which: str) -> str:
+    """Which classes are shown, if not all."""
+    return f"({len(kept)} of {len(names)} classes, those {which})" if len(kept) < len(names) else ""
 
 
 def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
@@ -98,12 +127,14 @@ def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
 
 
 def _matrix_layout(names: Sequence[str], x: str = "", y: str = "") -> Json:
-    """Class names on both axes, the first on top, unless there are too many."""
-    shown = len(names) <= MOST_LABELS
-    ticks: Json = {"showgrid": False, "ticks": "", "showticklabels": shown}
-    if shown:
-        places = list(range(len(names)))
-        ticks |= {"tickvals": places, "ticktext": [*map(label, names)], "tickfont": {"size": 11}}
+    """Class names on both axes, the first on top."""
+    ticks: Json = {
+        "showgrid": False,
+        "ticks": "",
+        "tickvals": list(range(len(names))),
+        "ticktext": [*map(label, names)],
+        "tickfont": {"size": 11},
+    }
     return layout(
         max(360, min(640, 140 + 25 * len(names))),
         xaxis=axis(x, **ticks, tickangle=-60),

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from dml_lightning.cli import main
+from dml_lightning.report.matrices import MOST_CLASSES
 
 Made = Callable[..., dict[str, Any]]
 
@@ -91,6 +93,12 @@ def test_many_classes_and_wide_vectors(tmp_path: Path) -> None:
     looks = {(style["colour"], style["shape"]) for style in shown["classes"][:28]}
     assert len(looks) == 28  # so many classes are told apart by colour and shape
     assert shown["pools"][0]["sprite"] is None
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    sides = {len(d["z"]) for f in figures for d in f["data"] if d["type"] == "heatmap"}
+    assert sides == {MOST_CLASSES}
+    for which in ("confused most", "nearest to each other"):
+        assert f"<figcaption>theirs (30 of 140 classes, those {which})</figcaption>" in page
+    assert len(page.encode()) - len(get_plotlyjs().encode()) < 600_000
 
 
 def test_json_ends_no_script_element_and_says_the_same(tmp_path: Path, made: Made) -> None:
