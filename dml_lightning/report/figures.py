@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dml_lightning.compare.results import Comparison
-from dml_lightning.report.numbers import Coverage, Scores, roc
+from dml_lightning.report.numbers import Coverage, Scores, roc, thinned
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import COLOURS, FLOOR, INK, Json, axis, label, layout
 from dml_lightning.report.tables import Table
@@ -247,8 +247,8 @@ def training_figure(
     first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}
     data = [
         _drawn(
-            curve.steps.tolist(),
-            floats(curve.values),
+            curve.steps[kept].tolist(),
+            floats(curve.values[kept]),
             lines[curve.arm],
             name=label(curve.arm),
             legendgroup=label(curve.arm),
@@ -256,6 +256,7 @@ def training_figure(
             opacity=1 if len(drawn) == len(arms) else 0.55,
         )
         for i, curve in enumerate(drawn)
+        for kept in [thinned(len(curve.steps))]
     ]
     rows = [[curve.arm, float(curve.values[0]), float(curve.values[-1])] for curve in drawn]
     return Figure(

@@ -34,6 +34,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 )
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 PAIRS = 100_000  # drawn for a histogram
+POINTS = 300  # of a curve that are drawn
 Floats = NDArray[np.float64]
 
 
@@ -105,18 +106,23 @@ def thresholds(evidence: Evidence, validation: Evidence | None = None) -> dict[s
     return {rule: cut for rule, cut in found.items() if np.isfinite(cut)}
 
 
+def thinned(length: int) -> NDArray[np.int64]:
+    """Which points of a curve are drawn: at most `POINTS`, evenly, with the first and the last."""
+    return np.unique(np.linspace(0, length - 1, min(POINTS, length)).astype(np.int64))
+
+
 def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
     """Share of known crops refused, and of OOD crops, at every threshold from strict to lenient.
 
     Returns:
-        Two ascending arrays from 0 to 1, thinned to at most 300 points.
+        Two ascending arrays from 0 to 1, thinned to at most `POINTS`.
     """
     cuts = np.unique(np.concatenate([known, ood]))[::-1]
     refused = [
         np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s))
         for s in (known, ood)
     ]
-    kept = np.unique(np.linspace(0, len(cuts), min(300, len(cuts) + 1)).astype(int))
+    kept = thinned(len(cuts) + 1)
     return refused[0][kept], refused[1][kept]
 
 

@@ -2,6 +2,7 @@
 
 from dml_lightning.report.figures import curves, training_figure
 from dml_lightning.report.inputs import ReportInput, RunResult
+from dml_lightning.report.numbers import POINTS
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json
 from dml_lightning.report.tables import Table
@@ -39,6 +40,8 @@ def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | No
         "Every arm is counted with the same margin, whatever its loss. Fewer active triplets and a larger ratio are "
         "better."
     )
+    if any(len(curve.steps) > POINTS for found in drawn.values() for curve in found):
+        said += f" Of longer curves {POINTS} values are drawn, evenly from the first to the last."
     return Section("training", "Training", [said], figures=figures)
 
 
