@@ -14,6 +14,7 @@ from dml_lightning.compare.units import Unit
 SD_CONFIDENCE = 0.8  # of the upper limit: Browne, Statistics in Medicine 14, 1995
 SIMULATED = 12  # units up to which the power of the test is simulated
 SIMULATIONS = 4000
+SMALLEST = 1e-3  # standard deviations; less takes millions of units
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def plan(
         unit: What n counts, for the sentence.
 
     Raises:
-        ValueError: If there are fewer than two finite differences, or an argument is out of range.
+        ValueError: If there are fewer than two finite differences, or an argument is out of range, or the difference
+            vanishes beside their spread.
     """
     pilot = np.asarray(differences, dtype=float)
     if pilot.ndim != 1 or len(pilot) < 2 or not np.isfinite(pilot).all():
@@ -86,6 +88,11 @@ def plan(
     sd = float(pilot.std(ddof=1))
     freedom = len(pilot) - 1
     upper = sd * math.sqrt(freedom / stats.chi2.ppf(1 - SD_CONFIDENCE, freedom))
+    if abs(difference) < SMALLEST * upper:
+        raise ValueError(
+            f"a difference of {abs(difference):.3g} takes millions of {unit}s where differences spread as in the "
+            f"{len(pilot)} at hand (standard deviation {sd:.3g}): state the smallest one that would matter."
+        )
     fewest = units_needed(alpha, comparisons)
 
     def needed(spread: float) -> int:

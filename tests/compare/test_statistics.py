@@ -516,6 +516,8 @@ def test_plan_errors() -> None:
         plan([0.1, np.nan], 0.01)
     with pytest.raises(ValueError, match="other than 0, got 0"):
         plan([0.1, 0.2], 0)
+    with pytest.raises(ValueError, match=r"1e-09 takes millions of folds.*deviation 0.651\)"):
+        plan([0.1, -0.6, 0.7], 1e-9, unit="fold")
     for wrong in ({"power": 0.3}, {"alpha": 0.0}, {"comparisons": 0}):
         with pytest.raises(ValueError, match=r"power must lie in \[0.5, 1\)"):
             plan([0.1, 0.2], 0.01, **wrong)  # type: ignore[arg-type]
