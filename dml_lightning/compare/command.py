@@ -101,9 +101,11 @@ def compare(
             write_findings(experiment, finished, folder, changes, unequal)
         failed = [outcome for outcome in outcomes if outcome.run is None]
         if failed:
+            alike = sum(outcome.error == failed[0].error for outcome in failed)
+            others = "" if alike == len(failed) else f"{alike} failed by this, others otherwise. "
             raise ValueError(
                 f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].job.title}: {failed[0].error} "
-                f"Their logs are in {folder / 'logs'}; the same command runs them again, and only them."
+                f"{others}Their logs are in {folder / 'logs'}; the same command runs them again, and only them."
             )
     return folder
 

@@ -45,7 +45,7 @@ class Progress:
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
         self._told = 0
-        self._times: list[float] = []
+        self._failures: dict[str, int] = {}  # number of the run that a sentence was first said of
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -59,9 +59,9 @@ class Progress:
         """Brings the table up to date."""
         if not self.console.is_terminal:
             for outcome in ended[self._told :]:
-                what = f"failed: {outcome.error}" if outcome.error else "done"
-                print(f"[{self._told + 1}/{self.total}] {outcome.job.title}: {what}", flush=True)
                 self._told += 1
+                what = self._how(outcome)
+                print(f"[{self._told}/{self.total}] {outcome.job.title}: {what}", flush=True)
             return
         table = Table("run", "epoch", escape(self.metric), "time")
         for outcome in ended[-SHOWN:]:
@@ -74,6 +74,13 @@ class Progress:
             epoch = "-" if seen.epoch is None else f"{seen.epoch + 1}/{self.epochs or '?'}"
             table.add_row(escape(job.title), epoch, _number(seen.value), _seconds(seen.seconds))
         self._live.update(Group(table, Text(self._summary(ended, waiting))), refresh=True)
+
+    def _how(self, outcome: Outcome) -> str:
+        """How the newest job ended; what one before failed by is not said again."""
+        if outcome.error is None:
+            return "done"
+        first = self._failures.setdefault(outcome.error, self._told)
+        return f"failed: {outcome.error}" if first == self._told else f"failed like [{first}]"
 
     def _summary(self, ended: Sequence[Outcome], waiting: Sequence[Job]) -> str:
         spent = time.monotonic() - self._started

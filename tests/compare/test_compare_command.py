@@ -145,3 +145,24 @@ def test_the_floors_of_a_plan_share_all_but_the_model(
     planned["pixels"]["data"] = {"crop_size": 40}
     with pytest.raises(ValueError, match=r"data.crop_size: pixels has 40, softmax has None"):
         compared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("not run", "not run Their logs"),
+        ("otherwise", "not run 5 failed by this, others otherwise. Their logs"),
+    ],
+)
+def test_the_answer_says_how_many_runs_failed_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, said: str
+) -> None:
+    def run_all(jobs: Sequence[Job], *_: Any) -> list[Outcome]:
+        return [
+            *(Outcome(job, error="not run") for job in jobs[:-1]),
+            Outcome(jobs[-1], error=last),
+        ]
+
+    monkeypatch.setattr(command, "run_all", run_all)
+    with pytest.raises(ValueError, match=f"6 of 6 runs failed, first pixels.*: {said}"):
+        compared(tmp_path)

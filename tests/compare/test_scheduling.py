@@ -307,3 +307,19 @@ def test_a_run_is_found_by_its_command(tmp_path: Path) -> None:
     write_json(run / "run.json", {"stages": {"fit": {"command": job.first_words}}})
     assert find_run(job, tmp_path, "name") == run
     assert find_run(other, tmp_path, "name") is None
+
+
+def test_what_several_runs_fail_by_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = ["no such folder", None, "no such folder", "out of memory"]
+    ended = [Outcome(Job("a", seed, 0, ()), error=error) for seed, error in enumerate(errors)]
+    with Progress(tmp_path, "name", 4, "val/map_at_r", 1, 1) as progress:
+        for number in range(len(ended)):
+            progress.look(ended[: number + 1], [])
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/4] a, seed 0, fold 0: failed: no such folder",
+        "[2/4] a, seed 1, fold 0: done",
+        "[3/4] a, seed 2, fold 0: failed like [1]",
+        "[4/4] a, seed 3, fold 0: failed: out of memory",
+    ]
