@@ -107,8 +107,14 @@ def planned_recipe(job: Job) -> dict[str, Any]:
         said = own_sentence(error) or error
     if said is not None:
         raise ValueError(f"the files and options of {job.arm} make no recipe: {said}")
-    recipe: dict[str, Any] = yaml.safe_load(printed.getvalue())
-    return {key: value for key, value in recipe.items() if key not in NOT_IN_RECIPE}
+    with suppress(yaml.YAMLError):
+        recipe = yaml.safe_load(printed.getvalue())
+        if isinstance(recipe, dict) and "model" in recipe:
+            return {key: value for key, value in recipe.items() if key not in NOT_IN_RECIPE}
+    raise ValueError(
+        f"the files and options of {job.arm} make no recipe: they print something else; leave out options such as "
+        "--help."
+    )
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from dml_lightning import cli
 from dml_lightning.compare import command
 from dml_lightning.compare.command import compare
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.fairness import FACTS
-from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.jobs import Job, Outcome, planned_recipe
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
 from dml_lightning.runs import write_json
@@ -166,3 +167,16 @@ def test_the_answer_says_how_many_runs_failed_alike(
     monkeypatch.setattr(command, "run_all", run_all)
     with pytest.raises(ValueError, match=f"6 of 6 runs failed, first pixels.*: {said}"):
         compared(tmp_path)
+
+
+@pytest.mark.parametrize("printed", ["usage: dml [options]\n  --help", "usage: dml", ""])
+def test_options_that_print_no_recipe_are_refused(
+    monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    def print_and_exit(words: list[str]) -> None:
+        print(printed)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(cli, "run_command", print_and_exit)
+    with pytest.raises(ValueError, match=r"options of softmax make no recipe.*such as --help\."):
+        planned_recipe(Job("softmax", 0, 0, ("--help",)))
