@@ -12,23 +12,30 @@ from dml_lightning.runs import read_json
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, evenly or, with `log`, evenly in their logarithm."""
+    """Numbers from `low` to `high`, evenly or, with `log`, evenly in their logarithm; `Search.check` checks it."""
 
     low: float
     high: float
     log: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(
-                f"a range needs low < high (and low > 0 with log), got {self.low} and {self.high}."
-            )
 
     def draw(self, rng: np.random.Generator) -> float:
         """One number."""
         if self.log:
             return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return float(rng.uniform(self.low, self.high))
+
+
+def _check_values(where: str, values: Sequence[object] | Range) -> None:
+    """Refuses what cannot be tried: here, since the command's parser would answer with a page."""
+    if not isinstance(values, Range):
+        if None in values:
+            raise ValueError(
+                f"{where}: null is no value to try; leave it out, the first trial is the arm's own recipe."
+            )
+    elif not values.low < values.high or (values.log and values.low <= 0):
+        raise ValueError(
+            f"{where}: a range needs low < high (and low > 0 with log), got {values.low} and {values.high}."
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Search:
     """
 
     trials: int
-    space: dict[str, dict[str, list[int | float | bool | str] | Range]]
+    space: dict[str, dict[str, list[int | float | bool | str | None] | Range]]
     metric: str = "val/map_at_r"
     smaller_is_better: bool = False
     seed: int = 1000
@@ -76,6 +83,8 @@ class Search:
                 f"trials as the others: {', '.join(trained)}."
             )
         for arm, space in self.space.items():
+            for option, values in space.items():
+                _check_values(f"search.space of {arm}, {option}", values)
             sizes = [math.inf if isinstance(v, Range) else len(set(v)) for v in space.values()]
             settings = math.prod(sizes) if sizes and 0 not in sizes else 0
             if settings < self.trials - 1:

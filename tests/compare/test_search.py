@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dml_lightning.cli import main
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.search import Range, Search
 from dml_lightning.runs import write_json
@@ -39,10 +40,26 @@ def test_ranges_are_drawn_evenly_in_their_logarithm() -> None:
     assert min(values) >= 1e-4
     assert max(values) <= 1e-2
     assert sum(value < 1e-3 for value in values) / len(values) == pytest.approx(0.5, abs=0.08)
-    with pytest.raises(ValueError, match="low < high"):
-        Range(1, 0)
-    with pytest.raises(ValueError, match="low > 0 with log"):
-        Range(0, 1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("{low: 1, high: 0}", "a range needs low < high (and low > 0 with log), got 1.0 and 0.0."),
+        ("{low: 0, high: 1, log: true}", "a range needs low < high (and low > 0 with log), got"),
+        ("[1, null]", "null is no value to try; leave it out, the first trial is the arm's own"),
+    ],
+)
+def test_values_that_cannot_be_tried_get_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], values: str, said: str
+) -> None:
+    space = f"{{a: {{x: {values}}}, b: {{x: [1, 2]}}}}"
+    arms = "{a: {configs: []}, b: {configs: []}}"
+    text = f"name: n\nshared: []\narms: {arms}\nsearch: {{trials: 2, space: {space}}}"
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        main(["compare", "--config", str(tmp_path / "e.yaml"), "--out", str(tmp_path / "runs")])
+    assert capsys.readouterr().err.startswith(f"dml compare: search.space of a, x: {said}")
 
 
 def test_a_trial_that_failed_or_diverged_is_the_worst(tmp_path: Path) -> None:
