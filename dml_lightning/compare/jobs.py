@@ -15,6 +15,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from dml_lightning.runs import read_status
+
+TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # what findings read
+
 
 @dataclass(frozen=True)
 class Job:
@@ -145,6 +149,7 @@ def _outcome(job: Job) -> Outcome:
 
     try:
         run: Path = run_command(job.first_words)
+        _check_test(run)
         if job.train and job.test and not (run / "metrics" / "test.json").is_file():
             run_command(["test", "--run", str(run), "--verbose=false"])
     except Exception as error:
@@ -152,6 +157,16 @@ def _outcome(job: Job) -> Outcome:
         sentence = own_sentence(error) or f"{type(error).__name__}: {error}"
         return Outcome(job, error=sentence)
     return Outcome(job, run)
+
+
+def _check_test(run: Path) -> None:
+    """Refuses a tested run that has lost its results: another test would touch the test split twice."""
+    lost = [name for name in TEST_FILES if not (run / name).is_file()]
+    if lost and read_status(run, "test") == "finished":
+        raise ValueError(
+            f"{run} has been tested, but has no {' and no '.join(lost)}: delete this folder, and the same command "
+            "runs it again."
+        )
 
 
 def folder_of(arm: str) -> str:

@@ -11,7 +11,7 @@ from dml_lightning.compare import command
 from dml_lightning.compare.command import compare
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.fairness import FACTS
-from dml_lightning.compare.jobs import Job, Outcome, planned_recipe
+from dml_lightning.compare.jobs import Job, Outcome, planned_recipe, run_job
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
 from dml_lightning.runs import write_json
@@ -180,3 +180,28 @@ def test_options_that_print_no_recipe_are_refused(
     monkeypatch.setattr(cli, "run_command", print_and_exit)
     with pytest.raises(ValueError, match=r"options of softmax make no recipe.*such as --help\."):
         planned_recipe(Job("softmax", 0, 0, ("--help",)))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("lost", ["metrics/test.json", "embeddings/test.npz"])
+def test_a_run_that_lost_its_test_is_not_tested_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, train: bool
+) -> None:
+    job, run, commands = Job("softmax", 0, 0, (), train), tmp_path / "run", []
+    write_json(run / "run.json", {"stages": {"test": {"status": "finished"}}})
+    for name in ("metrics/test.json", "embeddings/test.npz"):
+        write_json(run / name, {})
+
+    def run_command(words: list[str]) -> Path:
+        commands.append(words[0])
+        return run
+
+    monkeypatch.setattr(cli, "run_command", run_command)
+    assert run_job(job) == Outcome(job, run)
+    (run / lost).unlink()
+    outcome = run_job(job)
+    assert outcome.run is None
+    assert outcome.error == (
+        f"{run} has been tested, but has no {lost}: delete this folder, and the same command runs it again."
+    )
+    assert commands == 2 * ["fit" if train else "test"]
