@@ -72,8 +72,8 @@ class Table:
     def latex(self) -> str:
         """As a `table` with booktabs rules."""
         marks = "".join("r" if self.is_number(c) else "l" for c in range(len(self.columns)))
-        heads = " & ".join(_latex(column) for column in self.columns)
-        body = "\n".join("  " + " & ".join(map(_latex, row)) + r" \\" for row in self.texts)
+        heads = _latex_row(self.columns)
+        body = "\n".join(f"  {_latex_row(row)} \\\\" for row in self.texts)
         caption = _latex(f"{self.title}. {self.note}" if self.note else self.title)
         return (
             "\\begin{table}\n  \\centering\n"
@@ -89,6 +89,12 @@ def markdown_text(text: str) -> str:
     for sign in "|`*_[]":
         text = text.replace(sign, "\\" + sign)
     return " ".join(text.split())
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    """Cells of a row; the row end or rule above would take a first one such as [a] or *b for its argument."""
+    row = " & ".join(map(_latex, texts))
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
 
 
 def _latex(text: str) -> str:

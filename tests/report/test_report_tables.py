@@ -24,6 +24,13 @@ def test_latex_escapes_its_signs() -> None:
     assert r"\begin{tabular}{lr}" in text
 
 
+def test_a_row_is_no_argument_of_the_end_of_the_row_above() -> None:
+    rows = [[name, 1] for name in ("a", "[b]", "*c", "d [e]*")]
+    lines = Table("t", ["[name]", "n"], rows).latex().splitlines()
+    assert "  {}[name] & n \\\\" in lines
+    assert lines[7:11] == [rf"  {name} & 1 \\" for name in ("a", "{}[b]", "{}*c", "d [e]*")]
+
+
 def test_csv_keeps_every_digit_and_nothing_for_nan() -> None:
     text = Table("t", ["a,b", "n"], [["x,y", 0.1234567891], ["z", float("nan")]]).csv()
     assert text == '"a,b",n\n"x,y",0.1234567891\nz,\n'
