@@ -46,7 +46,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel and ood crops of that split.
     With a calibration split there is a fifth loader, `calibration`, but not while training: its known crops serve
     the conformal threshold and nothing else.
-    The trainer needs `use_distributed_sampler=False`: everything is sharded here.
+    The trainer needs `use_distributed_sampler=False`: everything is sharded here. Its `limit_val_batches` and
+    `limit_test_batches` may not cut a set, except in a trial run (`fast_dev_run`).
 
     Args:
         source: reads the data set.
@@ -338,12 +339,20 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @override
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader for each of the evaluation sets; those without classes have length 0."""
-        return [self.evaluation_loader(name, "val") for name in self._evaluation_sets()]
+        return self._evaluation_loaders("val")
 
     @override
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader for each of the evaluation sets; those without classes have length 0."""
-        return [self.evaluation_loader(name, "test") for name in self._evaluation_sets()]
+        return self._evaluation_loaders("test")
+
+    def _evaluation_loaders(self, split: Literal["val", "test"]) -> list[DataLoader[Batch]]:
+        loaders = {name: self.evaluation_loader(name, split) for name in self._evaluation_sets()}
+        if self.trainer is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            option = f"limit_{split}_batches"
+            limit = getattr(self.trainer, option)
+            _refuse_parts({name: len(each) for name, each in loaders.items()}, option, limit)
+        return list(loaders.values())
 
     def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """All sets, without calibration if there is none or a model is being trained."""
@@ -438,6 +447,27 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @property
     def _pin_memory(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def _refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:
+    """Refuses to evaluate a part of a set: neighbours, prototypes and thresholds are those of all its crops.
+
+    Args:
+        batches: of each set.
+        option: of the trainer, for the error.
+        limit: its value, a number of batches (int) or a share of them (float).
+
+    Raises:
+        ValueError: when a set has more batches than the limit lets through.
+    """
+    for name, whole in batches.items():
+        taken = min(whole, limit) if isinstance(limit, int) else int(whole * limit)
+        if taken < whole:
+            raise ValueError(
+                f"{option}={limit} takes {taken} of the {whole} batches of the set {name!r}, and numbers of a part of "
+                f"a set are not the set's: leave it out (overfit_batches sets limit_val_batches, too), or raise "
+                "data.eval_batch_size."
+            )
 
 
 def _accept_own_loaders() -> None:

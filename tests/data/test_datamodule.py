@@ -244,6 +244,47 @@ def test_empty_roles_give_loaders_of_length_zero(root, cache_dir, tmp_path) -> N
     assert sorted(spy.evaluated) == [0, 1, 3]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit_val_batches": 1}, "limit_val_batches=1 takes 1 of the"),
+        ({"limit_val_batches": 0.5}, "limit_val_batches=0.5 takes"),
+        ({"overfit_batches": 2}, "limit_val_batches=2 .*overfit_batches"),
+    ],
+)
+def test_a_fit_that_would_see_parts_of_sets_is_refused(
+    root, cache_dir, tmp_path, options, said
+) -> None:
+    spy, data = Spy(), module(root, cache_dir, eval_batch_size=4)
+    with pytest.raises(ValueError, match=said):
+        trainer(tmp_path, **options).fit(spy, datamodule=data)
+    assert not spy.seen  # no epoch is lost
+
+
+def test_a_test_of_parts_of_sets_is_refused(root, cache_dir, tmp_path) -> None:
+    with pytest.raises(ValueError, match="limit_test_batches=1 takes 1 of the"):
+        trainer(tmp_path, limit_test_batches=1).test(
+            Spy(), datamodule=module(root, cache_dir, eval_batch_size=4), verbose=False
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (512, {"limit_val_batches": 1}),  # which is all of each
+        (4, {"limit_val_batches": 0}),
+        (4, {"num_sanity_val_steps": 1}),
+        (4, {"fast_dev_run": 1}),
+    ],
+)
+def test_whole_sets_none_and_trial_runs_are_not_refused(
+    root, cache_dir, tmp_path, size, options
+) -> None:
+    spy, data = Spy(), module(root, cache_dir, eval_batch_size=size)
+    trainer(tmp_path, **{"max_epochs": 1, **options}).fit(spy, datamodule=data)
+    assert spy.seen
+
+
 # Training batches
 
 
@@ -393,7 +434,7 @@ def test_two_ranks_see_what_one_process_sees(root, cache_dir, tmp_path) -> None:
 
 def test_ranks_are_taken_from_the_trainer(root, cache_dir) -> None:
     class Attached:
-        global_rank, world_size = 1, 3
+        global_rank, world_size, fast_dev_run, limit_val_batches = 1, 3, False, 1.0
         strategy = type("S", (), {"root_device": torch.device("cpu")})
 
     data = module(root, cache_dir)
