@@ -28,6 +28,8 @@ from dml_lightning.openset.gallery import Gallery, encoder_digest
 from dml_lightning.runs import recipe_path
 from dml_lightning.types import Batch, Embeddings
 
+OPTIONAL = ("label", "flight")  # columns of a CSV, named as in configs/data/csv.yaml
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -176,20 +178,22 @@ def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
     if path.suffix == ".json":
         return CocoJson(path.parent, annotations=path.name).read(on_bad_frame)
     if path.suffix == ".csv":
-        label = "label" if _has_labels(path) else None
-        return CsvTable(path.parent, file=path.name, label_column=label).read(on_bad_frame)
+        filled = _filled_columns(path)
+        label, flight = (name if name in filled else None for name in OPTIONAL)
+        source = CsvTable(path.parent, file=path.name, label_column=label, group_column=flight)
+        return source.read(on_bad_frame)
     if path.suffix in (".yaml", ".yml"):
         return _source_of(path).read(on_bad_frame)
     raise ValueError(f"--data {path}: expected a .yaml config, .json, .csv or a folder of crops.")
 
 
-def _has_labels(path: Path) -> bool:
-    """Whether a CSV says what its boxes show; frames from a detector need no label."""
+def _filled_columns(path: Path) -> set[str]:
+    """Those of the optional columns of a CSV that say something."""
     try:
-        table = pd.read_csv(path, usecols=lambda name: name == "label", dtype=str)
+        table = pd.read_csv(path, usecols=lambda name: name.strip() in OPTIONAL, dtype=str)
     except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
         raise ValueError(f"{path} is no CSV text in UTF-8 ({error}).") from error
-    return "label" in table and bool(table["label"].notna().any())
+    return {name.strip() for name in table.columns[table.notna().any()]}
 
 
 def _source_of(path: Path) -> Source:

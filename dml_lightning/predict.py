@@ -46,8 +46,9 @@ def predict(
 
     Args:
         run: Folder of a finished run.
-        data: A YAML config with the source of a data config, a COCO .json, a .csv table, a YOLO data.yaml
-            or a folder of crops with one folder per class.
+        data: A YAML config with the source of a data config, a COCO .json, a .csv table with the columns of
+            configs/data/csv.yaml (label and flight may be missing), a YOLO data.yaml or a folder of crops with one
+            folder per class.
         out: The table to write, .csv or .parquet; it appears when it is whole.
         rule: The rule that decides; by default C where the run has a calibration split, else B, else A.
         neighbours: Stored crops to name for each box, and to vote for label_knn.

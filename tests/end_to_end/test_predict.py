@@ -208,6 +208,22 @@ def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path
         assert len(pd.read_csv(out)) == 1
 
 
+def test_flights_of_a_table_are_those_of_the_predictions(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tiff", pixels)
+    recipe = yaml.safe_load((ROOT / "configs/data/csv.yaml").read_text())
+    column = recipe["data"]["source"]["init_args"]["group_column"]
+    for header in (column, f" {column}"):
+        lines = [f"frame,x,y,width,height,{header}", "a.tiff,5,6,7,8,dawn", "b.tiff,5,6,7,8,noon"]
+        (tmp_path / "boxes.csv").write_text("\n".join(lines))
+        words = [f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
+        out = main(["predict", *words, f"--out={tmp_path}/out.csv"])
+        assert pd.read_csv(out)["group"].tolist() == ["dawn", "noon"]
+
+
 @pytest.mark.parametrize("arm", ["softmax", "triplet"])
 def test_other_ways_of_naming_the_data_give_the_same_rows(
     runs: dict[str, Path], flights: Path, tmp_path: Path, arm: str
