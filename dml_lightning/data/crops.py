@@ -62,8 +62,10 @@ class CropOptions:
     radiometry: Radiometry | None = None
 
     def __post_init__(self) -> None:
-        if self.crop_size < 4:
-            raise ValueError(f"crop_size is {self.crop_size} px; at least 4 are needed.")
+        if not isinstance(self.crop_size, int) or self.crop_size < 4:
+            raise ValueError(
+                f"crop_size is {self.crop_size!r} px; a whole number of at least 4 is needed."
+            )
         if self.context < 0:
             raise ValueError(
                 f"context is {self.context}; it must not be negative, or the box would be cut."

@@ -144,6 +144,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self._check_arguments()
 
     def _check_arguments(self) -> None:
+        if not isinstance(self.source, Source):
+            raise ValueError(f"source is {self.source!r}; give a Source, such as CocoJson(root).")
         stray = sorted(set(self.far_ood) - {*self.ood_val, *self.ood_test})
         if stray:
             raise ValueError(

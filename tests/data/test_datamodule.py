@@ -530,12 +530,18 @@ def test_a_set_that_is_lost_altogether_is_named(root, tmp_path) -> None:
         ({"on_bad_frame": "ignore"}, "on_bad_frame is 'ignore'; use 'stop' or 'skip'"),
         ({"sampler": "random"}, "sampler is 'random'; use 'pk' or 'shuffled'"),
         ({"crop_size": 2}, "crop_size is 2 px"),
+        ({"crop_size": "32"}, "crop_size is '32' px; a whole number"),
         ({"normalisation": "window"}, "'window' came with window None"),
     ],
 )
 def test_impossible_arguments_are_refused_before_anything_is_read(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         module(Path("/nowhere"), None, **options)
+
+
+def test_the_source_is_no_name() -> None:
+    with pytest.raises(ValueError, match="source is 'own'; give a Source"):
+        ThermalWaterfowlDataModule(source="own")
 
 
 def test_a_window_on_counts_is_refused_with_the_file(root) -> None:
