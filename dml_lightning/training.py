@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -48,7 +48,15 @@ NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reu
 
 
 class Parser(LightningArgumentParser):
-    """A parser that raises its errors, and takes options only by their full name."""
+    """A parser that raises its errors, takes options only by their full name, and `null` at any depth."""
+
+    @override
+    def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
+        self, args: Sequence[str] | None = None, *rest: Any, **more: Any
+    ) -> Any:
+        """Parses words; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
+        words = None if args is None else [re.sub("=None$", "=null", word) for word in args]
+        return super().parse_args(words, *rest, **more)
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -265,3 +265,14 @@ def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit, match="2"):
         main(["train"])
     assert "fit, validate, test, simulate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "backbone_args", "init_args.backbone_args"])
+def test_null_reaches_the_encoder(
+    words: list[str], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    null = f"--model.init_args.encoder.{option}=null"
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *arm_words(words, "softmax"), null, "--print_config"])
+    encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]
+    assert encoder["init_args"][option.removeprefix("init_args.")] is None
