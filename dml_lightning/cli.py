@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from itertools import takewhile
 from logging import LogRecord, getLogger
 from pathlib import Path
@@ -16,7 +17,7 @@ from dml_lightning.runs import recipe_path
 
 PACKAGE = Path(__file__).parent
 
-HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one)
+HELP = """usage: dml COMMAND [options]      (dml COMMAND --help explains one; dml --version)
 
   simulate   write simulated thermal flights to disk: dml simulate --out DIR
   fit        train one arm: dml fit -c configs/base.yaml -c configs/data/D.yaml -c configs/model/M.yaml
@@ -67,6 +68,9 @@ def main(args: Sequence[str] | None = None) -> Any:
     words = list(sys.argv[1:] if args is None else args)
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
+        return None
+    if words == ["--version"]:
+        print(f"dml_lightning {version('dml_lightning')}")
         return None
     try:
         return run_command(words)

@@ -11,6 +11,7 @@ import torch
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 
+import dml_lightning
 from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
 from dml_lightning.models import EmbeddingModule
@@ -276,3 +277,10 @@ def test_null_reaches_the_encoder(
         main(["fit", *arm_words(words, "softmax"), null, "--print_config"])
     encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]
     assert encoder["init_args"][option.removeprefix("init_args.")] is None
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"dml_lightning {dml_lightning.__version__}\n"
+    main(["--help"])
+    assert "dml --version" in capsys.readouterr().out
