@@ -113,8 +113,11 @@ def check_folder(run: Path, *, resume: bool) -> None:
             "--rerun N (1, 2, ...) starts afresh in a folder beside it."
         )
     if resume and status is None and not begun:
+        beside = [*run.parent.glob("*/checkpoints/last.ckpt")]
+        newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
+        other = f", or name {newest}, of another recipe, seed or code" if newest else ""
         raise ValueError(
-            f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last."
+            f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last{other}."
         )
 
 

@@ -102,6 +102,17 @@ def test_what_may_be_written_into(
             runs.check_folder(tmp_path, resume=resume)
 
 
+def test_a_run_without_a_checkpoint_names_the_newest_beside_it(tmp_path: Path) -> None:
+    for age, name in enumerate(("a", "c", "b")):
+        path = tmp_path / name / "checkpoints" / "last.ckpt"
+        runs.write_text(path, "")
+        os.utime(path, (1000 - age, 1000 - age))
+    with pytest.raises(
+        ValueError, match=r"ckpt_path last, or name \S*/a/checkpoints/last\.ckpt, of"
+    ):
+        runs.check_folder(tmp_path / "run", resume=True)
+
+
 def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="leave out --ckpt_path last"),
