@@ -193,7 +193,8 @@ def test_a_slurm_job_is_requeued_and_goes_on(words: list[str], tmp_path: Path, t
     command = [
         *exact_words(words, "triplet_memory", tmp_path, every_n_steps=1000),
         "--trainer.max_epochs=3",
-        "--data.batches_per_epoch=30",
+        f"--data.batches_per_epoch={30 * tasks}",  # of which ranks that accumulate agree amid a step
+        f"--trainer.accumulate_grad_batches={tasks}",
         "--tracking.wandb=disabled",
         "--trainer.strategy=ddp" if tasks > 1 else "--trainer.strategy=auto",
         f"--trainer.devices={tasks}",
