@@ -119,22 +119,23 @@ class LatestCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        due = trainer.global_step // self.every_n_steps
-        if due > self._written and is_resumable(trainer):
-            self._written = due
-            save_latest(trainer)
+        if trainer.global_step // self.every_n_steps > self._written and is_resumable(trainer):
+            self._save(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # counting steps, Lightning takes a finished epoch for an interrupted one and repeats part of it
         if trainer.max_steps == -1:
-            self._written = trainer.global_step // self.every_n_steps
-            save_latest(trainer)
+            self._save(trainer)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.max_steps != -1:
-            save_latest(trainer)
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self._written = trainer.global_step // self.every_n_steps
+        save_latest(trainer)
 
 
 def is_resumable(trainer: L.Trainer) -> bool:

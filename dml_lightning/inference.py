@@ -25,7 +25,7 @@ from dml_lightning.data.sources import (
 )
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset.gallery import Gallery, encoder_digest
-from dml_lightning.runs import recipe_path
+from dml_lightning.runs import read_recipe_file, recipe_path
 from dml_lightning.types import Batch, Embeddings
 
 OPTIONAL = ("label", "flight")  # columns of a CSV, named as in configs/data/csv.yaml
@@ -114,8 +114,7 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
 
 def read_recipe(run: Path) -> dict[str, Any]:
     """The recipe that the run was fitted with."""
-    recipe: dict[str, Any] = yaml.safe_load(recipe_path(run).read_text(encoding="utf-8"))
-    return recipe
+    return read_recipe_file(recipe_path(run))
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:

@@ -279,3 +279,9 @@ def recipe_path(run: Path, stage: str = "fit") -> Path:
     if not path.is_file():
         raise ValueError(f"{run} is not a run's folder: it has no {path.name}.")
     return path
+
+
+def recipe_file(run: Path) -> Path | None:
+    """The recipe of the fit, or of the test for a floor; None where the folder is no run's."""
+    paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
+    return next((path for path in paths if path.is_file()), None)

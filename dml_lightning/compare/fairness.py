@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dml_lightning.runs import read_json, read_recipe_file, read_run
+from dml_lightning.runs import read_json, read_recipe_file, read_run, recipe_file
 
 Recipe = Mapping[str, Any]
 
@@ -106,11 +106,10 @@ def read_recipe(run: Path) -> Recipe:
     Raises:
         ValueError: If the folder is no run's, or the file damaged.
     """
-    for stage in ("fit", "test"):
-        path = run / f"recipe.{stage}.yaml"
-        if path.is_file():
-            return read_recipe_file(path)
-    raise ValueError(f"{run} is not a run's folder: it has no recipe.")
+    path = recipe_file(run)
+    if path is None:
+        raise ValueError(f"{run} is not a run's folder: it has no recipe.")
+    return read_recipe_file(path)
 
 
 def _with_batch(recipe: Recipe) -> dict[str, Any]:

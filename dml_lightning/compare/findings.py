@@ -149,13 +149,8 @@ def _curve(
         for row in curve.to_dict("records")
     }
     arms = [arm for arm in experiment.arms if arm in set(curve["arm"])]
-    yield (
-        "| crops | "
-        + " | ".join(map(markdown_text, arms))
-        + " |\n| --- |"
-        + " ---: |" * len(arms)
-        + "\n"
-    )
+    yield " | ".join(["| crops", *map(markdown_text, arms)]) + " |\n"
+    yield "| --- |" + " ---: |" * len(arms) + "\n"
     for size in map(_size_name, experiment.train_per_class):
         yield " | ".join([f"| {size}", *(cells.get((size, arm), "-") for arm in arms)]) + " |\n"
 

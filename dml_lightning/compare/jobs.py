@@ -103,22 +103,18 @@ def planned_recipe(job: Job) -> dict[str, Any]:
     from dml_lightning.training import NOT_IN_RECIPE
 
     printed = StringIO()
-    said = None
+    said: object = "they print something else; leave out options such as --help."
     try:
         with redirect_stdout(printed), suppress(SystemExit):
             run_command([*job.first_words, "--print_config"])
-    except ValueError as error:
-        said = own_sentence(error) or error
-    if said is not None:
-        raise ValueError(f"the files and options of {job.arm} make no recipe: {said}")
-    with suppress(yaml.YAMLError):
         recipe = yaml.safe_load(printed.getvalue())
         if isinstance(recipe, dict) and "model" in recipe:
             return {key: value for key, value in recipe.items() if key not in NOT_IN_RECIPE}
-    raise ValueError(
-        f"the files and options of {job.arm} make no recipe: they print something else; leave out options such as "
-        "--help."
-    )
+    except yaml.YAMLError:
+        pass
+    except ValueError as error:
+        said = own_sentence(error) or error
+    raise ValueError(f"the files and options of {job.arm} make no recipe: {said}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dml_lightning.data.crops import shown_sides
 from dml_lightning.data.frames import frame_size
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
 
@@ -75,7 +76,7 @@ def sample_background(
         marked = taken[frame].to_numpy(float) if frame in taken else np.empty((0, 4))
         rng = np.random.default_rng([seed, _identity(frame)])
         drawn = rng.choice(pool, per_frame)
-        shown = (np.maximum(drawn * (1 + context), min_side) - drawn) / 2  # px around the box
+        shown = (shown_sides(drawn, context, min_side) - drawn) / 2  # px around the box
         clearances = np.maximum(margin + CONTEXT / 2 * drawn, shown)
         squares = _place(rng, frame_size(frame), marked, drawn, clearances)
         rows += [(frame, x, y, side, side, BACKGROUND, group) for x, y, side in squares]

@@ -94,8 +94,14 @@ class CropOptions:
 def crop_squares(boxes: Boxes, options: CropOptions) -> tuple[Boxes, NDArray[np.float64]]:
     """Returns centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
-    sides = np.maximum(boxes[:, 2:].max(axis=1) * (1 + options.context), options.min_side)
-    return centres, sides
+    return centres, shown_sides(boxes[:, 2:].max(axis=1), options.context, options.min_side)
+
+
+def shown_sides(
+    longer: NDArray[np.float64], context: float, min_side: float
+) -> NDArray[np.float64]:
+    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
+    return np.maximum(longer * (1 + context), min_side)
 
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def _exact_products() -> Iterator[None]:
         before = torch.get_float32_matmul_precision()
     except (
         RuntimeError
-    ):  # someone has set the precision of one backend, which the common setting does not know
+    ):  # the precision of one backend has been set, which the common setting does not know
         with _exact_backends():
             yield
         return

@@ -15,7 +15,7 @@ from dml_lightning.compare.results import Comparison, Question, higher_is_better
 from dml_lightning.compare.statistics import compare_arms
 from dml_lightning.evidence import Evidence, read_evidence
 from dml_lightning.report.numbers import measure
-from dml_lightning.runs import read_json, read_recipe_file, read_run
+from dml_lightning.runs import read_json, read_recipe_file, read_run, recipe_file
 
 PRIMARY = "balanced_accuracy"
 
@@ -57,7 +57,7 @@ class RunResult:
     @cached_property
     def recipe_text(self) -> str:
         """The recipe as it was saved; empty for a file of embeddings."""
-        path = _recipe_file(self.source) if self.folder else None
+        path = recipe_file(self.source) if self.folder else None
         return path.read_text(encoding="utf-8") if path else ""
 
     @cached_property
@@ -217,8 +217,8 @@ def read_result(
     if path.suffix == ".npz":
         metrics = measure(read_evidence(path))
         return RunResult(arm or path.stem, seed or 0, fold or 0, path, metrics)
-    recipe_file = _recipe_file(path)
-    if recipe_file is None:
+    saved = recipe_file(path)
+    if saved is None:
         raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
     if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
@@ -227,7 +227,7 @@ def read_result(
         key.removeprefix("test/"): float("nan") if value is None else float(value)
         for key, value in content.items()
     }
-    recipe = read_recipe_file(recipe_file)
+    recipe = read_recipe_file(saved)
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
@@ -256,12 +256,6 @@ def _history(path: Path) -> pd.DataFrame:
 def _fold(data: dict[str, Any]) -> int:
     """Number of the class fold, or of the split by groups."""
     return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)
-
-
-def _recipe_file(run: Path) -> Path | None:
-    """The recipe of the fit, or of the test for a floor."""
-    paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
-    return next((path for path in paths if path.is_file()), None)
 
 
 def _by_arm(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:

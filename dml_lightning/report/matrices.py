@@ -10,9 +10,7 @@ from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout
 from dml_lightning.report.tables import Table
 
-MOST_CLASSES = (
-    30  # names that fit on an axis; with all of many classes the page would grow by their square
-)
+MOST_CLASSES = 30  # names that fit on an axis; with all classes a page would grow by their square
 
 
 def foremost(values: NDArray[np.float64], number: int = MOST_CLASSES) -> NDArray[np.int64]:
@@ -37,7 +35,7 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
     worst = _worst_confusion(shares, names)
     kept = foremost(shares)
     part = _part(kept, names, "confused most")
-    title = f"{arm} {part}".rstrip()
+    title = f"{arm}{part}"
     names = [names[row] for row in kept]
     counts, shares, totals = counts[np.ix_(kept, kept)], shares[np.ix_(kept, kept)], totals[kept]
     said = [
@@ -61,7 +59,7 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
     }
     return Figure(
         title,
-        f"Confusion of the known classes under {arm}: balanced accuracy {recall:.3f}. {worst} {part}".rstrip(),
+        f"Confusion of the known classes under {arm}: balanced accuracy {recall:.3f}. {worst}{part}",
         [heatmap],
         _matrix_layout(names, "named as", "truth"),
         Table(
@@ -90,7 +88,7 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
     within = f", within a class {own.min():.2f} to {own.max():.2f}" if len(own) else ""
     kept = foremost(-values)
     part = _part(kept, names, "nearest to each other")
-    title = f"{arm} {part}".rstrip()
+    title = f"{arm}{part}"
     names, values = [names[row] for row in kept], values[np.ix_(kept, kept)]
     said = [
         [f"{label(a)} – {label(b)}: {value:.3f}" for b, value in zip(names, row, strict=True)]
@@ -98,7 +96,7 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
     ]
     return Figure(
         title,
-        f"Mean distance of every pair of classes under {arm}{within}. {part}".rstrip(),
+        f"Mean distance of every pair of classes under {arm}{within}.{part}",
         [
             _heatmap(values, said)
             | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}
@@ -113,8 +111,10 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
 
 
 def _part(kept: NDArray[np.int64], names: Sequence[str], which: str) -> str:
-    """Which classes are shown, if not all."""
-    return f"({len(kept)} of {len(names)} classes, those {which})" if len(kept) < len(names) else ""
+    """Which classes are shown, to go on a sentence with; empty if all."""
+    if len(kept) == len(names):
+        return ""
+    return f" ({len(kept)} of {len(names)} classes, those {which})"
 
 
 def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
