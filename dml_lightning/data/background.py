@@ -1,7 +1,8 @@
 """Background crops: squares sampled away from everything that is marked in a frame."""
 
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.crops import shown_sides
 from dml_lightning.data.frames import frame_size
+from dml_lightning.data.sources.base import Reading
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
+
+log = logging.getLogger(__name__)
 
 BACKGROUND = "background"
 TRIES = 100  # places tried per crop before it is given up
@@ -124,3 +128,78 @@ def _apart(
     high = boxes[None, :, :2] + boxes[None, :, 2:] + clearance
     clear = (corners[:, None] + side <= low) | (corners[:, None] >= high)  # (T, M, 2)
     return np.asarray(np.all(clear.any(axis=2), axis=1))
+
+
+def check_background(reading: Reading, lists: Mapping[str, Sequence[str]], background: int) -> None:
+    """Checks that background crops are both asked for and named, or neither.
+
+    Raises:
+        ValueError: With what would work.
+    """
+    named = any(BACKGROUND in members for members in lists.values())
+    exists = bool((reading.table["label"] == BACKGROUND).any())
+    if background < 0:
+        raise ValueError(f"background is {background}: give the crops per frame, 0 for none.")
+    if background and exists:
+        raise ValueError(
+            f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.'
+        )
+    if background and BACKGROUND not in (*lists["ood_val"], *lists["ood_test"]):
+        raise ValueError(
+            f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_val or ood_test.'
+        )
+    if named and not background and not exists:
+        raise ValueError(
+            f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.'
+        )
+
+
+def background_sides(
+    reading: Reading, place: Mapping[str, str], side: float | tuple[float, float] | None
+) -> list[float]:
+    """Sides to draw from, px: those of the known boxes unless others are asked for.
+
+    Args:
+        reading: Of the source.
+        place: "known" or the list that each used class is in.
+        side: One, or the lowest and highest one; None for those of the known boxes.
+
+    Raises:
+        ValueError: If they are not above 0, or in the wrong order.
+    """
+    if side is None:
+        known = reading.table[reading.table["label"].map(place).eq("known")]
+        return [float(longer) for longer in known[["width", "height"]].max(axis=1)]
+    low, high = side if isinstance(side, Sequence) else (side, side)
+    if not 0 < low <= high:
+        raise ValueError(f"background_side {side} must be px above 0, or (lowest, highest).")
+    return [float(drawn) for drawn in np.linspace(low, high, 101)]
+
+
+def background_rows(
+    reading: Reading, per_frame: int, sides: Sequence[float], seed: int, **around: float
+) -> pd.DataFrame:
+    """Samples background crops away from every box, also those of classes that are not used.
+
+    Args:
+        reading: Of the source.
+        per_frame: Crops in each frame.
+        sides: To draw from, px.
+        seed: Any integer >= 0.
+        **around: `context` and `min_side` of `sample_background`.
+
+    Raises:
+        ValueError: If no frame has room.
+    """
+    columns = ["frame", "x", "y", "width", "height"]
+    boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
+    sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed, **around)
+    if sampled.rows.empty:
+        raise ValueError(
+            "No frame has room for a background crop away from every box: set background to 0, and name "
+            f'"{BACKGROUND}" in no list.'
+        )
+    if sampled.missing:
+        wanted = per_frame * len(reading.frames)
+        log.warning("%d of %d background crops found no room", sampled.missing, wanted)
+    return sampled.rows

@@ -24,6 +24,7 @@ from dml_lightning.data.loaders import (
     TrainingCrops,
     TrainingLoader,
     capped_rows,
+    refuse_parts,
 )
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
@@ -353,7 +354,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if self.trainer is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             option = f"limit_{split}_batches"
             limit = getattr(self.trainer, option)
-            _refuse_parts({name: len(each) for name, each in loaders.items()}, option, limit)
+            refuse_parts({name: len(each) for name, each in loaders.items()}, option, limit)
         return list(loaders.values())
 
     def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
@@ -449,27 +450,6 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @property
     def _pin_memory(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-
-def _refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:
-    """Refuses to evaluate a part of a set: neighbours, prototypes and thresholds are those of all its crops.
-
-    Args:
-        batches: of each set.
-        option: of the trainer, for the error.
-        limit: its value, a number of batches (int) or a share of them (float).
-
-    Raises:
-        ValueError: when a set has more batches than the limit lets through.
-    """
-    for name, whole in batches.items():
-        taken = min(whole, limit) if isinstance(limit, int) else int(whole * limit)
-        if taken < whole:
-            raise ValueError(
-                f"{option}={limit} takes {taken} of the {whole} batches of the set {name!r}, and numbers of a part of "
-                f"a set are not the set's: leave it out (overfit_batches sets limit_val_batches, too), or raise "
-                "data.eval_batch_size."
-            )
 
 
 def _accept_own_loaders() -> None:

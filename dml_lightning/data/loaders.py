@@ -20,7 +20,7 @@ from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.transforms import Augmentation
-from dml_lightning.types import Batch
+from dml_lightning.types import Batch, EvaluationSet
 
 Rows = NDArray[np.int64]
 
@@ -183,3 +183,24 @@ def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> N
 
 
 _STREAM = 103  # keeps this draw apart from the samplers' for equal seeds
+
+
+def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:
+    """Refuses to evaluate a part of a set: neighbours, prototypes and thresholds are those of all its crops.
+
+    Args:
+        batches: of each set.
+        option: of the trainer, for the error.
+        limit: its value, a number of batches (int) or a share of them (float).
+
+    Raises:
+        ValueError: when a set has more batches than the limit lets through.
+    """
+    for name, whole in batches.items():
+        taken = min(whole, limit) if isinstance(limit, int) else int(whole * limit)
+        if taken < whole:
+            raise ValueError(
+                f"{option}={limit} takes {taken} of the {whole} batches of the set {name!r}, and numbers of a part of "
+                f"a set are not the set's: leave it out (overfit_batches sets limit_val_batches, too), or raise "
+                "data.eval_batch_size."
+            )

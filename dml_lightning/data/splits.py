@@ -1,6 +1,5 @@
 """Splits by group, and the one function that turns a reading into the finished crop table."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -8,7 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.data.background import BACKGROUND, sample_background
+from dml_lightning.data.background import (
+    BACKGROUND,
+    background_rows,
+    background_sides,
+    check_background,
+)
 from dml_lightning.data.sources.base import Reading
 from dml_lightning.data.table import (
     SPLITS,
@@ -18,7 +22,6 @@ from dml_lightning.data.table import (
     validate_table,
 )
 
-log = logging.getLogger(__name__)
 Counts = NDArray[np.float64]
 
 # Weights of the split's cost, in units of one known class that is split as badly as possible:
@@ -217,15 +220,15 @@ def build_table(
     }
     if unseen_groups not in ("split", "all"):
         raise ValueError(f'unseen_groups {unseen_groups!r} is unknown: give "split" or "all".')
-    _check_background(reading, lists, background)
+    check_background(reading, lists, background)
     existing = [*reading.table["label"].unique(), *([BACKGROUND] if background else [])]
     place = check_classes(existing, known, list(lists.items()))
     wanted = {name: where.split("_")[1] for name, where in place.items() if where != "known"}
     rows = reading.table
     if background:
-        sides = _background_sides(reading, place, background_side)
+        sides = background_sides(reading, place, background_side)
         around = {"context": context, "min_side": min_side}
-        rows = pd.concat([rows, _background(reading, background, sides, seed, **around)])
+        rows = pd.concat([rows, background_rows(reading, background, sides, seed, **around)])
     rows = assign_roles(
         rows,
         [name for name, where in place.items() if where == "known"],
@@ -240,59 +243,6 @@ def build_table(
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
     return table
-
-
-def _check_background(
-    reading: Reading, lists: Mapping[str, Sequence[str]], background: int
-) -> None:
-    """Checks that background crops are both asked for and named, or neither."""
-    named = any(BACKGROUND in members for members in lists.values())
-    exists = bool((reading.table["label"] == BACKGROUND).any())
-    if background < 0:
-        raise ValueError(f"background is {background}: give the crops per frame, 0 for none.")
-    if background and exists:
-        raise ValueError(
-            f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.'
-        )
-    if background and BACKGROUND not in (*lists["ood_val"], *lists["ood_test"]):
-        raise ValueError(
-            f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_val or ood_test.'
-        )
-    if named and not background and not exists:
-        raise ValueError(
-            f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.'
-        )
-
-
-def _background_sides(
-    reading: Reading, place: Mapping[str, str], side: float | tuple[float, float] | None
-) -> list[float]:
-    """Sides to draw from, px: those of the known boxes unless others are asked for."""
-    if side is None:
-        known = reading.table[reading.table["label"].map(place).eq("known")]
-        return [float(longer) for longer in known[["width", "height"]].max(axis=1)]
-    low, high = side if isinstance(side, Sequence) else (side, side)
-    if not 0 < low <= high:
-        raise ValueError(f"background_side {side} must be px above 0, or (lowest, highest).")
-    return [float(drawn) for drawn in np.linspace(low, high, 101)]
-
-
-def _background(
-    reading: Reading, per_frame: int, sides: Sequence[float], seed: int, **around: float
-) -> pd.DataFrame:
-    """Samples background crops away from every box, also those of classes that are not used."""
-    columns = ["frame", "x", "y", "width", "height"]
-    boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
-    sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed, **around)
-    if sampled.rows.empty:
-        raise ValueError(
-            "No frame has room for a background crop away from every box: set background to 0, and name "
-            f'"{BACKGROUND}" in no list.'
-        )
-    if sampled.missing:
-        wanted = per_frame * len(reading.frames)
-        log.warning("%d of %d background crops found no room", sampled.missing, wanted)
-    return sampled.rows
 
 
 def _check_splits(
