@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def server() -> Iterator[WandbServer]:
 def environment(server: WandbServer, home: Path, **variables: str) -> dict[str, str]:
     """Variables of a user of this server, without those that other tests have left."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    paths = os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent), kept.get("PYTHONPATH", "")])
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     own = {"PYTHONPATH": paths, "PATH": path, "OMP_NUM_THREADS": "1", "HOME": str(home)}
     return {**kept, **own, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": "a" * 40, **variables}
@@ -173,17 +172,14 @@ def test_a_stopped_run_goes_on_under_its_name(
 ) -> None:
     steps = ["--trainer.max_epochs=12", f"--runs_root={tmp_path}/runs", "--tracking.wandb=online"]
     fit = ["fit", *exact_words(words, "triplet", tmp_path), *steps]
-    process = subprocess.Popen(
+    fit.append("--trainer.callbacks+=killing.EndInStep")
+    ended = subprocess.run(
         [sys.executable, "-m", "dml_lightning", *fit],
         env=environment(server, tmp_path, **SOON),
         cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
     )
-    while process.poll() is None and not any(losses(run) for run in server.runs.values()):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() != 0  # it was not finished
+    assert ended.returncode == 128 + signal.SIGTERM  # it was not finished
     ((name, sent),) = server.runs.items()
     before = losses(sent).keys()
     dml(server, tmp_path, *fit, "--ckpt_path=last")
