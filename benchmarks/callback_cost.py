@@ -28,10 +28,7 @@ def fit(work: Path, epochs: int) -> dict[str, list[float]]:
     simulate(work / "flights", flights=24, frames=20)
     words = [
         "fit",
-        *(
-            f"--config={ROOT}/configs/{name}.yaml"
-            for name in ("base", "data/simulated", "model/triplet")
-        ),
+        *(f"--config={ROOT}/configs/{name}.yaml" for name in ("base", "data/simulated", "model/triplet")),
         f"--data.source.init_args.root={work}/flights",
         f"--data.cache_dir={work}/cache",
         f"--runs_root={work}/runs",

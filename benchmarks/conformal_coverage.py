@@ -38,9 +38,7 @@ def pooled(count: int, crops: int) -> Draw:
     """Calibrate on all crops of `count` flights."""
 
     def draw(rng: np.random.Generator, correlation: float) -> tuple[Scores, Scores]:
-        return flights(rng, count, crops, correlation).ravel(), flights(rng, 1, FRESH, correlation)[
-            0
-        ]
+        return flights(rng, count, crops, correlation).ravel(), flights(rng, 1, FRESH, correlation)[0]
 
     return draw
 
@@ -115,14 +113,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS / "conformal_coverage.png")
     args = parser.parse_args()
-    rates = {
-        name: measure(draw, args.draws, args.correlation, args.seed)
-        for name, (draw, _, _) in CASES.items()
-    }
-    print(
-        f"{args.draws} draws, intra-class correlation {args.correlation}, seed {args.seed}; ",
-        end="",
-    )
+    rates = {name: measure(draw, args.draws, args.correlation, args.seed) for name, (draw, _, _) in CASES.items()}
+    print(f"{args.draws} draws, intra-class correlation {args.correlation}, seed {args.seed}; ", end="")
     print(f"numpy {np.__version__}, matplotlib {mpl.__version__}, {platform.machine()}\n")
     print("| calibrated on | refused at 5 % | at 10 % | at 20 % | flights above 10 %, at 5 % |")
     print("|---|---|---|---|---|")

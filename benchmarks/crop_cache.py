@@ -57,9 +57,7 @@ def write_frames(folder: Path, count: int, suffix: str) -> pd.DataFrame:
 def write(path: Path, counts: np.ndarray) -> None:
     if path.suffix == ".jpg":
         low, high = counts.min(), counts.max()
-        Image.fromarray((255 * (counts - low) / (high - low)).astype(np.uint8)).save(
-            path, quality=90
-        )
+        Image.fromarray((255 * (counts - low) / (high - low)).astype(np.uint8)).save(path, quality=90)
     elif path.suffix == ".png":
         Image.fromarray(counts.round().astype(np.uint16)).save(path)
     else:
@@ -96,9 +94,7 @@ def compare(folder: Path, suffix: str, frames: int, repeats: int) -> str:
         few = rng.permutation(len(table))[:64]
         slow.append(seconds(lambda few=few: open_each(table, few)) / len(few))
         order = rng.permutation(len(table))[: len(table) // BATCH * BATCH].reshape(-1, BATCH)
-        fast.append(
-            seconds(lambda order=order: [crops.__getitems__(b) for b in order]) / order.size
-        )
+        fast.append(seconds(lambda order=order: [crops.__getitems__(b) for b in order]) / order.size)
     one, other = np.median(slow), np.median(fast)
     size = cache_bytes(store.folder) / 1e6
     return (
@@ -143,13 +139,7 @@ def measure_memory(table_file: str, folder: str) -> None:
 def memory_row(folder: Path, frames: int) -> str:
     folder.mkdir()
     write_frames(folder, frames, ".png").to_csv(folder / "table.csv", index=False)
-    command = [
-        sys.executable,
-        __file__,
-        "--memory",
-        str(folder / "table.csv"),
-        str(folder / "cache"),
-    ]
+    command = [sys.executable, __file__, "--memory", str(folder / "table.csv"), str(folder / "cache")]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     most = json.loads(output.splitlines()[-1])
     return f"| {frames} | {most['cache']:.0f} | {most['build']:.1f} | {most['RssAnon']:.1f} | {most['RssFile']:.1f} |"
@@ -166,9 +156,7 @@ def report(frames: int, repeats: int) -> str:
         root = Path(name)
         speed = [compare(root / s[1:], s, frames, repeats) for s in (".png", ".tiff", ".jpg")]
         memory = [memory_row(root / f"memory{n}", n) for n in (frames, 4 * frames, 16 * frames)]
-    packages = ", ".join(
-        f"{p} {version(p)}" for p in ("torch", "numpy", "pillow", "tifffile", "imagecodecs")
-    )
+    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "numpy", "pillow", "tifffile", "imagecodecs"))
     return "\n".join(
         [
             "# Crop cache",

@@ -50,9 +50,7 @@ def read_run(run: Path) -> Bench:
     return Bench(arm, gallery, read_evidence(run / "embeddings" / "test.npz"))
 
 
-def draws(
-    bench: Bench, k: int, number: int
-) -> Iterator[tuple[dict[int, NDArray[np.int64]], NDArray[np.bool_]]]:
+def draws(bench: Bench, k: int, number: int) -> Iterator[tuple[dict[int, NDArray[np.int64]], NDArray[np.bool_]]]:
     """Rows of the k crops of each novel class, and which novel rows are of other flights than all of those.
 
     Half of the flights that show a novel class serve the crops, the others the test, drawn anew.
@@ -144,9 +142,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
-    return "\n".join(
-        ["| " + " | ".join(table) + " |", "|---|---|---|" + "---:|" * (table.shape[1] - 3), *lines]
-    )
+    return "\n".join(["| " + " | ".join(table) + " |", "|---|---|---|" + "---:|" * (table.shape[1] - 3), *lines])
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
@@ -210,9 +206,7 @@ def report(benches: list[Bench], table: pd.DataFrame, number: int, seconds: floa
     first = benches[0].evidence
     novel = [first.class_names[i] for i in first.sets["novel"].labels.unique().tolist()]
     sizes = ", ".join(f"{len(first.sets[name])} {name}" for name in ("known", "novel", "ood"))
-    rules = ", ".join(
-        f"{b.arm}: {b.gallery.detector(b.gallery.default_rule).threshold.name}" for b in benches
-    )
+    rules = ", ".join(f"{b.arm}: {b.gallery.detector(b.gallery.default_rule).threshold.name}" for b in benches)
     return f"""# Species enrolled from a few crops
 
 `python benchmarks/enrolment.py RUN RUN --draws {number}`, {time.strftime("%Y-%m-%d")}, torch {torch.__version__},

@@ -47,12 +47,8 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(args.one, args)))
         return
-    names = ", ".join(
-        f"{name} {version(name)}" for name in ("torch", "scikit-learn", "pytorch-ood")
-    )
-    print(
-        f"{args.queries} queries, {args.references} references, {args.dim} dimensions, k = {args.k},"
-    )
+    names = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "pytorch-ood"))
+    print(f"{args.queries} queries, {args.references} references, {args.dim} dimensions, k = {args.k},")
     print(f"{args.threads} threads; {names} {platform.machine()}\n")
     print("| method | seconds, median (range) | processor seconds | added memory, MB | AUROC |")
     print("|---|---|---|---|---|")
@@ -61,10 +57,7 @@ def main() -> None:
         seconds = [run["seconds"] for run in runs]
         cpu, added = (statistics.median(run[name] for run in runs) for name in ("cpu", "added_mb"))
         spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
-        print(
-            f"| {method} | {spread} | {cpu:.2f} | {added:.0f} | {runs[0]['auroc']:.8f} |",
-            flush=True,
-        )
+        print(f"| {method} | {spread} | {cpu:.2f} | {added:.0f} | {runs[0]['auroc']:.8f} |", flush=True)
 
 
 def in_own_process(method: str, threads: int) -> dict[str, float]:
@@ -114,9 +107,7 @@ def chunks(args: argparse.Namespace, size: int) -> Iterator[tuple[bool, Tensor]]
 
 def vectors(rows: int, args: argparse.Namespace, seed: int, ood: bool) -> tuple[Tensor, Tensor]:
     """Unit vectors (rows, D) and their classes (rows,), of the known classes or of as many others."""
-    centres = 0.2 * torch.randn(
-        2 * args.classes, args.dim, generator=torch.Generator().manual_seed(0)
-    )
+    centres = 0.2 * torch.randn(2 * args.classes, args.dim, generator=torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(args.classes, (rows,), generator=generator) + args.classes * ood
     noise = torch.randn(rows, args.dim, generator=generator)

@@ -38,23 +38,14 @@ KNOWN = [
     "snow_goose",
 ]
 DIM = 64
-TRAIN = [
-    "triplet_intra",
-    "triplet_inter",
-    "mean_hinge",
-    "hinge_active_fraction",
-    "worst_anchor_gap",
-]
+TRAIN = ["triplet_intra", "triplet_inter", "mean_hinge", "hinge_active_fraction", "worst_anchor_gap"]
 HELD_OUT = ["map_at_r", "novel_map_at_r", "roth_embedding_density", "roth_spectral_decay"]
 
 
 def fit(work: Path, margin: float, epochs: int, batches: int) -> dict[str, float]:
     """One training; the mean of the last fifth of what it logged, and the evaluation at its end."""
     words = [
-        *(
-            f"--config={ROOT}/configs/{name}.yaml"
-            for name in ("base", "data/simulated", "model/triplet")
-        ),
+        *(f"--config={ROOT}/configs/{name}.yaml" for name in ("base", "data/simulated", "model/triplet")),
         f"--data.source.init_args.root={work}/flights",
         f"--data.cache_dir={work}/cache",
         f"--data.known={KNOWN}",
@@ -89,43 +80,19 @@ def draw(table: pd.DataFrame, bound: float, path: Path) -> None:
     figure = Figure(figsize=(8.4, 6.0), layout="constrained", dpi=110)
     upper, lower = figure.subplots(2, 1, sharex=True)
     gap = table.triplet_inter - table.triplet_intra
-    upper.plot(
-        table.margin, table.triplet_inter, "o-", color="C0", label="D_inter, between species"
-    )
-    upper.plot(
-        table.margin, table.triplet_intra, "o-", color="C1", label="D_intra, within a species"
-    )
+    upper.plot(table.margin, table.triplet_inter, "o-", color="C0", label="D_inter, between species")
+    upper.plot(table.margin, table.triplet_intra, "o-", color="C1", label="D_intra, within a species")
     upper.plot(table.margin, gap, "s-", color="0.3", label="gap, D_inter - D_intra")
-    upper.plot(
-        table.margin, table.mean_hinge, "D-", color="C4", label="loss, mean over all triplets"
-    )
+    upper.plot(table.margin, table.mean_hinge, "D-", color="C4", label="loss, mean over all triplets")
     fine = np.geomspace(0.0085, 2.4, 99)
     upper.plot(
-        fine,
-        fine,
-        ":",
-        color="0.3",
-        label="the margin itself: the gap that zero\nloss needs, the loss of a collapse",
+        fine, fine, ":", color="0.3", label="the margin itself: the gap that zero\nloss needs, the loss of a collapse"
     )
     upper.set_ylabel("distance")
     upper.set_ylim(-0.05, 2.05)
-    lower.plot(
-        table.margin,
-        table.hinge_active_fraction,
-        "o-",
-        color="C3",
-        label="active triplets, share of all",
-    )
-    lower.plot(
-        table.margin, table.map_at_r, "^-", color="C2", label="MAP@R, known species on new flights"
-    )
-    lower.plot(
-        table.margin,
-        table.novel_map_at_r,
-        "v-",
-        color="C8",
-        label="MAP@R, species never trained on",
-    )
+    lower.plot(table.margin, table.hinge_active_fraction, "o-", color="C3", label="active triplets, share of all")
+    lower.plot(table.margin, table.map_at_r, "^-", color="C2", label="MAP@R, known species on new flights")
+    lower.plot(table.margin, table.novel_map_at_r, "v-", color="C8", label="MAP@R, species never trained on")
     lower.set_ylabel("share")
     lower.set_ylim(0, 1.03)
     lower.set_xlabel("margin (training triplets of 8 species in 64 dimensions)")
@@ -134,9 +101,7 @@ def draw(table: pd.DataFrame, bound: float, path: Path) -> None:
     lower.set_xticks(ticks, [f"{m:g}" for m in ticks])
     lower.minorticks_off()
     for axes in (upper, lower):
-        axes.axvspan(
-            bound, 2.4, color="C3", alpha=0.12, lw=0, label=f"beyond Rankin's bound, {bound:.2f}"
-        )
+        axes.axvspan(bound, 2.4, color="C3", alpha=0.12, lw=0, label=f"beyond Rankin's bound, {bound:.2f}")
         axes.set_xlim(0.0085, 2.4)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
@@ -196,9 +161,7 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as work:
         simulate(Path(work, "flights"), flights=24, frames=20, workers=1, progress=False)
-        table = pd.DataFrame(
-            [fit(Path(work), margin, options.epochs, options.batches) for margin in MARGINS]
-        )
+        table = pd.DataFrame([fit(Path(work), margin, options.epochs, options.batches) for margin in MARGINS])
     bound = max_feasible_margin(len(KNOWN), DIM)
     minutes = (time.perf_counter() - started) / 60
     setting = f"{options.epochs} epochs of {options.batches} batches each, {minutes:.0f} minutes"

@@ -75,9 +75,7 @@ def from_file(path: Path) -> Data:
     """The embeddings of a run; without a classifier the class means serve as its weights."""
     evidence = read_evidence(path)
     reference = evidence.sets["reference"]
-    means = [
-        reference.vectors[reference.labels == c].mean(0) for c in reference.labels.unique().tolist()
-    ]
+    means = [reference.vectors[reference.labels == c].mean(0) for c in reference.labels.unique().tolist()]
     head = evidence.head or (torch.stack(means), torch.zeros(len(means)))
     return {
         "reference": reference.vectors,
@@ -132,27 +130,12 @@ def pairs(neighbour: int) -> dict[str, tuple[Method, Method | None]]:
             ours(lambda _: KNNDetector(neighbour)),
             peer(lambda _: pod.KNN(None, k=neighbour, normalize=False)),
         ),
-        "Mahalanobis": (
-            ours(lambda _: MahalanobisDetector()),
-            peer(lambda _: pod.Mahalanobis(None)),
-        ),
-        "relative Mahalanobis": (
-            ours(lambda _: RelativeMahalanobisDetector()),
-            peer(lambda _: pod.RMD(None)),
-        ),
+        "Mahalanobis": (ours(lambda _: MahalanobisDetector()), peer(lambda _: pod.Mahalanobis(None))),
+        "relative Mahalanobis": (ours(lambda _: RelativeMahalanobisDetector()), peer(lambda _: pod.RMD(None))),
         "Mahalanobis, normalised": (ours(lambda _: MahalanobisDetector(normalize=True)), None),
-        "max softmax": (
-            ours(lambda d: MaxSoftmaxDetector(*head(d))),
-            peer_on_logits(lambda: pod.MaxSoftmax(None)),
-        ),
-        "max logit": (
-            ours(lambda d: MaxLogitDetector(*head(d))),
-            peer_on_logits(lambda: pod.MaxLogit(None)),
-        ),
-        "energy": (
-            ours(lambda d: EnergyDetector(*head(d))),
-            peer_on_logits(lambda: pod.EnergyBased(None)),
-        ),
+        "max softmax": (ours(lambda d: MaxSoftmaxDetector(*head(d))), peer_on_logits(lambda: pod.MaxSoftmax(None))),
+        "max logit": (ours(lambda d: MaxLogitDetector(*head(d))), peer_on_logits(lambda: pod.MaxLogit(None))),
+        "energy": (ours(lambda d: EnergyDetector(*head(d))), peer_on_logits(lambda: pod.EnergyBased(None))),
         "ViM": (
             ours(lambda d: ViMDetector(*head(d), principal=half(d))),
             peer(lambda d: pod.ViM(None, half(d), *head(d))),

@@ -26,10 +26,7 @@ import torch.nn.functional as F
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners
 from pytorch_metric_learning.distances import LpDistance
-from pytorch_metric_learning.utils.distributed import (
-    DistributedLossWrapper,
-    DistributedMinerWrapper,
-)
+from pytorch_metric_learning.utils.distributed import DistributedLossWrapper, DistributedMinerWrapper
 from torch import Tensor, nn
 
 from dml_lightning import losses
@@ -58,15 +55,12 @@ ms_miner = miners.MultiSimilarityMiner
 CASES = {
     "triplets, all": Case(lambda: losses.TripletLoss(0.2), triplet),
     "triplets, semi-hard": Case(
-        lambda: losses.TripletLoss(0.2, "semihard"),
-        triplet,
-        lambda: miners.TripletMarginMiner(0.2, "semihard"),
+        lambda: losses.TripletLoss(0.2, "semihard"), triplet, lambda: miners.TripletMarginMiner(0.2, "semihard")
     ),
     "triplets, FaceNet's semi-hard": Case(lambda: losses.TripletLoss(0.2, "facenet")),
     "triplets, hard": Case(lambda: losses.TripletLoss(0.2, "hard"), triplet, miners.BatchHardMiner),
     "triplets, soft": Case(
-        lambda: losses.TripletLoss(soft=True),
-        lambda: peers.TripletMarginLoss(0.0, smooth_loss=True),
+        lambda: losses.TripletLoss(soft=True), lambda: peers.TripletMarginLoss(0.0, smooth_loss=True)
     ),
     "contrastive": Case(losses.ContrastiveLoss, peers.ContrastiveLoss),
     "N-pair": Case(losses.NPairLoss, peers.NPairsLoss),
@@ -78,14 +72,11 @@ CASES = {
     ),
     "adapter: triplets": Case(lambda: losses.PMLLoss(triplet()), triplet),
     "adapter: multi-similarity, mined": Case(
-        lambda: losses.PMLLoss(peers.MultiSimilarityLoss(), ms_miner()),
-        peers.MultiSimilarityLoss,
-        ms_miner,
+        lambda: losses.PMLLoss(peers.MultiSimilarityLoss(), ms_miner()), peers.MultiSimilarityLoss, ms_miner
     ),
     "adapter: NT-Xent": Case(lambda: losses.PMLLoss(peers.NTXentLoss()), peers.NTXentLoss),
     "adapter: proxy anchor": Case(
-        lambda: losses.PMLLoss(peers.ProxyAnchorLoss(CLASSES, DIM)),
-        partial(peers.ProxyAnchorLoss, CLASSES, DIM),
+        lambda: losses.PMLLoss(peers.ProxyAnchorLoss(CLASSES, DIM)), partial(peers.ProxyAnchorLoss, CLASSES, DIM)
     ),
 }
 
@@ -146,9 +137,7 @@ def serve(rank: int, world: int, rendezvous: str, queue: Any) -> None:
 
 def offered(case: Case, way: str) -> bool:
     """Whether the peer has a wrapper for it: cross-entropy is PyTorch's own."""
-    return case.peer is not None and (
-        way == "each rank alone" or isinstance(case.peer(), peers.BaseMetricLossFunction)
-    )
+    return case.peer is not None and (way == "each rank alone" or isinstance(case.peer(), peers.BaseMetricLossFunction))
 
 
 def attempt(name: str, way: str, features: Tensor, labels: Tensor) -> Any:
@@ -164,8 +153,7 @@ def batch(rank: int | None, world: int = 1) -> tuple[Tensor, Tensor]:
     """Features and labels of one rank, or of all ranks."""
     ranks = range(world) if rank is None else [rank]
     features = [
-        torch.randn(len(LABELS[r]), FEATURES, generator=torch.Generator().manual_seed(r)).double()
-        for r in ranks
+        torch.randn(len(LABELS[r]), FEATURES, generator=torch.Generator().manual_seed(r)).double() for r in ranks
     ]
     return torch.cat(features), torch.tensor([label for r in ranks for label in LABELS[r]])
 
@@ -179,9 +167,7 @@ def run(world: int) -> dict[tuple[str, str], list[Any]]:
         ranks = [context.Process(target=serve, args=(r, *arguments)) for r in range(world)]
         for process in ranks:
             process.start()
-        expected = sum(
-            way == "ours" or offered(case, way) for case in CASES.values() for way in WAYS
-        )
+        expected = sum(way == "ours" or offered(case, way) for case in CASES.values() for way in WAYS)
         found: dict[tuple[str, str], list[Any]] = {}
         for _ in range(expected * world):
             _, name, way, outcome = queue.get(timeout=120)

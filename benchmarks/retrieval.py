@@ -43,11 +43,7 @@ def ours(vectors, labels):  # type: ignore[no-untyped-def]
     from dml_lightning.metrics.functional import retrieval_summary
 
     found = retrieval_summary(vectors, labels)
-    return {
-        "precision_at_1": found.recall_at[1],
-        "r_precision": found.r_precision,
-        "map_at_r": found.map_at_r,
-    }
+    return {"precision_at_1": found.recall_at[1], "r_precision": found.r_precision, "map_at_r": found.map_at_r}
 
 
 def peer(vectors, labels):  # type: ignore[no-untyped-def]
@@ -58,9 +54,7 @@ def peer(vectors, labels):  # type: ignore[no-untyped-def]
     # k=None would rank all references: 20 GB at 20,000 rows. The largest class is enough for these metrics.
     calculator = AccuracyCalculator(include=names, device=torch.device("cpu"), k="max_bin_count")
     found = calculator.get_accuracy(vectors, labels)
-    return dict(
-        zip(("precision_at_1", "r_precision", "map_at_r"), map(found.get, names), strict=True)
-    )
+    return dict(zip(("precision_at_1", "r_precision", "map_at_r"), map(found.get, names), strict=True))
 
 
 def distances(vectors, labels):  # type: ignore[no-untyped-def]
@@ -99,9 +93,7 @@ def main() -> None:
     print(f"{args.rows} x {args.dim}, {args.classes} classes, {args.threads} threads; ", end="")
     names = ("numpy", "torch", "pytorch-metric-learning", "faiss-cpu")
     print(", ".join(f"{name} {version(name)}" for name in names), platform.machine(), "\n")
-    print(
-        "| method | seconds, median (range) | processor seconds | added memory, MB | values |\n|---|---|---|---|---|"
-    )
+    print("| method | seconds, median (range) | processor seconds | added memory, MB | values |\n|---|---|---|---|---|")
     for method in ("ours", "distances") if args.no_peer else ("ours", "peer", "distances"):
         runs = [
             json.loads(

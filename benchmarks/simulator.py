@@ -36,9 +36,7 @@ def speed(workers: int, flights: int = 6, frames: int = 20) -> tuple[float, floa
     before = os.times()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        out = simulate(
-            Path(folder) / "out", flights=flights, frames=frames, workers=workers, progress=False
-        )
+        out = simulate(Path(folder) / "out", flights=flights, frames=frames, workers=workers, progress=False)
         seconds = time.perf_counter() - start
         cpu = sum(os.times()[:4]) - sum(before[:4])
         size = sum(path.stat().st_size for path in out.rglob("*.tiff"))
@@ -62,11 +60,7 @@ def sizes() -> list[Row]:
     """Lengths on the frame at 60 m."""
     gsd = ground_sample_distance(ALTITUDE, LENS)
     rows = []
-    for name, published in [
-        ("mallard", "11"),
-        ("green_winged_teal", "6.6"),
-        ("canada_goose", "17"),
-    ]:
+    for name, published in [("mallard", "11"), ("green_winged_teal", "6.6"), ("canada_goose", "17")]:
         length = [(c > 0.25).any(0).sum() for c, _ in painted(name, "flying", FLIGHTS[0], gsd)]
         rows.append((f"{name}, stretched, px at 60 m", published, f"{np.mean(length):.1f}"))
     afloat = [(c > 0.25).any(0).sum() for c, _ in painted("mallard", "swimming", FLIGHTS[0], gsd)]
@@ -93,11 +87,7 @@ def warmth() -> list[Row]:
     return [
         ("mallard body over water, K", "4.3 to 5.4", f"{body:.1f}"),
         ("mallard hottest part over water, K", "10 to 15", f"{head:.1f}"),
-        (
-            "birds darker than the water under a cold sky",
-            "96 %",
-            f"{np.mean(np.less(sums, 0)):.0%}",
-        ),
+        ("birds darker than the water under a cold sky", "96 %", f"{np.mean(np.less(sums, 0)):.0%}"),
         ("of these flights' birds, with a bright spot", "many", f"{np.mean(bright):.0%}"),
         (
             "peak over noise, warm flights (5, 50, 95 %)",
@@ -117,9 +107,7 @@ def noise() -> list[Row]:
         rows = moving.mean(2, keepdims=True)
         columns = np.diff(still.mean(0)).std() / np.sqrt(2)
         unbiased = np.sqrt(8 / 7)
-        found.append(
-            [(moving - rows).std() * unbiased, rows.std() * unbiased, columns, still.std()]
-        )
+        found.append([(moving - rows).std() * unbiased, rows.std() * unbiased, columns, still.std()])
     names = ("temporal", "row", "column", "residual fixed pattern")
     limits = ("21 to 50", "4 to 7", "6 to 11", "59 to 104")
     low, high = 1e3 * np.min(found, 0), 1e3 * np.max(found, 0)

@@ -118,11 +118,7 @@ def make_module(setting: Setting, classes: int) -> EmbeddingModule:
     encoder = Encoder(setting.backbone, config["encoder"]["embedding_dim"], backbone_args=small)
     optimizer = partial(torch.optim.AdamW, **config["optimizer"]["init_args"])
     return ARMS[setting.arm](
-        encoder,
-        optimizer,
-        classes,
-        channels_last=setting.variant.channels_last,
-        compile=setting.variant.compile,
+        encoder, optimizer, classes, channels_last=setting.variant.channels_last, compile=setting.variant.compile
     )
 
 
@@ -295,9 +291,7 @@ def describe(setting: Setting, name: str) -> tuple[str, list[str]]:
     whole = sum(parts.values())
     shares = ", ".join(f"{part} {spent / whole:.1%}" for part, spent in parts.items())
     hooks = {k: v for k, v in callbacks_cost(setting).items() if v > 1e-6}
-    costs = ", ".join(
-        f"{k} {1e6 * v:.0f} µs" for k, v in sorted(hooks.items(), key=lambda i: -i[1])
-    )
+    costs = ", ".join(f"{k} {1e6 * v:.0f} µs" for k, v in sorted(hooks.items(), key=lambda i: -i[1]))
     return row, [
         f"- {setting.arm}, {setting.backbone}, {name}: {shares} of the bare loop's {1e3 * whole:.2f} ms "
         f"when each part is waited for; callbacks per step: {costs}."
@@ -340,9 +334,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.steps < WARM + 2 or options.repeats < 1:
-        parser.error(
-            f"a figure takes at least {WARM + 2} steps, {WARM} of them warming up, and 1 repeat"
-        )
+        parser.error(f"a figure takes at least {WARM + 2} steps, {WARM} of them warming up, and 1 repeat")
     cuda = options.device == "cuda"
     options.backbones = options.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t")
     options.variants = options.variants or (";".join(VARIANTS) if cuda else "float32")
@@ -372,9 +364,7 @@ def main() -> None:
     notes.append(f"- The loader alone, {options.workers} workers: {speed:,.0f} crops/s.")
     print(notes[-1])
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        "\n".join([*lines, "", "Where the time goes:", "", *notes, ""]), encoding="utf-8"
-    )
+    out.write_text("\n".join([*lines, "", "Where the time goes:", "", *notes, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

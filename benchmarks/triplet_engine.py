@@ -64,12 +64,7 @@ def masked(x: Tensor, labels: Tensor) -> Tensor:
     return cost.sum() / (cost > 0).sum().clamp_min(1)
 
 
-METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "ours": ours,
-    "cdist": cdist,
-    "peer": peer,
-    "masked": masked,
-}
+METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ours": ours, "cdist": cdist, "peer": peer, "masked": masked}
 
 
 def seconds(name: str, x: Tensor, labels: Tensor) -> float:
@@ -126,10 +121,7 @@ def compare(batch: int, classes: int, device: str, repeats: int) -> dict[str, tu
             slow = name == "peer" and turn > 3 and times["peer"][-1] > 5
             if not slow:
                 times[name].append(seconds(name, x, labels))
-    return {
-        name: (statistics.median(t[1:]), memory(name, batch, classes, device))
-        for name, t in times.items()
-    }
+    return {name: (statistics.median(t[1:]), memory(name, batch, classes, device)) for name, t in times.items()}
 
 
 def row(batch: int, classes: int, found: dict[str, tuple[float, float]]) -> str:
@@ -156,8 +148,7 @@ def head(device: str) -> list[str]:
         "",
         f"`python {' '.join(sys.argv)}`",
         "",
-        "| B | classes | ours | torch.cdist | pytorch-metric-learning | B x P x B array "
-        "| ours / cdist | peer / ours |",
+        "| B | classes | ours | torch.cdist | pytorch-metric-learning | B x P x B array | ours / cdist | peer / ours |",
         "|---|---|---|---|---|---|---|---|",
     ]
 
@@ -183,9 +174,7 @@ def main() -> None:
         lines.append(row(batch, classes, found))
         print(lines[-1], flush=True)
     doubled = [
-        f"{b:,} to {2 * b:,}: {took[2 * b, 8] / took[b, 8]:.2f}x"
-        for b, c in cases
-        if c == 8 and (2 * b, 8) in took
+        f"{b:,} to {2 * b:,}: {took[2 * b, 8] / took[b, 8]:.2f}x" for b, c in cases if c == 8 and (2 * b, 8) in took
     ]
     lines += ["", f"Doubling the batch costs: {', '.join(doubled)}."]
     print(lines[-1])

@@ -28,12 +28,7 @@ from torch import Tensor
 
 from dml_lightning.distributed import GlobalBatch
 from dml_lightning.losses import PMLLoss, pml_share
-from dml_lightning.losses.functional import (
-    contrastive_sum,
-    multi_similarity_sum,
-    n_pair_sum,
-    triplet_loss,
-)
+from dml_lightning.losses.functional import contrastive_sum, multi_similarity_sum, n_pair_sum, triplet_loss
 
 RESULTS = Path(__file__).resolve().parent / "results" / "work_per_rank.md"
 DIM, CLASSES = 128, 8
@@ -73,9 +68,7 @@ def whole(loss: peers.BaseMetricLossFunction, x: Tensor, labels: Tensor, b: Glob
     return PMLLoss(loss)(b.embeddings, b.labels).loss
 
 
-SHARES: dict[
-    str, tuple[Share, int]
-] = {  # and what --batch is divided by: the library lists triplets
+SHARES: dict[str, tuple[Share, int]] = {  # and what --batch is divided by: the library lists triplets
     "triplets, all": (partial(triplets, "all"), 1),
     "triplets, FaceNet's semi-hard": (partial(triplets, "facenet"), 1),
     "triplets, hard": (partial(triplets, "hard"), 1),
@@ -146,8 +139,7 @@ def row(name: str, batch: int, device: str, repeats: int) -> str:
             times[world].append(seconds(name, *inputs(size, world, device)))
     found = {world: statistics.median(t[1:]) for world, t in times.items()}
     cells = [
-        f"{found[w] * 1e3:,.1f} ms ({found[w] / found[1]:.2f}), {memory(name, size, w, device):,.0f} MB"
-        for w in WORLDS
+        f"{found[w] * 1e3:,.1f} ms ({found[w] / found[1]:.2f}), {memory(name, size, w, device):,.0f} MB" for w in WORLDS
     ]
     return f"| {name} | {size:,} | " + " | ".join(cells) + " |"
 

@@ -31,9 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     @override
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         if storage_options is not None:
             raise ValueError(f"storage_options have no use for {path}: runs lie on a file system.")
         with replacing(Path(path)) as file:
@@ -54,11 +52,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, monitor: str = "val/map_at_r", mode: Literal["max", "min"] = "max") -> None:
         super().__init__(
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            enable_version_counter=False,
-            auto_insert_metric_name=False,
+            filename="best", monitor=monitor, mode=mode, enable_version_counter=False, auto_insert_metric_name=False
         )
 
     @override
@@ -70,13 +64,8 @@ class BestCheckpoint(ModelCheckpoint):
             name: str(here / Path(path).name) if (path := state_dict[name]) else path
             for name in ("best_model_path", "kth_best_model_path", "last_model_path")
         }
-        scores = {
-            str(here / Path(path).name): score
-            for path, score in state_dict["best_k_models"].items()
-        }
-        super().load_state_dict(
-            {**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath}
-        )
+        scores = {str(here / Path(path).name): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": scores, "dirpath": self.dirpath})
 
 
 class LatestCheckpoint(Checkpoint):
@@ -112,12 +101,7 @@ class LatestCheckpoint(Checkpoint):
 
     @override
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step // self.every_n_steps > self._written and is_resumable(trainer):
             self._save(trainer)
@@ -143,9 +127,7 @@ def is_resumable(trainer: L.Trainer) -> bool:
     fit = trainer.fit_loop
     loop, fetcher = fit.epoch_loop, fit._data_fetcher
     assert fetcher is not None  # there is one while a step runs
-    return not (
-        loop._is_training_done or loop._should_accumulate() or loop._should_check_val_fx(fetcher)
-    )
+    return not (loop._is_training_done or loop._should_accumulate() or loop._should_check_val_fx(fetcher))
 
 
 def latest_path(run: str | Path) -> Path:
@@ -194,9 +176,7 @@ class ExactResume(L.Callback):
         self._unlogged: dict[str, Any] | None = None
 
     @override
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ended"] = trainer.should_stop
         loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
         batches = loop.batch_progress.current.state_dict()
@@ -208,9 +188,7 @@ class ExactResume(L.Callback):
             }
 
     @override
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._unlogged = checkpoint.get("unlogged")
         own, given = latest_path(trainer.default_root_dir), Path(str(trainer.ckpt_path))
         if checkpoint.get("ended") and given.resolve() == own.resolve():

@@ -101,9 +101,7 @@ class GlobalBatch(NamedTuple):
 def global_batch(embeddings: Tensor, labels: Tensor) -> GlobalBatch:
     """Gather embeddings (B_r, D) and labels (B_r,); ranks may hold different numbers of rows."""
     rows = sizes(embeddings)
-    return GlobalBatch(
-        gather_with_grad(embeddings, rows), gather(labels, rows), sum(rows[: rank()])
-    )
+    return GlobalBatch(gather_with_grad(embeddings, rows), gather(labels, rows), sum(rows[: rank()]))
 
 
 def all_sum(tensor: Tensor) -> Tensor:

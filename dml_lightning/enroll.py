@@ -22,12 +22,7 @@ HEAVY = 0.1  # share of the crops of one class that may answer to the other befo
 
 
 def enroll(
-    run: str,
-    crops: str,
-    label: str,
-    only: str | None = None,
-    batch_size: int = 256,
-    device: str = "cpu",
+    run: str, crops: str, label: str, only: str | None = None, batch_size: int = 256, device: str = "cpu"
 ) -> Species:
     """Adds a species from a few crops, without training; later predictions can name it.
 
@@ -53,12 +48,8 @@ def enroll(
     trained = TrainedRun.load(run, device)
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
     vectors, _ = _embed(trained, table, batch_size)
-    species = changes.enroll(
-        trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops
-    )
-    print(
-        f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}."
-    )
+    species = changes.enroll(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
+    print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
     _print_overlaps(overlaps(trained.gallery, species), label)
     return species
 
@@ -100,9 +91,7 @@ def remove(run: str, label: str) -> None:
     print(f"{label} is no longer in the gallery of {run}.")
 
 
-def recalibrate(
-    run: str, data: str, alpha: float = ALPHA, batch_size: int = 256, device: str = "cpu"
-) -> Gallery:
+def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256, device: str = "cpu") -> Gallery:
     """Takes the threshold of rule C from checked crops of the known classes, such as those of a new flight.
 
     The crops must be used for nothing else, and show the known classes as they come: picked crops give the rate of
@@ -143,20 +132,12 @@ def recalibrate(
     groups = kept["group"].to_numpy(str)[rows]
     before = trained.gallery.rules.get("C")
     changed = changes.recalibrate(
-        trained.folder / "gallery",
-        vectors,
-        owners,
-        groups,
-        trained.gallery.encoder,
-        alpha,
-        source=data,
+        trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
     )
     old = "none" if before is None else f"{before.threshold.value:.4g}"
     print(f"rule C: threshold {changed.detector('C').threshold.value:.4g}, before {old}.")
     if len(set(groups.tolist())) == 1:
-        print(
-            f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone."
-        )
+        print(f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone.")
     return changed
 
 
@@ -189,15 +170,11 @@ def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataF
     labels = sorted(table["label"].unique())
     wanted = only or (labels[0] if len(labels) == 1 else label)
     if wanted not in labels:
-        raise ValueError(
-            f"the crops show {', '.join(labels)}: say with --only which are {label!r}."
-        )
+        raise ValueError(f"the crops show {', '.join(labels)}: say with --only which are {label!r}.")
     return table[table["label"] == wanted].reset_index(drop=True)
 
 
-def _embed(
-    trained: TrainedRun, table: pd.DataFrame, batch_size: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Embeddings (k, D) of the boxes of a table, and their rows in it; an unreadable frame stops here."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
     vectors = np.concatenate([part.vectors.numpy() for part in parts])

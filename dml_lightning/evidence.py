@@ -15,13 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.runs import write_npz
-from dml_lightning.types import (
-    SETS,
-    Embeddings,
-    EvaluationSet,
-    LinearHead,
-    PredictionRule,
-)
+from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, PredictionRule
 
 ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}
 NORM_TOLERANCE = 1e-3  # of unit vectors; half precision stays within it
@@ -102,23 +96,17 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: np.asarray(file[key]) for key in file.files}
     except (OSError, ValueError, AttributeError, TypeError, BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read as an npz file of plain arrays ({error})."
-        ) from None
+        raise ValueError(f"{path} cannot be read as an npz file of plain arrays ({error}).") from None
     missing = [key for key in ("vectors", "labels", "roles") if key not in arrays]
     if missing:
-        raise ValueError(
-            f"{path} lacks the array(s) {', '.join(missing)}; it has {', '.join(sorted(arrays))}."
-        )
+        raise ValueError(f"{path} lacks the array(s) {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
     return arrays
 
 
 def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     vectors, roles = arrays["vectors"], arrays["roles"].astype(str)
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
-        raise ValueError(
-            f"vectors must be floating-point (N, D), got {vectors.dtype} {vectors.shape}."
-        )
+        raise ValueError(f"vectors must be floating-point (N, D), got {vectors.dtype} {vectors.shape}.")
     for key, dimensions in ROW_BY_ROW.items():
         if key not in arrays:
             continue
@@ -147,9 +135,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     for key in ("logits", "head_weight"):
         classes = arrays[key].shape[key == "logits"] if key in arrays else known
         if classes != known:
-            raise ValueError(
-                f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}."
-            )
+            raise ValueError(f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}.")
 
     def part(chosen: NDArray[np.int64]) -> Embeddings:
         return Embeddings(
@@ -189,9 +175,7 @@ def _classes(
     """Labels (N,) as numbers with the known classes first, the names by number, and how many are known."""
     if np.issubdtype(labels.dtype, np.integer) and given is not None:
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(given):
-            raise ValueError(
-                f"labels go from {labels.min()} to {labels.max()}, class_names has {len(given)} names."
-            )
+            raise ValueError(f"labels go from {labels.min()} to {labels.max()}, class_names has {len(given)} names.")
         words = given.astype(str)[labels]
     else:
         words = labels.astype(str)
@@ -202,9 +186,7 @@ def _classes(
     }
     _check_families(families, set(words[roles == "reference"].tolist()))
     if given is None and np.issubdtype(labels.dtype, np.integer):
-        given = np.unique(
-            labels
-        )  # in the order of numbers, which is that of a classifier's columns
+        given = np.unique(labels)  # in the order of numbers, which is that of a classifier's columns
     listed = [str(name) for name in given] if given is not None else []
     twice = sorted({name for name in listed if listed.count(name) > 1})
     if twice:
@@ -217,20 +199,14 @@ def _classes(
     ]
     names += [name for name in listed if name not in set(names)]  # of another split
     number = {name: label for label, name in enumerate(names)}
-    return (
-        np.array([number[word] for word in words.tolist()], np.int64),
-        names,
-        len(families["known"]),
-    )
+    return (np.array([number[word] for word in words.tolist()], np.int64), names, len(families["known"]))
 
 
 def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
     for first, second in (("known", "novel"), ("known", "ood"), ("novel", "ood")):
         both = sorted(families[first] & families[second])
         if both:
-            raise ValueError(
-                f"the class {both[0]!r} is {first} in some rows and {second} in others."
-            )
+            raise ValueError(f"the class {both[0]!r} is {first} in some rows and {second} in others.")
     lost = sorted(families["known"] - reference)
     if lost:
         raise ValueError(f"the known class {lost[0]!r} has no row with the role 'reference'.")
@@ -251,7 +227,5 @@ def _head(arrays: dict[str, NDArray[Any]], dim: int) -> LinearHead | None:
     weight = arrays["head_weight"]
     bias = arrays.get("head_bias", np.zeros(len(weight)))
     if weight.ndim != 2 or weight.shape[1] != dim or bias.shape != weight.shape[:1]:
-        raise ValueError(
-            f"head_weight {weight.shape} and head_bias {bias.shape} must be (C, {dim}) and (C,)."
-        )
+        raise ValueError(f"head_weight {weight.shape} and head_bias {bias.shape} must be (C, {dim}) and (C,).")
     return LinearHead(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())

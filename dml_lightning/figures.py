@@ -60,9 +60,7 @@ def save(figure: Figure, path: Path) -> None:
 @matplotlib.rc_context(PLAIN)
 def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
     """2-D projections above, distance histograms below, one column per arm."""
-    figure, axes = plt.subplots(
-        2, len(runs), figsize=(6.2 * len(runs), 9), squeeze=False, height_ratios=[1.5, 1]
-    )
+    figure, axes = plt.subplots(2, len(runs), figsize=(6.2 * len(runs), 9), squeeze=False, height_ratios=[1.5, 1])
     for (arm, run), column in zip(runs.items(), axes.T, strict=True):
         tested = read_test_set(run)
         draw_projection(column[0], tested)
@@ -83,9 +81,7 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
         axes.text(0.5, 0.5, f"only {len(chosen)} test crops", ha="center", transform=axes.transAxes)
         return
     perplexity = min(30.0, (len(chosen) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
-        tested.vectors[chosen]
-    )
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(tested.vectors[chosen])
     labels, roles = tested.labels[chosen], tested.roles[chosen]
     colours = plt.get_cmap("tab20")
     for label in np.unique(labels[roles != "ood"]):
@@ -105,9 +101,7 @@ def draw_projection(axes: Axes, tested: TestSet) -> None:
 
 def draw_distances(axes: Axes, tested: TestSet) -> None:
     """Densities of distances: within a species, between species, OOD crop to nearest prototype."""
-    known, reference, ood = (
-        tested.rows(tested.roles == name) for name in ("known", "reference", "ood")
-    )
+    known, reference, ood = (tested.rows(tested.roles == name) for name in ("known", "reference", "ood"))
     detector = PrototypeDetector().fit(reference.vectors, reference.labels)
     rng = np.random.default_rng(0)
     a, b = rng.integers(len(known.labels), size=(2, 100_000))
@@ -136,9 +130,7 @@ def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> N
     """Test crops and their nearest other crops under each arm; green frames share the query's class."""
     roles = {arm: read_test_set(run) for arm, run in runs.items()}
     columns = len(roles) * (NEIGHBOURS + 1) + len(roles) - 1
-    figure, axes = plt.subplots(
-        queries, columns, figsize=(0.85 * columns, 0.95 * queries), squeeze=False
-    )
+    figure, axes = plt.subplots(queries, columns, figsize=(0.85 * columns, 0.95 * queries), squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
     for number, (arm, tested) in enumerate(roles.items()):

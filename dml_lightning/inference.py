@@ -14,15 +14,7 @@ from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.data.sources import (
-    CocoJson,
-    CropFolders,
-    CsvTable,
-    OnBadFrame,
-    Reading,
-    Source,
-    Yolo,
-)
+from dml_lightning.data.sources import CocoJson, CropFolders, CsvTable, OnBadFrame, Reading, Source, Yolo
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.openset.gallery import Gallery, encoder_digest
 from dml_lightning.runs import read_recipe_file, recipe_path
@@ -66,19 +58,11 @@ class TrainedRun:
         return TrainedRun(folder, module.to(device), options, gallery, device)
 
     def embed_table(
-        self,
-        table: pd.DataFrame,
-        batch_size: int,
-        on_bad_frame: OnBadFrame,
-        bad_frames: dict[str, str],
+        self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]
     ) -> Iterator[Embeddings]:
         """Embeds the boxes of a table, frame by frame; `bad_frames` receives frame -> sentence."""
         batches = crop_batches(
-            table,
-            self.options,
-            batch_size=batch_size,
-            on_bad_frame=on_bad_frame,
-            bad_frames=bad_frames,
+            table, self.options, batch_size=batch_size, on_bad_frame=on_bad_frame, bad_frames=bad_frames
         )
         return embed(self.module, batches, self.device)
 
@@ -93,9 +77,7 @@ def check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--device {device} cannot be used here ({reason}); cpu always can."
-        ) from None
+        raise ValueError(f"--device {device} cannot be used here ({reason}); cpu always can.") from None
 
 
 @torch.inference_mode()
@@ -105,10 +87,7 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         vectors = module(batch.images.to(device))
         logits = module.compute_logits(vectors)
         yield Embeddings(
-            vectors.float().cpu(),
-            batch.labels,
-            batch.index,
-            None if logits is None else logits.float().cpu(),
+            vectors.float().cpu(), batch.labels, batch.index, None if logits is None else logits.float().cpu()
         )
 
 
@@ -130,9 +109,7 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     """
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
-        raise ValueError(
-            f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far."
-        )
+        raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
     if "encoder" in arguments:  # the weights come from the run, not from where it started
         arguments["encoder"] = _without_download(arguments["encoder"])
@@ -207,9 +184,7 @@ def _source_of(path: Path) -> Source:
         return Yolo(path.parent, config=path.name)
     section: dict[str, Any] = content.get("data") or content
     if "source" not in section:
-        raise ValueError(
-            f"{path} has neither `data: source:` of a data config nor `names:` of a YOLO set."
-        )
+        raise ValueError(f"{path} has neither `data: source:` of a data config nor `names:` of a YOLO set.")
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
     try:

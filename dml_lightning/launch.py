@@ -49,8 +49,7 @@ def check_launch(devices: Any, num_nodes: int) -> None:
     count, launcher = launched
     if launcher == "srun" and count > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise ValueError(
-            f"srun started {count} tasks by --ntasks; Lightning needs --ntasks-per-node, the number of "
-            "trainer.devices."
+            f"srun started {count} tasks by --ntasks; Lightning needs --ntasks-per-node, the number of trainer.devices."
         )
     number = _number_of(devices)
     if number is not None and number * num_nodes != count:

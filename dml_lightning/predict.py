@@ -82,9 +82,7 @@ def predict(
         raise ValueError(f"no frame of the data set can be read, the first being: {first}")
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
-    print(
-        f"{rows} boxes in {path}; {len(reading.table) - rows} more lie in {len(bad)} unreadable frames."
-    )
+    print(f"{rows} boxes in {path}; {len(reading.table) - rows} more lie in {len(bad)} unreadable frames.")
     return path
 
 
@@ -99,10 +97,7 @@ def _tables(
         scores = {
             f"{column}_{each}": values
             for each, detector in gallery.rules.items()
-            for column, values in (
-                ("ood_score", said.score[each]),
-                ("threshold", detector.threshold.value),
-            )
+            for column, values in (("ood_score", said.score[each]), ("threshold", detector.threshold.value))
         }
         yield boxes[BOX].assign(
             annotation=boxes["label"],

@@ -30,26 +30,10 @@ import yaml
 from numpy.typing import NDArray
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-PACKAGES = (
-    "dml-lightning",
-    "torch",
-    "lightning",
-    "timm",
-    "pytorch-metric-learning",
-    "torchmetrics",
-    "numpy",
-)
+PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 # Settings that leave the result as it is, and those that the data digest stands for.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
-_PATH_KEYS = {
-    "root",
-    "cache_dir",
-    "default_root_dir",
-    "dirpath",
-    "enable_progress_bar",
-    "logger",
-    "verbose",
-}
+_PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
 
 
 def run_hash(config: dict[str, Any], data_digest: str) -> str:
@@ -116,9 +100,7 @@ def check_folder(run: Path, *, resume: bool) -> None:
         beside = [*run.parent.glob("*/checkpoints/last.ckpt")]
         newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
         other = f", or name {newest}, of another recipe, seed or code" if newest else ""
-        raise ValueError(
-            f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last{other}."
-        )
+        raise ValueError(f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last{other}.")
 
 
 @contextmanager
@@ -136,8 +118,7 @@ def locked(run: Path) -> Iterator[None]:
             raise ValueError(_occupied(run)) from None
         except OSError as error:
             warnings.warn(
-                f"{run} has no file locks ({error.strerror}): see to it that one process writes there.",
-                stacklevel=2,
+                f"{run} has no file locks ({error.strerror}): see to it that one process writes there.", stacklevel=2
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())

@@ -54,12 +54,7 @@ class StopOnSignal(L.Callback):
 
     @override
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._ending = self._ending or self._agreed(trainer, batch_idx)
         if self._ending and not trainer.fit_loop.epoch_loop._should_accumulate():

@@ -41,9 +41,7 @@ def max_feasible_margin(num_classes: int, embedding_dim: int, squared: bool = Fa
     return bound**2 if squared else bound
 
 
-def is_feasible_margin(
-    margin: float, num_classes: int, embedding_dim: int, squared: bool = False
-) -> bool:
+def is_feasible_margin(margin: float, num_classes: int, embedding_dim: int, squared: bool = False) -> bool:
     """Whether no bound forbids the margin on the unit sphere; arguments as `max_feasible_margin`."""
     bound = max_feasible_margin(num_classes, embedding_dim, squared)
     _, attained = _sharp_bound(num_classes, embedding_dim)
@@ -51,9 +49,7 @@ def is_feasible_margin(
     return margin <= bound + slack if attained else margin < bound - slack
 
 
-def check_margin(
-    margin: float, num_classes: int, embedding_dim: int, squared: bool = False
-) -> None:
+def check_margin(margin: float, num_classes: int, embedding_dim: int, squared: bool = False) -> None:
     """Refuse a margin that no set of L2-normalised embeddings can satisfy.
 
     Raises:

@@ -91,27 +91,17 @@ class TrainingCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--name", type=str, default="run", help="Folder of runs with this recipe."
-        )
+        parser.add_argument("--name", type=str, default="run", help="Folder of runs with this recipe.")
         parser.add_argument("--runs_root", type=str, default="runs", help="Where run folders go.")
         parser.add_argument(
-            "--rerun",
-            type=int,
-            default=0,
-            help="Repeat N of a run that exists, in a folder beside it.",
+            "--rerun", type=int, default=0, help="Repeat N of a run that exists, in a folder beside it."
         )
         parser.add_argument(
-            "--reuse",
-            type=bool,
-            default=False,
-            help="Take a finished run as it is, and go on with one that has begun.",
+            "--reuse", type=bool, default=False, help="Take a finished run as it is, and go on with one that has begun."
         )
         parser.add_class_arguments(Tracking, "tracking")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.link_arguments(
-            "data.num_classes", "model.init_args.num_classes", apply_on="instantiate"
-        )
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
     # The run's folder --------------------------------------------------------------------------
 
@@ -168,9 +158,7 @@ class TrainingCLI(LightningCLI):
 
     def _resumes(self) -> bool:
         """Whether a fit goes on from the run's last checkpoint: when told to, or when reusing begun work."""
-        return self._settings.ckpt_path == "last" or (
-            self._reuses() and latest_path(self.run).is_file()
-        )
+        return self._settings.ckpt_path == "last" or (self._reuses() and latest_path(self.run).is_file())
 
     def _check_data(self) -> None:
         trained = runs.read_fit(self.run).get("data")
@@ -183,9 +171,7 @@ class TrainingCLI(LightningCLI):
     def _check_checkpoint(self, ckpt_path: str | None) -> None:
         words = ("last",) if self.subcommand == "fit" else ("best", "none")
         if ckpt_path is not None and ckpt_path not in words and not Path(ckpt_path).is_file():
-            raise ValueError(
-                f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(words)}."
-            )
+            raise ValueError(f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(words)}.")
 
     def _plain_config(self) -> dict[str, Any]:
         dumped = self._parser(self.subcommand).dump(
@@ -274,8 +260,7 @@ class TrainingCLI(LightningCLI):
                 kwargs.pop("weights_only", None)
                 # the history of training ends here; after a forked fit this process does not even know it
                 self.trainer.loggers = [
-                    self._history("best") if isinstance(each, CSVLogger) else each
-                    for each in self.trainer.loggers
+                    self._history("best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
 

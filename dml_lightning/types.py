@@ -32,9 +32,7 @@ class LossOutput(NamedTuple):
     """What every loss returns."""
 
     loss: Tensor  # scalar with a gradient
-    counts: dict[
-        str, Tensor
-    ]  # int64 scalars: valid, active, hard, semihard, easy; empty if not counted
+    counts: dict[str, Tensor]  # int64 scalars: valid, active, hard, semihard, easy; empty if not counted
 
 
 class LinearHead(NamedTuple):
@@ -59,6 +57,4 @@ class Embeddings:
     def to(self, device: torch.device | str) -> "Embeddings":
         """The same on another device."""
         logits = None if self.logits is None else self.logits.to(device)
-        return Embeddings(
-            self.vectors.to(device), self.labels.to(device), self.index.to(device), logits
-        )
+        return Embeddings(self.vectors.to(device), self.labels.to(device), self.index.to(device), logits)

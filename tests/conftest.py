@@ -22,11 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def _serve(rank: int, world: int, rendezvous: str, connection: Connection) -> None:
     torch.set_num_threads(1)  # children of a parent that used OpenMP hang otherwise
     dist.init_process_group(
-        "gloo",
-        init_method=f"file://{rendezvous}",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=60),
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
     )
     while (message := connection.recv_bytes()) != b"":
         function, arguments = pickle.loads(message)
@@ -46,9 +42,7 @@ class Pool:
         self.connections, self.processes = [], []
         for rank in range(world):
             here, there = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(rank, world, str(folder / "rendezvous"), there), daemon=True
-            )
+            process = context.Process(target=_serve, args=(rank, world, str(folder / "rendezvous"), there), daemon=True)
             process.start()
             self.connections.append(here)
             self.processes.append(process)

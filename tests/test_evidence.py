@@ -16,20 +16,7 @@ Arrays = dict[str, NDArray[Any]]
 def arrays() -> Arrays:
     """Two known classes, one novel, two OOD; rows in no order."""
     roles = ["reference"] * 4 + ["known"] * 3 + ["novel"] * 2 + ["ood"] * 2 + ["calibration"]
-    words = [
-        "duck",
-        "duck",
-        "coot",
-        "coot",
-        "duck",
-        "coot",
-        "duck",
-        "swan",
-        "swan",
-        "tree",
-        "fox",
-        "coot",
-    ]
+    words = ["duck", "duck", "coot", "coot", "duck", "coot", "duck", "swan", "swan", "tree", "fox", "coot"]
     order = np.random.default_rng(0).permutation(12)
     return {
         "vectors": np.arange(36, dtype=np.float32).reshape(12, 3)[order],
@@ -170,53 +157,30 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
     ("content", "said"),
     [
         (changed(labels=None), r"lacks the array\(s\) labels; it has index, roles, vectors"),
-        (
-            changed(vectors=np.ones(12)),
-            r"vectors must be floating-point \(N, D\), got float64 \(12,\)",
-        ),
+        (changed(vectors=np.ones(12)), r"vectors must be floating-point \(N, D\), got float64 \(12,\)"),
         (changed(vectors=np.ones((12, 3), int)), "vectors must be floating-point"),
         (changed(groups=np.zeros(11)), "groups has 11 rows, vectors has 12"),
         (changed(logits=np.zeros((5, 2))), "logits has 5 rows, vectors has 12"),
         (with_row("vectors", 3, np.nan), "row [0-9]+ of vectors holds NaN or infinity"),
         (with_row("roles", 3, "train"), "the role 'train' is none of reference, known"),
         (with_row("index", 1, 0), "index 0 comes twice among the reference rows"),
-        (
-            with_row("labels", 7, "duck"),
-            "the class 'duck' is known in some rows and novel in others",
-        ),
+        (with_row("labels", 7, "duck"), "the class 'duck' is known in some rows and novel in others"),
         (with_row("labels", 9, "swan"), "the class 'swan' is novel in some rows and ood in others"),
-        (
-            with_row("labels", 5, "gull"),
-            "the known class 'gull' has no row with the role 'reference'",
-        ),
+        (with_row("labels", 5, "gull"), "the known class 'gull' has no row with the role 'reference'"),
         (changed(prediction_rule=np.array("knn")), "prediction_rule is 'knn'"),
         (changed(prediction_rule=np.array("softmax")), "there is no array logits"),
-        (
-            changed(head_weight=np.ones((2, 4))),
-            r"head_weight \(2, 4\) and head_bias \(2,\) must be \(C, 3\)",
-        ),
-        (
-            changed(labels=np.full(12, 9), class_names=np.array(["a"])),
-            "labels go from 9 to 9, class_names has 1",
-        ),
+        (changed(head_weight=np.ones((2, 4))), r"head_weight \(2, 4\) and head_bias \(2,\) must be \(C, 3\)"),
+        (changed(labels=np.full(12, 9), class_names=np.array(["a"])), "labels go from 9 to 9, class_names has 1"),
         (changed(labels=np.full(12, -1), class_names=np.array(["a"])), "labels go from -1 to -1"),
-        (
-            changed(logits=np.zeros((12, 3))),
-            r"logits \(12, 3\) is of 3 classes, and the reference rows of 2",
-        ),
+        (changed(logits=np.zeros((12, 3))), r"logits \(12, 3\) is of 3 classes, and the reference rows of 2"),
         (changed(head_weight=np.ones((3, 3))), r"head_weight \(3, 3\) is of 3 classes"),
         (changed(class_names=np.array(["duck", "duck"])), "class_names has 'duck' more than once"),
         (changed(thumbnails=np.zeros((12, 4, 4))), "thumbnails must be uint8"),
-        (
-            changed(labels=np.ones((12, 2), int)),
-            r"labels must have 1 dimension\(s\), got \(12, 2\)",
-        ),
+        (changed(labels=np.ones((12, 2), int)), r"labels must have 1 dimension\(s\), got \(12, 2\)"),
         (changed(labels=np.full(12, 0.5)), "labels must be class names or integers, got float64"),
     ],
 )
-def test_nonsense_is_refused_with_the_file_and_the_array(
-    content: Arrays, said: str, tmp_path: Path
-) -> None:
+def test_nonsense_is_refused_with_the_file_and_the_array(content: Arrays, said: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said) as told:
         read(tmp_path, content)
     assert "e.npz" in str(told.value)

@@ -43,9 +43,7 @@ def test_a_box_is_drawn_around_its_pixels_in_its_colour(tmp_path: Path, decision
     assert coloured[bottom + 2, left : right + 1].all()
     assert coloured[top : bottom + 1, left - 2].all()
     assert coloured[top : bottom + 1, right + 2].all()
-    assert not coloured[
-        top + 1 : bottom, left + 1 : right
-    ].any()  # the bird itself stays to be seen
+    assert not coloured[top + 1 : bottom, left + 1 : right].any()  # the bird itself stays to be seen
     others = coloured.copy()
     others[top - 30 : bottom + 30, left - 3 : left + 200] = False  # the box and its name
     assert not others.any()

@@ -107,17 +107,12 @@ def test_a_run_without_a_checkpoint_names_the_newest_beside_it(tmp_path: Path) -
         path = tmp_path / name / "checkpoints" / "last.ckpt"
         runs.write_text(path, "")
         os.utime(path, (1000 - age, 1000 - age))
-    with pytest.raises(
-        ValueError, match=r"ckpt_path last, or name \S*/a/checkpoints/last\.ckpt, of"
-    ):
+    with pytest.raises(ValueError, match=r"ckpt_path last, or name \S*/a/checkpoints/last\.ckpt, of"):
         runs.check_folder(tmp_path / "run", resume=True)
 
 
 def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ValueError, match="leave out --ckpt_path last"),
-        runs.claimed(tmp_path / "run", resume=True),
-    ):
+    with pytest.raises(ValueError, match="leave out --ckpt_path last"), runs.claimed(tmp_path / "run", resume=True):
         pass
     assert not list(tmp_path.iterdir())
 

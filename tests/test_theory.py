@@ -96,9 +96,7 @@ def test_p_of_one_is_never_a_metric():
     assert not theory.is_metric(0.0, 1e-6, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "p"), [(-0.1, 0.5, 0.5), (0, 0, 0.5), (0, 1.1, 0.5), (1, 1, 0), (1, 1, 1.1)]
-)
+@pytest.mark.parametrize(("a", "b", "p"), [(-0.1, 0.5, 0.5), (0, 0, 0.5), (0, 1.1, 0.5), (1, 1, 0), (1, 1, 1.1)])
 def test_parameters_out_of_range(a, b, p):
     with pytest.raises(ValueError, match="must be"):
         theory.check_metric_parameters(a, b, p)

@@ -33,11 +33,7 @@ class ActiveTriplets(Measurement):
     """
 
     def __init__(
-        self,
-        margin: float = 0.2,
-        squared: bool = False,
-        every_n_steps: int | None = None,
-        most_anchors: int = 512,
+        self, margin: float = 0.2, squared: bool = False, every_n_steps: int | None = None, most_anchors: int = 512
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
@@ -50,12 +46,7 @@ class ActiveTriplets(Measurement):
 
     @override
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         # Lightning sets the attribute in its logger connector
         every: int = self.every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -27,7 +27,5 @@ class Assumptions(Measurement):
         sets = evidence.sets
         detector = PrototypeDetector(radius_quantile=self.radius_quantile)
         detector.fit(sets["reference"].vectors, sets["reference"].labels)
-        found = assumption_report(
-            detector, sets["known"].vectors, sets["known"].labels, sets["ood"].vectors
-        )
+        found = assumption_report(detector, sets["known"].vectors, sets["known"].labels, sets["ood"].vectors)
         return {f"assumption_{name}": value for name, value in found.values().items()}

@@ -38,14 +38,10 @@ class EvaluationCallback(L.Callback):
         if trainer.sanity_checking:
             return
         if not isinstance(module, EmbeddingModule):
-            raise ValueError(
-                f"{type(self).__name__} observes an EmbeddingModule, not {type(module).__name__}."
-            )
+            raise ValueError(f"{type(self).__name__} observes an EmbeddingModule, not {type(module).__name__}.")
         self.evaluate(trainer, module, stage)
 
-    def log_values(
-        self, module: L.LightningModule, stage: str, values: Mapping[str, float | Tensor]
-    ) -> None:
+    def log_values(self, module: L.LightningModule, stage: str, values: Mapping[str, float | Tensor]) -> None:
         """Logs numbers that are equal on all ranks as `stage/name`."""
         module.log_dict(
             {f"{stage}/{name}": float(value) for name, value in values.items()},

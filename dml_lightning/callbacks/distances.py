@@ -4,12 +4,7 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import SEEN_AND_NOVEL, Measurement
 from dml_lightning.evidence import Evidence
-from dml_lightning.metrics.distances import (
-    AnchorDistances,
-    anchor_distances,
-    summarise_distances,
-    summarise_gaps,
-)
+from dml_lightning.metrics.distances import AnchorDistances, anchor_distances, summarise_distances, summarise_gaps
 
 
 class DistanceRatio(Measurement):

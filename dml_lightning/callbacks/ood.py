@@ -43,8 +43,7 @@ class OODDetection(Measurement):
         for kind in KINDS:
             suffix = "" if kind == "nearest" else f"_{kind}"
             known, novel, ood = (
-                torch.as_tensor(detector.score(sets[name].vectors, kind=kind))
-                for name in ("known", "novel", "ood")
+                torch.as_tensor(detector.score(sets[name].vectors, kind=kind)) for name in ("known", "novel", "ood")
             )
             if len(novel):
                 found[f"novel_auroc{suffix}"] = auroc(known, novel)
@@ -59,9 +58,7 @@ def _insert(key: str, suffix: str) -> str:
     return key.replace("/", f"{suffix}_") if "/" in key else key + suffix
 
 
-def _ood_values(
-    known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence
-) -> dict[str, float]:
+def _ood_values(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence) -> dict[str, float]:
     """AUROC and both FPR95 over everything, near and far apart, and class by class."""
     names, far = evidence.class_names, evidence.far_ood
     present = sorted(set(ood.labels.tolist()))

@@ -31,8 +31,7 @@ ADVICE: dict[State, str] = {
     "embedding more dimensions",
     "collapsed": "all embeddings are nearly one point: lower the learning rate or warm up longer, learn from "
     "all or semi-hard triplets rather than the hardest, and check that the labels belong to the crops",
-    "noisy": "two augmentations of one crop lie further apart than the margin: raise the margin, or augment "
-    "less",
+    "noisy": "two augmentations of one crop lie further apart than the margin: raise the margin, or augment less",
     "stalled": "the mean hinge over all valid triplets no longer falls: end here if the learning rate has run "
     "out, else change the learning rate, learn from semi-hard triplets, or look for mislabelled crops",
 }
@@ -52,9 +51,7 @@ class Look(NamedTuple):
     augmentation_distance: float  # mean over copies of one crop in the batch, NaN without any
 
 
-def look(
-    vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared: bool = False
-) -> Look | None:
+def look(vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared: bool = False) -> Look | None:
     """Looks at the global batch; every rank must call it, and gets the same.
 
     Args:
@@ -92,12 +89,7 @@ def augmentation_distance(vectors: Tensor, index: Tensor, squared: bool = False)
 
 
 def training_state(
-    looks: Sequence[Look],
-    margin: float,
-    *,
-    squared: bool = False,
-    window: int = 50,
-    flat: float = 0.01,
+    looks: Sequence[Look], margin: float, *, squared: bool = False, window: int = 50, flat: float = 0.01
 ) -> State:
     """Names the state of training from the latest looks.
 
@@ -193,12 +185,7 @@ class TrainingState(L.Callback):
 
     @override
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         step = trainer.global_step  # stays the same while gradients accumulate
         if step % self.every_n_steps == 0 and step != self._last_step:
@@ -211,13 +198,7 @@ class TrainingState(L.Callback):
             states = {f"train/state_{name}": float(name == self.state) for name in STATES}
             pl_module.log_dict({**values, **states}, on_step=True, on_epoch=False)
 
-    def _look(
-        self,
-        trainer: L.Trainer,
-        module: L.LightningModule,
-        outputs: Mapping[str, Any],
-        batch: Batch,
-    ) -> None:
+    def _look(self, trainer: L.Trainer, module: L.LightningModule, outputs: Mapping[str, Any], batch: Batch) -> None:
         margin, squared = self._rule(module)
         seen = look(outputs["embeddings"], outputs["labels"], batch.index, margin, squared)
         if seen is not None:

@@ -10,12 +10,7 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import SEEN_AND_NOVEL, Measurement, evidence_of
 from dml_lightning.evidence import Evidence
-from dml_lightning.metrics.structure import (
-    class_distances,
-    embedding_density,
-    spectral_decay,
-    worst_class_gap,
-)
+from dml_lightning.metrics.structure import class_distances, embedding_density, spectral_decay, worst_class_gap
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs import write_text
 from dml_lightning.types import Embeddings

@@ -34,9 +34,7 @@ class Tracking(EvaluationCallback):
         if not loggers or not trainer.is_global_zero:
             return
         arm = Path(trainer.default_root_dir).parent.name
-        pictures = {
-            name: folder / "figures" / f"{name}.png" for name in ("projection", "neighbours")
-        }
+        pictures = {name: folder / "figures" / f"{name}.png" for name in ("projection", "neighbours")}
         draw_comparison({arm: folder}, pictures["projection"])
         draw_neighbours({arm: folder}, pictures["neighbours"])
         table = ood_by_class({key: float(v) for key, v in trainer.callback_metrics.items()})
@@ -62,9 +60,7 @@ def ood_by_class(metrics: dict[str, float]) -> pd.DataFrame:
             "class": name,
             "auroc": metrics[start + name],
             **{
-                f"fpr95_{positive}_positive": metrics.get(
-                    f"test/ood_fpr95_{positive}_positive_{name}", float("nan")
-                )
+                f"fpr95_{positive}_positive": metrics.get(f"test/ood_fpr95_{positive}_positive_{name}", float("nan"))
                 for positive in POSITIVES
             },
         }

@@ -58,8 +58,7 @@ class RunWriter(EvaluationCallback):
         if trainer.state.fn not in ("validate", "test"):
             return
         evidence = replace(  # collectives, so on every rank
-            evidence_of(trainer, module),
-            encoder=encoder_digest(module.encoder, data_of(trainer).options),
+            evidence_of(trainer, module), encoder=encoder_digest(module.encoder, data_of(trainer).options)
         )
         if trainer.is_global_zero:
             folder = result_folder(trainer)
@@ -87,11 +86,7 @@ class RunWriter(EvaluationCallback):
 def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> None:
     data = data_of(trainer)
     split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
-    thumbnails = {
-        name: _thumbnails(data.evaluation_crops(name, split))
-        for name in SETS
-        if len(evidence.sets[name])
-    }
+    thumbnails = {name: _thumbnails(data.evaluation_crops(name, split)) for name in SETS if len(evidence.sets[name])}
     replace(evidence, thumbnails=thumbnails).save(path)
 
 

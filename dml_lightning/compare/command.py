@@ -89,11 +89,7 @@ def compare(
         try:
             outcomes = _run(experiment, schedule, folder, epochs, allow_differences)
         except KeyboardInterrupt as stop:
-            print(
-                "\nInterrupted.",
-                *stop.args,
-                f"They are in {folder}; the same command goes on from there.",
-            )
+            print("\nInterrupted.", *stop.args, f"They are in {folder}; the same command goes on from there.")
             raise SystemExit(130) from None
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:
@@ -137,17 +133,11 @@ def _warn_of_few_units(experiment: Experiment) -> None:
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
     if tests and have < (needed := units_needed(comparisons=tests)):
-        print(
-            f"{have} {experiment.unit}(s) can show no difference between {arms} arms: it takes {needed}."
-        )
+        print(f"{have} {experiment.unit}(s) can show no difference between {arms} arms: it takes {needed}.")
 
 
 def _run(
-    experiment: Experiment,
-    schedule: Schedule,
-    folder: Path,
-    epochs: int | None,
-    allow_differences: bool,
+    experiment: Experiment, schedule: Schedule, folder: Path, epochs: int | None, allow_differences: bool
 ) -> list[Outcome]:
     """The search, if there is one, and then the runs to report."""
 
@@ -170,10 +160,7 @@ def _run(
 
 
 def _write_search(
-    experiment: Experiment,
-    trials: Sequence[Outcome],
-    found: dict[str, tuple[str, ...]],
-    folder: Path,
+    experiment: Experiment, trials: Sequence[Outcome], found: dict[str, tuple[str, ...]], folder: Path
 ) -> None:
     assert experiment.search is not None
     rows = [
@@ -199,14 +186,7 @@ def _run_jobs(
 ) -> list[Outcome]:
     """Runs `jobs`; `check` sees the finished runs whenever there is one more, and stops the others by an error."""
     watched = "val/map_at_r" if experiment.search is None else experiment.search.metric
-    progress = Progress(
-        Path(experiment.out),
-        experiment.name,
-        len(jobs),
-        watched,
-        epochs,
-        schedule.workers,
-    )
+    progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, schedule.workers)
     seen = 0
 
     def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:
@@ -239,20 +219,14 @@ def _cell(job: Job) -> tuple[Any, ...]:
     return job.train_per_class, job.fold, job.seed
 
 
-def _check_fairness(
-    experiment: Experiment, finished: Sequence[Outcome], allow_differences: bool
-) -> list[str]:
+def _check_fairness(experiment: Experiment, finished: Sequence[Outcome], allow_differences: bool) -> list[str]:
     """What the saved recipes of a seed and fold do not share, if that is allowed."""
     cells: dict[tuple[Any, ...], dict[str, Path]] = {}
     for outcome in finished:
         assert outcome.run is not None
         cells.setdefault(_cell(outcome.job), {})[outcome.job.arm] = outcome.run
     found = list(
-        dict.fromkeys(
-            sentence
-            for runs in cells.values()
-            for sentence in differences(runs, experiment.trained)
-        )
+        dict.fromkeys(sentence for runs in cells.values() for sentence in differences(runs, experiment.trained))
     )
     _refuse(found, allow_differences)
     return found

@@ -14,12 +14,7 @@ from dml_lightning.compare.fairness import CHANGES_NO_NUMBER
 from dml_lightning.runs import read_json, write_json
 
 QUESTION = ("primary", "baseline", "unit")
-LISTS = {
-    "trained": "trained arms",
-    "seeds": "seeds",
-    "folds": "folds",
-    "train_per_class": "sizes of the training set",
-}
+LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_per_class": "sizes of the training set"}
 
 
 @dataclass(frozen=True)
@@ -89,9 +84,7 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
         "kind of folds": experiment.fold_by,
         "search": None if experiment.search is None else asdict(experiment.search),
         "overrides": [
-            word
-            for word in experiment.overrides
-            if not word.removeprefix("--").startswith(CHANGES_NO_NUMBER)
+            word for word in experiment.overrides if not word.removeprefix("--").startswith(CHANGES_NO_NUMBER)
         ],
     }
     for name in experiment.trained:

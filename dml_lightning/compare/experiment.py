@@ -54,9 +54,7 @@ class Experiment:
             if not listed or len(set(listed)) < len(listed):
                 raise ValueError(f"{what} must be different numbers, at least one, got {listed}.")
         if any(size is not None and size < 1 for size in self.train_per_class):
-            raise ValueError(
-                f"train_per_class must be 1 or more, null standing for all, got {self.train_per_class}."
-            )
+            raise ValueError(f"train_per_class must be 1 or more, null standing for all, got {self.train_per_class}.")
         files = [*self.shared, *(path for arm in self.arms.values() for path in arm.configs)]
         missing = [path for path in files if not Path(path).is_file()]
         if missing:

@@ -68,9 +68,7 @@ def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
         sentence
         for key in keys
         if key not in MAKES_A_CELL and not key.startswith(CHANGES_NO_NUMBER)
-        for sentence in _unequal(
-            f"{key} of {arm}", {str(run): own.get(key) for run, own in recipes.items()}
-        )
+        for sentence in _unequal(f"{key} of {arm}", {str(run): own.get(key) for run, own in recipes.items()})
     ]
 
 
@@ -120,13 +118,7 @@ def _with_batch(recipe: Recipe) -> dict[str, Any]:
 
 
 def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    parts = (
-        node.items()
-        if isinstance(node, dict)
-        else enumerate(node)
-        if isinstance(node, list)
-        else ()
-    )
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     if not parts:
         yield name, node
     for key, value in parts:

@@ -25,11 +25,7 @@ from dml_lightning.runs import read_json, write_json, write_text
 
 
 def write_findings(
-    experiment: Experiment,
-    finished: Sequence[Outcome],
-    folder: Path,
-    changes: Sequence[str],
-    unequal: Sequence[str],
+    experiment: Experiment, finished: Sequence[Outcome], folder: Path, changes: Sequence[str], unequal: Sequence[str]
 ) -> None:
     """Tables, answer, figures and the report of the runs that have finished.
 
@@ -58,13 +54,7 @@ def write_findings(
         *(f"Not equal between the arms: {sentence}." for sentence in unequal),
     ]
     answer = [*(f"{note}\n" for note in notes), _answer(whole, question)]
-    lines = [
-        rendered.markdown,
-        "\n",
-        *answer,
-        *_interval_lines(whole),
-        *_curve(experiment, table, question, folder),
-    ]
+    lines = [rendered.markdown, "\n", *answer, *_interval_lines(whole), *_curve(experiment, table, question, folder)]
     write_text(folder / "comparison.md", "".join(lines))
     Console().print(rendered.rich)
     print("".join(lines[1:]))
@@ -95,9 +85,7 @@ def _question(experiment: Experiment) -> Question:
     )
 
 
-def _content(
-    experiment: Experiment, question: Question, table: pd.DataFrame, folder: Path
-) -> dict[str, Any]:
+def _content(experiment: Experiment, question: Question, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """comparison.json: what was asked of which runs; paths from its folder, so that it can be moved with them."""
     runs = [
         {**row, "run": os.path.relpath(row["run"], folder)}
@@ -125,9 +113,7 @@ def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
             yield f"- {arm}: {interval}\n"
 
 
-def _curve(
-    experiment: Experiment, table: pd.DataFrame, question: Question, folder: Path
-) -> Iterator[str]:
+def _curve(experiment: Experiment, table: pd.DataFrame, question: Question, folder: Path) -> Iterator[str]:
     """The arms at every number of training crops per class, if there are several."""
     if len(experiment.train_per_class) < 2:
         return
@@ -142,10 +128,7 @@ def _curve(
     draw_curve(curve, question.metric, folder / "curve.png")
     yield f"\n{question.metric} by training crops per class, mean and 95 % interval:\n\n"
     cells = {
-        (
-            row["train_per_class"],
-            row["arm"],
-        ): f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        (row["train_per_class"], row["arm"]): f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         for row in curve.to_dict("records")
     }
     arms = [arm for arm in experiment.arms if arm in set(curve["arm"])]
@@ -161,9 +144,7 @@ def _size_name(size: float | None) -> str:
 
 def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
     """The trained arms side by side, of the first seed and fold that has them."""
-    first = table[
-        (table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])
-    ]
+    first = table[(table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])]
     runs = {row["arm"]: Path(row["run"]) for row in first.to_dict("records")}
     trained = {arm: runs[arm] for arm in experiment.trained if arm in runs}
     if trained:
@@ -187,10 +168,7 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
         raise ValueError(
             f"{folder} has no comparison.json: a plan needs two or more finished seeds; run the comparison with few."
         )
-    rows = [
-        Outcome(Job(run["arm"], run["seed"], run["fold"], ()), folder / run["run"])
-        for run in content["runs"]
-    ]
+    rows = [Outcome(Job(run["arm"], run["seed"], run["fold"], ()), folder / run["run"]) for run in content["runs"]]
     means = unit_means(run_table(rows), experiment.primary, experiment.unit)
     lines = []
     for arm in experiment.tested:

@@ -107,17 +107,13 @@ def paired_ood_interval(
         if a is None and b is None:
             continue
         if a is None or b is None or not np.array_equal(a.crops, b.crops):
-            raise ValueError(
-                f"{run_a} and {run_b} were tested on other crops: pair runs of one split."
-            )
+            raise ValueError(f"{run_a} and {run_b} were tested on other crops: pair runs of one split.")
         scored += [a, b]
     signs = np.tile([1.0, -1.0], len(scored) // 2)
     return _interval(scored, signs, draws, seed) if scored else None
 
 
-def _interval(
-    scored: Sequence[Scored], signs: NDArray[np.float64], draws: int, seed: int
-) -> Interval:
+def _interval(scored: Sequence[Scored], signs: NDArray[np.float64], draws: int, seed: int) -> Interval:
     """Sum of `signs` (runs,) times AUROC over the runs, divided by the runs with sign +."""
     known_groups = np.unique(np.concatenate([one.known_groups for one in scored]))
     ood_groups = np.unique(np.concatenate([one.ood_groups for one in scored]))
@@ -139,9 +135,7 @@ def _interval(
     )
 
 
-def _aurocs(
-    scored: Scored, names: NDArray[np.str_], times: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _aurocs(scored: Scored, names: NDArray[np.str_], times: NDArray[np.float64]) -> NDArray[np.float64]:
     """AUROC (T,) with the crops of group names[g] counted times[t, g] times; NaN where a side is empty."""
     known, ood = (np.searchsorted(names, g) for g in (scored.known_groups, scored.ood_groups))
     everything = np.ones((1, len(ood)), dtype=bool)

@@ -37,9 +37,7 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]
     return mean - half, mean + half
 
 
-def sign_flip_p(
-    differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0
-) -> Array:
+def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Array:
     """Two-sided p-value of each column: the share of sign patterns with a sum as far from 0 as the observed one.
 
     Exact for up to `EXACT` units; beyond, `DRAWS` patterns are drawn and the observed one is counted with them, so

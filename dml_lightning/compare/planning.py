@@ -135,6 +135,4 @@ def paired_power(effect: float, units: int, alpha: float = 0.05) -> float:
         return float((sign_flip_p(differences) <= alpha).mean())
     critical = stats.t.isf(alpha / 2, units - 1)
     shift = effect * math.sqrt(units)
-    return float(
-        stats.nct.sf(critical, units - 1, shift) + stats.nct.cdf(-critical, units - 1, shift)
-    )
+    return float(stats.nct.sf(critical, units - 1, shift) + stats.nct.cdf(-critical, units - 1, shift))

@@ -12,15 +12,7 @@ from dml_lightning.compare.units import CLAIM, Unit
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units"]
 # Beginnings of the names of numbers that should be small.
-SMALLER_IS_BETTER = (
-    "ood_fpr95",
-    "active_",
-    "hard_",
-    "semihard_",
-    "intra_",
-    "roth_",
-    "assumption_known_excess",
-)
+SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess")
 
 
 def higher_is_better(metric: str) -> bool:
@@ -201,9 +193,7 @@ class Comparison:
         scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
         shown = [each.sentence for each in self.differences or self.arms]
         if self.left_out:
-            shown.append(
-                f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}."
-            )
+            shown.append(f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}.")
         return " ".join([*shown, scope])
 
     def to_frame(self) -> pd.DataFrame:

@@ -74,9 +74,7 @@ class Search:
         if self.fold not in folds:
             raise ValueError(f"search.fold {self.fold} is not among the folds {list(folds)}.")
         if self.seed in seeds:
-            raise ValueError(
-                f"search.seed {self.seed} is one of the seeds to report; choose another."
-            )
+            raise ValueError(f"search.seed {self.seed} is one of the seeds to report; choose another.")
         if set(self.space) != set(trained):
             raise ValueError(
                 f"search.space names {', '.join(sorted(self.space)) or 'no arm'}; every trained arm needs as many "
@@ -138,9 +136,7 @@ class Search:
             return math.nan
         metrics = read_json(outcome.run / "metrics" / "val.json")
         if self.metric not in metrics:
-            raise ValueError(
-                f"{outcome.run} has no number {self.metric}; it has {', '.join(metrics)}."
-            )
+            raise ValueError(f"{outcome.run} has no number {self.metric}; it has {', '.join(metrics)}.")
         return math.nan if metrics[self.metric] is None else float(metrics[self.metric])
 
     def _better(self, value: float, before: float) -> bool:

@@ -58,15 +58,9 @@ def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame
         raise ValueError(f"the table of runs has no column {x!r}; it has {have}.")
     values = table[x].unique().tolist()
     results = _compare([table[table[x] == value] for value in values], question)
-    frames = {
-        value: result.to_frame()
-        for value, result in zip(values, results, strict=True)
-        if result.arms
-    }
+    frames = {value: result.to_frame() for value, result in zip(values, results, strict=True) if result.arms}
     if not frames:
-        raise ValueError(
-            f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more."
-        )
+        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more.")
     for value, frame in frames.items():
         frame.insert(0, x, value)
     return pd.concat(frames.values(), ignore_index=True)
@@ -77,9 +71,7 @@ def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Compari
     means = [unit_means(table, question.metric, question.unit) for table in tables]
     named = (question.baseline, *question.floors)
     kept = [_arms_with_units(point, question) for point in means]
-    left_out = [
-        tuple(str(arm) for arm in m if arm not in k) for m, k in zip(means, kept, strict=True)
-    ]
+    left_out = [tuple(str(arm) for arm in m if arm not in k) for m, k in zip(means, kept, strict=True)]
     means = [point[arms] for point, arms in zip(means, kept, strict=True)]
     pairs = [
         (i, arm)
@@ -87,18 +79,10 @@ def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Compari
         for arm in map(str, point)
         if question.baseline in point and arm not in named
     ]
-    tested = dict(
-        zip(
-            pairs,
-            _differences([(means[i], arm) for i, arm in pairs], question),
-            strict=True,
-        )
-    )
+    tested = dict(zip(pairs, _differences([(means[i], arm) for i, arm in pairs], question), strict=True))
     return [
         Comparison(
-            question,
-            tuple(_arm(point, arm, question, tested.get((i, arm))) for arm in map(str, point)),
-            left_out[i],
+            question, tuple(_arm(point, arm, question, tested.get((i, arm))) for arm in map(str, point)), left_out[i]
         )
         for i, point in enumerate(means)
     ]
@@ -113,24 +97,18 @@ def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
     return [str(arm) for arm in means if units[arm] >= 2]
 
 
-def _arm(
-    means: pd.DataFrame, arm: str, question: Question, difference: Difference | None
-) -> ArmResult:
+def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Difference | None) -> ArmResult:
     values, dropped = complete(means, arm)
     estimate = Estimate.of(values[:, 0], dropped, question.alpha)
     return ArmResult(arm, question, estimate, difference)
 
 
-def _differences(
-    pairs: Sequence[tuple[pd.DataFrame, str]], question: Question
-) -> Iterator[Difference]:
+def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) -> Iterator[Difference]:
     """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
     rounding = [ROUNDING * np.abs(values).sum() for values, _ in kept]
-    p = np.array(
-        [sign_flip_p(d[:, None], rounding=r)[0] for d, r in zip(paired, rounding, strict=True)]
-    )
+    p = np.array([sign_flip_p(d[:, None], rounding=r)[0] for d, r in zip(paired, rounding, strict=True)])
     least = np.array([smallest_p(len(values)) for values in paired])
     family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))

@@ -64,11 +64,7 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
         question: Its metric comes first, its unit says what is independent.
     """
     first = {question.metric: COLUMNS.get(question.metric, question.metric)}
-    shown = {
-        key: title
-        for key, title in (first | COLUMNS).items()
-        if key in table and table[key].notna().any()
-    }
+    shown = {key: title for key, title in (first | COLUMNS).items() if key in table and table[key].notna().any()}
     arms = table["arm"].unique().tolist()
     rows = []
     for key, title in shown.items():
@@ -77,9 +73,7 @@ def render(table: pd.DataFrame, question: Question) -> Rendered:
     counts = table.groupby("arm")[question.unit].nunique()
     units = " or ".join(str(count) for count in sorted(set(counts)))
     several = f"{question.unit}s per arm, mean and 95 % interval"
-    rich = Table(
-        title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}"
-    )
+    rich = Table(title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}")
     for title in ("", *arms):
         rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:

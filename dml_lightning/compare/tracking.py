@@ -35,9 +35,7 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
             wandb.teardown()  # its service still holds the run's name
 
 
-def _log(
-    name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], tracking: Mapping[str, Any]
-) -> None:
+def _log(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], tracking: Mapping[str, Any]) -> None:
     import wandb
 
     run = wandb.init(

@@ -42,9 +42,7 @@ def unit_means(table: pd.DataFrame, metric: str, unit: Unit = "seed") -> pd.Data
     repeated = table[table.duplicated(["arm", "seed", "fold"])]
     if len(repeated):
         arm, seed, fold = repeated[["arm", "seed", "fold"]].iloc[0]
-        raise ValueError(
-            f"arm {arm}, seed {seed}, fold {fold} comes twice: keep one run per arm, seed and fold."
-        )
+        raise ValueError(f"arm {arm}, seed {seed}, fold {fold} comes twice: keep one run per arm, seed and fold.")
     averaged = "fold" if unit == "seed" else "seed"
     finite = table.assign(value=table[metric].astype(float).where(lambda v: np.isfinite(v)))
     cells = finite.pivot(index=["arm", unit], columns=averaged, values="value")

@@ -69,9 +69,7 @@ def sample_background(
     pool = np.sort(boxes[["width", "height"]].max(axis=1) if sides is None else np.asarray(sides))
     pool = np.asarray(pool, float)
     if per_frame < 0 or seed < 0 or margin < 0:
-        raise ValueError(
-            f"per_frame {per_frame}, seed {seed} and margin {margin} must be at least 0."
-        )
+        raise ValueError(f"per_frame {per_frame}, seed {seed} and margin {margin} must be at least 0.")
     if not len(pool) or not np.isfinite(pool).all() or pool[0] <= 0:
         raise ValueError(f"Background crops need sides of more than 0 px, got {pool.tolist()[:5]}.")
     taken = {str(frame): rows for frame, rows in boxes.groupby("frame")[list(BOX_COLUMNS)]}
@@ -107,9 +105,7 @@ def _place(
     for side, clearance in zip(sides.tolist(), clearances.tolist(), strict=True):
         room = np.array(size) - side
         # Drawn even where the square is too large, so that each one uses its own part of the sequence.
-        corners = np.floor(
-            rng.random((TRIES, 2)) * (np.maximum(room, 0) + 1)
-        )  # (TRIES, 2) whole px
+        corners = np.floor(rng.random((TRIES, 2)) * (np.maximum(room, 0) + 1))  # (TRIES, 2) whole px
         corners = np.minimum(corners, np.maximum(room, 0))
         free = _apart(corners, side, marked, clearance)
         squares = np.array([(x, y, s, s) for x, y, s in placed]).reshape(-1, 4)
@@ -141,17 +137,13 @@ def check_background(reading: Reading, lists: Mapping[str, Sequence[str]], backg
     if background < 0:
         raise ValueError(f"background is {background}: give the crops per frame, 0 for none.")
     if background and exists:
-        raise ValueError(
-            f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.'
-        )
+        raise ValueError(f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.')
     if background and BACKGROUND not in (*lists["ood_val"], *lists["ood_test"]):
         raise ValueError(
             f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_val or ood_test.'
         )
     if named and not background and not exists:
-        raise ValueError(
-            f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.'
-        )
+        raise ValueError(f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.')
 
 
 def background_sides(

@@ -73,10 +73,7 @@ def frames_stamp(paths: Iterable[str]) -> str:
 
 
 def open_crops(
-    table: pd.DataFrame,
-    options: CropOptions,
-    cache_dir: str | Path | None,
-    on_bad_frame: OnBadFrame = "stop",
+    table: pd.DataFrame, options: CropOptions, cache_dir: str | Path | None, on_bad_frame: OnBadFrame = "stop"
 ) -> CropStore:
     """Opens the crops of a table, cutting them first where no whole and current cache exists.
 
@@ -140,8 +137,7 @@ def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
     try:
         meta = json.loads((folder / META).read_text())
         return bool(meta["stamp"] == stamp) and all(
-            (folder / name).stat().st_size == size
-            and (not thorough or _checksum(folder / name) == checksum)
+            (folder / name).stat().st_size == size and (not thorough or _checksum(folder / name) == checksum)
             for name, size, checksum in meta["files"]
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -168,11 +164,7 @@ def _build(cutter: Cutter, stamp: str, folder: Path, on_bad_frame: OnBadFrame) -
 def _write_pixels(cutter: Cutter, path: Path, on_bad_frame: OnBadFrame) -> None:
     # written with seek and write: pages written through a memory map count as memory of this process
     side = cutter.options.stored_size
-    header: dict[str, Any] = {
-        "descr": "<f4",
-        "fortran_order": False,
-        "shape": (len(cutter.statistics), side, side),
-    }
+    header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": (len(cutter.statistics), side, side)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         begin, step = file.tell(), side * side * 4

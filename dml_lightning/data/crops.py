@@ -63,19 +63,13 @@ class CropOptions:
 
     def __post_init__(self) -> None:
         if not isinstance(self.crop_size, int) or self.crop_size < 4:
-            raise ValueError(
-                f"crop_size is {self.crop_size!r} px; a whole number of at least 4 is needed."
-            )
+            raise ValueError(f"crop_size is {self.crop_size!r} px; a whole number of at least 4 is needed.")
         if self.context < 0:
-            raise ValueError(
-                f"context is {self.context}; it must not be negative, or the box would be cut."
-            )
+            raise ValueError(f"context is {self.context}; it must not be negative, or the box would be cut.")
         if self.min_side <= 0:
             raise ValueError(f"min_side is {self.min_side} px; it must be positive.")
         if self.normalisation not in ("crop", "frame", "window"):
-            raise ValueError(
-                f"normalisation {self.normalisation!r} is unknown; use 'crop', 'frame' or 'window'."
-            )
+            raise ValueError(f"normalisation {self.normalisation!r} is unknown; use 'crop', 'frame' or 'window'.")
         if (self.normalisation == "window") != (self.window is not None):
             raise ValueError(
                 f"normalisation {self.normalisation!r} came with window {self.window};"
@@ -97,9 +91,7 @@ def crop_squares(boxes: Boxes, options: CropOptions) -> tuple[Boxes, NDArray[np.
     return centres, shown_sides(boxes[:, 2:].max(axis=1), options.context, options.min_side)
 
 
-def shown_sides(
-    longer: NDArray[np.float64], context: float, min_side: float
-) -> NDArray[np.float64]:
+def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
     """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
     return np.maximum(longer * (1 + context), min_side)
 
@@ -129,9 +121,7 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def resample(
-    pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int
-) -> NDArray[np.float32]:
+def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
     """Resamples a square of a frame to size x size px, in the unit of the frame.
 
     Args:
@@ -177,9 +167,7 @@ def check_boxes(boxes: Boxes, shape: tuple[int, int], path: str) -> None:
         )
 
 
-def cut_frame(
-    frame: Frame, boxes: Boxes, options: CropOptions, path: str
-) -> tuple[Patches, Statistics]:
+def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
     Args:
@@ -198,9 +186,7 @@ def cut_frame(
     centres, sides = crop_squares(boxes, options)
     stored = options.stored_size
     fields = sides * (stored / options.crop_size)
-    patches = np.stack(
-        [resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)]
-    )
+    patches = np.stack([resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)])
     return patches, _statistics(frame, patches, options, path)
 
 
@@ -216,14 +202,10 @@ def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str)
     floor = FLOORS[frame.unit]
     if options.normalisation == "frame":
         height, width = frame.pixels.shape
-        thinned = frame.pixels[
-            :: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)
-        ]
+        thinned = frame.pixels[:: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)]
         whole = robust_statistics(torch.from_numpy(thinned.astype(np.float32))[None], floor)
         return np.tile(whole.numpy(), (len(patches), 1))
-    return robust_statistics(
-        centre_crop(torch.from_numpy(patches), options.crop_size), floor
-    ).numpy()
+    return robust_statistics(centre_crop(torch.from_numpy(patches), options.crop_size), floor).numpy()
 
 
 def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -235,9 +217,7 @@ def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
 def to_images(patches: Patches, statistics: Statistics, options: CropOptions) -> Tensor:
     """Returns normalised images (B, 1, P, P) float32 of raw patches (B, P, P)."""
     images = torch.from_numpy(patches)[:, None]
-    return standardise(
-        images, torch.from_numpy(statistics), clamp=options.normalisation == "window"
-    )
+    return standardise(images, torch.from_numpy(statistics), clamp=options.normalisation == "window")
 
 
 def crop_batches(
@@ -270,9 +250,7 @@ def crop_batches(
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):
         try:
-            patches, statistics = cut_frame(
-                read_frame(path, options.radiometry), boxes[rows], options, path
-            )
+            patches, statistics = cut_frame(read_frame(path, options.radiometry), boxes[rows], options, path)
         except FrameError as error:
             if on_bad_frame == "stop":
                 raise
@@ -285,11 +263,7 @@ def crop_batches(
         while waiting >= batch_size:
             all_images, all_index = torch.cat(images), torch.cat(index)
             yield _unlabelled(all_images[:batch_size], all_index[:batch_size])
-            images, index, waiting = (
-                [all_images[batch_size:]],
-                [all_index[batch_size:]],
-                waiting - batch_size,
-            )
+            images, index, waiting = ([all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size)
     if waiting:
         yield _unlabelled(torch.cat(images), torch.cat(index))
 

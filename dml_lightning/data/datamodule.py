@@ -149,9 +149,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             raise ValueError(f"source is {self.source!r}; give a Source, such as CocoJson(root).")
         stray = sorted(set(self.far_ood) - {*self.ood_val, *self.ood_test})
         if stray:
-            raise ValueError(
-                f"far_ood names {', '.join(stray)}, which ood_val and ood_test do not."
-            )
+            raise ValueError(f"far_ood names {', '.join(stray)}, which ood_val and ood_test do not.")
         for name in (
             "eval_batch_size",
             "classes_per_batch",
@@ -261,13 +259,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Reads the source and cuts the crops; Lightning calls it on one process per node while the others wait."""
         told, self._told = self._told, True
         if self.cache_dir is not None:
-            folder = build_cache(
-                self.full_table,
-                self.options,
-                Path(self.cache_dir),
-                self.on_bad_frame,
-                thorough=True,
-            )
+            folder = build_cache(self.full_table, self.options, Path(self.cache_dir), self.on_bad_frame, thorough=True)
             size = f"{cache_bytes(folder) / 1e6:.1f} MB in {folder}"
         else:
             size = "not cached"
@@ -306,9 +298,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def _crops(self) -> CropStore:
         if self._store is None:
-            self._store = open_crops(
-                self.full_table, self.options, self.cache_dir, self.on_bad_frame
-            )
+            self._store = open_crops(self.full_table, self.options, self.cache_dir, self.on_bad_frame)
             self._check_left()
         return self._store
 
@@ -317,8 +307,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if not self._store.bad_frames:
             return
         before, after = (
-            set(zip(table["label"], table["split"], strict=True))
-            for table in (self.full_table, self.table)
+            set(zip(table["label"], table["split"], strict=True)) for table in (self.full_table, self.table)
         )
         for label, split in sorted(before - after):
             raise ValueError(
@@ -391,18 +380,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """The whole set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
             rows = self.training_rows()
-            rows = rows[
-                capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)
-            ]
+            rows = rows[capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)]
         elif name == "calibration":
             rows = self.rows("known", "calibration")
         else:
             rows = self.rows(name, split)
         return Crops(self._crops(), rows, self.labels[rows], self.options)
 
-    def evaluation_loader(
-        self, name: EvaluationSet, split: Literal["val", "test"]
-    ) -> DataLoader[Batch]:
+    def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """This rank's share of a set."""
         return EvaluationLoader(
             self.evaluation_crops(name, split),
@@ -417,9 +402,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         ranks = {"seed": self.seed, "rank": self._rank, "world_size": self._world_size}
         if self.sampler == "shuffled":
             size = self.classes_per_batch * self.samples_per_class
-            return ShuffledBatchSampler(
-                len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks
-            )
+            return ShuffledBatchSampler(len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks)
         return PKBatchSampler(
             np.asarray(self.class_names)[labels],
             self.classes_per_batch,

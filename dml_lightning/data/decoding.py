@@ -108,10 +108,7 @@ def _kind(path: StrPath) -> Kind:
 def _quiet(path: StrPath) -> Iterator[None]:
     """Keeps the decoders from printing and warning; whatever they raise becomes a FrameError."""
     logger, truncated = logging.getLogger("tifffile"), ImageFile.LOAD_TRUNCATED_IMAGES
-    disabled, logger.disabled = (
-        logger.disabled,
-        True,
-    )  # setLevel would clear the cache of every logger
+    disabled, logger.disabled = (logger.disabled, True)  # setLevel would clear the cache of every logger
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # another library may have set it for the whole process
     try:
         with warnings.catch_warnings():
@@ -150,9 +147,7 @@ def _only_page(path: StrPath, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
         raise tifffile.TiffFileError("it holds no page")
     if len(pages) != 1:
         raise FrameError(
-            path,
-            f"the file holds {len(pages)} pages",
-            "a frame is one page: write each page to a file of its own",
+            path, f"the file holds {len(pages)} pages", "a frame is one page: write each page to a file of its own"
         )
     return pages[0]
 
@@ -169,11 +164,7 @@ def _read_picture(path: StrPath, kind: Kind) -> NDArray[Any]:
     """Reads a PNG or JPEG: (H, W)."""
     with Image.open(path, formats=_pillow_formats(kind)) as picture:
         if kind == "png" and getattr(picture, "n_frames", 1) != 1:
-            raise FrameError(
-                path,
-                "this is an animated PNG",
-                "a frame is one picture: write each to its own file",
-            )
+            raise FrameError(path, "this is an animated PNG", "a frame is one picture: write each to its own file")
         if picture.mode == "P":
             transparent = "transparency" in picture.info
             pixels = np.asarray(picture.convert("RGBA" if transparent else "RGB"))
@@ -228,6 +219,5 @@ def _grey_of_equal(path: StrPath, pixels: NDArray[Any], tolerance: int) -> NDArr
         path,
         f"the three channels differ by up to {spread:g} counts, so this is a colour picture, perhaps the "
         "palette preview inside a radiometric JPEG (DJI R-JPEG, FLIR)",
-        "export the counts or temperatures as 16-bit PNG/TIFF or floating-point TIFF, or an 8-bit "
-        "white-hot picture",
+        "export the counts or temperatures as 16-bit PNG/TIFF or floating-point TIFF, or an 8-bit white-hot picture",
     )

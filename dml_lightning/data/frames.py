@@ -12,16 +12,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.decoding import FrameError, StrPath, decode, frame_size
 
-__all__ = [
-    "FRAME_SUFFIXES",
-    "Frame",
-    "FrameError",
-    "Pixels",
-    "Radiometry",
-    "Unit",
-    "frame_size",
-    "read_frame",
-]
+__all__ = ["FRAME_SUFFIXES", "Frame", "FrameError", "Pixels", "Radiometry", "Unit", "frame_size", "read_frame"]
 
 Unit = Literal["counts", "degC"]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
@@ -99,9 +90,7 @@ def _checked_celsius(path: StrPath, pixels: NDArray[Any]) -> NDArray[np.float32]
     """Returns the temperatures as float32 after checking that they can be temperatures."""
     bad = int(np.count_nonzero(~np.isfinite(pixels)))
     if bad:
-        raise FrameError(
-            path, f"{bad} of {pixels.size} pixels are NaN or infinite", "fill them before use"
-        )
+        raise FrameError(path, f"{bad} of {pixels.size} pixels are NaN or infinite", "fill them before use")
     if pixels.min() < ABSOLUTE_ZERO - 0.01:  # float32 rounds at this size
         cold = int(np.count_nonzero(pixels < ABSOLUTE_ZERO - 0.01))
         raise FrameError(

@@ -111,9 +111,7 @@ class TrainingLoader(DataLoader[Any]):
         progress: Callable[[], tuple[int, float] | None] = lambda: None,
     ) -> None:
         self.plan, self.progress = sampler, progress
-        super().__init__(
-            dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory)
-        )
+        super().__init__(dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns {epoch, completed}."""
@@ -147,9 +145,7 @@ class EvaluationLoader(DataLoader[Batch]):
         pin_memory: bool = False,
     ) -> None:
         sampler = ShardBatchSampler(len(dataset), batch_size, rank=rank, world_size=world_size)
-        super().__init__(
-            dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory)
-        )
+        super().__init__(dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory))
 
 
 def _worker_arguments(num_workers: int, pin_memory: bool) -> dict[str, Any]:

@@ -53,9 +53,7 @@ def window_statistics(window: tuple[float, float]) -> tuple[float, float]:
     """
     low, high = window
     if not low < high:
-        raise ValueError(
-            f"window {low} to {high} degC is empty; give the lower end first, as in [-5, 25]."
-        )
+        raise ValueError(f"window {low} to {high} degC is empty; give the lower end first, as in [-5, 25].")
     return (low + high) / 2, (high - low) / 2
 
 
@@ -81,10 +79,7 @@ class Normalize(nn.Module):
     """
 
     def __init__(
-        self,
-        normalisation: Normalisation = "crop",
-        unit: Unit = "counts",
-        window: tuple[float, float] | None = None,
+        self, normalisation: Normalisation = "crop", unit: Unit = "counts", window: tuple[float, float] | None = None
     ) -> None:
         super().__init__()
         self.normalisation = normalisation
@@ -92,9 +87,7 @@ class Normalize(nn.Module):
         if normalisation == "window":
             if window is None:
                 raise ValueError("normalisation 'window' needs a window in degC, as in [-5, 25].")
-            self.register_buffer(
-                "fixed", torch.tensor([window_statistics(window)]), persistent=False
-            )
+            self.register_buffer("fixed", torch.tensor([window_statistics(window)]), persistent=False)
 
     def forward(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Normalises raw crops.
@@ -115,7 +108,5 @@ class Normalize(nn.Module):
             fixed: Tensor = self.get_buffer("fixed").expand(images.shape[0], 2)
             return standardise(images, fixed, clamp=True)
         if statistics is None:
-            raise ValueError(
-                "normalisation 'frame' needs the location and scale of each crop's frame."
-            )
+            raise ValueError("normalisation 'frame' needs the location and scale of each crop's frame.")
         return standardise(images, statistics)

@@ -28,9 +28,7 @@ class PlannedBatch(list[int]):
         crops: size of the global batch.
     """
 
-    def __init__(
-        self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int
-    ) -> None:
+    def __init__(self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int) -> None:
         super().__init__(indices)
         self.epoch, self.step, self.slots, self.crops = epoch, step, slots, crops
 
@@ -80,18 +78,14 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     def __init__(self, crops: int, *, seed: int, rank: int, world_size: int, batches: int) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank {rank} is not one of the {world_size} ranks 0 to {world_size - 1}."
-            )
+            raise ValueError(f"rank {rank} is not one of the {world_size} ranks 0 to {world_size - 1}.")
         if batches < 1:
             raise ValueError(f"batches_per_epoch is {batches}; an epoch needs at least one batch.")
         self.crops, self.seed, self.rank, self.world_size = crops, seed, rank, world_size
         self.batches = batches
         self.epoch = 0
         self.start = 0  # batch at which the next iteration begins
-        self.position = (
-            0  # batches handed out; workers prefetch, so the trainer may have completed fewer
-        )
+        self.position = 0  # batches handed out; workers prefetch, so the trainer may have completed fewer
 
     @abstractmethod
     def plan(self, epoch: int) -> Iterator[Indices]:

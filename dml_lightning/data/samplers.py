@@ -94,11 +94,7 @@ class PKBatchSampler(PlannedBatchSampler):
         """Positions of this rank, (P * K,): K neighbouring ones of each of its classes."""
         grid = np.arange(self.crops).reshape(self.global_classes, self.global_samples)
         p, k = self.classes_per_batch, self.samples_per_class
-        own = (
-            grid[self.rank * p :][:p]
-            if self.global_samples == k
-            else grid[:, self.rank * k :][:, :k]
-        )
+        own = grid[self.rank * p :][:p] if self.global_samples == k else grid[:, self.rank * k :][:, :k]
         return own.reshape(-1)
 
 

@@ -7,20 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.data.background import (
-    BACKGROUND,
-    background_rows,
-    background_sides,
-    check_background,
-)
+from dml_lightning.data.background import BACKGROUND, background_rows, background_sides, check_background
 from dml_lightning.data.sources.base import Reading
-from dml_lightning.data.table import (
-    SPLITS,
-    TABLE_COLUMNS,
-    assign_roles,
-    check_classes,
-    validate_table,
-)
+from dml_lightning.data.table import SPLITS, TABLE_COLUMNS, assign_roles, check_classes, validate_table
 
 Counts = NDArray[np.float64]
 
@@ -62,9 +51,7 @@ def grouped_split(
             f"split_fractions {list(fractions)} must be three or four positive numbers with the sum 1: "
             "train, val, test and, as an option, calibration."
         )
-    counts = pd.crosstab(
-        table["group"], table["label"]
-    )  # groups by name, so row order does not matter
+    counts = pd.crosstab(table["group"], table["label"])  # groups by name, so row order does not matter
     if len(counts) < len(shares):
         raise ValueError(
             f"The data has {len(counts)} group(s) {list(map(str, counts.index))}, and "
@@ -79,9 +66,7 @@ def grouped_split(
     return table.assign(split=table["group"].map(split))
 
 
-def _partition(
-    counts: Counts, shares: Counts, target: NDArray[np.int64], rng: np.random.Generator
-) -> list[int]:
+def _partition(counts: Counts, shares: Counts, target: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
     """Places groups into splits.
 
     Args:
@@ -114,9 +99,7 @@ def _partition(
     return [int(place) for place in places]
 
 
-def _best(
-    have: Counts, group: Counts, shares: Counts, target: NDArray[np.int64], old: int = 0
-) -> int:
+def _best(have: Counts, group: Counts, shares: Counts, target: NDArray[np.int64], old: int = 0) -> int:
     """Returns the split for a group that gives the lowest cost; `old` where no other is better."""
     options = have + np.eye(len(shares))[:, :, None] * group  # (S options, S splits, C)
     costs = _cost(options, shares, target)
@@ -140,9 +123,7 @@ def _cost(have: Counts, shares: Counts, target: NDArray[np.int64]) -> Counts:
     return np.asarray(cost)
 
 
-def class_fold(
-    classes: Sequence[str], folds: int, fold: int, seed: int = 0
-) -> tuple[list[str], list[str]]:
+def class_fold(classes: Sequence[str], folds: int, fold: int, seed: int = 0) -> tuple[list[str], list[str]]:
     """Unseen classes of one of several class-disjoint folds: those of the validation and those of the test.
 
     The classes are shuffled and dealt into `folds` parts; part `fold` is the test's and the next one the
@@ -161,9 +142,7 @@ def class_fold(
         ValueError: If the numbers are out of range, or there are fewer classes than parts.
     """
     if folds < 3 or not 0 <= fold < folds:
-        raise ValueError(
-            f"class_folds is {folds} and class_fold {fold}: at least 3 folds, counted from 0, are needed."
-        )
+        raise ValueError(f"class_folds is {folds} and class_fold {fold}: at least 3 folds, counted from 0, are needed.")
     if len(classes) < folds:
         raise ValueError(f"{len(classes)} classes cannot be dealt into {folds} folds.")
     order = np.random.default_rng(seed).permutation(sorted(classes)).tolist()
@@ -212,12 +191,7 @@ def build_table(
     Raises:
         ValueError: Classes or numbers cannot be used, or a split lacks a class that it needs.
     """
-    lists = {
-        "novel_val": novel_val,
-        "novel_test": novel_test,
-        "ood_val": ood_val,
-        "ood_test": ood_test,
-    }
+    lists = {"novel_val": novel_val, "novel_test": novel_test, "ood_val": ood_val, "ood_test": ood_test}
     if unseen_groups not in ("split", "all"):
         raise ValueError(f'unseen_groups {unseen_groups!r} is unknown: give "split" or "all".')
     check_background(reading, lists, background)
@@ -246,11 +220,7 @@ def build_table(
 
 
 def _check_splits(
-    kept: pd.DataFrame,
-    rows: pd.DataFrame,
-    wanted: Mapping[str, str],
-    unseen_groups: str,
-    splits: Sequence[str],
+    kept: pd.DataFrame, rows: pd.DataFrame, wanted: Mapping[str, str], unseen_groups: str, splits: Sequence[str]
 ) -> None:
     """Raises for the first class that a split needs and lacks."""
     present = set(zip(kept["label"], kept["split"], strict=True))

@@ -9,15 +9,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dml_lightning.data.crops import (
-    BOX_COLUMNS,
-    Boxes,
-    CropOptions,
-    Patches,
-    Statistics,
-    by_frame,
-    cut_frame,
-)
+from dml_lightning.data.crops import BOX_COLUMNS, Boxes, CropOptions, Patches, Statistics, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
 
 OnBadFrame = Literal["stop", "skip"]
@@ -81,9 +73,7 @@ class UncachedCrops:
     All frames are read once at the start, to find the bad ones before training and for the statistics.
     """
 
-    def __init__(
-        self, table: pd.DataFrame, options: CropOptions, on_bad_frame: OnBadFrame = "stop"
-    ) -> None:
+    def __init__(self, table: pd.DataFrame, options: CropOptions, on_bad_frame: OnBadFrame = "stop") -> None:
         self.cutter = Cutter(table, options)
         for _ in self.cutter.cut_all(on_bad_frame):
             pass

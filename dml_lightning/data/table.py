@@ -42,15 +42,11 @@ def validate_table(table: pd.DataFrame) -> None:
         ValueError: Names the first row at fault and its frame.
     """
     if tuple(table.columns) != TABLE_COLUMNS:
-        raise ValueError(
-            f"The crop table has the columns {list(table.columns)}: they must be {list(TABLE_COLUMNS)}."
-        )
+        raise ValueError(f"The crop table has the columns {list(table.columns)}: they must be {list(TABLE_COLUMNS)}.")
     if table.empty:
         raise ValueError("The crop table has no rows.")
     if not table.index.equals(pd.RangeIndex(len(table))):
-        raise ValueError(
-            "The crop table's index must count its rows 0, 1, 2, ...: call reset_index(drop=True)."
-        )
+        raise ValueError("The crop table's index must count its rows 0, 1, 2, ...: call reset_index(drop=True).")
     for column in BOX_COLUMNS:
         numeric = pd.api.types.is_numeric_dtype(table[column])
         bad = ~np.isfinite(table[column].to_numpy(float)) if numeric else np.ones(len(table), bool)
@@ -82,11 +78,7 @@ def _refuse(table: pd.DataFrame, bad: Iterable[bool], column: str, expected: str
 def _check_consistency(table: pd.DataFrame) -> None:
     """Checks what concerns several rows: roles of a class, group of a frame, split of a group."""
     known = table[(table["role"] == "known") & (table["split"] != "")]
-    for rows, key, value in (
-        (table, "label", "role"),
-        (table, "frame", "group"),
-        (known, "group", "split"),
-    ):
+    for rows, key, value in ((table, "label", "role"), (table, "frame", "group"), (known, "group", "split")):
         repeats = rows.drop_duplicates([key, value])
         conflict = repeats[repeats[key].duplicated()]
         if len(conflict):
@@ -99,9 +91,7 @@ def _check_consistency(table: pd.DataFrame) -> None:
 
 
 def check_classes(
-    existing: Iterable[str],
-    known: Sequence[str] | None,
-    unseen: Sequence[tuple[str, Sequence[str]]],
+    existing: Iterable[str], known: Sequence[str] | None, unseen: Sequence[tuple[str, Sequence[str]]]
 ) -> dict[str, str]:
     """Checks lists of class names against each other and against the data.
 
@@ -128,8 +118,7 @@ def check_classes(
                 )
             if member not in classes:
                 raise ValueError(
-                    f"The class {member!r} named in {name} does not exist in the data, "
-                    f"which has {classes}."
+                    f"The class {member!r} named in {name} does not exist in the data, which has {classes}."
                 )
             place[member] = name
     if known is None:
@@ -140,10 +129,7 @@ def check_classes(
 
 
 def assign_roles(
-    table: pd.DataFrame,
-    known: Sequence[str] | None = None,
-    novel: Sequence[str] = (),
-    ood: Sequence[str] = (),
+    table: pd.DataFrame, known: Sequence[str] | None = None, novel: Sequence[str] = (), ood: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Gives every class its role and drops the rows of classes that have none.
 

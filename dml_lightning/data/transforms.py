@@ -53,9 +53,7 @@ class Augmentation:
                 raise ValueError(f"augmentation {name} is {value}; it must not be negative.")
         for name in ("flip", "polarity"):
             if getattr(self, name) > 1:
-                raise ValueError(
-                    f"augmentation {name} is {getattr(self, name)}; a probability is at most 1."
-                )
+                raise ValueError(f"augmentation {name} is {getattr(self, name)}; a probability is at most 1.")
 
     def draw(self, seed: int, epoch: int, step: int, crops: int) -> Tensor:
         """Draws the parameters of one global batch.
@@ -110,18 +108,14 @@ def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:
     ratio = side / patches.shape[-1]
     theta = ratio * torch.cat([matrix, 2 * shift[:, :, None]], dim=2)  # (B, 2, 3)
     grid = F.affine_grid(theta, [len(patches), 1, side, side], align_corners=False)  # (B, S, S, 2)
-    return F.grid_sample(
-        patches, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    return F.grid_sample(patches, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Blurs each image with its own separable Gaussian of five taps; sigma (B,) in px, 0 leaves it as it is."""
     taps = torch.arange(-BLUR_TAPS, BLUR_TAPS + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (taps / sigma[:, None].clamp(min=0.05)) ** 2)  # (B, 5)
-    weights = (weights / weights.sum(dim=1, keepdim=True))[
-        :, :, None, None, None
-    ]  # (B, 5, 1, 1, 1)
+    weights = (weights / weights.sum(dim=1, keepdim=True))[:, :, None, None, None]  # (B, 5, 1, 1, 1)
     side = images.shape[-1]
     rows = F.pad(images, (0, 0, BLUR_TAPS, BLUR_TAPS), mode="reflect")
     images = sum_taps(rows, weights, 2, side)
@@ -139,9 +133,7 @@ def sum_taps(padded: Tensor, weights: Tensor, dim: int, side: int) -> Tensor:
 
 def noise_sheet() -> Tensor:
     """A fixed (256, 256) sheet of white Gaussian noise: each crop takes its window at its own drawn position."""
-    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal(
-        (NOISE_SIDE, NOISE_SIDE)
-    )
+    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal((NOISE_SIDE, NOISE_SIDE))
     return torch.from_numpy(values.astype(np.float32))
 
 

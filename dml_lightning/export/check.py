@@ -32,9 +32,7 @@ class Difference(NamedTuple):
 
 
 @torch.no_grad()
-def random_crops(
-    trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder: Path, model: Model
-) -> Difference:
+def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder: Path, model: Model) -> Difference:
     """Compares the encoder with both written graphs on random crops, flat ones among them."""
     import torch.export
 
@@ -68,14 +66,11 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dif
     )
     read = table.iloc[np.sort(index.numpy())]  # without the frames that were skipped
     found = [
-        model.embed(model.cut(decode(path), read.iloc[rows][BOX_COLUMNS].to_numpy()))
-        for path, rows in by_frame(read)
+        model.embed(model.cut(decode(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in by_frame(read)
     ]
     own_logits = [part[1] for part in found if part[1] is not None]
     vectors = np.concatenate([part[0] for part in found])
-    return compare(
-        trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None)
-    )
+    return compare(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
 
 
 def compare(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Difference:
@@ -89,9 +84,7 @@ def compare(trained: TrainedRun, expected: Embeddings, model: Model, found: Foun
     return Difference(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
 
 
-def _disagreements(
-    ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, threshold: float
-) -> NDArray[np.bool_]:
+def _disagreements(ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, threshold: float) -> NDArray[np.bool_]:
     clear = np.abs(ours.score[rule] - threshold) > TOLERANCE
     different: NDArray[np.bool_] = (ours.known[rule] != (theirs["decision"] == "known")) & clear
     return different

@@ -10,14 +10,7 @@ from safetensors.numpy import save
 
 from dml_lightning.data.frames import FrameError, Unit, read_frame
 from dml_lightning.export import score
-from dml_lightning.export.check import (
-    RANDOM_CROPS,
-    frames_of_run,
-    random_crops,
-    require,
-    said,
-    sample,
-)
+from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
 from dml_lightning.export.contents import model_arrays, model_words, sha256
 from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
 from dml_lightning.export.readme import readme
@@ -49,14 +42,10 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     """
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ValueError(
-            f"--out {out} exists already; name a folder that does not, or an empty one."
-        )
+        raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise ValueError(
-            f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}."
-        )
+        raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
     trained = TrainedRun.load(run)
     table = _table_of(trained)
     lines = write_folder(trained, folder, _unit(trained, table, unit), table)
@@ -64,9 +53,7 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     return folder
 
 
-def write_folder(
-    trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFrame | None
-) -> list[str]:
+def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFrame | None) -> list[str]:
     """Writes and checks the folder, or leaves nothing.
 
     Args:
@@ -94,9 +81,7 @@ def write_folder(
 
 def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None) -> list[str]:
     words = model_words(trained, unit)
-    graph = DeployedEncoder(
-        trained.module.encoder, trained.module.linear_head(), trained.options, unit
-    )
+    graph = DeployedEncoder(trained.module.encoder, trained.module.linear_head(), trained.options, unit)
     description = f"Raw thermal crops in {unit} to embeddings; run {words['run']}, encoder {words['encoder']}."
     write_graphs(graph, unit, folder, description)
     (folder / "arrays.safetensors").write_bytes(save(model_arrays(trained)))
@@ -109,21 +94,14 @@ def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | N
     write_json(folder / "model.json", words)
     size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
     inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
-    shapes = {
-        "embedding": f"(N, {trained.module.encoder.embedding_dim})",
-        "logits": f"(N, {len(words['classes'])})",
-    }
+    shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(words['classes'])})"}
     outputs = [f"{name} {shapes[name]}" for name in graph.output_names]
     write_text(folder / "README.md", readme(words, inputs, outputs, OPSET))
     return list(words["checks"])
 
 
 def _check(
-    folder: Path,
-    graph: DeployedEncoder,
-    trained: TrainedRun,
-    unit: Unit,
-    table: pd.DataFrame | None,
+    folder: Path, graph: DeployedEncoder, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None
 ) -> list[str]:
     model = score.Model(folder)
     random = random_crops(trained, graph, unit, folder, model)

@@ -91,9 +91,7 @@ def _references(gallery: Gallery) -> Arrays:
     That is the seeded order of `metrics.neighbours.nearest_neighbours`.
     """
     reference, known = gallery.reference, len(gallery.class_names)
-    vectors, labels, index = (
-        [part.numpy()] for part in (reference.vectors, reference.labels, reference.index)
-    )
+    vectors, labels, index = ([part.numpy()] for part in (reference.vectors, reference.labels, reference.index))
     for number, species in enumerate(gallery.enrolled):
         count = len(species.vectors)
         vectors.append(species.vectors)
@@ -101,9 +99,7 @@ def _references(gallery: Gallery) -> Arrays:
         index.append(np.arange(count))
     arrays = {"vectors": vectors, "labels": labels, "index": index}
     order = torch.randperm(sum(map(len, labels)), generator=torch.Generator().manual_seed(0))
-    return {
-        f"reference_{name}": np.concatenate(parts)[order.numpy()] for name, parts in arrays.items()
-    }
+    return {f"reference_{name}": np.concatenate(parts)[order.numpy()] for name, parts in arrays.items()}
 
 
 def sha256(path: Path) -> str:

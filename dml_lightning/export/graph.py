@@ -30,9 +30,7 @@ class DeployedEncoder(nn.Module):
         unit: Of the raw crops.
     """
 
-    def __init__(
-        self, encoder: Encoder, head: LinearHead | None, options: CropOptions, unit: Unit
-    ) -> None:
+    def __init__(self, encoder: Encoder, head: LinearHead | None, options: CropOptions, unit: Unit) -> None:
         super().__init__()
         self.normalize = Normalize(options.normalisation, unit, options.window)
         self.encoder = encoder
@@ -89,28 +87,19 @@ def write_graphs(model: DeployedEncoder, unit: Unit, folder: Path, description: 
 
     inputs = model.example(EXAMPLES, unit)
     count = torch.export.Dim("N")
-    program = torch.export.export(
-        model, (), inputs, dynamic_shapes={name: {0: count} for name in inputs}
-    )
+    program = torch.export.export(model, (), inputs, dynamic_shapes={name: {0: count} for name in inputs})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     torch.export.save(program, folder / "encoder.pt2")
     _write_onnx(program, model, list(inputs), folder / "encoder.onnx", description)
 
 
-def _write_onnx(
-    program: Any, model: DeployedEncoder, inputs: list[str], path: Path, description: str
-) -> None:
+def _write_onnx(program: Any, model: DeployedEncoder, inputs: list[str], path: Path, description: str) -> None:
     import onnx
     import torch.onnx
 
     written: Any = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=inputs,
-        output_names=model.output_names,
-        verbose=False,
+        program, dynamo=True, opset_version=OPSET, input_names=inputs, output_names=model.output_names, verbose=False
     )
     proto = written.model_proto
     graph = proto.graph

@@ -99,6 +99,4 @@ def _frames(crop: dict[str, Any]) -> str:
     if crop["radiometry"]:
         gain, offset = crop["radiometry"]["gain"], crop["radiometry"]["offset"]
         return f"in counts, where degC = {gain:g} × counts + {offset:g}, or floats in degC"
-    return (
-        "floats in degC" if crop["unit"] == "degC" else "8- or 16-bit unsigned integers in counts"
-    )
+    return "floats in degC" if crop["unit"] == "degC" else "8- or 16-bit unsigned integers in counts"

@@ -41,9 +41,7 @@ class Crops(NamedTuple):
     """Raw crops of one or more frames."""
 
     pixels: Floats  # (N, 1, S, S) in the model's unit
-    statistics: Floats | None = (
-        None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
-    )
+    statistics: Floats | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
 
 
 class Model:
@@ -57,9 +55,7 @@ class Model:
         ValueError: If a file is missing or damaged, or onnxruntime lacks a provider.
     """
 
-    def __init__(
-        self, folder: str | Path, providers: Sequence[str] = ("CPUExecutionProvider",)
-    ) -> None:
+    def __init__(self, folder: str | Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         path = Path(folder)
         self.words = _read_words(path / "model.json")
         self.arrays = load(_checked(path, "arrays.safetensors", self.words))
@@ -73,9 +69,7 @@ class Model:
         self.session = onnxruntime.InferenceSession(graph, providers=list(providers))
         self.crop: dict[str, Any] = self.words["crop"]
         self.rules: dict[str, dict[str, Any]] = self.words["rules"]
-        self.names = np.array(
-            self.words["classes"] + [species["label"] for species in self.words["enrolled"]]
-        )
+        self.names = np.array(self.words["classes"] + [species["label"] for species in self.words["enrolled"]])
 
     # Frames to crops ----------------------------------------------------------------------------
 
@@ -95,9 +89,7 @@ class Model:
         size, stored = self.crop["crop_size"], self.crop["stored_size"]
         edge = (stored - size) // 2
         centres = corners[:, :2] + corners[:, 2:] / 2
-        sides = np.maximum(
-            corners[:, 2:].max(axis=1) * (1 + self.crop["context"]), self.crop["min_side"]
-        )
+        sides = np.maximum(corners[:, 2:].max(axis=1) * (1 + self.crop["context"]), self.crop["min_side"])
         fields = sides * (stored / size)
         inner = slice(edge, edge + size)
         crops = [
@@ -247,9 +239,7 @@ class Model:
         least: NDArray[np.float64] = distances.min(axis=1)
         return least
 
-    def _score(
-        self, rule: str, own: NDArray[np.float64], beyond: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _score(self, rule: str, own: NDArray[np.float64], beyond: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same with the balls of the enrolled species beside those of the known classes."""
         threshold = self._threshold(rule)
         joined: NDArray[np.float64] = np.minimum(own, threshold + beyond)
@@ -438,18 +428,14 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
     try:
         boxes = [[float(row[key]) for key in ("x", "y", "width", "height")] for row in rows]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} needs numbers in the columns x, y, width, height ({error})."
-        ) from None
+        raise ValueError(f"{path} needs numbers in the columns x, y, width, height ({error}).") from None
     return np.array(boxes).reshape(-1, 4)
 
 
 def main() -> None:
     """The command line, see the top of the file."""
     parser = argparse.ArgumentParser(description="Names thermal crops, and refuses the unknown.")
-    parser.add_argument(
-        "pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes"
-    )
+    parser.add_argument("pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes")
     parser.add_argument("--boxes", type=Path, help="CSV with x, y, width, height in px")
     parser.add_argument("--rule", help="that decides; the model's default if not given")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")

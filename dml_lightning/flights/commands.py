@@ -15,19 +15,13 @@ from dml_lightning.openset.gallery import Gallery
 from dml_lightning.runs import write_json, write_text
 
 DRIFT_STATUS = 3  # of the process, when a flight drifts
-ILL_CONDITIONED = (
-    20.0  # condition number above which a small error of the matrix is a large one of the counts
-)
+ILL_CONDITIONED = 20.0  # condition number above which a small error of the matrix is a large one of the counts
 FEW = 20  # held-out crops of a class below which its row of the matrix is a guess
 ALL = "all flights"
 
 
 def drift(
-    run: str,
-    predictions: str,
-    out: str | None = None,
-    checked: bool = False,
-    level: float = 0.05,
+    run: str, predictions: str, out: str | None = None, checked: bool = False, level: float = 0.05
 ) -> list[FlightDrift]:
     """Tests whether the known birds of new flights score like those of the calibration; status 3 if one does not.
 
@@ -58,9 +52,7 @@ def drift(
     gallery = Gallery.load(Path(run) / "gallery")
     threshold = gallery.detector("C").threshold
     if not len(threshold.owners):
-        raise ValueError(
-            f"the gallery of {run} does not say which flights rule C is of: recalibrate it."
-        )
+        raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
     table = read_predictions(Path(predictions), gallery)
     check_threshold(table, gallery, "C")
     if checked:
@@ -153,9 +145,7 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str]) -> list[
             "counts tell them apart badly; the intervals say which."
         )
     sizes = matrix.counts.sum(axis=(0, 2))
-    few = [
-        f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW
-    ]
+    few = [f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW]
     if few:
         found.append(f"few held-out crops, so the correction is a guess: {', '.join(few)}.")
     for name in matrix.uncorrected:
@@ -175,13 +165,7 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str]) -> list[
     return found
 
 
-def _rows(
-    flight: str,
-    named: "pd.Series[int]",
-    matrix: Confusion,
-    corrected: Corrected,
-    level: float,
-) -> pd.DataFrame:
+def _rows(flight: str, named: "pd.Series[int]", matrix: Confusion, corrected: Corrected, level: float) -> pd.DataFrame:
     answers = [UNKNOWN if name == OTHER else name for name in matrix.rows]
     low, high = corrected.interval(level)
     known = pd.DataFrame(
@@ -194,10 +178,7 @@ def _rows(
             "high": high,
         }
     )
-    new = [
-        (flight, name, int(named[name]), float(named[name]), np.nan, np.nan)
-        for name in matrix.uncorrected
-    ]
+    new = [(flight, name, int(named[name]), float(named[name]), np.nan, np.nan) for name in matrix.uncorrected]
     return pd.concat([known, pd.DataFrame(new, columns=known.columns)]) if new else known
 
 
@@ -212,25 +193,11 @@ def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
                 return path, evidence
             others.append(f"{path} is of the encoder {evidence.encoder}, the gallery of {encoder}")
     why = f" ({'; '.join(others)})" if others else ""
-    raise ValueError(
-        f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}."
-    )
+    raise ValueError(f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}.")
 
 
 def _print_drift(found: list[FlightDrift], flights: int, alpha: float) -> None:
-    columns = [
-        "flight",
-        "boxes",
-        "used",
-        "refused",
-        "shift",
-        "low",
-        "high",
-        "ks",
-        "p",
-        "p_holm",
-        "drifted",
-    ]
+    columns = ["flight", "boxes", "used", "refused", "shift", "low", "high", "ks", "p", "p_holm", "drifted"]
     table = pd.DataFrame([asdict(each) for each in found])[columns]
     print(table.to_string(index=False, float_format="%.3g"))
     for each in found:

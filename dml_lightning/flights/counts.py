@@ -41,9 +41,7 @@ class Corrected:
         return low, high
 
 
-def correct(
-    answers: NDArray[np.int64], confusion: Confusion, draws: int = 400, seed: int = 0
-) -> list[Corrected]:
+def correct(answers: NDArray[np.int64], confusion: Confusion, draws: int = 400, seed: int = 0) -> list[Corrected]:
     """Corrects the answers of flights that were flown alike, one entry each.
 
     Args:
@@ -63,9 +61,7 @@ def correct(
         prior *= classes / prior.sum(axis=1, keepdims=True)
     found = []
     for number, own in enumerate(answers, start=1):
-        rng = np.random.default_rng(
-            [seed, number]
-        )  # not by the answers: equal ones differ in truth
+        rng = np.random.default_rng([seed, number])  # not by the answers: equal ones differ in truth
         found.append(Corrected(true_counts(own, own_shares(shares, correlation, rng), prior, rng)))
     return found
 
@@ -84,9 +80,7 @@ def own_shares(shares: Counts, overdispersion: float, rng: np.random.Generator) 
     return own
 
 
-def true_counts(
-    answers: NDArray[np.int64], shares: Counts, prior: Counts, rng: np.random.Generator
-) -> Counts:
+def true_counts(answers: NDArray[np.int64], shares: Counts, prior: Counts, rng: np.random.Generator) -> Counts:
     """Draws (B, R) of the true counts behind `answers` (K,), each under its own confusion (B, R, K).
 
     `prior` (B, R) holds the Dirichlet parameters of the classes' shares, boxes that count as seen before.

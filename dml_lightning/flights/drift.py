@@ -94,19 +94,7 @@ def flight_drift(
         gap = ks_2samp(used, calibration[kept]).statistic if enough else np.nan
         refused = float((own > threshold).mean())
         width = float(quantile * error)
-        rows.append(
-            (
-                str(flight),
-                len(own),
-                len(used),
-                refused,
-                float(shift),
-                -width,
-                width,
-                float(gap),
-                float(p),
-            )
-        )
+        rows.append((str(flight), len(own), len(used), refused, float(shift), -width, width, float(gap), float(p)))
     adjusted = holm(np.array([row[-1] for row in rows]))
     return [
         FlightDrift(*row, float(each), *_verdict(row[1], row[2], float(each), level))
@@ -122,10 +110,7 @@ def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
     if used >= FEWEST_BOXES:
         return p <= level, ""
     if boxes - used >= FEWEST_BOXES:
-        return (
-            True,
-            f"all but {used} of its boxes lie beyond the threshold: drifted, or no known birds",
-        )
+        return (True, f"all but {used} of its boxes lie beyond the threshold: drifted, or no known birds")
     return False, f"{used} boxes to compare are too few: {FEWEST_BOXES} are needed"
 
 

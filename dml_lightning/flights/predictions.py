@@ -21,9 +21,7 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
         ValueError: If there is no such table, it is not one of predictions, or it was made with another gallery.
     """
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
-        raise ValueError(
-            f"--predictions {path}: give the .csv or .parquet file that dml predict wrote."
-        )
+        raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
@@ -46,9 +44,7 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
         raise ValueError(f"{path} names {strangers[0]!r}, which the gallery lacks: predict again.")
     rules = sorted({rule.partition(":")[0] for rule in table["rule"].unique()})
     if len(rules) > 1:
-        raise ValueError(
-            f"{path} was decided by several rules, {' and '.join(rules)}: predict again."
-        )
+        raise ValueError(f"{path} was decided by several rules, {' and '.join(rules)}: predict again.")
     check_threshold(table, gallery, rules[0])
     return table
 

@@ -41,9 +41,7 @@ class _WeightedLoss(ClassificationLoss):
         check_rows(logits, labels)
         logits, weights = wide(logits), self.class_weights
         if weights is not None and len(weights) != logits.shape[1]:
-            raise ValueError(
-                f"{len(weights)} class_weights for logits of {logits.shape[1]} classes"
-            )
+            raise ValueError(f"{len(weights)} class_weights for logits of {logits.shape[1]} classes")
         with torch.autocast(logits.device.type, enabled=False):
             share = torch.ones_like(logits[:, 0]) if weights is None else weights.to(logits)[labels]
             total = (share * self.each(logits, labels)).sum()
@@ -62,18 +60,14 @@ class CrossEntropyLoss(_WeightedLoss):
         class_weights: (C,) weight of a crop by its class; the mean is over the weights.
     """
 
-    def __init__(
-        self, label_smoothing: float = 0.0, class_weights: list[float] | None = None
-    ) -> None:
+    def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
         super().__init__(class_weights)
         _check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
 
     def each(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss (B,) of each crop."""
-        return F.cross_entropy(
-            logits, labels, label_smoothing=self.label_smoothing, reduction="none"
-        )
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
 
 
 class BinaryCrossEntropyLoss(_WeightedLoss):
@@ -84,9 +78,7 @@ class BinaryCrossEntropyLoss(_WeightedLoss):
         class_weights: (C,) weight of a crop by its class.
     """
 
-    def __init__(
-        self, label_smoothing: float = 0.0, class_weights: list[float] | None = None
-    ) -> None:
+    def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
         super().__init__(class_weights)
         _check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
@@ -107,9 +99,7 @@ class FocalLoss(_WeightedLoss):
         class_weights: (C,) weight of a crop by its class.
     """
 
-    def __init__(
-        self, gamma: float = 2.0, alpha: float = 1.0, class_weights: list[float] | None = None
-    ) -> None:
+    def __init__(self, gamma: float = 2.0, alpha: float = 1.0, class_weights: list[float] | None = None) -> None:
         super().__init__(class_weights)
         if not 0 <= gamma < math.inf:
             raise ValueError(f"gamma must be at least 0, got {gamma}")
@@ -140,11 +130,7 @@ class MetricCrossEntropyLoss(_WeightedLoss):
     """
 
     def __init__(
-        self,
-        a: float = 0.0,
-        b: float = 0.8,
-        p: float = 0.5,
-        class_weights: list[float] | None = None,
+        self, a: float = 0.0, b: float = 0.8, p: float = 0.5, class_weights: list[float] | None = None
     ) -> None:
         super().__init__(class_weights)
         check_metric_parameters(a, b, p)
@@ -190,9 +176,7 @@ class MetricCrossEntropyLoss(_WeightedLoss):
         """The parameters and whether they give a metric."""
         share, bound = self.b / (1 + self.a), metric_bound(self.p)
         kind = "a metric" if self.is_metric else "not a metric"
-        return (
-            f"a={self.a}, b={self.b}, p={self.p}: {kind}, b/(1+a) = {share:.4f} against {bound:.4f}"
-        )
+        return f"a={self.a}, b={self.b}, p={self.p}: {kind}, b/(1+a) = {share:.4f} against {bound:.4f}"
 
 
 def log_softmax_and_rest(logits: Tensor) -> tuple[Tensor, Tensor]:

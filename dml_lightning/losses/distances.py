@@ -56,9 +56,7 @@ class PairGradient:
     """
 
     def __init__(self, anchors: Tensor, references: Tensor, squared: bool) -> None:
-        centre = references.mean(
-            0
-        )  # no difference changes, and rows that are all alike keep digits
+        centre = references.mean(0)  # no difference changes, and rows that are all alike keep digits
         self.anchors, self.references = anchors - centre, references - centre
         self.squared = squared
         self.to_anchors = torch.zeros_like(anchors)
@@ -98,10 +96,7 @@ class _PairSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        anchors: Tensor,
-        references: Tensor,
-        compute: Callable[[Tensor, Tensor, bool], PairSums],
+        ctx: Any, anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
     ) -> tuple[Tensor, Tensor]:
         wanted = any(ctx.needs_input_grad[:2])
         with full_precision(anchors):

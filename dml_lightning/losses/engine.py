@@ -15,13 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dml_lightning.losses.distances import (
-    DIRECT_PAIRS,
-    PairGradient,
-    PairSums,
-    distances,
-    pair_sum,
-)
+from dml_lightning.losses.distances import DIRECT_PAIRS, PairGradient, PairSums, distances, pair_sum
 from dml_lightning.losses.layout import Layout, arrange, blocks
 from dml_lightning.losses.mining import Rule, cut, mine, rank
 
@@ -36,9 +30,7 @@ class TripletSums(NamedTuple):
 
 
 @torch.no_grad()
-def sweep(
-    x: Tensor, y: Tensor, layout: Layout, rule: Rule, rows: list[slice], wanted: bool
-) -> PairSums:
+def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Rule, rows: list[slice], wanted: bool) -> PairSums:
     """Loss, counts and (if `wanted`) gradient of some blocks; x (A, D), y (N, D) in class order."""
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     numbers = torch.zeros(4, dtype=torch.long, device=x.device)
@@ -73,21 +65,14 @@ def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Rule, wanted: bool) ->
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(share) as pool:
-            parts = pool.map(
-                lambda i: sweep(x, y, layout, rule, rows[i::share], wanted), range(share)
-            )
+            parts = pool.map(lambda i: sweep(x, y, layout, rule, rows[i::share], wanted), range(share))
             return functools.reduce(add, parts)
     finally:
         torch.set_num_threads(threads)
 
 
 def triplet_sums(
-    anchors: Tensor,
-    labels: Tensor,
-    references: Tensor,
-    reference_labels: Tensor,
-    offset: int | None,
-    rule: Rule,
+    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None, rule: Rule
 ) -> TripletSums:
     """Loss of every triplet that the rule mines for these anchors, and the counts of all.
 

@@ -9,14 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dml_lightning.losses.distances import (
-    DIRECT_PAIRS,
-    PairGradient,
-    PairSums,
-    distances,
-    pair_sum,
-    wide,
-)
+from dml_lightning.losses.distances import DIRECT_PAIRS, PairGradient, PairSums, distances, pair_sum, wide
 from dml_lightning.losses.engine import TripletSums, triplet_sums
 from dml_lightning.losses.layout import BLOCK_ELEMENTS
 from dml_lightning.losses.mining import Mining, Rule
@@ -31,8 +24,7 @@ def check_rows(embeddings: Tensor, labels: Tensor) -> None:
     """Refuse embeddings that are not (B, D) and labels that are not (B,) integers."""
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
-            f"expected embeddings (B, D) and labels (B,), "
-            f"got {tuple(embeddings.shape)} and {tuple(labels.shape)}"
+            f"expected embeddings (B, D) and labels (B,), got {tuple(embeddings.shape)} and {tuple(labels.shape)}"
         )
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be integers, got {labels.dtype}")
@@ -84,14 +76,7 @@ def triplet_loss(
         The loss, and the counts of all valid triplets whatever the mining. No triplet gives 0
         with a zero gradient.
     """
-    sums = local_sums(
-        embeddings,
-        labels,
-        Rule(margin, mining, soft, squared),
-        references,
-        reference_labels,
-        offset,
-    )
+    sums = local_sums(embeddings, labels, Rule(margin, mining, soft, squared), references, reference_labels, offset)
     count = denominator(sums, reduction)
     loss = sums.total if count is None else sums.total / count.clamp_min(1)
     return LossOutput(loss.to(wide(embeddings).dtype), sums.counts)
@@ -114,12 +99,8 @@ def local_sums(
         return triplet_sums(anchors, labels, anchors, labels, 0, rule)
     check_rows(references, reference_labels)
     if offset is not None and not 0 <= offset <= len(references) - len(anchors):
-        raise ValueError(
-            f"offset {offset} puts {len(anchors)} anchors outside {len(references)} references"
-        )
-    return triplet_sums(
-        anchors, labels, references.to(anchors.dtype), reference_labels, offset, rule
-    )
+        raise ValueError(f"offset {offset} puts {len(anchors)} anchors outside {len(references)} references")
+    return triplet_sums(anchors, labels, references.to(anchors.dtype), reference_labels, offset, rule)
 
 
 def batch_all_triplet(
@@ -161,9 +142,7 @@ def triplet_counts(
     return local_sums(embeddings.detach(), labels, rule, others, reference_labels, offset).counts
 
 
-def pair_masks(
-    labels: Tensor, reference_labels: Tensor, offset: int | None
-) -> tuple[Tensor, Tensor]:
+def pair_masks(labels: Tensor, reference_labels: Tensor, offset: int | None) -> tuple[Tensor, Tensor]:
     """Positive pairs (B, N) without an anchor and itself, and negative pairs (B, N)."""
     same = labels.unsqueeze(1) == reference_labels
     positive = same.clone()
@@ -174,12 +153,7 @@ def pair_masks(
 
 
 def contrastive_sum(
-    anchors: Tensor,
-    labels: Tensor,
-    references: Tensor,
-    reference_labels: Tensor,
-    offset: int | None,
-    margin: float,
+    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None, margin: float
 ) -> tuple[Tensor, Tensor]:
     """Σ d² over positive and max(0, margin − d)² over negative pairs, and the number of pairs.
 
@@ -211,11 +185,7 @@ def contrastive_sum(
 
 
 def n_pair_sum(
-    anchors: Tensor,
-    labels: Tensor,
-    references: Tensor,
-    reference_labels: Tensor,
-    offset: int | None,
+    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None
 ) -> tuple[Tensor, Tensor]:
     """Σ log(1 + Σ_k exp(a·n_k − a·p)) over pairs (a, p) with negatives n_k, and their number.
 

@@ -42,9 +42,7 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
     if n == 0:
         none = torch.empty(0, dtype=torch.long, device=labels.device)
         return Layout(none, none, none, none, none, none.sum())
-    classes, inverse, sizes = torch.unique(
-        reference_labels, return_inverse=True, return_counts=True
-    )
+    classes, inverse, sizes = torch.unique(reference_labels, return_inverse=True, return_counts=True)
     order = _by_size(sizes[inverse], inverse)  # (N,)
     ascending = sizes.argsort(stable=True)
     starts = torch.empty_like(sizes)

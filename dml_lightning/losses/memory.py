@@ -31,10 +31,7 @@ class Memory(nn.Module):
         """Rows (B, D) and their labels with what is remembered appended."""
         if not len(self):
             return vectors, labels
-        return (
-            torch.cat([vectors, self.vectors.to(vectors)]),
-            torch.cat([labels, self.labels.to(labels)]),
-        )
+        return (torch.cat([vectors, self.vectors.to(vectors)]), torch.cat([labels, self.labels.to(labels)]))
 
     @torch.no_grad()
     def remember(self, vectors: Tensor, labels: Tensor) -> None:

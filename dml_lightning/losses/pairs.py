@@ -7,12 +7,7 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.distances import wide
-from dml_lightning.losses.functional import (
-    check_rows,
-    contrastive_sum,
-    multi_similarity_sum,
-    n_pair_sum,
-)
+from dml_lightning.losses.functional import check_rows, contrastive_sum, multi_similarity_sum, n_pair_sum
 from dml_lightning.types import LossOutput
 
 
@@ -24,9 +19,7 @@ def positive(**settings: float) -> None:
 
 
 def mean_over_ranks(
-    sums: Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]],
-    embeddings: Tensor,
-    labels: Tensor,
+    sums: Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]], embeddings: Tensor, labels: Tensor
 ) -> LossOutput:
     """Mean of a sum over this rank's anchors (B, D) against the gathered batch."""
     check_rows(embeddings, labels)

@@ -40,21 +40,12 @@ class PMLLoss(EmbeddingLoss):
     calls: Tensor  # () int64
 
     def __init__(
-        self,
-        loss: BaseMetricLossFunction,
-        miner: BaseMiner | None = None,
-        proxy_lr: float | None = None,
-        seed: int = 0,
+        self, loss: BaseMetricLossFunction, miner: BaseMiner | None = None, proxy_lr: float | None = None, seed: int = 0
     ) -> None:
         super().__init__()
-        for name, value, kind in (
-            ("loss", loss, BaseMetricLossFunction),
-            ("miner", miner, BaseMiner | None),
-        ):
+        for name, value, kind in (("loss", loss, BaseMetricLossFunction), ("miner", miner, BaseMiner | None)):
             if not isinstance(value, kind):
-                raise ValueError(
-                    f"{name} must be one of pytorch-metric-learning's, got {type(value).__name__}"
-                )
+                raise ValueError(f"{name} must be one of pytorch-metric-learning's, got {type(value).__name__}")
         if proxy_lr is not None and not proxy_lr > 0:
             raise ValueError(f"proxy_lr must be positive, got {proxy_lr}")
         self.loss, self.miner, self.proxy_lr, self.seed = loss, miner, proxy_lr, seed
@@ -66,13 +57,8 @@ class PMLLoss(EmbeddingLoss):
         anchors = wide(embeddings)
         batch = distributed.global_batch(anchors, labels)
         devices = [anchors.device] if anchors.is_cuda else []
-        with (
-            torch.autocast(anchors.device.type, enabled=False),
-            torch.random.fork_rng(devices),
-        ):
-            torch.manual_seed(
-                int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32))
-            )
+        with torch.autocast(anchors.device.type, enabled=False), torch.random.fork_rng(devices):
+            torch.manual_seed(int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32)))
             loss = self._of(anchors, labels, batch)
         if self.training:
             self.calls += 1

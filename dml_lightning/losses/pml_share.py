@@ -41,9 +41,7 @@ def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
 
 
 def mine(
-    loss: losses.BaseMetricLossFunction | None,
-    miner: BaseMiner | None,
-    batch: distributed.GlobalBatch,
+    loss: losses.BaseMetricLossFunction | None, miner: BaseMiner | None, batch: distributed.GlobalBatch
 ) -> Indices | None:
     """What is chosen from the whole batch, the same on every rank; None if nothing is.
 
@@ -84,9 +82,7 @@ def share(
     else:
         own = of_anchors(mined, batch.offset, len(anchors))
     if isinstance(loss, GenericPairLoss):  # its compute_loss takes one pair on a rank for none
-        terms = loss.loss_method(
-            loss.distance(anchors, batch.embeddings), convert_to_pairs(own, labels)
-        )
+        terms = loss.loss_method(loss.distance(anchors, batch.embeddings), convert_to_pairs(own, labels))
     else:
         terms = loss.compute_loss(anchors, labels, own, batch.embeddings, batch.labels)
     nothing = 0 * (anchors.sum() + batch.embeddings.sum())  # every rank runs the backward

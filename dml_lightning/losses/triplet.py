@@ -8,13 +8,7 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.distances import wide
-from dml_lightning.losses.functional import (
-    REDUCTIONS,
-    Reduction,
-    check_rows,
-    denominator,
-    local_sums,
-)
+from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
 from dml_lightning.losses.memory import Memory
 from dml_lightning.losses.mining import MININGS, Mining, Rule
 from dml_lightning.types import LossOutput
@@ -81,9 +75,7 @@ class TripletLoss(EmbeddingLoss):
         sums = local_sums(anchors, labels, rule, references, reference_labels, offset)
         loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
         counts = distributed.all_sum(torch.stack(list(sums.counts.values())))
-        return LossOutput(
-            loss.to(anchors.dtype), dict(zip(sums.counts, counts.unbind(), strict=True))
-        )
+        return LossOutput(loss.to(anchors.dtype), dict(zip(sums.counts, counts.unbind(), strict=True)))
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -35,15 +35,11 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
     """
     vectors = torch.as_tensor(values).detach()
     if vectors.ndim != 2:
-        raise ValueError(
-            f"{name} must have shape (N, D), one row each, got {tuple(vectors.shape)}."
-        )
+        raise ValueError(f"{name} must have shape (N, D), one row each, got {tuple(vectors.shape)}.")
     if not vectors.is_floating_point():
         vectors = vectors.double()
     if vectors.itemsize < 4:
-        vectors = (
-            vectors.float()
-        )  # half precision has no NumPy form, and too few digits for distances
+        vectors = vectors.float()  # half precision has no NumPy form, and too few digits for distances
     if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as looking at each; may overflow
         finite = torch.isfinite(vectors).all(dim=1)
         for row in torch.nonzero(~finite)[:1, 0].tolist():
@@ -59,9 +55,7 @@ def as_labels(values: Vectors, like: Tensor, name: str = "labels") -> Tensor:
     """
     labels = torch.as_tensor(values)
     if labels.shape != like.shape[:1]:
-        raise ValueError(
-            f"{name} must hold one label per row, shape ({len(like)},), got {tuple(labels.shape)}."
-        )
+        raise ValueError(f"{name} must hold one label per row, shape ({len(like)},), got {tuple(labels.shape)}.")
     if labels.is_floating_point():
         raise ValueError(f"{name} must be integers, got {labels.dtype}.")
     return labels.to(like.device, torch.int64)
@@ -106,9 +100,7 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
 def _exact_products() -> Iterator[None]:
     try:
         before = torch.get_float32_matmul_precision()
-    except (
-        RuntimeError
-    ):  # the precision of one backend has been set, which the common setting does not know
+    except RuntimeError:  # the precision of one backend has been set, which the common setting does not know
         with _exact_backends():
             yield
         return
@@ -154,11 +146,7 @@ class PairwiseDistances:
     """
 
     def __init__(
-        self,
-        queries: Tensor,
-        references: Tensor,
-        own: Tensor | None = None,
-        dtype: torch.dtype = torch.float64,
+        self, queries: Tensor, references: Tensor, own: Tensor | None = None, dtype: torch.dtype = torch.float64
     ):
         check_widths(queries, references)
         self.dim, self.own, self.dtype = queries.shape[1], own, dtype
@@ -202,9 +190,7 @@ class PairwiseDistances:
         if block.dtype == left.dtype:
             torch.mm(left, self.right.T, out=block)
             return
-        width = (
-            max(1, TILE_ELEMENTS // len(left)) if block.device.type == "cpu" else len(self.right)
-        )
+        width = max(1, TILE_ELEMENTS // len(left)) if block.device.type == "cpu" else len(self.right)
         room = left.new_empty(len(left) * min(width, len(self.right)))
         for start in range(0, len(self.right), width):
             part = self.right[start : start + width]

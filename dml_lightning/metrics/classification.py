@@ -3,14 +3,7 @@
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import (
-    Vectors,
-    as_labels,
-    as_vectors,
-    check_widths,
-    direct_distances,
-    row_blocks,
-)
+from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, check_widths, direct_distances, row_blocks
 from dml_lightning.metrics.neighbours import nearest_neighbours
 
 
@@ -44,9 +37,7 @@ def class_means(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:
     vectors = as_vectors(embeddings)
     if len(vectors) == 0:
         raise ValueError("prototypes need at least one embedding, got none.")
-    classes, inverse, sizes = torch.unique(
-        as_labels(labels, vectors), return_inverse=True, return_counts=True
-    )
+    classes, inverse, sizes = torch.unique(as_labels(labels, vectors), return_inverse=True, return_counts=True)
     sums = vectors.new_zeros(len(classes), vectors.shape[1], dtype=torch.float64)
     sums.index_add_(0, inverse, vectors.double())
     return classes, sums / sizes[:, None]
@@ -62,9 +53,7 @@ def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
     return out
 
 
-def nearest_prototype_labels(
-    queries: Vectors, references: Vectors, reference_labels: Vectors
-) -> Tensor:
+def nearest_prototype_labels(queries: Vectors, references: Vectors, reference_labels: Vectors) -> Tensor:
     """Predict the class with the nearest mean embedding, of equally near ones the smallest label.
 
     Returns:

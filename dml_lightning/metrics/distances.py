@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 
 from dml_lightning.distributed import all_sum
-from dml_lightning.metrics.blocks import (
-    ClassOrder,
-    PairwiseDistances,
-    Vectors,
-    as_labels,
-    as_vectors,
-)
+from dml_lightning.metrics.blocks import ClassOrder, PairwiseDistances, Vectors, as_labels, as_vectors
 from dml_lightning.metrics.shares import joined, share_of
 
 NAN = float("nan")
@@ -37,13 +31,9 @@ class GapSummary(NamedTuple):
 
     triplet_intra: float  # mean d(a, p) over valid triplets
     triplet_inter: float  # mean d(a, n) over valid triplets
-    mean_gap: (
-        float  # triplet_inter - triplet_intra - m: >= 0 is necessary for zero loss, not sufficient
-    )
+    mean_gap: float  # triplet_inter - triplet_intra - m: >= 0 is necessary for zero loss, not sufficient
     worst_gap: float  # min d(a, n) - max d(a, p) - m over the whole set: >= 0 is sufficient
-    worst_anchor_gap: (
-        float  # the same within the worst anchor: >= 0 if and only if no triplet is active
-    )
+    worst_anchor_gap: float  # the same within the worst anchor: >= 0 if and only if no triplet is active
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +160,7 @@ def distance_summary(embeddings: Vectors, labels: Vectors) -> DistanceSummary:
     return summarise_distances(anchor_distances(embeddings, labels))
 
 
-def gap_summary(
-    embeddings: Vectors, labels: Vectors, margin: float, *, squared: bool = False
-) -> GapSummary:
+def gap_summary(embeddings: Vectors, labels: Vectors, margin: float, *, squared: bool = False) -> GapSummary:
     """By how much the triplets of a set exceed the margin, on average and at worst.
 
     Args:
@@ -199,9 +187,7 @@ def class_distance_table(
         within the class without a sample and itself, NaN for a class of one sample.
     """
     vectors = as_vectors(embeddings)
-    classes, inverse, sizes = torch.unique(
-        as_labels(labels, vectors), return_inverse=True, return_counts=True
-    )
+    classes, inverse, sizes = torch.unique(as_labels(labels, vectors), return_inverse=True, return_counts=True)
     share = share_of(torch.arange(len(vectors), device=vectors.device), split_over_ranks)
     sums = vectors.new_zeros(len(classes), len(classes), dtype=torch.float64)
     for rows, block in PairwiseDistances(vectors[share], vectors, share).blocks():

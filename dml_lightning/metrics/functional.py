@@ -1,14 +1,7 @@
 """Every metric as a pure function."""
 
-from dml_lightning.metrics.bootstrap import (
-    Interval,
-    cluster_bootstrap,
-)
-from dml_lightning.metrics.classification import (
-    balanced_accuracy,
-    knn_labels,
-    nearest_prototype_labels,
-)
+from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
+from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
 from dml_lightning.metrics.distances import (
     AnchorDistances,
     DistanceSummary,

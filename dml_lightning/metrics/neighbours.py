@@ -38,9 +38,7 @@ class Neighbours(NamedTuple):
     rows: Tensor  # (Q, k) int64, into the references
 
 
-def nearest_neighbours(
-    queries: Vectors, references: Vectors, k: int = 1, *, seed: int = 0
-) -> Neighbours:
+def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, seed: int = 0) -> Neighbours:
     """Find the `k` nearest references of every query, exactly; equal distances in a random, seeded order.
 
     Memory beyond the result is a few blocks, however many queries.
@@ -57,9 +55,7 @@ def nearest_neighbours(
     vectors, targets = as_vectors(queries, "queries"), as_vectors(references, "references")
     check_widths(vectors, targets)
     if not 1 <= k <= len(targets):
-        raise ValueError(
-            f"k must lie between 1 and the number of references, {len(targets)}, got {k}."
-        )
+        raise ValueError(f"k must lie between 1 and the number of references, {len(targets)}, got {k}.")
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     order = order.to(targets.device)
     targets = targets[order]
@@ -72,9 +68,7 @@ def nearest_neighbours(
         distances[rows], found[rows] = _nearest_of(block, targets, candidates, k)
         rest = (~certain).nonzero()[:, 0]
         if len(rest):
-            distances[rows.start + rest], found[rows.start + rest] = _search_all(
-                block[rest], targets, k
-            )
+            distances[rows.start + rest], found[rows.start + rest] = _search_all(block[rest], targets, k)
     return Neighbours(distances, order[found])
 
 
@@ -98,10 +92,7 @@ class _Nomination:
         self.groups = -(-len(targets) // self.width)
         # |y|^2 - 2 x.y = [x, 1] . [-2 y, |y|^2]; columns that fill the last groups are farther than any.
         self.right = torch.zeros(
-            self.groups * self.width,
-            points.shape[1] + 1,
-            dtype=torch.float32,
-            device=points.device,
+            self.groups * self.width, points.shape[1] + 1, dtype=torch.float32, device=points.device
         )
         self.right[:, -1] = torch.inf
         self.right[: len(points), :-1] = points.mul_(-2)
@@ -151,15 +142,11 @@ class _Nomination:
         return columns.gather(1, best.indices[:, : self.count]), certain
 
 
-def _nearest_of(
-    queries: Tensor, targets: Tensor, candidates: Tensor, k: int
-) -> tuple[Tensor, Tensor]:
+def _nearest_of(queries: Tensor, targets: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Distances and columns (Q, k) of the nearest among the candidate columns (Q, C), from differences."""
     candidates = candidates.sort(1).values
     squared = queries.new_empty(candidates.shape, dtype=torch.float64)
-    for rows in row_blocks(
-        len(queries), candidates.shape[1] * queries.shape[1], CANDIDATE_ELEMENTS
-    ):
+    for rows in row_blocks(len(queries), candidates.shape[1] * queries.shape[1], CANDIDATE_ELEMENTS):
         difference = targets[candidates[rows]].double()  # (rows, C, D)
         difference -= queries[rows, None]
         squared[rows] = difference.square_().sum(2)

@@ -63,9 +63,7 @@ def auroc(known_scores: Vectors, ood_scores: Vectors) -> float:
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (n * m))
 
 
-def fpr_at_tpr(
-    known_scores: Vectors, ood_scores: Vectors, tpr: float = 0.95, positive: Positive = "ood"
-) -> float:
+def fpr_at_tpr(known_scores: Vectors, ood_scores: Vectors, tpr: float = 0.95, positive: Positive = "ood") -> float:
     """False-positive rate at the strictest threshold that finds at least a share `tpr` of the positives.
 
     The two conventions differ widely; say which one a number follows. NaN if a side is empty.

@@ -19,14 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import (
-    ClassOrder,
-    PairwiseDistances,
-    Vectors,
-    as_labels,
-    as_vectors,
-    row_blocks,
-)
+from dml_lightning.metrics.blocks import ClassOrder, PairwiseDistances, Vectors, as_labels, as_vectors, row_blocks
 from dml_lightning.metrics.ranking import LAST, narrow_keys, smallest, wide_keys
 from dml_lightning.metrics.shares import joined, over_threads, share_of
 
@@ -86,11 +79,7 @@ def query_ranks(
     labels = as_labels(query_labels, vectors, "query_labels")
     alone = references is None or reference_labels is None
     targets = vectors if references is None else as_vectors(references, "references")
-    target_labels = (
-        labels
-        if reference_labels is None
-        else as_labels(reference_labels, targets, "reference_labels")
-    )
+    target_labels = labels if reference_labels is None else as_labels(reference_labels, targets, "reference_labels")
     chosen = torch.arange(len(vectors)) if rows is None else rows
     share = share_of(chosen.to(vectors.device), split_over_ranks)
     ranks = _rank(vectors, labels, targets, target_labels, share, alone, seed)
@@ -98,13 +87,7 @@ def query_ranks(
 
 
 def _rank(
-    vectors: Tensor,
-    labels: Tensor,
-    targets: Tensor,
-    target_labels: Tensor,
-    chosen: Tensor,
-    alone: bool,
-    seed: int,
+    vectors: Tensor, labels: Tensor, targets: Tensor, target_labels: Tensor, chosen: Tensor, alone: bool, seed: int
 ) -> QueryRanks:
     """Rank `targets` for the queries `chosen`, in class order, and return to the caller's order."""
     order = ClassOrder(labels[chosen], target_labels)
@@ -142,9 +125,7 @@ def _tie_breakers(references: int, queries: int, seed: int) -> tuple[Tensor, Ten
     return ties, factors
 
 
-def _ordered_hits(
-    keys: Tensor, relevant: int, ties: Tensor, factors: Tensor
-) -> tuple[Tensor, Tensor]:
+def _ordered_hits(keys: Tensor, relevant: int, ties: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     """Rank of the first hit (rows,), and which of the R nearest are relevant (rows, R), 0 or 1.
 
     Args:
@@ -212,12 +193,7 @@ def retrieval_summary(
 ) -> RetrievalSummary:
     """Recall@k for every k of `ks`, R-precision and MAP@R in one pass; arguments as in `query_ranks`."""
     ranks = query_ranks(
-        queries,
-        query_labels,
-        references,
-        reference_labels,
-        seed=seed,
-        split_over_ranks=split_over_ranks,
+        queries, query_labels, references, reference_labels, seed=seed, split_over_ranks=split_over_ranks
     )
     return summarise_retrieval(ranks, ks)
 
@@ -232,9 +208,7 @@ def recall_at_k(
     seed: int = 0,
 ) -> float:
     """Share of queries with a sample of their class among the `k` nearest; see `query_ranks`."""
-    return retrieval_summary(
-        queries, query_labels, references, reference_labels, ks=(k,), seed=seed
-    ).recall_at[k]
+    return retrieval_summary(queries, query_labels, references, reference_labels, ks=(k,), seed=seed).recall_at[k]
 
 
 def r_precision(
@@ -246,9 +220,7 @@ def r_precision(
     seed: int = 0,
 ) -> float:
     """Mean share of the query's class among the R nearest; see `query_ranks`."""
-    return retrieval_summary(
-        queries, query_labels, references, reference_labels, seed=seed
-    ).r_precision
+    return retrieval_summary(queries, query_labels, references, reference_labels, seed=seed).r_precision
 
 
 def map_at_r(
@@ -263,6 +235,4 @@ def map_at_r(
 
     Source: Musgrave, Belongie and Lim, A Metric Learning Reality Check, ECCV 2020, eq. (4) and (5).
     """
-    return retrieval_summary(
-        queries, query_labels, references, reference_labels, seed=seed
-    ).map_at_r
+    return retrieval_summary(queries, query_labels, references, reference_labels, seed=seed).map_at_r

@@ -6,11 +6,4 @@ from dml_lightning.models.softmax import SoftmaxModule
 from dml_lightning.models.sync import GlobalBatchNorm
 from dml_lightning.models.triplet import TripletModule
 
-__all__ = [
-    "EmbeddingModule",
-    "Encoder",
-    "GlobalBatchNorm",
-    "RawPixels",
-    "SoftmaxModule",
-    "TripletModule",
-]
+__all__ = ["EmbeddingModule", "Encoder", "GlobalBatchNorm", "RawPixels", "SoftmaxModule", "TripletModule"]

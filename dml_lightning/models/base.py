@@ -18,15 +18,7 @@ from dml_lightning.distributed import gather
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
-from dml_lightning.types import (
-    SETS,
-    Batch,
-    Embeddings,
-    EvaluationSet,
-    LinearHead,
-    LossOutput,
-    PredictionRule,
-)
+from dml_lightning.types import SETS, Batch, Embeddings, EvaluationSet, LinearHead, LossOutput, PredictionRule
 
 
 class EmbeddingModule(L.LightningModule, ABC):
@@ -64,9 +56,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
         if schedule not in ("cosine", "constant"):
-            raise ValueError(
-                f"schedule is {schedule!r}; use 'cosine' or 'constant', or a scheduler."
-            )
+            raise ValueError(f"schedule is {schedule!r}; use 'cosine' or 'constant', or a scheduler.")
         self.encoder = encoder
         self.num_classes = num_classes
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -170,9 +160,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         """
         if self._gathered is None:
             if not self._rows:
-                raise RuntimeError(
-                    "embeddings() is there after a validation or test epoch, and none has run."
-                )
+                raise RuntimeError("embeddings() is there after a validation or test epoch, and none has run.")
             self._gathered = {name: self._gather(rows) for name, rows in self._rows.items()}
             self._rows = {name: [] for name in SETS}
         return self._gathered
@@ -188,9 +176,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
         kept = order[first]
-        return Embeddings(
-            index=index[first], **{key: column[kept] for key, column in columns.items()}
-        )
+        return Embeddings(index=index[first], **{key: column[kept] for key, column in columns.items()})
 
     # Optimisation ------------------------------------------------------------------------------
 
@@ -210,10 +196,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 "or max_steps beside max_time, or this module a scheduler."
             )
         factor = _lr_factor(self._schedule, self._warmup, int(steps))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
 def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:

@@ -100,9 +100,7 @@ class RawPixels(Encoder):
         self.head = nn.Sequential()
 
 
-def _create_backbone(
-    name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]
-) -> nn.Module:
+def _create_backbone(name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"close names: {', '.join(close)}" if close else "timm.list_models() names them all"
@@ -124,9 +122,7 @@ def _create_backbone(
 
 def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     try:
-        model: nn.Module = timm.create_model(
-            name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments
-        )
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments)
     except TypeError as error:
         raise ValueError(
             f"the backbone {name!r} does not take the backbone_args {arguments}: {error}; "

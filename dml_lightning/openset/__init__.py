@@ -20,12 +20,7 @@ from dml_lightning.openset.logits import (
 )
 from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.prototypes import Prediction, PrototypeDetector
-from dml_lightning.openset.thresholds import (
-    Threshold,
-    choose_threshold,
-    conformal_threshold,
-    validated_threshold,
-)
+from dml_lightning.openset.thresholds import Threshold, choose_threshold, conformal_threshold, validated_threshold
 
 __all__ = [
     "AssumptionReport",

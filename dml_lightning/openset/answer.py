@@ -22,9 +22,7 @@ class Answer(NamedTuple):
     label_knn: list[str]
     distance: NDArray[np.float64]  # (N,) to the nearest prototype
     distance_trained: NDArray[np.float64]  # (N,) to the nearest of the classes trained on
-    neighbours: list[
-        str
-    ]  # nearest first, as "crop index:label", those of enrolled species "label/number:label"
+    neighbours: list[str]  # nearest first, as "crop index:label", those of enrolled species "label/number:label"
     score: dict[str, NDArray[np.float64]]  # (N,) larger is more OOD
     known: dict[str, NDArray[np.bool_]]  # (N,) the decision: not refused
     p_value: NDArray[np.float64]  # (N,) under rule C for the classes trained on; NaN without rule C
@@ -101,9 +99,7 @@ def _enrolled_distances(gallery: Gallery, queries: Embeddings) -> NDArray[np.flo
     return to_numpy(distances_to(queries.vectors, prototypes.to(queries.vectors.device)))
 
 
-def _neighbours(
-    gallery: Gallery, queries: Embeddings, k: int
-) -> tuple[list[str], NDArray[np.int64]]:
+def _neighbours(gallery: Gallery, queries: Embeddings, k: int) -> tuple[list[str], NDArray[np.int64]]:
     """The k nearest stored crops of each query in words, and the class that most of them have."""
     stored = gallery.stored
     references = stored.vectors.to(queries.vectors.device)

@@ -24,9 +24,7 @@ class AssumptionReport:
     median_gap: float
     closest_pair: tuple[int, int] | None  # the classes with the smallest gap
     ood_outside: float  # share of OOD samples outside every ball
-    known_excess: (
-        float  # how far the worst known sample lies outside its ball; at most 0 if none does
-    )
+    known_excess: float  # how far the worst known sample lies outside its ball; at most 0 if none does
     ood_clearance: float  # how far the worst OOD sample lies outside every ball; above 0 if all do
     radius_ratio: float  # largest radius by the smallest; the nearest score is only sure at 1
 
@@ -38,9 +36,7 @@ class AssumptionReport:
     def values(self) -> dict[str, float]:
         """The numbers alone, by name, for a log; without those of single classes."""
         return {name: value for name, value in vars(self).items() if isinstance(value, float)} | {
-            "separation_holds": float(self.separation_holds)
-            if np.isfinite(self.ood_outside)
-            else float("nan")
+            "separation_holds": float(self.separation_holds) if np.isfinite(self.ood_outside) else float("nan")
         }
 
 
@@ -95,10 +91,7 @@ def _ratio(radii: NDArray[np.float64]) -> float:
 
 
 def _pair(
-    detector: PrototypeDetector,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    gaps: NDArray[np.float64],
+    detector: PrototypeDetector, first: NDArray[np.int64], second: NDArray[np.int64], gaps: NDArray[np.float64]
 ) -> tuple[int, int] | None:
     """The classes whose balls come closest or overlap most."""
     if len(gaps) == 0:

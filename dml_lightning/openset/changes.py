@@ -12,9 +12,7 @@ from dml_lightning.openset.gallery import ALPHA, Gallery, Species, written_rules
 SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
 
-def enroll(
-    folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
-) -> Species:
+def enroll(folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = "") -> Species:
     """Adds a species from k crops, without training.
 
     A label that was enrolled before gets the crops in addition to those it has.
@@ -37,9 +35,7 @@ def enroll(
     if label in ("unknown", "other"):
         raise ValueError(f"{label!r} stands for what is refused; give the species another name.")
     if label in gallery.class_names:
-        raise ValueError(
-            f"{label!r} is a class that the run was trained on; enrol a species under another name."
-        )
+        raise ValueError(f"{label!r} is a class that the run was trained on; enrol a species under another name.")
     crops = np.asarray(vectors, dtype=np.float32)
     dim = gallery.reference.vectors.shape[1]
     if crops.ndim != 2 or crops.shape[1] != dim or len(crops) == 0:
@@ -78,9 +74,7 @@ def remove(folder: Path, label: str) -> None:
     gallery = Gallery.load(folder)
     enrolled = [species.label for species in gallery.enrolled]
     if label not in enrolled:
-        raise ValueError(
-            f"no species {label!r} is enrolled; there are: {', '.join(enrolled) or 'none'}."
-        )
+        raise ValueError(f"no species {label!r} is enrolled; there are: {', '.join(enrolled) or 'none'}.")
     records.append(folder, "remove", {"encoder": gallery.encoder, "label": label}, {})
 
 

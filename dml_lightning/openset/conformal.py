@@ -138,9 +138,7 @@ class ClassThresholds:
         return cls(np.asarray(state["values"]), float(state["alpha"]), tuple(scores))
 
 
-def class_thresholds(
-    distances: Scores, columns: NDArray[np.int64], alpha: float
-) -> ClassThresholds:
+def class_thresholds(distances: Scores, columns: NDArray[np.int64], alpha: float) -> ClassThresholds:
     """Rule C for each class on its own calibration samples.
 
     Args:
@@ -149,11 +147,6 @@ def class_thresholds(
         alpha: As in `conformal_threshold`; a class with fewer than 1 / alpha - 1 samples refuses nothing, and
             then no sample is refused at all.
     """
-    scores = tuple(
-        np.sort(distances[columns == column, column]) for column in range(distances.shape[1])
-    )
-    values = [
-        conformal_value(own, alpha, f" of class number {column}")
-        for column, own in enumerate(scores)
-    ]
+    scores = tuple(np.sort(distances[columns == column, column]) for column in range(distances.shape[1]))
+    values = [conformal_value(own, alpha, f" of class number {column}") for column, own in enumerate(scores)]
     return ClassThresholds(np.array(values), alpha, scores)

@@ -99,9 +99,7 @@ class Detector(ABC):
             ValueError: If `calibrate` was not called.
         """
         if self.threshold is None:
-            raise ValueError(
-                f"this {type(self).__name__} has no threshold yet: call calibrate first."
-            )
+            raise ValueError(f"this {type(self).__name__} has no threshold yet: call calibrate first.")
         score = to_numpy(self._scores(embeddings))
         return Decision(
             score=score,
@@ -112,9 +110,7 @@ class Detector(ABC):
 
     def state(self) -> State:
         """Everything as plain arrays, for `numpy.savez`."""
-        return self._state() | (
-            nested("threshold", self.threshold.state()) if self.threshold else {}
-        )
+        return self._state() | (nested("threshold", self.threshold.state()) if self.threshold else {})
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:

@@ -76,9 +76,7 @@ class Gallery:
         return f"{self.encoder}-{self.record}"
 
     @staticmethod
-    def build(
-        evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False
-    ) -> "Gallery":
+    def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
         """The gallery of a validated run: rule B where there are OOD crops, rule C where there is a calibration set.
 
         Args:
@@ -109,12 +107,7 @@ class Gallery:
         return gallery.calibrated(held_out.vectors, held_out.labels, groups, alpha, per_flight)
 
     def calibrated(
-        self,
-        embeddings: Vectors,
-        labels: Vectors,
-        groups: NDArray[Any],
-        alpha: float = ALPHA,
-        per_flight: bool = False,
+        self, embeddings: Vectors, labels: Vectors, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
     ) -> "Gallery":
         """The same with rule C from other held-out crops, and `C_class` where each class has enough of them.
 
@@ -220,9 +213,7 @@ class Gallery:
                 gallery = _with_change(gallery, record)
             last = record.number
         if gallery is None:
-            raise ValueError(
-                f"{folder.parent} has no gallery: `dml fit` writes it when training ends."
-            )
+            raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
         return replace(gallery, record=last)
 
 
@@ -232,9 +223,7 @@ def encoder_digest(encoder: nn.Module, options: Any) -> str:
     for name, shards in sorted(encoder.state_dict().items()):
         tensor = whole(shards)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -255,10 +244,7 @@ def written_rules(rules: Mapping[str, PrototypeDetector]) -> tuple[State, dict[s
 def _read_rules(record: records.Record) -> dict[str, PrototypeDetector]:
     words = {key: np.array(value) for key, value in record.words["words"].items()}
     state = {**record.arrays, **words}
-    return {
-        name: PrototypeDetector.from_state(unnested(f"rules.{name}", state))
-        for name in record.words["rules"]
-    }
+    return {name: PrototypeDetector.from_state(unnested(f"rules.{name}", state)) for name in record.words["rules"]}
 
 
 def _same(record: records.Record, words: dict[str, Any], arrays: State) -> bool:
@@ -283,9 +269,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
     words, arrays = record.words, record.arrays
     same_encoder = before is not None and before.encoder == words["encoder"]
     return Gallery(
-        reference=Embeddings(
-            *(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))
-        ),
+        reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
         class_names=list(words["class_names"]),
         prediction_rule=cast(PredictionRule, words["prediction_rule"]),
         rules=_read_rules(record),
@@ -306,9 +290,7 @@ def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
     if record.kind == "calibrate":
         rules = {name: rule for name, rule in gallery.rules.items() if not name.startswith("C")}
         return replace(gallery, rules=rules | _read_rules(record))
-    raise ValueError(
-        f"record {record.number} of the gallery is of an unknown kind {record.kind!r}."
-    )
+    raise ValueError(f"record {record.number} of the gallery is of an unknown kind {record.kind!r}.")
 
 
 def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gallery:

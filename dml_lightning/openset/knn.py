@@ -51,20 +51,14 @@ class KNNDetector(Detector):
     def predict_labels(self, embeddings: Vectors) -> NDArray[np.int64]:
         """The commonest class (N,) among the k nearest references, of equally common ones the nearest's."""
         found = self._search(as_vectors(embeddings))
-        labels: NDArray[np.int64] = (
-            vote(self.labels.to(found.rows.device)[found.rows]).cpu().numpy()
-        )
+        labels: NDArray[np.int64] = vote(self.labels.to(found.rows.device)[found.rows]).cpu().numpy()
         return labels
 
     def _score(self, vectors: Tensor) -> Tensor:
         return self._search(vectors).distances[:, -1]
 
     def _state(self) -> State:
-        return {
-            "k": np.array(self.k),
-            "references": self.references.cpu().numpy(),
-            "labels": self.labels.cpu().numpy(),
-        }
+        return {"k": np.array(self.k), "references": self.references.cpu().numpy(), "labels": self.labels.cpu().numpy()}
 
     @classmethod
     def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:

@@ -37,8 +37,7 @@ class LogitDetector(Detector):
         self.bias = to_numpy(bias).astype(np.float64)
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
             raise ValueError(
-                "a linear head has weight (C, D) and bias (C,), got "
-                f"{self.weight.shape} and {self.bias.shape}."
+                f"a linear head has weight (C, D) and bias (C,), got {self.weight.shape} and {self.bias.shape}."
             )
 
     def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
@@ -52,9 +51,7 @@ class LogitDetector(Detector):
             ValueError: If the head is for embeddings of another size.
         """
         if vectors.shape[1] != self.weight.shape[1]:
-            raise ValueError(
-                f"embeddings have {vectors.shape[1]} dimensions, the head takes {self.weight.shape[1]}."
-            )
+            raise ValueError(f"embeddings have {vectors.shape[1]} dimensions, the head takes {self.weight.shape[1]}.")
         weight, bias = (beside(v, vectors).to(vectors.dtype) for v in (self.weight, self.bias))
         return torch.addmm(bias, vectors, weight.T)
 
@@ -176,9 +173,7 @@ class ViMDetector(LogitDetector):
 
     def _residual_lengths(self, vectors: Tensor) -> Tensor:
         """How far rows (n, D) lie outside the principal space, (n,) float64."""
-        origin, residual = (
-            beside(values, vectors).to(vectors.dtype) for values in (self.origin, self.residual)
-        )
+        origin, residual = (beside(values, vectors).to(vectors.dtype) for values in (self.origin, self.residual))
         lengths: Tensor = ((vectors - origin) @ residual).norm(dim=1).double()
         return lengths
 

@@ -25,11 +25,7 @@ def overlaps(gallery: Gallery, species: Species) -> list[Overlap]:
     """
     others = [
         *zip(gallery.class_names, _reference_by_class(gallery), strict=True),
-        *(
-            (other.label, other.vectors)
-            for other in gallery.enrolled
-            if other.label != species.label
-        ),
+        *((other.label, other.vectors) for other in gallery.enrolled if other.label != species.label),
     ]
     entries = [_overlap(label, vectors.astype(np.float64), species) for label, vectors in others]
     return sorted(entries, key=lambda entry: entry.distance)
@@ -41,9 +37,7 @@ def _overlap(label: str, vectors: NDArray[np.float64], species: Species) -> Over
     crops = species.vectors.astype(np.float64)
     lost = float("nan")
     if len(crops) > 1:
-        rest = (crops.sum(axis=0) - crops) / (
-            len(crops) - 1
-        )  # (k, D), each crop left out of its mean
+        rest = (crops.sum(axis=0) - crops) / (len(crops) - 1)  # (k, D), each crop left out of its mean
         to_rest = np.linalg.norm(crops - rest, axis=1)
         lost = float((np.linalg.norm(crops - own, axis=1) < to_rest).mean())
     return Overlap(

@@ -74,9 +74,7 @@ class PrototypeDetector:
         columns = self.columns(owners)
         own = distances_to(vectors, means).numpy()[np.arange(len(columns)), columns]
         quantile = self.radius_quantile
-        self.radii = np.array(
-            [np.quantile(own[columns == c], quantile) for c in range(len(classes))]
-        )
+        self.radii = np.array([np.quantile(own[columns == c], quantile) for c in range(len(classes))])
         return self.calibrate(rule="A", kind="radius")
 
     def columns(self, labels: Vectors) -> NDArray[np.int64]:
@@ -89,9 +87,7 @@ class PrototypeDetector:
         columns = np.searchsorted(self.classes, wanted).clip(max=len(self.classes) - 1)
         strangers = np.unique(wanted[self.classes[columns] != wanted])
         if len(strangers):
-            raise ValueError(
-                f"label {strangers[0]} has no prototype; the detector knows {self.classes.tolist()}."
-            )
+            raise ValueError(f"label {strangers[0]} has no prototype; the detector knows {self.classes.tolist()}.")
         return columns
 
     def distances(self, embeddings: Array) -> Array:
@@ -146,9 +142,7 @@ class PrototypeDetector:
             raise ValueError(f"rule {rule} needs embeddings of held-out known samples, got none.")
         else:
             others = None if ood is None else self._score(ood, kind)
-            threshold = choose_threshold(
-                rule, self._score(embeddings, kind), others, alpha=alpha, groups=groups
-            )
+            threshold = choose_threshold(rule, self._score(embeddings, kind), others, alpha=alpha, groups=groups)
         self.kind, self.threshold, self.per_class = kind, threshold, None
         return self
 
@@ -214,12 +208,7 @@ class PrototypeDetector:
         return distances.amin(1)
 
     def _calibrate_classes(
-        self,
-        embeddings: Vectors | None,
-        labels: Vectors | None,
-        rule: Rule,
-        alpha: float,
-        groups: Vectors | None,
+        self, embeddings: Vectors | None, labels: Vectors | None, rule: Rule, alpha: float, groups: Vectors | None
     ) -> "PrototypeDetector":
         """Rule C with a threshold on the distance to each prototype."""
         if rule != "C" or embeddings is None or labels is None:

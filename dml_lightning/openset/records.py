@@ -36,9 +36,7 @@ class Record:
     arrays: dict[str, NDArray[Any]]
 
 
-def append(
-    folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> int:
+def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> int:
     """Adds a record that is whole or absent; returns its number."""
     folder.mkdir(parents=True, exist_ok=True)
     content = save({key: np.array(value, order="C") for key, value in arrays.items()})
@@ -127,9 +125,7 @@ def _files(folder: Path) -> list[Path]:
     found = sorted((int(path.stem), path) for path in folder.glob("*.json") if path.stem.isdigit())
     for place, (number, _) in enumerate(found):
         if number != place:
-            raise ValueError(
-                f"{folder} lacks {place:04d}.json, but has {number:04d}.json: restore the whole folder."
-            )
+            raise ValueError(f"{folder} lacks {place:04d}.json, but has {number:04d}.json: restore the whole folder.")
     return [path for _, path in found]
 
 

@@ -22,9 +22,7 @@ class Resampled(NamedTuple):
     others: NDArray[np.int64]  # (M,) flight of each other sample
 
     @classmethod
-    def of(
-        cls, known_groups: NDArray[np.str_], other_groups: NDArray[np.str_], draws: int, seed: int
-    ) -> "Resampled":
+    def of(cls, known_groups: NDArray[np.str_], other_groups: NDArray[np.str_], draws: int, seed: int) -> "Resampled":
         """Draw as many flights as there are; a single one has nothing to vary and gives no draws.
 
         Args:
@@ -68,7 +66,5 @@ class Resampled(NamedTuple):
 def interval(values: Scores) -> tuple[float, float]:
     """95 % percentile interval of the mean over the sets that a draw holds, from (T, P); NaN if none holds any."""
     held = (~np.isnan(values)).sum(axis=1)  # (T,)
-    means = np.divide(
-        np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0
-    )
+    means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
     return percentile_interval(means)

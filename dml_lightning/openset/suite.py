@@ -13,12 +13,7 @@ from torch import Tensor
 from dml_lightning.evidence import Evidence
 from dml_lightning.metrics.ood import Scores, auroc, ood_metrics
 from dml_lightning.openset.knn import KNNDetector
-from dml_lightning.openset.logits import (
-    EnergyDetector,
-    MaxLogitDetector,
-    MaxSoftmaxDetector,
-    ViMDetector,
-)
+from dml_lightning.openset.logits import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
 from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.resampling import Resampled, interval
@@ -57,9 +52,7 @@ def scorers(evidence: Evidence, k: int = 5) -> dict[str, Scorer]:
     return found
 
 
-def detector_table(
-    evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """How well each detector tells the known crops from the others.
 
     Args:
@@ -80,14 +73,10 @@ def detector_table(
     """
     groups = evidence.groups
     parts = _parts(evidence)
-    resampled = Resampled.of(
-        groups["known"], np.concatenate([groups["ood"], groups["novel"]]), draws, seed
-    )
+    resampled = Resampled.of(groups["known"], np.concatenate([groups["ood"], groups["novel"]]), draws, seed)
     rows = {}
     for name, score in scorers(evidence, k).items():
-        known, ood, novel = (
-            score(evidence.sets[chosen].vectors).cpu().numpy() for chosen in EVALUATED
-        )
+        known, ood, novel = (score(evidence.sets[chosen].vectors).cpu().numpy() for chosen in EVALUATED)
         metrics = ood_metrics(known, ood)._asdict()
         del metrics["auroc"]  # stands in front, with its interval
         rows[name] = (

@@ -29,9 +29,7 @@ class Threshold:
     alpha: float = float("nan")  # rule C: largest share of known samples refused, on average
     samples: int = 0  # known samples it was chosen on
     groups: int = 0  # flights they came from; 0 if nobody said
-    scores: Scores = field(
-        default_factory=lambda: np.empty(0), repr=False, compare=False
-    )  # rule C: ascending
+    scores: Scores = field(default_factory=lambda: np.empty(0), repr=False, compare=False)  # rule C: ascending
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )  # rule C: number of the flight of each score; empty if nobody said
@@ -98,15 +96,12 @@ def validated_threshold(known_scores: Vectors, ood_scores: Vectors) -> Threshold
     ood = as_scores(ood_scores, "ood_scores")
     if len(known) == 0 or len(ood) == 0:
         raise ValueError(
-            f"rule B needs known and OOD samples, got {len(known)} and {len(ood)}; "
-            "without OOD samples use rule C."
+            f"rule B needs known and OOD samples, got {len(known)} and {len(ood)}; without OOD samples use rule C."
         )
     return Threshold("B", best_threshold(known, ood).value, samples=len(known))
 
 
-def conformal_threshold(
-    known_scores: Vectors, alpha: float = 0.05, *, groups: Vectors | None = None
-) -> Threshold:
+def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: Vectors | None = None) -> Threshold:
     """Rule C: the ceil((n + 1)(1 - alpha))-th smallest of n held-out known scores.
 
     Args:

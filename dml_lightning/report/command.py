@@ -110,9 +110,7 @@ def _audit_files(evidence: Evidence) -> dict[str, str]:
     found = {
         "detectors.csv": detector_table(evidence).to_csv(),
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
-        "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value")
-        .rename_axis("condition")
-        .to_csv(),
+        "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
     rule = coverage(evidence)
     if rule is not None:

@@ -42,8 +42,7 @@ def differences_figure(comparison: Comparison) -> Figure:
             },
             "name": "mean with interval",
             "hovertext": [
-                f"{n}: {m:+.3f} [{low:.3f}, {high:.3f}]"
-                for n, m, (low, high) in zip(names, means, spans, strict=True)
+                f"{n}: {m:+.3f} [{low:.3f}, {high:.3f}]" for n, m, (low, high) in zip(names, means, spans, strict=True)
             ],
             "hoverinfo": "text",
         }
@@ -76,12 +75,7 @@ def differences_figure(comparison: Comparison) -> Figure:
         layout(
             130 + 46 * max(1, len(found)),
             xaxis=axis(f"{label(asked.metric)}, arm minus {label(asked.baseline)}"),
-            yaxis=axis(
-                ticks="",
-                tickvals=list(range(len(found))),
-                ticktext=names,
-                range=[len(found) - 0.5, -0.5],
-            ),
+            yaxis=axis(ticks="", tickvals=list(range(len(found))), ticktext=names, range=[len(found) - 0.5, -0.5]),
             showlegend=False,
             shapes=[_line(0.0, INK, "solid")],
         ),
@@ -125,9 +119,7 @@ def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figu
     return figure
 
 
-def distances_figure(
-    arm: str, values: Scores, cuts: Mapping[str, float], normalized: bool
-) -> Figure:
+def distances_figure(arm: str, values: Scores, cuts: Mapping[str, float], normalized: bool) -> Figure:
     """Densities of distances within and between classes and to the nearest prototype, with thresholds."""
     shown = {
         "within a class": (values.intra, COLOURS[0], "solid"),
@@ -163,11 +155,7 @@ def distances_figure(
         for number, (name, cut) in enumerate(cuts.items())
     ]
     rows = [
-        [
-            name,
-            len(distances),
-            *(float(np.quantile(distances, q)) for q in (0.05, 0.5, 0.95)),
-        ]
+        [name, len(distances), *(float(np.quantile(distances, q)) for q in (0.05, 0.5, 0.95))]
         for name, (distances, _, _) in shown.items()
     ]
     rows += [[f"threshold {name}", "", "", cut, ""] for name, cut in cuts.items()]
@@ -175,9 +163,7 @@ def distances_figure(
     return Figure(
         arm,
         f"Distances under {arm}: "
-        + "; ".join(
-            f"{name}, median {float(np.median(d)):.2f}" for name, (d, _, _) in shown.items()
-        )
+        + "; ".join(f"{name}, median {float(np.median(d)):.2f}" for name, (d, _, _) in shown.items())
         + ".",
         data,
         layout(
@@ -191,9 +177,7 @@ def distances_figure(
     )
 
 
-def roc_figure(
-    arms: Mapping[str, Scores], lines: Mapping[str, Json], aurocs: Mapping[str, str]
-) -> Figure:
+def roc_figure(arms: Mapping[str, Scores], lines: Mapping[str, Json], aurocs: Mapping[str, str]) -> Figure:
     """OOD crops refused against known crops refused, a curve per arm; score: distance to the nearest prototype."""
     data = [_drawn([0, 1], [0, 1], CHANCE, hoverinfo="skip", showlegend=False)]
     rows: list[list[object]] = []
@@ -204,9 +188,7 @@ def roc_figure(
         rows.append([arm, aurocs[arm], *found])
     return Figure(
         "ROC of refusing what is not a known species",
-        "ROC curves; area under the curve: "
-        + "; ".join(f"{arm} {text}" for arm, text in aurocs.items())
-        + ".",
+        "ROC curves; area under the curve: " + "; ".join(f"{arm} {text}" for arm, text in aurocs.items()) + ".",
         data,
         layout(
             440,
@@ -214,11 +196,7 @@ def roc_figure(
             yaxis=axis("OOD crops refused", range=[-0.01, 1.01]),
             showlegend=True,
         ),
-        Table(
-            "OOD crops refused",
-            ["arm", "AUROC", "at 5 % of known", "at 10 %", "at 20 %"],
-            rows,
-        ),
+        Table("OOD crops refused", ["arm", "AUROC", "at 5 % of known", "at 10 %", "at 20 %"], rows),
     )
 
 
@@ -239,9 +217,7 @@ def curves(arm: str, history: pd.DataFrame, key: str) -> list[Curve]:
     return [Curve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
 
 
-def training_figure(
-    title: str, y: str, drawn: Sequence[Curve], lines: Mapping[str, Json], **yaxis: Any
-) -> Figure:
+def training_figure(title: str, y: str, drawn: Sequence[Curve], lines: Mapping[str, Json], **yaxis: Any) -> Figure:
     """A number over training, a line per run; runs of one arm share its colour."""
     arms = list(dict.fromkeys(curve.arm for curve in drawn))
     first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}
@@ -261,16 +237,9 @@ def training_figure(
     rows = [[curve.arm, float(curve.values[0]), float(curve.values[-1])] for curve in drawn]
     return Figure(
         title,
-        f"{title}. "
-        + "; ".join(f"{arm}: from {start:.3f} to {end:.3f}" for arm, start, end in rows)
-        + ".",
+        f"{title}. " + "; ".join(f"{arm}: from {start:.3f} to {end:.3f}" for arm, start, end in rows) + ".",
         data,
-        layout(
-            330,
-            xaxis=axis("training step", rangemode="tozero"),
-            yaxis=axis(y, **yaxis),
-            showlegend=True,
-        ),
+        layout(330, xaxis=axis("training step", rangemode="tozero"), yaxis=axis(y, **yaxis), showlegend=True),
         Table(title, ["run of", "first", "last"], rows),
     )
 
@@ -283,11 +252,7 @@ def coverage_figure(arms: Mapping[str, Coverage], lines: Mapping[str, Json]) -> 
         had = floats(list(found.refused.values()))
         more = {"name": label(arm), "mode": "lines+markers"}
         data.append(_drawn(list(found.refused), had, lines[arm], **more))
-    rows = [
-        [arm, f"{100 * alpha:g} %", share]
-        for arm, found in arms.items()
-        for alpha, share in found.refused.items()
-    ]
+    rows = [[arm, f"{100 * alpha:g} %", share] for arm, found in arms.items() for alpha, share in found.refused.items()]
     return Figure(
         "False rejection under rule C",
         "Known test crops refused against the share asked for. "

@@ -94,12 +94,7 @@ class ReportInput:
 
     def table(self) -> pd.DataFrame:
         """A row per run: arm, seed, fold and every number."""
-        return pd.DataFrame(
-            [
-                {"arm": run.arm, "seed": run.seed, "fold": run.fold, **run.metrics}
-                for run in self.runs
-            ]
-        )
+        return pd.DataFrame([{"arm": run.arm, "seed": run.seed, "fold": run.fold, **run.metrics} for run in self.runs])
 
     @cached_property
     def differences(self) -> list[str]:
@@ -200,9 +195,7 @@ def read_comparison(folder: Path) -> ReportInput:
     return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes)
 
 
-def read_result(
-    path: Path, arm: str | None = None, seed: int | None = None, fold: int | None = None
-) -> RunResult:
+def read_result(path: Path, arm: str | None = None, seed: int | None = None, fold: int | None = None) -> RunResult:
     """Reads one run folder, or one npz file of embeddings.
 
     Args:
@@ -224,8 +217,7 @@ def read_result(
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
     content = read_json(path / "metrics" / "test.json")
     metrics = {
-        key.removeprefix("test/"): float("nan") if value is None else float(value)
-        for key, value in content.items()
+        key.removeprefix("test/"): float("nan") if value is None else float(value) for key, value in content.items()
     }
     recipe = read_recipe_file(saved)
     return RunResult(

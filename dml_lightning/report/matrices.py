@@ -39,10 +39,7 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
     names = [names[row] for row in kept]
     counts, shares, totals = counts[np.ix_(kept, kept)], shares[np.ix_(kept, kept)], totals[kept]
     said = [
-        [
-            f"{label(truth)} called {label(given)}: {count} of {total}"
-            for given, count in zip(names, row, strict=True)
-        ]
+        [f"{label(truth)} called {label(given)}: {count} of {total}" for given, count in zip(names, row, strict=True)]
         for truth, row, total in zip(names, counts, totals[:, 0], strict=True)
     ]
     cells = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
@@ -97,10 +94,7 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
     return Figure(
         title,
         f"Mean distance of every pair of classes under {arm}{within}.{part}",
-        [
-            _heatmap(values, said)
-            | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}
-        ],
+        [_heatmap(values, said) | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}],
         _matrix_layout(names),
         Table(
             f"Mean class distances, {title}",
@@ -118,12 +112,7 @@ def _part(kept: NDArray[np.int64], names: Sequence[str], which: str) -> str:
 
 
 def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
-    return {
-        "type": "heatmap",
-        "z": [floats(row) for row in values],
-        "hovertext": said,
-        "hoverinfo": "text",
-    }
+    return {"type": "heatmap", "z": [floats(row) for row in values], "hovertext": said, "hoverinfo": "text"}
 
 
 def _matrix_layout(names: Sequence[str], x: str = "", y: str = "") -> Json:

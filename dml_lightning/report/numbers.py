@@ -67,8 +67,7 @@ def scores(evidence: Evidence) -> Scores:
     """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
     detector = fitted(evidence)
     known, novel, ood = (
-        np.asarray(detector.score(evidence.sets[name].vectors.numpy()))
-        for name in ("known", "novel", "ood")
+        np.asarray(detector.score(evidence.sets[name].vectors.numpy())) for name in ("known", "novel", "ood")
     )
     vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
     first, second = np.random.default_rng(0).integers(len(labels), size=(2, PAIRS))
@@ -80,10 +79,7 @@ def scores(evidence: Evidence) -> Scores:
 
 
 def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    found = [
-        (vectors[a[rows]] - vectors[b[rows]]).norm(dim=1)
-        for rows in row_blocks(len(a), vectors.shape[1])
-    ]
+    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
     return np.concatenate([np.empty(0), *found])
 
 
@@ -118,10 +114,7 @@ def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
         Two ascending arrays from 0 to 1, thinned to at most `POINTS`.
     """
     cuts = np.unique(np.concatenate([known, ood]))[::-1]
-    refused = [
-        np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s))
-        for s in (known, ood)
-    ]
+    refused = [np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s)) for s in (known, ood)]
     kept = thinned(len(cuts) + 1)
     return refused[0][kept], refused[1][kept]
 
@@ -142,9 +135,7 @@ def confusion(evidence: Evidence) -> NDArray[np.int64]:
 def assumptions(evidence: Evidence) -> AssumptionReport:
     """Which conditions of the separation theorem hold on the test crops."""
     known, ood = evidence.sets["known"], evidence.sets["ood"]
-    return assumption_report(
-        fitted(evidence), known.vectors.numpy(), known.labels.numpy(), ood.vectors.numpy()
-    )
+    return assumption_report(fitted(evidence), known.vectors.numpy(), known.labels.numpy(), ood.vectors.numpy())
 
 
 @dataclass(frozen=True)
@@ -175,9 +166,7 @@ def coverage(evidence: Evidence) -> Coverage | None:
         str(flight): (float(decided[flights == flight].mean()), int((flights == flight).sum()))
         for flight in (names if len(names) < len(known) else ())
     }
-    return Coverage(
-        refused, by_flight, len(calibration), len(np.unique(evidence.groups["calibration"]))
-    )
+    return Coverage(refused, by_flight, len(calibration), len(np.unique(evidence.groups["calibration"])))
 
 
 def drift(evidence: Evidence) -> list[FlightDrift]:
@@ -187,9 +176,7 @@ def drift(evidence: Evidence) -> list[FlightDrift]:
     if len(np.unique(owners)) < 3 or not len(known):
         return []
     detector = fitted(evidence)
-    known_scores, held_out = (
-        detector.score(part.vectors.numpy(), kind="nearest") for part in (known, calibration)
-    )
+    known_scores, held_out = (detector.score(part.vectors.numpy(), kind="nearest") for part in (known, calibration))
     try:
         return flight_drift(held_out, owners, known_scores, evidence.groups["known"], cut=False)
     except ValueError:
@@ -217,17 +204,14 @@ def mistakes(evidence: Evidence, number: int = 12) -> dict[str, list[Mistake]]:
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:number]
     found = {
         "Named wrongly, with the most confidence": [
-            _mistake(evidence, "known", row, names[said[row]], f"{unit} {sure[row]:.2f}")
-            for row in worst
+            _mistake(evidence, "known", row, names[said[row]], f"{unit} {sure[row]:.2f}") for row in worst
         ]
     }
     if len(ood):
         distances = np.asarray(detector.distances(ood.vectors.numpy()))
         nearest = distances.min(1)
         found["Not a known species, and closest to one"] = [
-            _mistake(
-                evidence, "ood", row, names[distances[row].argmin()], f"distance {nearest[row]:.2f}"
-            )
+            _mistake(evidence, "ood", row, names[distances[row].argmin()], f"distance {nearest[row]:.2f}")
             for row in np.argsort(nearest, kind="stable")[:number]
         ]
     distances = np.asarray(detector.distances(known.vectors.numpy()))
@@ -239,9 +223,7 @@ def mistakes(evidence: Evidence, number: int = 12) -> dict[str, list[Mistake]]:
     return {title: crops for title, crops in found.items() if crops}
 
 
-def _confidence(
-    evidence: Evidence, detector: PrototypeDetector
-) -> tuple[NDArray[np.int64], Floats, str]:
+def _confidence(evidence: Evidence, detector: PrototypeDetector) -> tuple[NDArray[np.int64], Floats, str]:
     """The names given to the known crops, how sure the arm is of each, and what that is called."""
     known, said = evidence.sets["known"], named(evidence)
     if evidence.prediction_rule == "softmax" and known.logits is not None:

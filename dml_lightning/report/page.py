@@ -16,15 +16,7 @@ from plotly.offline import get_plotlyjs
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.numbers import fitted
 from dml_lightning.report.parts import floats
-from dml_lightning.report.projection import (
-    SPRITE_COLUMNS,
-    Crops,
-    Method,
-    chosen_crops,
-    crop_png,
-    project,
-    sprite,
-)
+from dml_lightning.report.projection import SPRITE_COLUMNS, Crops, Method, chosen_crops, crop_png, project, sprite
 from dml_lightning.report.sections import sections
 from dml_lightning.report.style import ClassStyle, Json, class_styles, layout
 from dml_lightning.report.summary import answer
@@ -48,9 +40,7 @@ def render(given: ReportInput, method: Method = "tsne") -> str:
     figures = [figure for section in made for figure in section.figures]
     plotly, script = get_plotlyjs(), (HERE / "page.js").read_text(encoding="utf-8")
     shown = embeddings(given, method)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
-    )
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"png": crop_png, "breakable": _breakable}
     return environment.get_template("page.html").render(
         title=given.title,
@@ -118,10 +108,7 @@ def embeddings(given: ReportInput, method: Method) -> Json:
     number = {name: at for at, name in enumerate(order)}
     return {
         "arms": arms,
-        "pools": [
-            _pool(pool, [number[n] for n in names])
-            for pool, names in zip(pools, drawn, strict=True)
-        ],
+        "pools": [_pool(pool, [number[n] for n in names]) for pool, names in zip(pools, drawn, strict=True)],
         "classes": [vars(styles[name]) for name in order],
         "layout": layout(
             440,

@@ -47,8 +47,6 @@ class Section:
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
-    crops: Mapping[str, Mapping[str, Sequence[Mistake]]] = field(
-        default_factory=dict
-    )  # by arm, by kind
+    crops: Mapping[str, Mapping[str, Sequence[Mistake]]] = field(default_factory=dict)  # by arm, by kind
     recipes: Sequence[Recipe] = ()
     projection: bool = False  # the page draws it here

@@ -47,9 +47,7 @@ def chosen_crops(evidence: Evidence, most: int = MOST_POINTS) -> tuple[Crops, ND
         labels=np.concatenate([part.labels.numpy() for part in sets]),
         index=np.concatenate([part.index.numpy() for part in sets]),
         groups=np.concatenate([evidence.groups[name] for name in SHOWN]),
-        thumbnails=np.concatenate([evidence.thumbnails[name] for name in SHOWN])
-        if evidence.thumbnails
-        else None,
+        thumbnails=np.concatenate([evidence.thumbnails[name] for name in SHOWN]) if evidence.thumbnails else None,
     )
     vectors = np.concatenate([part.vectors.double().numpy() for part in sets])
     rows = _drawn(crops.labels, most)
@@ -113,9 +111,7 @@ def sprite(images: NDArray[np.uint8]) -> tuple[str, int]:
     sheet = np.zeros((rows * side, SPRITE_COLUMNS * side), np.uint8)
     for number, image in enumerate(images):
         row, column = divmod(number, SPRITE_COLUMNS)
-        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = _small(
-            image, side
-        )
+        sheet[row * side : (row + 1) * side, column * side : (column + 1) * side] = _small(image, side)
     return png(sheet), side
 
 

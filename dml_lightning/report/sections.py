@@ -7,11 +7,7 @@ import pandas as pd
 
 from dml_lightning.callbacks.structure import class_table
 from dml_lightning.openset.suite import detector_table
-from dml_lightning.report.figures import (
-    coverage_figure,
-    distances_figure,
-    roc_figure,
-)
+from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
 from dml_lightning.report.numbers import (
@@ -103,12 +99,7 @@ def _projection() -> Section:
 
 def _distances(found: Findings) -> Section:
     figures = [
-        distances_figure(
-            arm,
-            found.scores[arm],
-            thresholds(run.evidence, run.validation),
-            run.evidence.normalized,
-        )
+        distances_figure(arm, found.scores[arm], thresholds(run.evidence, run.validation), run.evidence.normalized)
         for arm, run in found.given.shown.items()
     ]
     said = (
@@ -132,26 +123,14 @@ def _refusal(found: Findings) -> Section | None:
     )
     if what == "crops":
         said += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
-    return Section(
-        "refusal",
-        "Refusing what is not known",
-        [said],
-        [detectors_table(found.detectors)],
-        [figure],
-    )
+    return Section("refusal", "Refusing what is not known", [said], [detectors_table(found.detectors)], [figure])
 
 
 def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
     """A row per detector, a column per arm: OOD AUROC with its interval over flights."""
     names = list(dict.fromkeys(name for table in detectors.values() for name in table.index))
     rows = [
-        [
-            name,
-            *(
-                interval_text(table, name) if name in table.index else "–"
-                for table in detectors.values()
-            ),
-        ]
+        [name, *(interval_text(table, name) if name in table.index else "–" for table in detectors.values())]
         for name in names
     ]
     return Table(
@@ -172,11 +151,7 @@ def _coverage(found: Findings) -> Section | None:
         "Known test crops refused at 5 %, flight by flight",
         ["flight", "crops", *arms],
         [
-            [
-                name,
-                one.by_flight[name][1],
-                *(c.by_flight.get(name, (float("nan"), 0))[0] for c in arms.values()),
-            ]
+            [name, one.by_flight[name][1], *(c.by_flight.get(name, (float("nan"), 0))[0] for c in arms.values())]
             for name in flights
         ],
     )
@@ -214,10 +189,7 @@ def _confusions(found: Findings) -> Section:
 
 
 def _class_distances(found: Findings) -> Section:
-    figures = [
-        class_distances_figure(arm, class_table(run.evidence))
-        for arm, run in found.given.shown.items()
-    ]
+    figures = [class_distances_figure(arm, class_table(run.evidence)) for arm, run in found.given.shown.items()]
     said = (
         "Mean distance of every pair of classes, known, novel and OOD. Dark is near; the diagonal is the mean within "
         "the class."
@@ -230,9 +202,7 @@ def assumptions_table(given: ReportInput) -> Table:
     found = {arm: assumptions(run.evidence) for arm, run in given.shown.items()}
     names = {arm: run.evidence.class_names for arm, run in given.shown.items()}
     pairs = {
-        arm: " – ".join(names[arm][label] for label in report.closest_pair)
-        if report.closest_pair
-        else "–"
+        arm: " – ".join(names[arm][label] for label in report.closest_pair) if report.closest_pair else "–"
         for arm, report in found.items()
     }
     reports = found.values()

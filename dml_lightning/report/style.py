@@ -28,19 +28,13 @@ class ClassStyle:
     name: str
     role: Role
     colour: str
-    shape: (
-        str  # of Plotly; filled and round or square for known, triangles for novel, strokes for OOD
-    )
+    shape: str  # of Plotly; filled and round or square for known, triangles for novel, strokes for OOD
 
 
 def class_styles(evidence: Evidence) -> list[ClassStyle]:
     """A style for each class that has test crops, in the order of labels."""
     styles = []
-    shapes: dict[Role, tuple[str, ...]] = {
-        "known": KNOWN_SHAPES,
-        "novel": NOVEL_SHAPES,
-        "ood": OOD_SHAPES,
-    }
+    shapes: dict[Role, tuple[str, ...]] = {"known": KNOWN_SHAPES, "novel": NOVEL_SHAPES, "ood": OOD_SHAPES}
     for role, options in shapes.items():
         colours = DARK if role == "ood" else COLOURS
         labels = sorted(set(evidence.sets[role].labels.tolist()))
@@ -92,11 +86,7 @@ def layout(height: int, **more: Any) -> Json:
         "margin": {"l": 12, "r": 12, "t": 34, "b": 12},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "font": {
-            "family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif",
-            "size": 13,
-            "color": INK,
-        },
+        "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": INK},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#9aa5b1", "font": {"color": INK}},
         "hovermode": "closest",

@@ -119,9 +119,7 @@ def arms_section(given: ReportInput) -> Section:
     if len(given.runs) > len(given.arms):
         pictured = (
             "Pictures show one run of each arm, the first: "
-            + ", ".join(
-                f"{arm} seed {run.seed}, fold {run.fold}" for arm, run in given.shown.items()
-            )
+            + ", ".join(f"{arm} seed {run.seed}, fold {run.fold}" for arm, run in given.shown.items())
             + "."
         )
     digest = any(run.stage.get("data") for run in given.runs)
@@ -131,10 +129,7 @@ def arms_section(given: ReportInput) -> Section:
         else "The files name no data set: whether the arms saw the same crops is for their makers to say."
     )
     return Section(
-        "arms",
-        "Arms",
-        [text for text in (said, pictured, data) if text],
-        [arms_table(given), *_estimates(given)],
+        "arms", "Arms", [text for text in (said, pictured, data) if text], [arms_table(given), *_estimates(given)]
     )
 
 
@@ -144,14 +139,10 @@ def _estimates(given: ReportInput) -> list[Table]:
         return []
     asked = given.comparison.question
     rows = [
-        [each.arm, e.mean, e.low, e.high, e.sd, e.units]
-        for each in given.comparison.arms
-        for e in (each.estimate,)
+        [each.arm, e.mean, e.low, e.high, e.sd, e.units] for each in given.comparison.arms for e in (each.estimate,)
     ]
     columns = ["arm", "mean", "low", "high", "standard deviation", f"{asked.unit}s"]
-    title = (
-        f"{asked.metric}, mean over {asked.unit}s with its {100 * (1 - asked.alpha):g} % interval"
-    )
+    title = f"{asked.metric}, mean over {asked.unit}s with its {100 * (1 - asked.alpha):g} % interval"
     return [Table(title, columns, rows)]
 
 
@@ -162,10 +153,7 @@ def differences_section(given: ReportInput) -> Section | None:
         return None
     asked = given.question
     means = unit_means(given.table(), asked.metric, asked.unit)
-    values = {
-        d.arm: (means[d.arm] - means[asked.baseline]).dropna().to_numpy(float)
-        for d in comparison.differences
-    }
+    values = {d.arm: (means[d.arm] - means[asked.baseline]).dropna().to_numpy(float) for d in comparison.differences}
     figure = add_units(differences_figure(comparison), values)
     said = [
         f"Arms are compared within the same {asked.unit}: a circle is one {asked.unit}, the diamond their mean with "
@@ -177,17 +165,10 @@ def differences_section(given: ReportInput) -> Section | None:
 def recipes_section(given: ReportInput) -> Section | None:
     """How to do it again; None for embeddings of other frameworks."""
     recipes = [
-        Recipe(arm, run.recipe_text, facts_table(given.arms[arm]))
-        for arm, run in given.shown.items()
-        if run.folder
+        Recipe(arm, run.recipe_text, facts_table(given.arms[arm])) for arm, run in given.shown.items() if run.folder
     ]
     return (
-        Section(
-            "recipes",
-            "Recipes and versions",
-            ["The full recipe of the first run of each arm."],
-            recipes=recipes,
-        )
+        Section("recipes", "Recipes and versions", ["The full recipe of the first run of each arm."], recipes=recipes)
         if recipes
         else None
     )

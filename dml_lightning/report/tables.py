@@ -46,10 +46,7 @@ class Table:
 
     def is_number(self, column: int) -> bool:
         """Whether the column holds numbers, which are set to the right."""
-        return all(
-            isinstance(row[column], float | int) or _SPREAD.fullmatch(str(row[column]))
-            for row in self.rows
-        )
+        return all(isinstance(row[column], float | int) or _SPREAD.fullmatch(str(row[column])) for row in self.rows)
 
     def markdown(self) -> str:
         """As a GitHub table, with the title above and the note below."""

@@ -14,26 +14,14 @@ STATES = ("learning", "satisfied", "stalled", "noisy", "collapsed", "infeasible"
 def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | None:
     """Active triplets and distance ratio over the steps of every run; None if nothing was fitted."""
     drawn = {
-        key: [
-            curve
-            for arm, runs in given.arms.items()
-            for run in runs
-            for curve in curves(arm, run.history, key)
-        ]
+        key: [curve for arm, runs in given.arms.items() for run in runs for curve in curves(arm, run.history, key)]
         for key in ("train/active_triplet_fraction", "val/inter_intra_ratio")
     }
     titles = {
-        "train/active_triplet_fraction": (
-            "Active triplets of the batch",
-            "share of valid triplets",
-        ),
+        "train/active_triplet_fraction": ("Active triplets of the batch", "share of valid triplets"),
         "val/inter_intra_ratio": ("Distance ratio on validation", "inter / intra"),
     }
-    figures = [
-        training_figure(*titles[key], found, lines, rangemode="tozero")
-        for key, found in drawn.items()
-        if found
-    ]
+    figures = [training_figure(*titles[key], found, lines, rangemode="tozero") for key, found in drawn.items() if found]
     if not figures:
         return None
     said = (
@@ -62,10 +50,7 @@ def margins_section(given: ReportInput) -> Section | None:
     if states:
         tables.append(
             Table(
-                "Share of looks at training in each state",
-                ["arm", "looks", *STATES, "at the end"],
-                states,
-                decimals=2,
+                "Share of looks at training in each state", ["arm", "looks", *STATES, "at the end"], states, decimals=2
             )
         )
     return Section("margins", "Margin and training states", tables=tables) if tables else None
@@ -81,13 +66,7 @@ def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
     squared = loss.get("distance") == "squared_euclidean"
     classes, dim = run.evidence.num_classes, run.evidence.sets["known"].vectors.shape[1]
     margin = float(loss["margin"])
-    start: list[str | float | int] = [
-        arm,
-        margin,
-        "squared" if squared else "Euclidean",
-        classes,
-        dim,
-    ]
+    start: list[str | float | int] = [arm, margin, "squared" if squared else "Euclidean", classes, dim]
     if not encoder.get("normalize", True):
         return [*start, "none", "vectors have no fixed length"]
     feasible = is_feasible_margin(margin, classes, dim, squared)

@@ -19,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve steps of the triplet arm, tracked by Weights & Biases offline."""
     work = tmp_path_factory.mktemp("work")
-    simulate(
-        work / "flights", flights=6, frames=4, width=480, height=384, workers=1, progress=False
-    )
+    simulate(work / "flights", flights=6, frames=4, width=480, height=384, workers=1, progress=False)
     words = [
         *(f"--config={ROOT}/configs/{n}.yaml" for n in ("base", "data/simulated", "model/triplet")),
         f"--data.source.init_args.root={work}/flights",
@@ -59,9 +57,7 @@ def test_numbers(run: Path, prefix: str) -> None:
     }
     for name, value in expected.items():
         assert logged[f"val/{prefix}{name}"] == pytest.approx(value, rel=1e-4), name
-    assert distance_summary(x, y).intra == pytest.approx(
-        logged[f"val/{prefix}intra_distance"], rel=1e-5
-    )
+    assert distance_summary(x, y).intra == pytest.approx(logged[f"val/{prefix}intra_distance"], rel=1e-5)
 
 
 def test_the_table_has_every_pair_of_classes(run: Path) -> None:

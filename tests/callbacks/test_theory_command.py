@@ -8,9 +8,7 @@ from dml_lightning.cli import main
 
 
 def test_the_bound_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["theory", "margin", "--classes=8", "--dim=128"]) == pytest.approx(
-        math.sqrt(16 / 7)
-    )
+    assert main(["theory", "margin", "--classes=8", "--dim=128"]) == pytest.approx(math.sqrt(16 / 7))
     text = capsys.readouterr().out
     assert "8 classes of unit vectors in 128 dimensions" in text
     assert "at most\n  1.5119  in Euclidean distance\n  2.2857  in squared" in text
@@ -33,9 +31,7 @@ def test_a_bound_that_is_not_reached(capsys: pytest.CaptureFixture[str]) -> None
         (["margins"], "invalid choice: 'margins'"),
     ],
 )
-def test_errors_are_one_sentence(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_one_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(["theory", *words])
     assert error.value.code == 2

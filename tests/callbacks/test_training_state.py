@@ -111,9 +111,7 @@ def test_satisfied(tmp_path: Path) -> None:
 
 
 def test_infeasible(tmp_path: Path) -> None:
-    with pytest.warns(
-        UserWarning, match=r"infeasible at step 1 with margin 1\.9: .*at most 1\.7321"
-    ):
+    with pytest.warns(UserWarning, match=r"infeasible at step 1 with margin 1\.9: .*at most 1\.7321"):
         _, run = fit(tmp_path, triplet(margin=1.9), Blobs(), steps=3)
     assert logged_state(run) == "infeasible"
 
@@ -317,9 +315,7 @@ def test_a_resumed_fit_goes_on_with_the_window(tmp_path: Path) -> None:
     assert third.state == "stalled"
 
 
-def test_an_alert_goes_to_an_offline_weights_and_biases_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_alert_goes_to_an_offline_weights_and_biases_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
     original = wandb.Run.alert
 

@@ -22,9 +22,7 @@ Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
 def compared(out: Path, **changes: Any) -> Path:
     """A comparison of two arms and a floor, without config files."""
     arms = {"pixels": Arm([], train=False), "softmax": Arm([]), "triplet": Arm([])}
-    return compare(
-        "ours", [], arms, **{"primary": "map_at_r", "seeds": [0, 1], "out": str(out), **changes}
-    )
+    return compare("ours", [], arms, **{"primary": "map_at_r", "seeds": [0, 1], "out": str(out), **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -68,22 +66,16 @@ def test_a_primary_number_that_no_run_has_ends_the_comparison_at_the_first(
         Outcome(Job("pixels", 0, 0, (), train=False), run),  # floors lack some numbers
         Outcome(Job("softmax", 0, 0, ()), error="failed"),
     ]
-    with pytest.raises(
-        ValueError, match="6 of 6 runs failed, first pixels, seed 0, fold 0: not run"
-    ):
+    with pytest.raises(ValueError, match="6 of 6 runs failed, first pixels, seed 0, fold 0: not run"):
         compared(tmp_path, primary="mpa_at_r")
     ended.append(Outcome(Job("softmax", 1, 0, ()), run))
     with pytest.raises(ValueError, match="runs failed"):
         compared(tmp_path, primary="map_at_r")
-    with pytest.raises(
-        ValueError, match=r"softmax, seed 1, fold 0 has no number mpa_at_r.*map_at_r"
-    ):
+    with pytest.raises(ValueError, match=r"softmax, seed 1, fold 0 has no number mpa_at_r.*map_at_r"):
         compared(tmp_path, primary="mpa_at_r")
 
 
-def test_an_unfair_comparison_ends_with_the_first_seed(
-    tmp_path: Path, ended: list[Outcome]
-) -> None:
+def test_an_unfair_comparison_ends_with_the_first_seed(tmp_path: Path, ended: list[Outcome]) -> None:
     first, second = finished(tmp_path / "first"), finished(tmp_path / "second", epochs=2)
     ended += [Outcome(Job("softmax", 0, 0, ()), first), Outcome(Job("triplet", 1, 0, ()), second)]
     with pytest.raises(ValueError, match="6 of 6 runs failed"):  # of two seeds
@@ -116,15 +108,10 @@ def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
 
 
 @pytest.mark.parametrize(
-    ("option", "fair"),
-    [("model.init_args.loss.init_args.margin", True), ("data.crop_size", False)],
+    ("option", "fair"), [("model.init_args.loss.init_args.margin", True), ("data.crop_size", False)]
 )
 def test_a_search_of_what_arms_have_to_share_is_refused(
-    tmp_path: Path,
-    ended: list[Outcome],
-    monkeypatch: pytest.MonkeyPatch,
-    option: str,
-    fair: bool,
+    tmp_path: Path, ended: list[Outcome], monkeypatch: pytest.MonkeyPatch, option: str, fair: bool
 ) -> None:
     def plan(job: Job) -> dict[str, Any]:
         tried = [word.split("=") for word in job.words if word.startswith(f"--{option}=")]
@@ -150,19 +137,13 @@ def test_the_floors_of_a_plan_share_all_but_the_model(
 
 @pytest.mark.parametrize(
     ("last", "said"),
-    [
-        ("not run", "not run Their logs"),
-        ("otherwise", "not run 5 failed by this, others otherwise. Their logs"),
-    ],
+    [("not run", "not run Their logs"), ("otherwise", "not run 5 failed by this, others otherwise. Their logs")],
 )
 def test_the_answer_says_how_many_runs_failed_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, said: str
 ) -> None:
     def run_all(jobs: Sequence[Job], *_: Any) -> list[Outcome]:
-        return [
-            *(Outcome(job, error="not run") for job in jobs[:-1]),
-            Outcome(jobs[-1], error=last),
-        ]
+        return [*(Outcome(job, error="not run") for job in jobs[:-1]), Outcome(jobs[-1], error=last)]
 
     monkeypatch.setattr(command, "run_all", run_all)
     with pytest.raises(ValueError, match=f"6 of 6 runs failed, first pixels.*: {said}"):
@@ -170,9 +151,7 @@ def test_the_answer_says_how_many_runs_failed_alike(
 
 
 @pytest.mark.parametrize("printed", ["usage: dml [options]\n  --help", "usage: dml", ""])
-def test_options_that_print_no_recipe_are_refused(
-    monkeypatch: pytest.MonkeyPatch, printed: str
-) -> None:
+def test_options_that_print_no_recipe_are_refused(monkeypatch: pytest.MonkeyPatch, printed: str) -> None:
     def print_and_exit(words: list[str]) -> None:
         print(printed)
         raise SystemExit(0)

@@ -81,15 +81,10 @@ def test_nothing_tested_means_nothing_seen(tmp_path: Path) -> None:
     [
         ({"primary": "ood_auroc"}, "(primary from map_at_r to ood_auroc)"),
         ({"baseline": "triplet"}, "(baseline from softmax to triplet)"),
-        (
-            {"unit": "fold", "primary": "r"},
-            "(primary from map_at_r to r, unit from seed to fold)",
-        ),
+        ({"unit": "fold", "primary": "r"}, "(primary from map_at_r to r, unit from seed to fold)"),
     ],
 )
-def test_a_question_changed_after_a_test_is_told(
-    tmp_path: Path, changes: dict[str, Any], said: str
-) -> None:
+def test_a_question_changed_after_a_test_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     declare(asked(), tmp_path)
     before = (tmp_path / "declared.json").read_bytes()
     write_tests(tmp_path, "softmax")
@@ -111,9 +106,7 @@ def test_a_question_changed_after_a_test_is_told(
         ({"arms": {"softmax": Arm([])}}, "Trained arms were left out after a first look: 2 declared, 1"),
     ],
 )  # fmt: skip
-def test_more_or_fewer_runs_after_a_test_are_told(
-    tmp_path: Path, changes: dict[str, Any], said: str
-) -> None:
+def test_more_or_fewer_runs_after_a_test_are_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     declare(asked(), tmp_path)
     write_tests(tmp_path, "softmax", "triplet")
     (sentence,) = declare(asked(**changes), tmp_path)
@@ -135,9 +128,7 @@ def test_more_or_fewer_runs_after_a_test_are_told(
         ({"arms": {"softmax": Arm([]), "triplet": Arm([]), "none": Arm([], train=False)}}, ""),
     ],
 )  # fmt: skip
-def test_a_recipe_changed_after_a_test_is_told(
-    tmp_path: Path, changes: dict[str, Any], said: str
-) -> None:
+def test_a_recipe_changed_after_a_test_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     declare(asked(), tmp_path)
     write_tests(tmp_path, "softmax")
     sentence = f"The recipe was changed after runs had been tested ({said}), so the p-values are exploratory."

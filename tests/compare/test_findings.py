@@ -80,9 +80,7 @@ def test_a_curve_shows_what_there_is(tmp_path: Path, absent: str, row: list[int]
     assert (tmp_path / "curve.png").is_file()
 
 
-def test_a_figure_leaves_an_absent_point_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_figure_leaves_an_absent_point_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     curve = pd.DataFrame(
         [
             {"train_per_class": size, "arm": arm, "mean": 0.5, "low": 0.4, "high": 0.6}
@@ -95,10 +93,7 @@ def test_a_figure_leaves_an_absent_point_out(
     draw_curve(curve, "map_at_r", tmp_path / "curve.png")
     monkeypatch.undo()
     (axes,) = drawn[0].axes
-    heights = [
-        np.isfinite(container.lines[0].get_ydata(orig=False)).tolist()
-        for container in axes.containers
-    ]
+    heights = [np.isfinite(container.lines[0].get_ydata(orig=False)).tolist() for container in axes.containers]
     assert heights == [[True, True, True], [True, False, True]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20", "all"]
     plt.close(drawn[0])
@@ -131,8 +126,7 @@ def test_a_curve_of_one_seed_says_why_there_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "about"),
-    [([5, None], "all training crops"), ([5, 20], "20 training crops per class")],
+    ("sizes", "about"), [([5, None], "all training crops"), ([5, 20], "20 training crops per class")]
 )
 def test_runs_on_a_smaller_set_do_not_stand_in_for_those_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: list[int | None], about: str

@@ -10,31 +10,15 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from dml_lightning.compare import intervals
-from dml_lightning.compare.intervals import (
-    Interval,
-    Scored,
-    ood_interval,
-    paired_ood_interval,
-    score_run,
-)
-from dml_lightning.metrics.bootstrap import (
-    cluster_bootstrap,
-    expanded_level,
-    group_draws,
-    percentile_interval,
-)
+from dml_lightning.compare.intervals import Interval, Scored, ood_interval, paired_ood_interval, score_run
+from dml_lightning.metrics.bootstrap import cluster_bootstrap, expanded_level, group_draws, percentile_interval
 from dml_lightning.metrics.ood import auroc
 
 Floats = NDArray[np.float64]
 
 
 def write_run(
-    run: Path,
-    known: Floats,
-    ood: Floats,
-    known_groups: Sequence[str],
-    ood_groups: Sequence[str],
-    first_index: int = 0,
+    run: Path, known: Floats, ood: Floats, known_groups: Sequence[str], ood_groups: Sequence[str], first_index: int = 0
 ) -> Path:
     """A run with one class whose prototype is 0: the scores are the distances given."""
     sizes = [10, len(known), len(ood)]
@@ -51,9 +35,7 @@ def write_run(
     return run
 
 
-def flights(
-    run: Path, seed: int, effect: float = 0.4, groups: int = 20, difficulty: int | None = None
-) -> Path:
+def flights(run: Path, seed: int, effect: float = 0.4, groups: int = 20, difficulty: int | None = None) -> Path:
     """A run whose flights differ more than their crops do; `difficulty` seeds what two arms share."""
     rng = np.random.default_rng(seed)
     shared = rng if difficulty is None else np.random.default_rng(difficulty)
@@ -82,16 +64,11 @@ def slow(runs: Sequence[Path], draws: int, signs: Sequence[float] = ()) -> tuple
             weights = np.array([count[g] for g in (*s.known_groups, *s.ood_groups)])
             truth = np.r_[np.zeros(len(s.known)), np.ones(len(s.ood))]
             sides = [weights[truth == side].sum() for side in (0, 1)]
-            value = (
-                roc_auc_score(truth, np.r_[s.known, s.ood], sample_weight=weights)
-                if all(sides)
-                else np.nan
-            )
+            value = roc_auc_score(truth, np.r_[s.known, s.ood], sample_weight=weights) if all(sides) else np.nan
             values.append(value)
         means.append(np.mean(values) if not signs else np.dot(signs, values))
     fewest = min(
-        len({g for s in scored if s for g in s.known_groups}),
-        len({g for s in scored if s for g in s.ood_groups}),
+        len({g for s in scored if s for g in s.known_groups}), len({g for s in scored if s for g in s.ood_groups})
     )
     level = expanded_level(fewest)
     return tuple(np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2]))  # type: ignore[return-value]
@@ -101,9 +78,7 @@ def tied(run: Path, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     known, ood = rng.integers(1, 20, 40) / 10, rng.integers(5, 25, 6) / 10
     names = np.array([f"g{i}" for i in range(8)])
-    return write_run(
-        run, known, ood, rng.choice(names, 40).tolist(), rng.choice(names[:3], 6).tolist()
-    )
+    return write_run(run, known, ood, rng.choice(names, 40).tolist(), rng.choice(names[:3], 6).tolist())
 
 
 def test_the_interval_is_that_of_repeated_crops(tmp_path: Path) -> None:
@@ -112,9 +87,7 @@ def test_the_interval_is_that_of_repeated_crops(tmp_path: Path) -> None:
     assert (interval.low, interval.high) == pytest.approx(slow(runs, 60))
     pair = [tied(tmp_path / "b", seed=5)]
     difference = found(paired_ood_interval(runs[:1], pair, draws=60))
-    assert (difference.low, difference.high) == pytest.approx(
-        slow([runs[0], *pair], 60, signs=(1, -1))
-    )
+    assert (difference.low, difference.high) == pytest.approx(slow([runs[0], *pair], 60, signs=(1, -1)))
 
 
 def test_one_run_gets_what_the_metric_of_one_run_gives(tmp_path: Path) -> None:
@@ -124,9 +97,7 @@ def test_one_run_gets_what_the_metric_of_one_run_gives(tmp_path: Path) -> None:
     level = expanded_level(len(set(s.ood_groups)))
     one = cluster_bootstrap(s.known, s.ood, s.known_groups, s.ood_groups, n=100, level=level)
     interval = found(ood_interval([run], draws=100))
-    assert (interval.estimate, interval.low, interval.high) == pytest.approx(
-        (one.estimate, one.low, one.high)
-    )
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((one.estimate, one.low, one.high))
 
 
 def test_an_interval_holds_the_estimate_and_says_how_many(tmp_path: Path) -> None:
@@ -178,9 +149,7 @@ def test_runs_that_do_not_pair_up_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 runs of one arm cannot be paired with 1 of the other"):
         paired_ood_interval([run, run], [run])
     for stranger in (other, none):
-        with pytest.raises(
-            ValueError, match=r"a and .* were tested on other crops: pair runs of one"
-        ):
+        with pytest.raises(ValueError, match=r"a and .* were tested on other crops: pair runs of one"):
             paired_ood_interval([run], [stranger])
 
 
@@ -230,9 +199,7 @@ def test_intervals_over_flights_cover_and_others_do_not(monkeypatch: pytest.Monk
     assert by_crop < 0.8
 
 
-def test_percentiles_are_expanded_by_the_side_with_fewer_groups(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_percentiles_are_expanded_by_the_side_with_fewer_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     scored = simulated(0)
     monkeypatch.setattr(intervals, "score_run", lambda run: scored)
     interval = found(ood_interval([Path("a")], draws=300))

@@ -98,9 +98,7 @@ def test_equal_jobs_run_once_and_both_have_the_outcome(tmp_path: Path) -> None:
     assert set(seen) == {3}
 
 
-def test_an_error_is_an_outcome_with_its_log(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_an_outcome_with_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     job = Job("softmax", 3, 1, ("--no_such_option=1",), train_per_class=5)
     assert job.title == "softmax, seed 3, fold 1, 5 crops a class"
     log = log_file(tmp_path, job)
@@ -111,9 +109,7 @@ def test_an_error_is_an_outcome_with_its_log(
     assert "Traceback" in log.read_text()
 
 
-def test_all_that_a_job_prints_is_in_its_own_log(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_all_that_a_job_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     listed = jobs("a b", tmp_path)
     run_all(listed, Schedule(), tmp_path, silent, talk)
     for n, job in enumerate(listed):
@@ -126,18 +122,14 @@ def test_all_that_a_job_prints_is_in_its_own_log(
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_each_worker_has_a_gpu_of_those_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
-) -> None:
+def test_each_worker_has_a_gpu_of_those_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5e")
     schedule = Schedule(workers=2, gpus=True, fresh=fresh)
     found = run_all(jobs("works " * 4, tmp_path), schedule, tmp_path, silent, work)
     gpus: dict[str, set[str]] = {}
     for outcome in found:
         assert outcome.run is not None
-        gpus.setdefault(outcome.run.name.split("gpu")[1].split("-pid")[0], set()).add(
-            worker_of(outcome)
-        )
+        gpus.setdefault(outcome.run.name.split("gpu")[1].split("-pid")[0], set()).add(worker_of(outcome))
     assert set(gpus) == {"3", "GPU-5e"}
     assert sum(map(len, gpus.values())) == (4 if fresh else 2)
 
@@ -162,9 +154,7 @@ def test_the_machine_s_gpus_are_counted(tmp_path: Path, monkeypatch: pytest.Monk
         run_all([], Schedule(gpus=True, workers=2), tmp_path, silent, work)
 
 
-def test_a_worker_starts_a_service_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_starts_a_service_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SERVICE", "the parent's")
     (found,) = run_all(jobs("service", tmp_path), Schedule(), tmp_path, silent, work)
     assert found.error == "none"
@@ -309,9 +299,7 @@ def test_a_run_is_found_by_its_command(tmp_path: Path) -> None:
     assert find_run(other, tmp_path, "name") is None
 
 
-def test_what_several_runs_fail_by_is_said_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_several_runs_fail_by_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     errors = ["no such folder", None, "no such folder", "out of memory"]
     ended = [Outcome(Job("a", seed, 0, ()), error=error) for seed, error in enumerate(errors)]
     with Progress(tmp_path, "name", 4, "val/map_at_r", 1, 1) as progress:

@@ -10,24 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dml_lightning.compare.paired import (
-    DRAWS,
-    EXACT,
-    holm,
-    sign_flip_p,
-    smallest_p,
-    t_interval,
-    units_needed,
-)
+from dml_lightning.compare.paired import DRAWS, EXACT, holm, sign_flip_p, smallest_p, t_interval, units_needed
 from dml_lightning.compare.planning import paired_power, plan
 from dml_lightning.compare.results import Comparison, Question
 from dml_lightning.compare.statistics import compare_arms, curve_table
 from dml_lightning.compare.units import complete, unit_means
 
 
-def runs(
-    arms: dict[str, float], seeds: int = 8, folds: int = 2, spread: float = 0.01
-) -> pd.DataFrame:
+def runs(arms: dict[str, float], seeds: int = 8, folds: int = 2, spread: float = 0.01) -> pd.DataFrame:
     """A row per run: seeds and folds move all arms together, and each run by `spread`."""
     rng = np.random.default_rng(0)
     of_seed, of_fold = rng.normal(0, 0.05, seeds), rng.normal(0, 0.1, folds)
@@ -57,12 +47,7 @@ def test_ties_of_shares_in_single_precision_count() -> None:
     exact = (np.abs(patterns @ more) >= abs(more.sum())).mean()
     shares = {"softmax": correct, "triplet": correct + more}
     table = pd.DataFrame(
-        {
-            "arm": arm,
-            "seed": seed,
-            "fold": 0,
-            "map_at_r": float(np.float32(count) / np.float32(180)),
-        }
+        {"arm": arm, "seed": seed, "fold": 0, "map_at_r": float(np.float32(count) / np.float32(180))}
         for arm, counts in shares.items()
         for seed, count in enumerate(counts)
     )
@@ -86,9 +71,7 @@ def test_unit_means_are_means_over_the_other_factor(unit: str) -> None:
 
 @pytest.mark.parametrize("failure", ["absent", "nan", "inf", "none"])
 def test_a_failed_run_takes_its_unit_with_it(failure: str) -> None:
-    table = runs({"softmax": 0.0, "triplet": 0.1, "pairs": 0.0}, seeds=4).astype(
-        {"map_at_r": object}
-    )
+    table = runs({"softmax": 0.0, "triplet": 0.1, "pairs": 0.0}, seeds=4).astype({"map_at_r": object})
     row = table.index[(table["arm"] == "triplet") & (table["seed"] == 1) & (table["fold"] == 0)]
     if failure == "absent":
         table = table.drop(row)
@@ -144,15 +127,11 @@ def test_unit_errors() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1}, seeds=2)
     with pytest.raises(ValueError, match='unit must be "seed" or "fold", got \'run\''):
         unit_means(table, "map_at_r", "run")  # type: ignore[arg-type]
-    with pytest.raises(
-        ValueError, match=r"lacks the column\(s\) fold, recall; it has arm, seed, map"
-    ):
+    with pytest.raises(ValueError, match=r"lacks the column\(s\) fold, recall; it has arm, seed, map"):
         unit_means(table.drop(columns="fold"), "recall")
     with pytest.raises(ValueError, match="arm softmax, seed 0, fold 1 comes twice"):
         unit_means(pd.concat([table, table.iloc[[1]]]), "map_at_r")
-    with pytest.raises(
-        ValueError, match="1 of 1 seeds complete, and an interval needs two or more"
-    ):
+    with pytest.raises(ValueError, match="1 of 1 seeds complete, and an interval needs two or more"):
         compare_arms(runs({"softmax": 0.0, "triplet": 0.1}, seeds=1), asked())
 
 
@@ -185,9 +164,7 @@ def test_sign_flips_count_every_pattern(tenths: list[int]) -> None:
 
 def test_sign_flips_equal_scipys_permutation_test() -> None:
     differences = np.random.default_rng(1).normal(0.4, 1, (EXACT, 1))
-    expected = stats.permutation_test(
-        (differences[:, 0],), np.mean, permutation_type="samples", n_resamples=np.inf
-    )
+    expected = stats.permutation_test((differences[:, 0],), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip_p(differences) == pytest.approx([expected.pvalue])
 
 
@@ -244,21 +221,15 @@ def test_a_comparison_puts_the_formulas_together() -> None:
     means = unit_means(table, "map_at_r")
     assert [arm.arm for arm in result.arms] == ["softmax", "triplet", "pairs", "pixels"]
     for arm in result.arms:
-        assert (arm.estimate.low, arm.estimate.high) == pytest.approx(
-            t_interval(means[arm.arm].to_numpy())
-        )
+        assert (arm.estimate.low, arm.estimate.high) == pytest.approx(t_interval(means[arm.arm].to_numpy()))
     paired = means[["triplet", "pairs"]].sub(means["softmax"], axis=0).to_numpy()
     p = sign_flip_p(paired)
     wide = t_interval(paired, 1 - 0.05 / 2)
     for column, found in enumerate(result.differences):
         assert found.estimate.mean == pytest.approx(paired[:, column].mean())
         assert found.estimate.sd == pytest.approx(paired[:, column].std(ddof=1))
-        assert (found.estimate.low, found.estimate.high) == pytest.approx(
-            t_interval(paired[:, column])
-        )
-        assert (found.simultaneous_low, found.simultaneous_high) == pytest.approx(
-            (wide[0][column], wide[1][column])
-        )
+        assert (found.estimate.low, found.estimate.high) == pytest.approx(t_interval(paired[:, column]))
+        assert (found.simultaneous_low, found.simultaneous_high) == pytest.approx((wide[0][column], wide[1][column]))
         assert (found.p, found.p_holm) == pytest.approx((p[column], holm(p)[column]))
         assert (found.comparisons, found.smallest_p) == (2, 2 / 2**8)
 
@@ -276,19 +247,14 @@ def test_a_difference_is_shown_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "higher", "winner"),
-    [(0.1, True, "a"), (-0.1, True, "b"), (0.1, False, "b"), (-0.1, False, "a")],
+    ("gain", "higher", "winner"), [(0.1, True, "a"), (-0.1, True, "b"), (0.1, False, "b"), (-0.1, False, "a")]
 )
-def test_the_winner_depends_on_the_sense_of_the_metric(
-    gain: float, higher: bool, winner: str
-) -> None:
+def test_the_winner_depends_on_the_sense_of_the_metric(gain: float, higher: bool, winner: str) -> None:
     question = asked(baseline="b", higher_is_better=higher)
     (found,) = compare_arms(runs({"b": 0.0, "a": gain}), question).differences
     assert found.verdict == ("better" if winner == "a" else "worse")
     loser = {"a": "b", "b": "a"}[winner]
-    assert found.sentence.startswith(
-        f"{winner} is better than {loser} by {abs(found.estimate.mean):.3f} [0.0"
-    )
+    assert found.sentence.startswith(f"{winner} is better than {loser} by {abs(found.estimate.mean):.3f} [0.0")
 
 
 def test_without_holm_it_would_be_a_difference() -> None:
@@ -320,9 +286,7 @@ def test_too_few_seeds_are_told_how_many_would_do(seeds: int, arms: int, needed:
 def test_a_verdict_that_its_interval_does_not_support_says_so() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.0}, folds=1)
     base = table.loc[table["arm"] == "softmax", "map_at_r"].to_numpy()
-    table.loc[table["arm"] == "triplet", "map_at_r"] = (
-        base + np.r_[np.full(7, 0.01), 0.3]
-    )  # an outlier
+    table.loc[table["arm"] == "triplet", "map_at_r"] = base + np.r_[np.full(7, 0.01), 0.3]  # an outlier
     (found,) = compare_arms(table, asked()).differences
     assert found.verdict == "better"
     assert found.simultaneous_low < 0
@@ -387,9 +351,7 @@ def test_an_arm_that_never_varies_has_an_interval_of_no_width() -> None:
 
 def test_question_errors() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1})
-    with pytest.raises(
-        ValueError, match="arm 'nca' has no runs here; arms with runs: softmax, triplet"
-    ):
+    with pytest.raises(ValueError, match="arm 'nca' has no runs here; arms with runs: softmax, triplet"):
         compare_arms(table, asked(baseline="nca"))
     with pytest.raises(ValueError, match=r"alpha must lie in \(0, 0.5\), got 5"):
         asked(alpha=5)
@@ -400,10 +362,7 @@ def test_question_errors() -> None:
 
 def test_a_curve_is_one_family() -> None:
     gains = {5: 0.1, 20: 0.0}
-    points = [
-        runs({"softmax": 0.0, "triplet": gain, "pixels": -0.2}).assign(samples=x)
-        for x, gain in gains.items()
-    ]
+    points = [runs({"softmax": 0.0, "triplet": gain, "pixels": -0.2}).assign(samples=x) for x, gain in gains.items()]
     question = asked(floors=("pixels",))
     curve = curve_table(pd.concat(points), "samples", question)
     assert curve["samples"].tolist() == [5, 5, 5, 20, 20, 20]
@@ -497,8 +456,7 @@ def test_a_plan_grows_with_what_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "units", "alpha"),
-    [(1.6, 6, 0.05), (1.0, 10, 0.05), (0.8, 15, 0.05), (0.8, 22, 0.05 / 4)],
+    ("effect", "units", "alpha"), [(1.6, 6, 0.05), (1.0, 10, 0.05), (0.8, 15, 0.05), (0.8, 22, 0.05 / 4)]
 )
 def test_the_power_is_that_of_the_test(effect: float, units: int, alpha: float) -> None:
     differences = np.random.default_rng(99).normal(effect, 1, (units, 1000))

@@ -45,7 +45,4 @@ def test_what_cannot_be_tracked_costs_no_comparison(
     assert modes == tried
     failed = [mode for mode in tried if mode not in works]
     said = capsys.readouterr().out.splitlines()
-    assert said == [
-        f"Weights & Biases has no summary of this comparison ({mode}): no network"
-        for mode in failed
-    ]
+    assert said == [f"Weights & Biases has no summary of this comparison ({mode}): no network" for mode in failed]

@@ -97,8 +97,7 @@ def test_the_cache_is_built_once(table, tmp_path, builds, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"crop_size": 18}, {"context": 0.6}, {"min_side": 17.0}, {"normalisation": "frame"}],
+    "change", [{"crop_size": 18}, {"context": 0.6}, {"min_side": 17.0}, {"normalisation": "frame"}]
 )
 def test_every_option_enters_the_key(table, change) -> None:
     assert cache_key(table, OPTIONS) != cache_key(table, CropOptions(**{"crop_size": 16, **change}))
@@ -125,9 +124,7 @@ def test_a_changed_frame_makes_the_cache_stale(table, tmp_path, builds) -> None:
     new = open_crops(table, OPTIONS, tmp_path / "cache")
     assert count(builds) == 2
     assert not np.array_equal(new.patches(rows), before)
-    np.testing.assert_array_equal(
-        old.patches(rows), before
-    )  # who reads the old one is not disturbed
+    np.testing.assert_array_equal(old.patches(rows), before)  # who reads the old one is not disturbed
     others = np.setdiff1d(np.arange(len(table)), rows)
     np.testing.assert_array_equal(new.patches(others), old.patches(others))
 
@@ -201,10 +198,7 @@ def test_many_processes_build_one_cache(table, tmp_path, builds, monkeypatch) ->
 
     monkeypatch.setattr(stores, "cut_frame", slowed)
     results = FORK.Queue()
-    children = [
-        FORK.Process(target=_open_in_child, args=(table, tmp_path / "cache", results))
-        for _ in range(4)
-    ]
+    children = [FORK.Process(target=_open_in_child, args=(table, tmp_path / "cache", results)) for _ in range(4)]
     for child in children:
         child.start()
     sums = {results.get(timeout=60) for _ in children}
@@ -281,9 +275,7 @@ def test_what_was_skipped_stops_a_stricter_run_and_heals(table, tmp_path, builds
 
 def test_an_unusable_folder_is_named(table, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ValueError, match=r"file/cache: the folder of the crop cache cannot be written \(Not a dir"
-    ):
+    with pytest.raises(ValueError, match=r"file/cache: the folder of the crop cache cannot be written \(Not a dir"):
         open_crops(table, OPTIONS, tmp_path / "file" / "cache")
 
 
@@ -291,6 +283,4 @@ def test_a_worker_receives_the_address_not_the_pixels(table, tmp_path) -> None:
     crops = open_crops(table, OPTIONS, tmp_path / "cache")
     message = pickle.dumps(crops)
     assert len(message) < 500
-    np.testing.assert_array_equal(
-        pickle.loads(message).patches(np.arange(20)), crops.patches(np.arange(20))
-    )
+    np.testing.assert_array_equal(pickle.loads(message).patches(np.arange(20)), crops.patches(np.arange(20)))

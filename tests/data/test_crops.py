@@ -27,9 +27,7 @@ from dml_lightning.data.normalisation import Normalize, centre_crop
 patient = settings(deadline=None, max_examples=60)
 
 
-def reference(
-    pixels: np.ndarray, centre: tuple[float, float], side: float, size: int
-) -> np.ndarray:
+def reference(pixels: np.ndarray, centre: tuple[float, float], side: float, size: int) -> np.ndarray:
     """Every output px by itself: triangle of the output's step (at least 1 px) over mirrored source px."""
     height, width = pixels.shape
     step = side / size
@@ -122,9 +120,7 @@ def test_no_pixel_is_skipped_when_reducing() -> None:
     for hot in range(60, 76):
         pixels = np.zeros((200, 200), np.float32)
         pixels[hot, hot] = 1000
-        assert resample(pixels, np.array([100.0, 100.0]), 192.0, 16).sum() * 144 == pytest.approx(
-            1000, rel=0.05
-        )
+        assert resample(pixels, np.array([100.0, 100.0]), 192.0, 16).sum() * 144 == pytest.approx(1000, rel=0.05)
 
 
 def test_squares_have_context_and_a_smallest_side() -> None:
@@ -137,9 +133,7 @@ def test_squares_have_context_and_a_smallest_side() -> None:
 def test_a_long_box_does_not_distort() -> None:
     y, x = np.mgrid[:200, :200] + 0.5
     pixels = np.exp(-((x - 90) ** 2 + (y - 110) ** 2) / (2 * 6.0**2)).astype(np.float32)
-    patches, _ = cut_frame(
-        Frame(pixels, "degC"), np.array([[60.0, 100.0, 60.0, 20.0]]), CropOptions(), "f"
-    )
+    patches, _ = cut_frame(Frame(pixels, "degC"), np.array([[60.0, 100.0, 60.0, 20.0]]), CropOptions(), "f")
     patch = patches[0].astype(float)
     v, u = np.mgrid[: len(patch), : len(patch)] + 0.5 - len(patch) / 2
     spread = [(patch * w**2).sum() / patch.sum() for w in (u, v)]
@@ -202,9 +196,7 @@ def test_statistics_are_those_of_the_visible_crop() -> None:
 def test_statistics_of_the_frame_are_shared_by_its_crops() -> None:
     pixels = np.random.default_rng(0).integers(0, 1000, (128, 150), dtype=np.uint16)
     boxes = np.array([[3.0, 3, 9, 9], [50, 50, 20, 20]])
-    _, statistics = cut_frame(
-        Frame(pixels, "counts"), boxes, CropOptions(normalisation="frame"), "f"
-    )
+    _, statistics = cut_frame(Frame(pixels, "counts"), boxes, CropOptions(normalisation="frame"), "f")
     low, median, high = np.quantile(pixels, [0.05, 0.5, 0.95])
     np.testing.assert_allclose(statistics, [[median, high - low]] * 2, rtol=1e-6)
 
@@ -221,9 +213,7 @@ def test_a_window_needs_temperatures() -> None:
     options = CropOptions(normalisation="window", window=(-5, 25))
     box = np.array([[3.0, 3, 9, 9]])
     pixels = np.zeros((20, 20), np.uint16)
-    with pytest.raises(
-        ValueError, match=r"frame\.png.*window in degC met a frame in counts.*radiometry"
-    ):
+    with pytest.raises(ValueError, match=r"frame\.png.*window in degC met a frame in counts.*radiometry"):
         cut_frame(Frame(pixels, "counts"), box, options, "frame.png")
     _, statistics = cut_frame(Frame(pixels.astype(np.float32), "degC"), box, options, "f")
     np.testing.assert_array_equal(statistics, [[10, 15]])
@@ -236,9 +226,7 @@ def test_a_window_needs_temperatures() -> None:
 def test_a_box_beside_its_frame_is_refused(box) -> None:
     frame = Frame(np.zeros((48, 64), np.uint8), "counts")
     boxes = np.array([[1.0, 1, 5, 5], box])
-    with pytest.raises(
-        FrameError, match=r"f\.tif.*lies outside the 64x48 px frame.*top left corner"
-    ):
+    with pytest.raises(FrameError, match=r"f\.tif.*lies outside the 64x48 px frame.*top left corner"):
         cut_frame(frame, boxes, CropOptions(), "f.tif")
 
 
@@ -299,9 +287,7 @@ def test_crop_batches_streams_all_crops(table, batch_size) -> None:
     side = max(1.5 * max(row["width"], row["height"]), 16)
     centre = (row["x"] + row["width"] / 2, row["y"] + row["height"] / 2)
     crop = torch.from_numpy(reference(degrees, centre, side, 32))[None, None]
-    torch.testing.assert_close(
-        images[11:12].double(), Normalize(unit="degC")(crop), atol=2e-3, rtol=0
-    )
+    torch.testing.assert_close(images[11:12].double(), Normalize(unit="degC")(crop), atol=2e-3, rtol=0)
 
 
 def test_crop_batches_stops_or_skips(table) -> None:

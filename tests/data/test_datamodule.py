@@ -41,10 +41,7 @@ def root(tmp_path_factory) -> Path:
             images.append({"id": len(images), "file_name": name, "width": 128, "height": 96})
             for category in range(len(CLASSES)):
                 for _ in range(2 if category < 3 else 1):
-                    box = [
-                        *rng.uniform(0, 70, 2).round(2).tolist(),
-                        *rng.uniform(3, 20, 2).round(2).tolist(),
-                    ]
+                    box = [*rng.uniform(0, 70, 2).round(2).tolist(), *rng.uniform(3, 20, 2).round(2).tolist()]
                     annotations.append(
                         {
                             "id": len(annotations),
@@ -103,9 +100,7 @@ class Spy(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         assert isinstance(batch, Batch)
-        self.seen.append(
-            (self.current_epoch, batch_idx, batch.index.tolist(), batch.images.clone())
-        )
+        self.seen.append((self.current_epoch, batch_idx, batch.index.tolist(), batch.images.clone()))
         return (self.weight * batch.images).mean()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -207,9 +202,7 @@ def test_evaluation_crops_equal_those_that_are_streamed(data) -> None:
 
 @pytest.mark.parametrize("normalisation", ["crop", "frame"])
 def test_without_a_cache_everything_is_the_same(root, tmp_path, normalisation) -> None:
-    cached, uncached = (
-        module(root, d, normalisation=normalisation) for d in (tmp_path / "c", None)
-    )
+    cached, uncached = (module(root, d, normalisation=normalisation) for d in (tmp_path / "c", None))
     for name in ("train_dataloader", "val_dataloader"):
         one, other = (getattr(d, name)() for d in (cached, uncached))
         pairs = (
@@ -252,9 +245,7 @@ def test_empty_roles_give_loaders_of_length_zero(root, cache_dir, tmp_path) -> N
         ({"overfit_batches": 2}, "limit_val_batches=2 .*overfit_batches"),
     ],
 )
-def test_a_fit_that_would_see_parts_of_sets_is_refused(
-    root, cache_dir, tmp_path, options, said
-) -> None:
+def test_a_fit_that_would_see_parts_of_sets_is_refused(root, cache_dir, tmp_path, options, said) -> None:
     spy, data = Spy(), module(root, cache_dir, eval_batch_size=4)
     with pytest.raises(ValueError, match=said):
         trainer(tmp_path, **options).fit(spy, datamodule=data)
@@ -277,9 +268,7 @@ def test_a_test_of_parts_of_sets_is_refused(root, cache_dir, tmp_path) -> None:
         (4, {"fast_dev_run": 1}),
     ],
 )
-def test_whole_sets_none_and_trial_runs_are_not_refused(
-    root, cache_dir, tmp_path, size, options
-) -> None:
+def test_whole_sets_none_and_trial_runs_are_not_refused(root, cache_dir, tmp_path, size, options) -> None:
     spy, data = Spy(), module(root, cache_dir, eval_batch_size=size)
     trainer(tmp_path, **{"max_epochs": 1, **options}).fit(spy, datamodule=data)
     assert spy.seen
@@ -333,9 +322,7 @@ def test_epochs_differ_and_workers_change_nothing(root, cache_dir, tmp_path) -> 
     runs = []
     for num_workers in (0, 2):
         spy = Spy()
-        trainer(tmp_path, limit_val_batches=0).fit(
-            spy, datamodule=module(root, cache_dir, num_workers=num_workers)
-        )
+        trainer(tmp_path, limit_val_batches=0).fit(spy, datamodule=module(root, cache_dir, num_workers=num_workers))
         runs.append(spy.seen)
     check_same(*runs)
     steps = len(runs[0]) // 2
@@ -361,9 +348,7 @@ class Keep(Callback):
         self.folder = folder
 
     def save(self, trainer: L.Trainer, moment: str) -> None:
-        trainer.save_checkpoint(
-            self.folder / f"{trainer.fit_loop.epoch_loop.total_batch_idx:02}_{moment}.ckpt"
-        )
+        trainer.save_checkpoint(self.folder / f"{trainer.fit_loop.epoch_loop.total_batch_idx:02}_{moment}.ckpt")
 
     def on_train_epoch_start(self, trainer, module) -> None:
         self.save(trainer, "0_epoch_start")
@@ -380,15 +365,11 @@ class Keep(Callback):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_resume_continues_with_the_same_crops(
-    root, cache_dir, tmp_path, num_workers, accumulate
-) -> None:
+def test_resume_continues_with_the_same_crops(root, cache_dir, tmp_path, num_workers, accumulate) -> None:
     options = {"max_epochs": 3, "val_check_interval": 2, "accumulate_grad_batches": accumulate}
     data = {"num_workers": num_workers, "batches_per_epoch": 4}
     whole = Spy()
-    trainer(tmp_path, callbacks=[Keep(tmp_path)], **options).fit(
-        whole, datamodule=module(root, cache_dir, **data)
-    )
+    trainer(tmp_path, callbacks=[Keep(tmp_path)], **options).fit(whole, datamodule=module(root, cache_dir, **data))
     assert len(whole.seen) == 12
     checkpoints = [path for path in sorted(tmp_path.glob("*.ckpt")) if "start" not in path.name]
     assert len(checkpoints) == 12 + 6 + 3
@@ -409,12 +390,9 @@ def test_resume_continues_with_the_same_crops(
 def test_two_ranks_see_what_one_process_sees(root, cache_dir, tmp_path) -> None:
     """Three classes, two ranks: P stays 3 and K doubles, so one process with K = 4 has the same global batch."""
     alone = Spy(tmp_path / "alone")
-    trainer(tmp_path).fit(
-        alone, datamodule=module(root, cache_dir, samples_per_class=4, eval_batch_size=5)
-    )
+    trainer(tmp_path).fit(alone, datamodule=module(root, cache_dir, samples_per_class=4, eval_batch_size=5))
     trainer(tmp_path, strategy="ddp_fork", devices=2).fit(
-        Spy(tmp_path / "pair"),
-        datamodule=module(root, cache_dir, samples_per_class=2, eval_batch_size=5),
+        Spy(tmp_path / "pair"), datamodule=module(root, cache_dir, samples_per_class=2, eval_batch_size=5)
     )
     (ones, one_sets), (twos, two_sets) = (torch.load(tmp_path / f"pair.{rank}") for rank in (0, 1))
     assert len(ones) == len(twos) == len(alone.seen)
@@ -552,9 +530,7 @@ def test_a_window_on_counts_is_refused_with_the_file(root) -> None:
 
 def test_too_many_classes_per_batch(data) -> None:
     data.classes_per_batch = 4
-    with pytest.raises(
-        ValueError, match="classes_per_batch is 4, but the training crops have 3 classes"
-    ):
+    with pytest.raises(ValueError, match="classes_per_batch is 4, but the training crops have 3 classes"):
         data.train_dataloader()
 
 
@@ -569,16 +545,11 @@ def test_yaml_builds_the_module_and_num_classes_can_be_linked(root, tmp_path) ->
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(ThermalWaterfowlDataModule, "data")
     parser.add_class_arguments(Model, "model")
-    parser.link_arguments(
-        "data", "model.num_classes", lambda d: d.num_classes, apply_on="instantiate"
-    )
+    parser.link_arguments("data", "model.num_classes", lambda d: d.num_classes, apply_on="instantiate")
     config = parser.parse_object(
         {
             "data": {
-                "source": {
-                    "class_path": "dml_lightning.data.sources.CocoJson",
-                    "init_args": {"root": str(root)},
-                },
+                "source": {"class_path": "dml_lightning.data.sources.CocoJson", "init_args": {"root": str(root)}},
                 **ROLES,
                 "radiometry": {"gain": 0.01, "offset": -273.15},
                 "normalisation": "window",
@@ -593,11 +564,7 @@ def test_yaml_builds_the_module_and_num_classes_can_be_linked(root, tmp_path) ->
     objects = parser.instantiate(again)
     assert objects.model.num_classes == 3
     data = objects.data
-    assert (data.augmentation.rotate, data.augmentation.polarity, data.augmentation.flip) == (
-        10,
-        0,
-        0.5,
-    )
+    assert (data.augmentation.rotate, data.augmentation.polarity, data.augmentation.flip) == (10, 0, 0.5)
     data.setup()
     assert data.units == ["degC"]
     batch = next(iter(data.val_dataloader()[1]))
@@ -637,8 +604,7 @@ def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -
     for fold in range(3):
         data = module(root, tmp_path, **options, class_folds=3, class_fold=fold)
         names = {
-            split: set(data.table.query("role == 'novel' and split == @split")["label"])
-            for split in ("val", "test")
+            split: set(data.table.query("role == 'novel' and split == @split")["label"]) for split in ("val", "test")
         }
         assert not names["val"] & names["test"]
         assert not (names["val"] | names["test"]) & set(data.known_class_names)
@@ -655,9 +621,7 @@ def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -
         ({"train_per_class": 0}, "train_per_class is 0"),
     ],
 )
-def test_folds_and_caps_are_checked(
-    root: Path, tmp_path: Path, options: dict, message: str
-) -> None:
+def test_folds_and_caps_are_checked(root: Path, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _ = module(root, tmp_path, **options).table
 

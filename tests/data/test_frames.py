@@ -23,9 +23,7 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 RNG = np.random.default_rng(0)
 GREY8 = RNG.integers(0, 256, (12, 17), dtype=np.uint8)
 GREY16 = RNG.integers(0, 65536, (12, 17), dtype=np.uint16)
-SMOOTH8 = np.add.outer(np.arange(64), np.arange(48)).astype(
-    np.uint8
-)  # survives JPEG nearly unchanged
+SMOOTH8 = np.add.outer(np.arange(64), np.arange(48)).astype(np.uint8)  # survives JPEG nearly unchanged
 
 
 def png16_bytes(pixels: np.ndarray) -> bytes:
@@ -35,9 +33,7 @@ def png16_bytes(pixels: np.ndarray) -> bytes:
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        )
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
@@ -86,13 +82,9 @@ def test_tiff_variants_are_exact(tmp_path: Path, options: dict[str, object]) -> 
     assert frame_size(path) == (17, 12)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    pixels=arrays.arrays(
-        st.sampled_from([np.uint8, np.uint16]), arrays.array_shapes(min_dims=2, max_dims=2)
-    ),
+    pixels=arrays.arrays(st.sampled_from([np.uint8, np.uint16]), arrays.array_shapes(min_dims=2, max_dims=2)),
     suffix=st.sampled_from(["tif", "png"]),
 )
 def test_any_counts_survive(tmp_path: Path, pixels: np.ndarray, suffix: str) -> None:
@@ -292,9 +284,7 @@ class TestUnusableFiles:
 
     def test_another_kind(self, tmp_path: Path, reader: object) -> None:
         (tmp_path / "a.tif").write_bytes(b"GIF89a and more")
-        with pytest.raises(
-            FrameError, match=r"this is no TIFF, PNG or JPEG \(it starts with b'GIF8"
-        ):
+        with pytest.raises(FrameError, match=r"this is no TIFF, PNG or JPEG \(it starts with b'GIF8"):
             reader(tmp_path / "a.tif")
 
     @pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
@@ -337,15 +327,11 @@ def test_a_thumbnail_page_is_no_second_frame(tmp_path: Path) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.98])
-def test_truncated_files_raise(
-    tmp_path: Path, suffix: str, options: dict[str, object], kept: float
-) -> None:
+def test_truncated_files_raise(tmp_path: Path, suffix: str, options: dict[str, object], kept: float) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
     whole = write(tmp_path / f"a.{suffix}", pixels, **options).read_bytes()
     (tmp_path / f"b.{suffix}").write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(
-        FrameError, match=rf"b\.{suffix}: the file is (damaged or )?truncated"
-    ) as error:
+    with pytest.raises(FrameError, match=rf"b\.{suffix}: the file is (damaged or )?truncated") as error:
         read_frame(tmp_path / f"b.{suffix}")
     assert "\n" not in str(error.value)
     assert str(error.value).count("b." + suffix) == 1
@@ -405,9 +391,7 @@ def test_decoders_neither_log_nor_warn(
 
 def test_bomb_warning_does_not_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.png", GREY8)
-    monkeypatch.setattr(
-        Image, "MAX_IMAGE_PIXELS", GREY8.size - 1
-    )  # warns above, raises above twice
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", GREY8.size - 1)  # warns above, raises above twice
     assert_exact(read_frame(path), GREY8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", GREY8.size // 3)
     with pytest.raises(FrameError, match=r"a\.png: the file is damaged"):

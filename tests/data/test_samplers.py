@@ -20,9 +20,7 @@ patient = settings(deadline=None)  # the machine may be busy
 def pk_cases(draw):
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=7))
     return {
-        "labels": np.repeat(
-            np.arange(len(sizes)) * 3 - 2, sizes
-        ),  # label values need not be 0..C-1
+        "labels": np.repeat(np.arange(len(sizes)) * 3 - 2, sizes),  # label values need not be 0..C-1
         "p": draw(st.integers(1, len(sizes))),
         "k": draw(st.integers(1, 4)),
         "world": draw(st.integers(1, 4)),
@@ -136,9 +134,7 @@ def test_shuffled_batches(size, batch, world, seed, data) -> None:
         return
     batches = data.draw(st.one_of(st.none(), st.integers(1, 30)))
     samplers = [
-        ShuffledBatchSampler(
-            size, batch, seed=seed, rank=rank, world_size=world, batches_per_epoch=batches
-        )
+        ShuffledBatchSampler(size, batch, seed=seed, rank=rank, world_size=world, batches_per_epoch=batches)
         for rank in range(world)
     ]
     steps = global_steps(samplers)
@@ -150,9 +146,7 @@ def test_shuffled_batches(size, batch, world, seed, data) -> None:
         assert len(set(step)) == batch * world
         times.update(step)
     assert max(times.values()) - min(times.values()) <= 1
-    again = ShuffledBatchSampler(
-        size, batch, seed=seed, rank=world - 1, world_size=world, batches_per_epoch=batches
-    )
+    again = ShuffledBatchSampler(size, batch, seed=seed, rank=world - 1, world_size=world, batches_per_epoch=batches)
     check_resume(samplers[-1], again, data)
 
 
@@ -178,10 +172,7 @@ def check_resume(sampler: PlannedBatchSampler, fresh: PlannedBatchSampler, data)
 
 def test_state_takes_the_smaller_of_processed_and_handed_out() -> None:
     sampler = ShuffledBatchSampler(40, 4)
-    assert sampler.state_dict(completed=10) == {
-        "epoch": 0,
-        "completed": 0,
-    }  # nothing handed out yet
+    assert sampler.state_dict(completed=10) == {"epoch": 0, "completed": 0}  # nothing handed out yet
     iterator = iter(sampler)
     for _ in range(5):
         next(iterator)
@@ -236,9 +227,7 @@ def test_small_classes_are_named_in_one_warning() -> None:
 )
 def test_impossible_numbers_are_refused(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
-        PKBatchSampler(
-            [0, 0, 1, 1], **{"classes_per_batch": 2, "samples_per_class": 1, **arguments}
-        )
+        PKBatchSampler([0, 0, 1, 1], **{"classes_per_batch": 2, "samples_per_class": 1, **arguments})
 
 
 def test_shuffled_batch_size_must_be_positive() -> None:

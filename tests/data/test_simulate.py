@@ -12,14 +12,7 @@ import pytest
 import tifffile
 
 from dml_lightning.data.simulate import simulate, write
-from dml_lightning.data.simulate.camera import (
-    OFFSET,
-    expose,
-    fixed_pattern,
-    lag,
-    paint,
-    quantise,
-)
+from dml_lightning.data.simulate.camera import OFFSET, expose, fixed_pattern, lag, paint, quantise
 from dml_lightning.data.simulate.flight import Flight, draw_flight, ground_sample_distance
 from dml_lightning.data.simulate.lookalikes import lookalike_parts
 from dml_lightning.data.simulate.render import VISIBLE, _blend, _tight_box, render_frame
@@ -69,10 +62,7 @@ def extent(parts: list[Part], axis: str) -> float:
 # --- sizes ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("lens", "expected"),
-    [(13.5, (2.7, 5.3, 8.0, 10.7)), (9.1, (4.0, 7.9, 11.9, 15.8))],
-)
+@pytest.mark.parametrize(("lens", "expected"), [(13.5, (2.7, 5.3, 8.0, 10.7)), (9.1, (4.0, 7.9, 11.9, 15.8))])
 def test_ground_sample_distance_is_the_published_one(lens, expected):
     got = [100 * ground_sample_distance(altitude, lens) for altitude in (30, 60, 90, 120)]
     np.testing.assert_allclose(got, expected, atol=0.051)  # cm, printed with one decimal
@@ -90,8 +80,7 @@ def test_lengths_and_wingspans_stay_in_the_published_range(bird):
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "width"),
-    [("mallard", 57.5, 12.3), ("green_winged_teal", 35, 8.7), ("canada_goose", 93, 22)],
+    ("name", "length", "width"), [("mallard", 57.5, 12.3), ("green_winged_teal", 35, 8.7), ("canada_goose", 93, 22)]
 )
 def test_size_in_pixels_at_60_m(name, length, width):
     """A mallard is about 11 by 2.3 px, a teal 6.6 px and a Canada goose 17 px long."""

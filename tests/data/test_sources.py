@@ -53,11 +53,7 @@ def test_a_reading_has_table_frames_and_report(tmp_path: Path) -> None:
         [str(a), 1.0, 2.0, 3.0, 4.0, "duck", "f1"],
     ]
     assert reading.table.dtypes[["x", "y", "width", "height"]].eq(np.float64).all()
-    assert reading.frames.to_numpy().tolist() == [
-        [str(b), "f0"],
-        [str(empty), "f0"],
-        [str(a), "f1"],
-    ]
+    assert reading.frames.to_numpy().tolist() == [[str(b), "f0"], [str(empty), "f0"], [str(a), "f1"]]
     assert str(reading.report) == "2 boxes in 3 frames"
     assert list(reading.obstacles.columns) == ["frame", "x", "y", "width", "height"]
     assert reading.obstacles.empty
@@ -128,11 +124,7 @@ def test_boxes_are_clipped_skipped_and_counted(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    sides=st.tuples(
-        *[st.floats(-60, 60, allow_nan=False)] * 2, *[st.floats(-5, 90, allow_nan=False)] * 2
-    )
-)
+@given(sides=st.tuples(*[st.floats(-60, 60, allow_nan=False)] * 2, *[st.floats(-5, 90, allow_nan=False)] * 2))
 def test_a_kept_box_is_the_overlap_with_its_frame(sides: tuple[float, ...]) -> None:
     report, path = ReadReport(), Path("/a.png")
     kept, _ = usable_boxes([box(path, *sides)], {path: (WIDTH, HEIGHT)}, report)
@@ -140,9 +132,7 @@ def test_a_kept_box_is_the_overlap_with_its_frame(sides: tuple[float, ...]) -> N
     across = min(x + width, WIDTH) - max(x, 0)
     down = min(y + height, HEIGHT) - max(y, 0)
     if kept:
-        np.testing.assert_allclose(
-            kept[0][1:5], (max(x, 0), max(y, 0), across, down), atol=1e-9, rtol=1e-12
-        )
+        np.testing.assert_allclose(kept[0][1:5], (max(x, 0), max(y, 0), across, down), atol=1e-9, rtol=1e-12)
         assert min(kept[0].width, kept[0].height) > 0
     else:
         assert min(width, height, across, down) <= 1e-9
@@ -206,9 +196,7 @@ def test_missing_frames_are_counted(tmp_path: Path) -> None:
 
 
 def test_nothing_usable_says_why(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"No usable box .*skipped 1: frame file is missing"
-    ) as error:
+    with pytest.raises(ValueError, match=r"No usable box .*skipped 1: frame file is missing") as error:
         Given(tmp_path, [box(tmp_path / "b.png")]).read()
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="No usable box was found"):

@@ -61,9 +61,7 @@ class TestCoco:
     def test_the_format_itself(self, tmp_path: Path) -> None:
         self.save(tmp_path, self.content())
         reading = CocoJson(tmp_path).read()
-        assert reading.table.to_numpy().tolist() == [
-            [str(tmp_path / "a.png"), 1, 2, 3, 4, "duck", tmp_path.name]
-        ]
+        assert reading.table.to_numpy().tolist() == [[str(tmp_path / "a.png"), 1, 2, 3, 4, "duck", tmp_path.name]]
         assert len(reading.frames) == 2  # b.png is a background frame
 
     def test_keys_of_hit_uav(self, tmp_path: Path) -> None:
@@ -75,29 +73,17 @@ class TestCoco:
         assert len(CocoJson(tmp_path).read().table) == 1
 
     @pytest.mark.parametrize(
-        "value",
-        [
-            "[1, 2, 3, 4]",
-            "1 2 3 4",
-            "1,2,3,4",
-            "(1; 2; 3; 4)",
-            ["1", "2", "3", "4"],
-            [1, 2, 3, 4.0],
-        ],
+        "value", ["[1, 2, 3, 4]", "1 2 3 4", "1,2,3,4", "(1; 2; 3; 4)", ["1", "2", "3", "4"], [1, 2, 3, 4.0]]
     )
     def test_boxes_as_text(self, tmp_path: Path, value: object) -> None:
         source = self.annotate(tmp_path, {"image_id": 1, "bbox": value})
         assert source.read().table[BOX].to_numpy().tolist() == [[1, 2, 3, 4]] * 2
 
-    @pytest.mark.parametrize(
-        "value", [None, [], [1, 2, 3], "1 2 x 4", 7, {"x": 1}, [1, 2, 3, None]]
-    )
+    @pytest.mark.parametrize("value", [None, [], [1, 2, 3], "1 2 x 4", 7, {"x": 1}, [1, 2, 3, None]])
     def test_boxes_that_are_none(self, tmp_path: Path, value: object) -> None:
         reading = self.annotate(tmp_path, {"bbox": value}).read()
         assert len(reading.table) == 1
-        assert reading.report.examples["box is not four finite numbers"] == [
-            "annotations.json annotation 1"
-        ]
+        assert reading.report.examples["box is not four finite numbers"] == ["annotations.json annotation 1"]
 
     def test_ids_as_text_and_number(self, tmp_path: Path) -> None:
         reading = self.annotate(tmp_path, {"image_id": "1", "category_id": "1"}).read()
@@ -136,10 +122,7 @@ class TestCoco:
         self.save(tmp_path, content)
         reading = CocoJson(tmp_path).read()
         assert len(reading.table) == 2
-        assert reading.report.skipped == {
-            "image id occurs twice": 1,
-            "image without an id or file name": 1,
-        }
+        assert reading.report.skipped == {"image id occurs twice": 1, "image without an id or file name": 1}
         assert reading.report.changed == {"annotation id occurs twice": 1}
 
     def test_images_folder(self, tmp_path: Path) -> None:
@@ -269,14 +252,10 @@ class TestYolo:
         lines = "0 .1 .2 .4 .3 .2 .6\n1.0 .5 .5 .1 .1 .87\n"
         reading = self.save(tmp_path, {"a": lines}).read()
         np.testing.assert_allclose(reading.table[BOX], [[10, 16, 30, 32], [45, 36, 10, 8]])
-        assert reading.report.changed == {
-            "polygon read as its bounding box": 1,
-            "confidence after the box ignored": 1,
-        }
+        assert reading.report.changed == {"polygon read as its bounding box": 1, "confidence after the box ignored": 1}
 
     @pytest.mark.parametrize(
-        "names",
-        ["[duck, teal]", "{0: duck, 1: teal}", "{'1': teal, '0': duck}", "\n- duck\n- teal"],
+        "names", ["[duck, teal]", "{0: duck, 1: teal}", "{'1': teal, '0': duck}", "\n- duck\n- teal"]
     )
     def test_names(self, tmp_path: Path, names: str) -> None:
         labels = {"a": "0 .5 .5 .1 .1\n1 .2 .2 .1 .1"}
@@ -318,9 +297,7 @@ class TestYolo:
 
     def test_a_split_as_a_list_of_frames(self, tmp_path: Path) -> None:
         source = self.save(
-            tmp_path,
-            {"a": "0 .5 .5 .1 .1", "b": "0 .5 .5 .1 .1"},
-            "train: lists/train.txt\nnames: [duck]\n",
+            tmp_path, {"a": "0 .5 .5 .1 .1", "b": "0 .5 .5 .1 .1"}, "train: lists/train.txt\nnames: [duck]\n"
         )
         text(tmp_path / "lists" / "train.txt", "\n../train/images/a.jpg\ntrain/images/no.jpg\n")
         reading = source.read()
@@ -381,10 +358,7 @@ class TestVoc:
         self.save(tmp_path, self.xml("b.png", ""), "b")
         picture(tmp_path / "JPEGImages" / "c.png")
         reading = source.read()
-        assert reading.table[[*BOX, "label"]].to_numpy().tolist() == [
-            [1, 2, 3, 4, "duck"],
-            [9.5, 9, 2.5, 11.5, "teal"],
-        ]
+        assert reading.table[[*BOX, "label"]].to_numpy().tolist() == [[1, 2, 3, 4, "duck"], [9.5, 9, 2.5, 11.5, "teal"]]
         assert len(reading.frames) == 2  # b is empty, nobody looked at c
         assert reading.report.examples["frame without an XML file"] == ["c.png"]
 
@@ -431,14 +405,10 @@ class TestCsv:
     def test_the_defaults(self, tmp_path: Path) -> None:
         picture(tmp_path / "f0" / "a.png")
         picture(tmp_path / "f1" / "b.png")
-        rows = (
-            "label, frame ,x,y,width,height,note\nduck,f0/a.png,1,2,3,4,\n ,,,,,,\n,f1/b.png,,,,\n"
-        )
+        rows = "label, frame ,x,y,width,height,note\nduck,f0/a.png,1,2,3,4,\n ,,,,,,\n,f1/b.png,,,,\n"
         text(tmp_path / "boxes.csv", "\ufeff" + rows)
         reading = CsvTable(tmp_path, "boxes.csv").read()
-        assert reading.table.to_numpy().tolist() == [
-            [str(tmp_path / "f0" / "a.png"), 1, 2, 3, 4, "duck", "f0"]
-        ]
+        assert reading.table.to_numpy().tolist() == [[str(tmp_path / "f0" / "a.png"), 1, 2, 3, 4, "duck", "f0"]]
         assert reading.frames["group"].tolist() == ["f0", "f1"]  # b has no box
 
     def test_deepforest(self, tmp_path: Path) -> None:
@@ -449,18 +419,7 @@ class TestCsv:
 
     def test_birdsai(self, tmp_path: Path) -> None:
         """No header, numbered frames in one folder per video, codes for classes."""
-        header = [
-            "frame",
-            "object",
-            "x",
-            "y",
-            "width",
-            "height",
-            "class",
-            "species",
-            "occlusion",
-            "noise",
-        ]
+        header = ["frame", "object", "x", "y", "width", "height", "class", "species", "occlusion", "noise"]
         for video in ("0058_00", "0059_00"):
             picture(tmp_path / "images" / video / f"{video}_0000000007.jpg")
             text(tmp_path / "annotations" / f"{video}.csv", "7,1,10,20,5,6,0,3,0,0\n")
@@ -548,9 +507,7 @@ class TestCsv:
             ),
         ],
     )
-    def test_errors(
-        self, tmp_path: Path, content: str, options: dict[str, Any], message: str
-    ) -> None:
+    def test_errors(self, tmp_path: Path, content: str, options: dict[str, Any], message: str) -> None:
         picture(tmp_path / "a.png")
         text(tmp_path / "b.csv", content)
         with pytest.raises(ValueError, match=message):
@@ -574,9 +531,7 @@ class TestCsv:
             ({"file": ""}, "relative to the root"),
         ],
     )
-    def test_options_are_checked(
-        self, tmp_path: Path, options: dict[str, Any], message: str
-    ) -> None:
+    def test_options_are_checked(self, tmp_path: Path, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             CsvTable(tmp_path, **{"file": "b.csv", **options})
 
@@ -598,9 +553,7 @@ class TestHu:
         return base
 
     def test_the_published_layout(self, tmp_path: Path) -> None:
-        base = self.save(
-            tmp_path, "20180322_1_R.tif,127,11,7,7\n20180322_1_R.tif,10,11,7,7\n,1,1,7,7\n"
-        )
+        base = self.save(tmp_path, "20180322_1_R.tif,127,11,7,7\n20180322_1_R.tif,10,11,7,7\n,1,1,7,7\n")
         picture(base / "03_Negative Images" / "20180324_9_R.TIF")
         for root in (tmp_path, base):
             reading = HuWaterfowl(root).read()
@@ -630,9 +583,7 @@ class TestHu:
 class TestReal:
     def test_hit_uav_as_coco_and_as_voc(self) -> None:
         root = needs("hit_uav")
-        coco, voc = (
-            source(root, group_by=r"^(\d+_\d+_\d+_\d+)").read() for source in (CocoJson, PascalVoc)
-        )
+        coco, voc = (source(root, group_by=r"^(\d+_\d+_\d+_\d+)").read() for source in (CocoJson, PascalVoc))
         assert coco.table["label"].value_counts().to_dict() == {
             "Person": 1168,
             "Car": 719,

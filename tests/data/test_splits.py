@@ -22,10 +22,7 @@ BOX = ["x", "y", "width", "height"]
 def labelled(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
     """A table of label and group from group -> class -> crops."""
     rows = [
-        (label, group)
-        for group, classes in counts.items()
-        for label, number in classes.items()
-        for _ in range(number)
+        (label, group) for group, classes in counts.items() for label, number in classes.items() for _ in range(number)
     ]
     return pd.DataFrame(rows, columns=["label", "group"])
 
@@ -33,9 +30,7 @@ def labelled(counts: dict[str, dict[str, int]]) -> pd.DataFrame:
 def random_counts(seed: int, groups: int, classes: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     numbers = rng.poisson(rng.gamma(1.0, 8.0, (groups, classes)))
-    return labelled(
-        {f"g{g:03}": {f"c{c}": int(numbers[g, c]) for c in range(classes)} for g in range(groups)}
-    )
+    return labelled({f"g{g:03}": {f"c{c}": int(numbers[g, c]) for c in range(classes)} for g in range(groups)})
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,15 +40,11 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    numbers=st.lists(
-        st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any), min_size=3, max_size=15
-    ),
+    numbers=st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any), min_size=3, max_size=15),
     seed=st.integers(0, 5),
 )
 def test_no_group_leaks_and_every_row_has_a_split(numbers: list[list[int]], seed: int) -> None:
-    table = labelled(
-        {f"g{g}": {f"c{c}": n for c, n in enumerate(row)} for g, row in enumerate(numbers)}
-    )
+    table = labelled({f"g{g}": {f"c{c}": n for c, n in enumerate(row)} for g, row in enumerate(numbers)})
     split = grouped_split(table, seed=seed)
     assert set(split["split"]) <= {"train", "val", "test"}
     assert (split.groupby("group")["split"].nunique() == 1).all()
@@ -144,9 +135,7 @@ def test_too_few_groups(groups: int) -> None:
         grouped_split(table)
 
 
-@pytest.mark.parametrize(
-    "fractions", [(0.6, 0.4), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.8, 0.2, 0.0), (np.nan, 1, 1)]
-)
+@pytest.mark.parametrize("fractions", [(0.6, 0.4), (0.6, 0.2, 0.3), (1.2, -0.1, -0.1), (0.8, 0.2, 0.0), (np.nan, 1, 1)])
 def test_fractions_are_checked(fractions: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="positive numbers with the sum 1"):
         grouped_split(random_counts(0, 5, 2), fractions)
@@ -165,9 +154,7 @@ def make_frames(folder: Path, number: int, size: tuple[int, int] = (120, 100)) -
     return pd.DataFrame(rows, columns=["frame", "group"])
 
 
-def boxes_in(
-    frames: pd.DataFrame, per_frame: int = 3, labels: tuple[str, ...] = ("duck",)
-) -> pd.DataFrame:
+def boxes_in(frames: pd.DataFrame, per_frame: int = 3, labels: tuple[str, ...] = ("duck",)) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for number, (frame, group) in enumerate(zip(frames["frame"], frames["group"], strict=True)):
@@ -181,12 +168,7 @@ def boxes_in(
 
 def gap(a: pd.Series, b: pd.Series) -> float:
     """Clear distance of two boxes in the direction where it is largest, px; negative if they overlap."""
-    return max(
-        a.x - (b.x + b.width),
-        b.x - (a.x + a.width),
-        a.y - (b.y + b.height),
-        b.y - (a.y + a.height),
-    )
+    return max(a.x - (b.x + b.width), b.x - (a.x + a.width), a.y - (b.y + b.height), b.y - (a.y + a.height))
 
 
 def test_background_keeps_away_from_every_box(tmp_path: Path) -> None:
@@ -216,9 +198,7 @@ def test_what_a_background_crop_shows_around_its_box_holds_no_object(tmp_path: P
     frames = make_frames(tmp_path, 20)
     boxes = boxes_in(frames)
     for context, min_side in ((0.0, 40.0), (6.0, 0.0)):
-        rows = sample_background(
-            frames, boxes, 2, sides=[6.0], context=context, min_side=min_side
-        ).rows
+        rows = sample_background(frames, boxes, 2, sides=[6.0], context=context, min_side=min_side).rows
         assert len(rows)
         shown = max(6 * (1 + context), min_side)
         for _, row in rows.iterrows():
@@ -241,17 +221,13 @@ def test_background_of_a_frame_does_not_depend_on_the_others(tmp_path: Path) -> 
     frames = make_frames(tmp_path, 8)
     boxes = boxes_in(frames)
     whole = sample_background(frames, boxes, 3, sides=[8.0], seed=5).rows
-    shuffled = sample_background(
-        frames.sample(frac=1, random_state=0), boxes.iloc[::-1], 3, sides=[8.0], seed=5
-    ).rows
+    shuffled = sample_background(frames.sample(frac=1, random_state=0), boxes.iloc[::-1], 3, sides=[8.0], seed=5).rows
     order = ["frame", "x", "y"]
     pd.testing.assert_frame_equal(
         whole.sort_values(order, ignore_index=True), shuffled.sort_values(order, ignore_index=True)
     )
     alone = sample_background(frames.iloc[[2]], boxes, 3, sides=[8.0], seed=5).rows
-    pd.testing.assert_frame_equal(
-        alone, whole[whole["frame"] == frames["frame"][2]].reset_index(drop=True)
-    )
+    pd.testing.assert_frame_equal(alone, whole[whole["frame"] == frames["frame"][2]].reset_index(drop=True))
     other = sample_background(frames, boxes, 3, sides=[8.0], seed=6).rows
     assert not other[["x", "y"]].equals(whole[["x", "y"]])
 
@@ -303,9 +279,7 @@ def test_background_checks_its_numbers(tmp_path: Path, options: dict[str, object
 # The whole table
 
 
-def make_reading(
-    folder: Path, labels: tuple[str, ...] = ("duck", "teal", "goose", "stone")
-) -> Reading:
+def make_reading(folder: Path, labels: tuple[str, ...] = ("duck", "teal", "goose", "stone")) -> Reading:
     frames = make_frames(folder, 24)
     frames["group"] = [f"flight_{n // 2:02}" for n in range(24)]
     return Reading(boxes_in(frames, len(labels), labels), frames, ReadReport())
@@ -314,9 +288,7 @@ def make_reading(
 def test_build_table_with_unseen_classes_of_their_split(tmp_path: Path) -> None:
     reading = make_reading(tmp_path)
     before = reading.table.copy()
-    table = build_table(
-        reading, novel_val=["goose"], ood_val=["background"], ood_test=["stone"], background=2
-    )
+    table = build_table(reading, novel_val=["goose"], ood_val=["background"], ood_test=["stone"], background=2)
     validate_table(table)
     assert list(table.columns) == list(TABLE_COLUMNS)
     assert table["frame"].is_monotonic_increasing
@@ -325,13 +297,7 @@ def test_build_table_with_unseen_classes_of_their_split(tmp_path: Path) -> None:
     summary = summarise(table)
     splits = summary.groupby("class")["split"].apply(set).to_dict()
     every = {"train", "val", "test"}
-    assert splits == {
-        "duck": every,
-        "teal": every,
-        "goose": {"val"},
-        "stone": {"test"},
-        "background": {"val"},
-    }
+    assert splits == {"duck": every, "teal": every, "goose": {"val"}, "stone": {"test"}, "background": {"val"}}
     roles = dict(zip(summary["class"], summary["role"], strict=True))
     expected = {"duck": "known", "teal": "known", "goose": "novel"}
     assert roles == {**expected, "stone": "ood", "background": "ood"}
@@ -391,12 +357,7 @@ def test_background_avoids_classes_that_are_not_used_and_obstacles(tmp_path: Pat
 
 def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        build_table(
-            make_reading(tmp_path),
-            ood_test=["background"],
-            background=40,
-            background_side=(10, 20),
-        )
+        build_table(make_reading(tmp_path), ood_test=["background"], background=40, background_side=(10, 20))
     assert "of 960 background crops found no room" in caplog.text
 
 
@@ -414,18 +375,9 @@ def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
         ({"background": 2, "known": ["duck", "background"]}, "no list uses it"),
         ({"background": -1}, "background is -1"),
         ({"unseen_groups": "some"}, "unseen_groups 'some' is unknown"),
-        (
-            {"background": 1, "ood_val": ["background"], "background_side": 0},
-            "background_side 0 must be px above 0",
-        ),
-        (
-            {"background": 1, "ood_val": ["background"], "background_side": (9, 5)},
-            r"background_side \(9, 5\) must be",
-        ),
-        (
-            {"background": 1, "ood_val": ["background"], "background_side": 500},
-            "No frame has room",
-        ),
+        ({"background": 1, "ood_val": ["background"], "background_side": 0}, "background_side 0 must be px above 0"),
+        ({"background": 1, "ood_val": ["background"], "background_side": (9, 5)}, r"background_side \(9, 5\) must be"),
+        ({"background": 1, "ood_val": ["background"], "background_side": 500}, "No frame has room"),
         ({"split_fractions": (0.5, 0.5)}, "three or four positive numbers"),
     ],
 )

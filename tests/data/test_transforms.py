@@ -10,13 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dml_lightning.data.normalisation import (
-    Normalize,
-    centre_crop,
-    robust_statistics,
-    standardise,
-    window_statistics,
-)
+from dml_lightning.data.normalisation import Normalize, centre_crop, robust_statistics, standardise, window_statistics
 from dml_lightning.data.transforms import (
     NOISE_SIDE,
     PARAMETERS,
@@ -67,9 +61,7 @@ def test_normalisation_by_crop_cancels_gain_and_offset() -> None:
 
 def test_large_counts_lose_nothing_in_float32() -> None:
     crops = (51021 + 100 * images(4, 1, 16, 16)).round()
-    torch.testing.assert_close(
-        Normalize()(crops.float()).double(), Normalize()(crops), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(Normalize()(crops.float()).double(), Normalize()(crops), rtol=1e-4, atol=1e-4)
 
 
 def test_the_floor_is_that_of_the_unit() -> None:
@@ -136,9 +128,7 @@ def test_centre_crop() -> None:
     assert centre_crop(grid, 8).shape == grid.shape
 
 
-def reference_warp(
-    patch: np.ndarray, matrix: np.ndarray, shift: np.ndarray, side: int
-) -> np.ndarray:
+def reference_warp(patch: np.ndarray, matrix: np.ndarray, shift: np.ndarray, side: int) -> np.ndarray:
     """For each output pixel: where it comes from, by plain geometry in px around the centres."""
     size = len(patch)
     result = np.zeros((side, side))
@@ -170,26 +160,15 @@ def bilinear(patch: np.ndarray, x: float, y: float) -> float:
 @given(st.integers(0, 999))
 def test_warp_by_plain_geometry(seed) -> None:
     rng = np.random.default_rng(seed)
-    patch, matrix, shift = (
-        rng.normal(size=(12, 12)),
-        rng.normal(size=(2, 2)),
-        rng.normal(size=2) / 4,
-    )
-    found = warp(
-        torch.from_numpy(patch)[None, None],
-        torch.from_numpy(matrix)[None],
-        torch.from_numpy(shift)[None],
-        8,
-    )
+    patch, matrix, shift = (rng.normal(size=(12, 12)), rng.normal(size=(2, 2)), rng.normal(size=2) / 4)
+    found = warp(torch.from_numpy(patch)[None, None], torch.from_numpy(matrix)[None], torch.from_numpy(shift)[None], 8)
     np.testing.assert_allclose(found[0, 0], reference_warp(patch, matrix, shift, 8), atol=1e-9)
 
 
 def test_no_augmentation_is_the_centre_crop() -> None:
     patches = images(5, 1, 48, 48)
     drawn = NONE.draw(0, 0, 0, 5)
-    torch.testing.assert_close(
-        augment(patches, drawn, 32, noise_sheet()), centre_crop(patches, 32), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(augment(patches, drawn, 32, noise_sheet()), centre_crop(patches, 32), rtol=0, atol=1e-5)
 
 
 def test_turns_by_right_angles_and_mirrors_are_exact() -> None:
@@ -198,21 +177,15 @@ def test_turns_by_right_angles_and_mirrors_are_exact() -> None:
     mirror = torch.tensor([[[-1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
     still = torch.zeros(1, 2, dtype=torch.float64)
     crop = centre_crop(patches, 8)
-    torch.testing.assert_close(
-        warp(patches, quarter, still, 8), crop.rot90(1, (2, 3)), atol=1e-12, rtol=0
-    )
+    torch.testing.assert_close(warp(patches, quarter, still, 8), crop.rot90(1, (2, 3)), atol=1e-12, rtol=0)
     torch.testing.assert_close(warp(patches, mirror, still, 8), crop.flip(3), atol=1e-12, rtol=0)
 
 
 def test_no_turn_shows_a_corner() -> None:
     """A patch that is 1 within the reach of a turned, shifted crop and 0 beyond: no 0 may enter."""
-    augmentation = Augmentation(
-        shift=0.04, scale=0.0, blur=0, noise=0, polarity=0, gain=0, offset=0
-    )
+    augmentation = Augmentation(shift=0.04, scale=0.0, blur=0, noise=0, polarity=0, gain=0, offset=0)
     x = torch.arange(48) + 0.5 - 24
-    patch = ((x**2 + x[:, None] ** 2).sqrt() < 32 * (math.sqrt(0.5) + 0.06) + 1).double()[
-        None, None
-    ]
+    patch = ((x**2 + x[:, None] ** 2).sqrt() < 32 * (math.sqrt(0.5) + 0.06) + 1).double()[None, None]
     drawn = augmentation.draw(0, 0, 0, 200)
     turned = augment(patch.expand(200, 1, 48, 48), drawn, 32, noise_sheet())
     torch.testing.assert_close(turned, torch.ones_like(turned))
@@ -228,10 +201,7 @@ def reference_blur(image: np.ndarray, sigma: float) -> np.ndarray:
     rows, columns = image.shape
     return np.array(
         [
-            [
-                sum(taps[a] * taps[b] * padded[i + a, j + b] for a in range(5) for b in range(5))
-                for j in range(columns)
-            ]
+            [sum(taps[a] * taps[b] * padded[i + a, j + b] for a in range(5) for b in range(5)) for j in range(columns)]
             for i in range(rows)
         ]
     )
@@ -269,9 +239,7 @@ def test_levels_and_noise_come_last() -> None:
     crop = centre_crop(patches, 8)
     windows = noise_windows(sheet, drawn[:, 9], drawn[:, 10], 8)
     found = augment(patches, drawn, 8, sheet)
-    for i, expected in enumerate(
-        [1.2 * crop[0] + 0.1, -0.9 * crop[1] - 0.2, crop[2] + 0.5 * windows[2]]
-    ):
+    for i, expected in enumerate([1.2 * crop[0] + 0.1, -0.9 * crop[1] - 0.2, crop[2] + 0.5 * windows[2]]):
         torch.testing.assert_close(found[i], expected, atol=1e-6, rtol=0)
 
 
@@ -279,9 +247,7 @@ def test_levels_and_noise_come_last() -> None:
 def test_the_dtype_stays_and_half_precision_is_computed_in_single(dtype) -> None:
     patches = images(4, 1, 48, 48)
     drawn = Augmentation().draw(1, 2, 3, 4)
-    low, exact = (
-        augment(patches.to(t), drawn.to(t), 32, noise_sheet()) for t in (dtype, torch.float64)
-    )
+    low, exact = (augment(patches.to(t), drawn.to(t), 32, noise_sheet()) for t in (dtype, torch.float64))
     assert low.dtype == dtype
     # positions lose as much as the parameters do; noise windows must be the very same
     tolerance = {torch.bfloat16: 0.7, torch.float16: 0.1}.get(dtype, 1e-4)
@@ -314,15 +280,7 @@ def test_the_global_generators_are_not_touched() -> None:
 
 def test_every_strength_bounds_its_parameter() -> None:
     strong = Augmentation(
-        rotate=30,
-        flip=0.3,
-        shift=0.1,
-        scale=0.5,
-        polarity=0.2,
-        gain=0.25,
-        offset=0.4,
-        noise=0.3,
-        blur=0.6,
+        rotate=30, flip=0.3, shift=0.1, scale=0.5, polarity=0.2, gain=0.25, offset=0.4, noise=0.3, blur=0.6
     )
     drawn = strong.draw(0, 0, 0, 20000).double()
     matrix = drawn[:, :4].view(-1, 2, 2)
@@ -332,9 +290,7 @@ def test_every_strength_bounds_its_parameter() -> None:
     assert 1.48 < zoom.max() <= 1.5 + 1e-6
     assert (determinant < 0).double().mean() == pytest.approx(0.3, abs=0.02)
     identity = matrix.mT @ matrix / zoom[:, None, None] ** 2  # one scale for both axes, no shear
-    torch.testing.assert_close(
-        identity, torch.eye(2).double().expand_as(identity), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(identity, torch.eye(2).double().expand_as(identity), atol=1e-6, rtol=0)
     angle = torch.atan2(-matrix[:, 0, 1], matrix[:, 1, 1]).rad2deg()
     assert 29 < angle.max() < 30.001
     assert -30.001 < angle.min() < -29
@@ -359,11 +315,7 @@ def test_columns_are_uncorrelated() -> None:
 
 @pytest.mark.parametrize(
     ("strength", "message"),
-    [
-        ({"rotate": -1}, "rotate is -1"),
-        ({"flip": 1.5}, "flip is 1.5; a probability"),
-        ({"blur": -0.1}, "blur"),
-    ],
+    [({"rotate": -1}, "rotate is -1"), ({"flip": 1.5}, "flip is 1.5; a probability"), ({"blur": -0.1}, "blur")],
 )
 def test_impossible_strengths_are_refused(strength, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -40,8 +40,7 @@ def hit_uav(root: Path) -> None:
         Image.fromarray(pixels).save(root / "JPEGImages" / name)
         images.append({"filename": name, "id": number, "width": SIDE, "height": SIDE})
         annotations += [
-            {"image_id": number, "bbox": [x, y, s, s], "category_id": labels.index(label)}
-            for label, x, y, s in boxes
+            {"image_id": number, "bbox": [x, y, s, s], "category_id": labels.index(label)} for label, x, y, s in boxes
         ]
     annotations = [{**entry, "id": n} for n, entry in enumerate(annotations)]
     categories = [{"id": n, "name": label} for n, label in enumerate(labels)]
@@ -85,9 +84,7 @@ def own_csv(root: Path) -> None:
     """One table with named columns."""
     root.mkdir(parents=True)
     rows: list[list[Any]] = [["frame", "x", "y", "width", "height", "label", "flight"]]
-    for number, (name, pixels, boxes) in enumerate(
-        frames([f"{n}.png" for n in range(8)], ["Person", "Car"])
-    ):
+    for number, (name, pixels, boxes) in enumerate(frames([f"{n}.png" for n in range(8)], ["Person", "Car"])):
         Image.fromarray(pixels).save(root / name)
         rows += [[name, x, y, s, s, label, f"night {number // 2}"] for label, x, y, s in boxes]
     with (root / "boxes.csv").open("w", newline="") as file:

@@ -10,9 +10,7 @@ from dml_lightning.cli import main
 
 
 @pytest.mark.parametrize("arm", ["softmax", "triplet"])
-def test_an_audit_of_a_run_gives_the_runs_own_numbers(
-    runs: dict[str, Path], arm: str, tmp_path: Path
-) -> None:
+def test_an_audit_of_a_run_gives_the_runs_own_numbers(runs: dict[str, Path], arm: str, tmp_path: Path) -> None:
     if not (runs[arm] / "metrics" / "test.json").is_file():
         main(["test", "--run", str(runs[arm]), "--verbose=false"])
     main(["audit", str(runs[arm] / "embeddings" / "test.npz"), "--out", str(tmp_path / "audit")])

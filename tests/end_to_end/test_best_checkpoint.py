@@ -40,9 +40,7 @@ def fit(folder: Path, epochs: int, checkpoint: Path | None = None) -> int:
     return int(best["global_step"])
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:Checkpoint directory .* exists"
-)
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:Checkpoint directory .* exists")
 def test_the_best_epoch_is_kept_where_its_file_is(tmp_path: Path) -> None:
     assert fit(tmp_path / "first", 1) == 2
     shutil.copytree(tmp_path / "first", tmp_path / "moved")

@@ -116,15 +116,11 @@ def test_a_question_that_is_changed_after_the_runs_is_told_wherever_the_answer_i
     assert (folder / "declared.json").read_bytes() == declared
     main(["report", str(folder), "--metric=recall_at_1", "--format=md"])
     said = capsys.readouterr().out
-    assert (
-        "The comparison asks of map at r; this report asks of recall at 1, so its p-values" in said
-    )
+    assert "The comparison asks of map at r; this report asks of recall at 1, so its p-values" in said
 
 
 def test_runs_record_what_they_saw(finished: list[str]) -> None:
-    facts = [
-        read_json(Path(run, "facts.json")) for run in table_of(finished).query("seed == 0")["run"]
-    ]
+    facts = [read_json(Path(run, "facts.json")) for run in table_of(finished).query("seed == 0")["run"]]
     floor, softmax, triplet = facts
     assert floor == {}
     assert softmax == triplet
@@ -132,9 +128,7 @@ def test_runs_record_what_they_saw(finished: list[str]) -> None:
 
 
 def test_a_test_set_that_was_touched_again_is_noticed(finished: list[str]) -> None:
-    runs = dict(
-        zip(*[table_of(finished).query("seed == 1")[c] for c in ("arm", "run")], strict=True)
-    )
+    runs = dict(zip(*[table_of(finished).query("seed == 1")[c] for c in ("arm", "run")], strict=True))
     paths = {arm: Path(run) for arm, run in runs.items()}
     assert differences(paths, ["softmax", "tri plet"]) == []
     record = paths["softmax"] / "run.json"
@@ -227,13 +221,8 @@ def test_a_failed_run_loses_no_other_and_alone_runs_again(
     settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     margin = tmp_path / "margin.yaml"
-    margin.write_text(
-        "model: {init_args: {loss: {init_args: {margin: 5.0}}}}\n"
-    )  # beyond its bound
-    arms = {
-        "softmax": ARMS["softmax"],
-        "tri plet": {"configs": [f"{MODEL}/triplet.yaml", str(margin)]},
-    }
+    margin.write_text("model: {init_args: {loss: {init_args: {margin: 5.0}}}}\n")  # beyond its bound
+    arms = {"softmax": ARMS["softmax"], "tri plet": {"configs": [f"{MODEL}/triplet.yaml", str(margin)]}}
     command = write(tmp_path, settings, arms=arms)
     with pytest.raises(SystemExit, match="2"):
         main(command)
@@ -250,17 +239,13 @@ def test_a_failed_run_loses_no_other_and_alone_runs_again(
 
 
 @pytest.mark.slow
-def test_a_search_gives_every_arm_as_many_trials_and_touches_no_test(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_search_gives_every_arm_as_many_trials_and_touches_no_test(settings: dict[str, Any], tmp_path: Path) -> None:
     arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
     space = {
         "softmax": {RATE: {"low": 1e-4, "high": 1e-2, "log": True}},
         "tri plet": {RATE: [0.001, 0.01], LOSS: [0.1, 0.3]},
     }
-    command = write(
-        tmp_path, {**settings, "seeds": [0]}, arms=arms, search={"trials": 2, "space": space}
-    )
+    command = write(tmp_path, {**settings, "seeds": [0]}, arms=arms, search={"trials": 2, "space": space})
     main(command)
     found = read_json(folder_of(command) / "search.json")
     trials = pd.DataFrame(found["trials"])
@@ -276,9 +261,7 @@ def test_a_search_gives_every_arm_as_many_trials_and_touches_no_test(
 
 
 @pytest.mark.slow
-def test_a_curve_over_the_training_crops_per_class(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_curve_over_the_training_crops_per_class(settings: dict[str, Any], tmp_path: Path) -> None:
     arms = {arm: ARMS[arm] for arm in ("softmax", "tri plet")}
     command = write(tmp_path, settings, arms=arms, train_per_class=[8, None])
     main(command)
@@ -327,9 +310,7 @@ def test_an_interruption_ends_the_run_and_the_same_command_goes_on(
     assert table_of(command)["arm"].tolist() == ["softmax", "tri plet"]
 
 
-def test_a_plan_says_how_many_seeds_a_difference_needs(
-    finished: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_says_how_many_seeds_a_difference_needs(finished: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main([*finished, "--plan=0.05"])
     said = capsys.readouterr().out
     assert "tri plet beside softmax: A difference of 0.05" in said
@@ -383,11 +364,7 @@ def test_a_comparison_is_reported_and_planned_from_where_it_was_moved(
     ],
 )  # fmt: skip
 def test_unusable_comparisons_end_with_one_sentence(
-    settings: dict[str, Any],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, Any],
-    said: str,
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(write(tmp_path, settings, **changes))

@@ -25,14 +25,7 @@ def short(words: list[str], tmp_path: Path) -> list[str]:
 
 
 def test_no_config_is_forgotten() -> None:
-    assert {path.name for path in CONFIGS.iterdir()} == {
-        "base.yaml",
-        "data",
-        "experiment",
-        "model",
-        "sweep",
-        "trainer",
-    }
+    assert {path.name for path in CONFIGS.iterdir()} == {"base.yaml", "data", "experiment", "model", "sweep", "trainer"}
     assert set(named("data")) == {"simulated", *LAYOUTS}
 
 
@@ -85,10 +78,7 @@ def test_trainers(words: list[str], tmp_path: Path, trainer: str) -> None:
 
 @pytest.mark.parametrize("experiment", named("experiment"))
 def test_experiments_are_fair_as_planned(
-    experiment: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Up to the point where runs would start, with enough units to show a difference."""
     asked = yaml.safe_load((CONFIGS / "experiment" / f"{experiment}.yaml").read_text())

@@ -59,11 +59,7 @@ def enroll(run: Path, crops: Path, *more: str, label: str = NEW) -> Species:
 
 
 def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
-    run: Path,
-    flights: Path,
-    boxes: pd.DataFrame,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, flights: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = predictions(run, flights, tmp_path / "before.csv")
     crops = table_of(boxes[boxes["label"] == NEW].head(5), tmp_path / "crops.csv")
@@ -77,9 +73,7 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     same = enrolled["label_prototype"] != NEW  # nearest to a known prototype still
     pd.testing.assert_series_equal(enrolled.loc[same, "label"], before.loc[same, "label"])
     pd.testing.assert_series_equal(enrolled.loc[same, "distance"], before.loc[same, "distance"])
-    pd.testing.assert_series_equal(
-        enrolled["distance_trained"], before["distance"], check_names=False
-    )
+    pd.testing.assert_series_equal(enrolled["distance_trained"], before["distance"], check_names=False)
     assert (enrolled["decision"][before["decision"] == "known"] == "known").all()
     gained = (before["decision"] == "unknown") & (enrolled["decision"] == "known")
     assert set(enrolled.loc[gained, "label"]) == {NEW}  # no crop becomes one of a trained class
@@ -99,9 +93,7 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert len({name for table in tables for name in table["gallery"].unique()}) == len(tables)
 
 
-def test_a_folder_of_pictures_and_folders_of_classes(
-    run: Path, boxes: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_a_folder_of_pictures_and_folders_of_classes(run: Path, boxes: pd.DataFrame, tmp_path: Path) -> None:
     """Whole pictures are crops; of several classes the one that is named like the species is taken."""
     cut = boxes[boxes["label"] == NEW].head(3)
     flat, classes = tmp_path / "flat", tmp_path / "classes"
@@ -203,10 +195,7 @@ def test_too_few_checked_crops_are_refused(
     words = ["gallery", "recalibrate", f"--run={run}", f"--data={data}"]
     with pytest.raises(SystemExit, match="2"):
         main(words)
-    assert (
-        "9 checked crops are too few for alpha = 0.05: check 19, or take --alpha 0.1"
-        in capsys.readouterr().err
-    )
+    assert "9 checked crops are too few for alpha = 0.05: check 19, or take --alpha 0.1" in capsys.readouterr().err
     assert sorted((run / "gallery").iterdir()) == files
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--alpha=0"])
@@ -289,19 +278,12 @@ def test_counts_add_up_to_the_boxes(
     assert ((counts["low"] <= counts["corrected"]) & (counts["corrected"] <= counts["high"])).all()
     known = table[table["decision"] == "known"]
     first = counts[(counts["flight"] == boxes.index[0]) & (counts["label"] == "mallard")]
-    assert (
-        first["named"].item()
-        == ((known["group"] == boxes.index[0]) & (known["label"] == "mallard")).sum()
-    )
+    assert first["named"].item() == ((known["group"] == boxes.index[0]) & (known["label"] == "mallard")).sum()
     assert "named like a flight that the run was trained or tested on" in capsys.readouterr().out
 
 
 def test_an_enrolled_species_without_held_out_crops_is_counted_as_named(
-    calibrated: Path,
-    flights: Path,
-    boxes: pd.DataFrame,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    calibrated: Path, flights: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     crops = table_of(boxes[boxes["label"] == NEW].head(5), tmp_path / "crops.csv")
     enroll(calibrated, crops, label="swan of another kind")
@@ -338,11 +320,7 @@ def test_counts_are_not_corrected_by_embeddings_of_another_encoder(
 
 @pytest.mark.parametrize("command", ["drift", "count"])
 def test_predictions_that_do_not_belong_are_refused(
-    calibrated: Path,
-    flights: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
+    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     table = predictions(calibrated, flights, tmp_path / "predictions.csv")
     wrong = {

@@ -105,16 +105,12 @@ PLACES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
-def test_a_kill_in_the_worst_places(
-    words: list[str], tmp_path: Path, killers: Path, place: str
-) -> None:
+def test_a_kill_in_the_worst_places(words: list[str], tmp_path: Path, killers: Path, place: str) -> None:
     command = [*exact_words(words, "triplet_memory", tmp_path), "--tracking.wandb=disabled"]
     whole = main(["fit", *command, f"--runs_root={tmp_path}/whole"])
     killed = [*command, f"--runs_root={tmp_path}/killed"]
     # the killer is in the recipe, so the folder of the resumed run is the whole one's copied name
-    process = start(
-        [*killed, f"--trainer.callbacks+=killers.{place}"], killers, output=tmp_path / "log"
-    )
+    process = start([*killed, f"--trainer.callbacks+=killers.{place}"], killers, output=tmp_path / "log")
     assert process.wait(timeout=300) == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
     run = only_run(tmp_path / "killed")
     assert run is not None

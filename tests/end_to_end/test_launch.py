@@ -33,9 +33,7 @@ def environment(**more: str) -> dict[str, str]:
 def spawn(words: list[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
     """A process that writes what it says into `log`."""
     with log.open("wb") as file:
-        return subprocess.Popen(
-            words, env=environment(**variables), cwd=log.parent, stdout=file, stderr=file
-        )
+        return subprocess.Popen(words, env=environment(**variables), cwd=log.parent, stdout=file, stderr=file)
 
 
 def torchrun(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -68,10 +66,7 @@ def test_torchrun_gives_what_one_process_gives(command: list[str], tmp_path: Pat
     assert metrics[0].keys() == metrics[1].keys()
     for name, value in metrics[0].items():
         assert metrics[1][name] == pytest.approx(value, abs=2e-3, rel=2e-2), name
-    states = [
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (one, two)
-    ]
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-3) for k in states[0])
     again = torchrun([*command, "--name=two", *RANKS], tmp_path)  # every rank ends, one speaks
     assert again.returncode != 0
@@ -80,10 +75,7 @@ def test_torchrun_gives_what_one_process_gives(command: list[str], tmp_path: Pat
 
 
 def test_a_mismatch_is_told_before_anything_starts(
-    command: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -103,11 +95,7 @@ def test_a_mismatch_is_told_before_anything_starts(
     ],
 )
 def test_srun_mismatches(
-    monkeypatch: pytest.MonkeyPatch,
-    variables: dict[str, str],
-    devices: int | str,
-    nodes: int,
-    message: str,
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int | str, nodes: int, message: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -116,9 +104,7 @@ def test_srun_mismatches(
 
 
 @pytest.mark.parametrize("devices", [4, "4", "auto", -1, "0,1,2,3", [0, 1, 2, 3]])
-def test_what_agrees_or_only_lightning_knows_is_let_through(
-    monkeypatch: pytest.MonkeyPatch, devices: object
-) -> None:
+def test_what_agrees_or_only_lightning_knows_is_let_through(monkeypatch: pytest.MonkeyPatch, devices: object) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "8")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
     launch.check_launch(devices, 2)
@@ -141,9 +127,7 @@ class Cluster:
             (bin_folder / name).chmod(0o755)
         self.path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
 
-    def srun(
-        self, words: list[str], tasks: int, restarts: int = 0
-    ) -> list[subprocess.Popen[bytes]]:
+    def srun(self, words: list[str], tasks: int, restarts: int = 0) -> list[subprocess.Popen[bytes]]:
         """The tasks of `srun dml fit ...` in job 4242."""
         return [
             spawn(
@@ -224,9 +208,7 @@ def test_a_slurm_job_is_requeued_and_goes_on(words: list[str], tmp_path: Path, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulated", [1, 8])
-def test_sigterm_leaves_a_run_to_go_on_with(
-    words: list[str], tmp_path: Path, accumulated: int
-) -> None:
+def test_sigterm_leaves_a_run_to_go_on_with(words: list[str], tmp_path: Path, accumulated: int) -> None:
     command = [
         *exact_words(words, "softmax", tmp_path, every_n_steps=1000),
         f"--data.batches_per_epoch={60 * accumulated}",
@@ -273,9 +255,7 @@ def hosts() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_hosts_give_what_one_process_gives(
-    command: list[str], tmp_path: Path, hosts: tuple[str, str]
-) -> None:
+def test_two_hosts_give_what_one_process_gives(command: list[str], tmp_path: Path, hosts: tuple[str, str]) -> None:
     one = main(["fit", *command, "--name=one"])
     ranks = ["--trainer.strategy=ddp", "--trainer.devices=1", "--trainer.num_nodes=2"]
     fit = ["fit", *command, "--name=two", *ranks, "--data.samples_per_class=4"]
@@ -294,8 +274,5 @@ def test_two_hosts_give_what_one_process_gives(
     for rank, process in enumerate(processes):
         assert process.wait(timeout=600) == 0, (tmp_path / f"host{rank}").read_text()[-3000:]
     (two,) = (tmp_path / "runs" / "two").iterdir()
-    states = [
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (one, two)
-    ]
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-3) for k in states[0])

@@ -112,10 +112,9 @@ def test_ood_scores(run: Path, sets: Sets, logged: dict[str, float], names: list
     labels = np.array(names)[sets["ood"][1]]
     for kind, suffix in (("nearest", ""), ("radius", "_radius")):
         known, ood = (
-            (
-                np.linalg.norm(sets[name][0][:, None] - prototypes, axis=2)
-                - (radii if kind == "radius" else 0)
-            ).min(axis=1)
+            (np.linalg.norm(sets[name][0][:, None] - prototypes, axis=2) - (radii if kind == "radius" else 0)).min(
+                axis=1
+            )
             for name in ("known", "ood")
         )
         parts = {"": labels != "", "_near": ~np.isin(labels, far), "_far": np.isin(labels, far)}

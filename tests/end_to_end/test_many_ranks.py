@@ -105,9 +105,7 @@ def fit_and_see(ranks: int, data: Any, folder: Path, keep: int | None = None, **
 
 
 @pytest.mark.parametrize("sampler", ["pk", "shuffled"])
-def test_ranks_share_the_batches_of_one_process(
-    make_data: Any, tmp_path: Path, sampler: str
-) -> None:
+def test_ranks_share_the_batches_of_one_process(make_data: Any, tmp_path: Path, sampler: str) -> None:
     alone = fit_and_see(1, make_data(1, sampler), tmp_path / "one")
     whole = fit_and_see(2, make_data(2, sampler), tmp_path / "two", keep=STEPS + 1)
     assert len(alone) == len(whole) == 2 * STEPS
@@ -117,11 +115,7 @@ def test_ranks_share_the_batches_of_one_process(
     for first, second in zip(whole[:STEPS], whole[STEPS:], strict=True):
         assert first != second  # each epoch has a plan of its own
     resumed = fit_and_see(
-        2,
-        make_data(2, sampler),
-        tmp_path / "resumed",
-        ckpt_path=tmp_path / "two" / "kept.ckpt",
-        weights_only=True,
+        2, make_data(2, sampler), tmp_path / "resumed", ckpt_path=tmp_path / "two" / "kept.ckpt", weights_only=True
     )
     assert resumed == whole[STEPS + 1 :]
 
@@ -203,9 +197,7 @@ def test_batch_norm_needs_the_global_batch(make_data: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("arm", ["softmax", "triplet"])
-def test_metrics_do_not_depend_on_the_number_of_ranks(
-    make_data: Any, tmp_path: Path, arm: str
-) -> None:
+def test_metrics_do_not_depend_on_the_number_of_ranks(make_data: Any, tmp_path: Path, arm: str) -> None:
     """With 4 ranks known crops do not divide, and there are fewer novel and OOD crops than ranks."""
     found = {}
     for ranks in (1, 2, 3, 4):

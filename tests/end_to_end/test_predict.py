@@ -69,9 +69,7 @@ def test_every_box_gets_one_row(table: Path, runs: dict[str, Path], flights: Pat
     assert (refused == (rows["decision"] == "unknown")).all()
 
 
-def test_rows_agree_with_the_run_s_own_evaluation(
-    table: Path, runs: dict[str, Path], flights: Path
-) -> None:
+def test_rows_agree_with_the_run_s_own_evaluation(table: Path, runs: dict[str, Path], flights: Path) -> None:
     """Validation crops get the scores, names and p-values that the fit's own embeddings give, box by box."""
     run = runs["softmax"]
     crops = crop_table(run, flights)
@@ -97,9 +95,7 @@ def test_rows_agree_with_the_run_s_own_evaluation(
         assert np.allclose(rows["p_value"], (1 + np.array(above)) / (len(held_out) + 1), atol=0.02)
 
 
-def test_neighbours_are_crops_of_the_training_table(
-    table: Path, runs: dict[str, Path], flights: Path
-) -> None:
+def test_neighbours_are_crops_of_the_training_table(table: Path, runs: dict[str, Path], flights: Path) -> None:
     """Each is the row of a training crop with that label, and they are the nearest in their order."""
     run = runs["softmax"]
     crops = crop_table(run, flights)
@@ -121,9 +117,7 @@ def test_neighbours_are_crops_of_the_training_table(
         assert np.allclose(chosen, sorted(distances)[:5], atol=1e-5)
 
 
-def test_parquet_holds_what_csv_holds(
-    table: Path, runs: dict[str, Path], flights: Path, tmp_path: Path
-) -> None:
+def test_parquet_holds_what_csv_holds(table: Path, runs: dict[str, Path], flights: Path, tmp_path: Path) -> None:
     data = f"--data={flights}/annotations.json"
     words = [f"--run={runs['softmax']}", data, f"--out={tmp_path}/out.parquet"]
     found = pd.read_parquet(main(["predict", *words, "--batch_size=64"]))
@@ -132,10 +126,7 @@ def test_parquet_holds_what_csv_holds(
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("rule", "origin"),
-    [("A", "radius + epsilon"), ("B", "best balanced accuracy on validation")],
-)
+@pytest.mark.parametrize(("rule", "origin"), [("A", "radius + epsilon"), ("B", "best balanced accuracy on validation")])
 def test_the_rule_that_was_asked_for_decides(
     runs: dict[str, Path], flights: Path, tmp_path: Path, rule: str, origin: str
 ) -> None:
@@ -208,9 +199,7 @@ def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path
         assert len(pd.read_csv(out)) == 1
 
 
-def test_flights_of_a_table_are_those_of_the_predictions(
-    runs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_flights_of_a_table_are_those_of_the_predictions(runs: dict[str, Path], tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
     for name in "ab":
         tifffile.imwrite(tmp_path / f"{name}.tiff", pixels)
@@ -233,17 +222,13 @@ def test_other_ways_of_naming_the_data_give_the_same_rows(
     config = tmp_path / "frames.yaml"
     config.write_text(yaml.safe_dump({"data": {"source": source, "crop_size": 64}}))
     results = [
-        pd.read_csv(
-            main(["predict", f"--run={runs[arm]}", f"--data={data}", f"--out={tmp_path}/{n}.csv"])
-        )
+        pd.read_csv(main(["predict", f"--run={runs[arm]}", f"--data={data}", f"--out={tmp_path}/{n}.csv"]))
         for n, data in enumerate([config, flights / "annotations.json"])
     ]
     pd.testing.assert_frame_equal(*results)
 
 
-def test_a_run_with_a_loss_of_pytorch_metric_learning_predicts(
-    words: list[str], flights: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_a_loss_of_pytorch_metric_learning_predicts(words: list[str], flights: Path, tmp_path: Path) -> None:
     """Its proxies are in the checkpoint, and its classes have untyped arguments."""
     config = f"--config={ROOT}/configs/model/pml_proxy_anchor.yaml"
     sizes = [f"{PROXIES}.{size}" for size in ("num_classes=4", "embedding_size=8")]
@@ -300,10 +285,7 @@ def test_a_bad_frame_is_named_and_the_others_are_kept(
         (["--data={flights}/annotations.json", "--neighbours=0"], "must be at least 1"),
         (["--data={flights}/annotations.json", "--rule=Z"], "there is no rule 'Z'"),
         (["--data={flights}/annotations.json", "--out={tmp}/out.xlsx"], "name the .csv or"),
-        (
-            ["--data={flights}/annotations.json", "--device=abacus"],
-            "--device abacus cannot be used",
-        ),
+        (["--data={flights}/annotations.json", "--device=abacus"], "--device abacus cannot be used"),
     ],
 )
 def test_wrong_input_gets_one_sentence(

@@ -58,9 +58,6 @@ def test_two_ranks_give_what_one_gives(words: list[str], tmp_path: Path, arm: st
     assert metrics[0].keys() == metrics[1].keys()
     for name, value in metrics[0].items():
         assert metrics[1][name] == pytest.approx(value, abs=2e-3, rel=2e-2), name
-    weights = [
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (one, two)
-    ]
+    weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     for name, tensor in weights[0].items():
         assert torch.allclose(tensor, weights[1][name], atol=1e-3), name

@@ -54,34 +54,20 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number, crop in enumerate(crops):
         Image.fromarray(crop).save(tmp_path / "MY_SPECIES" / f"{number}.png")
     unique = {"--config", "--data.source", "--runs_root", "--data.cache_dir"}
-    short = [
-        word
-        for word in words
-        if word.split("=")[0] not in unique | {"--data.source.init_args.root"}
-    ]
+    short = [word for word in words if word.split("=")[0] not in unique | {"--data.source.init_args.root"}]
     simulated = [word for word in short if word.startswith("--data")]
     rest = [word for word in short if not word.startswith("--data")]
     ran = []
     for line in commands():
-        program, *given = (
-            part for word in shlex.split(line, comments=True) for part in expand(word)
-        )
+        program, *given = (part for word in shlex.split(line, comments=True) for part in expand(word))
         if program in ("make", "torchrun", "srun", "for"):
             continue  # the gate runs the first; test_launch.py and test_wandb_online.py the others
         assert program == "dml", line
         if given[0] == "simulate":
-            given += [
-                "--flights=8",
-                "--frames=4",
-                "--width=480",
-                "--height=384",
-                "--progress=false",
-            ]
+            given += ["--flights=8", "--frames=4", "--width=480", "--height=384", "--progress=false"]
         elif given[0] == "fit":
             given += rest + (simulated if "configs/data/simulated.yaml" in given else [])
-            if (
-                "configs/data/simulated.yaml" in given
-            ):  # a drift test needs three flights to calibrate on
+            if "configs/data/simulated.yaml" in given:  # a drift test needs three flights to calibrate on
                 given += ["--data.split_fractions=[0.3, 0.15, 0.15, 0.4]"]
             if "configs/trainer/ddp.yaml" in given:
                 given += ["--trainer.strategy=auto", "--trainer.devices=1"]
@@ -117,7 +103,6 @@ def test_every_source_is_listed() -> None:
     readers = {
         name
         for name in sources.__all__
-        if isinstance(getattr(sources, name), type)
-        and issubclass(getattr(sources, name), sources.Source)
+        if isinstance(getattr(sources, name), type) and issubclass(getattr(sources, name), sources.Source)
     } - {"Source"}
     assert readers == set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE)) & readers

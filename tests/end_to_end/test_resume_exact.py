@@ -15,9 +15,7 @@ def fit_and_keep(words: list[str], folder: Path) -> tuple[Path, list[Path]]:
     """A whole fit, and a copy of its folder behind every write of `last.ckpt`."""
     write, copies = AtomicCheckpointIO.save_checkpoint, []
 
-    def write_and_copy(
-        self: AtomicCheckpointIO, content: Any, path: str | Path, **rest: Any
-    ) -> None:
+    def write_and_copy(self: AtomicCheckpointIO, content: Any, path: str | Path, **rest: Any) -> None:
         write(self, content, path, **rest)
         if Path(path).name == "last.ckpt":
             run = Path(path).parents[1]
@@ -53,9 +51,7 @@ SETTINGS: dict[str, tuple[list[str], int]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_every_checkpoint_leads_to_the_same_end(
-    words: list[str], tmp_path: Path, arm: str, setting: str
-) -> None:
+def test_every_checkpoint_leads_to_the_same_end(words: list[str], tmp_path: Path, arm: str, setting: str) -> None:
     more, count = SETTINGS[setting]
     command = [*exact_words(words, arm, tmp_path), *more, "--tracking.wandb=disabled"]
     whole, copies = fit_and_keep(command, tmp_path)

@@ -89,19 +89,14 @@ def fit(
 WAYS: dict[str, tuple[Callable[..., Watched], list[L.Callback]]] = {
     "nobody": (partial(Watched, scheduler=partial(LambdaLR, lr_lambda=lambda _: 1.0)), []),
     "our schedule": (Watched, []),
-    "a callback": (
-        partial(Watched, scheduler=partial(LambdaLR, lr_lambda=lambda _: 1.0)),
-        [Asks()],
-    ),
+    "a callback": (partial(Watched, scheduler=partial(LambdaLR, lr_lambda=lambda _: 1.0)), [Asks()]),
     "a subclass": (AsksLate, []),
 }
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("who_asks", WAYS)
-def test_the_loader_goes_on_where_it_was(
-    flights: Path, tmp_path: Path, who_asks: str, workers: int
-) -> None:
+def test_the_loader_goes_on_where_it_was(flights: Path, tmp_path: Path, who_asks: str, workers: int) -> None:
     make, callbacks = WAYS[who_asks]
     checkpoint = tmp_path / "within.ckpt"
     whole = fit(flights, tmp_path, make, [*callbacks, StopWithin(checkpoint)], workers)

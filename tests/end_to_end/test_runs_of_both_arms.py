@@ -98,11 +98,7 @@ def interrupted(words: list[str]) -> None:
 
 @pytest.mark.parametrize("flag", ["--ckpt_path=last", "--reuse=true"])
 def test_an_interrupted_run_goes_on_where_it_stopped(
-    runs: dict[str, Path],
-    words: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    flag: str,
+    runs: dict[str, Path], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
 ) -> None:
     again = [*arm_words(words, "triplet"), f"--runs_root={tmp_path}"]
     interrupted(again)
@@ -140,10 +136,7 @@ def test_another_checkpoint_leaves_the_run_s_results_alone(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(runs["softmax"], run)
-    kept = {
-        path: path.read_bytes()
-        for path in (run / "gallery" / "0000.json", run / "metrics" / "val.json")
-    }
+    kept = {path: path.read_bytes() for path in (run / "gallery" / "0000.json", run / "metrics" / "val.json")}
     main(["validate", f"--run={run}", "--ckpt_path=none"])
     main(["validate", f"--run={run}", f"--ckpt_path={run}/checkpoints/last.ckpt"])
     assert kept == {path: path.read_bytes() for path in kept}
@@ -200,16 +193,12 @@ def test_ood_classes_of_validation_and_test_are_disjoint(runs: dict[str, Path]) 
     for stage in ("val", "test"):
         with np.load(runs["softmax"] / "embeddings" / f"{stage}.npz") as file:
             names = file["class_names"][file["labels"]]
-            seen[stage] = {
-                role: set(names[file["roles"] == role].tolist()) for role in ("novel", "ood")
-            }
+            seen[stage] = {role: set(names[file["roles"] == role].tolist()) for role in ("novel", "ood")}
     assert not seen["val"]["ood"] & seen["test"]["ood"]
     assert not seen["val"]["novel"] & seen["test"]["novel"]
 
 
-def test_the_recipe_is_a_config_that_gives_the_same_run(
-    runs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_recipe_is_a_config_that_gives_the_same_run(runs: dict[str, Path], tmp_path: Path) -> None:
     recipe = runs["triplet"] / "recipe.fit.yaml"
     again = main(["fit", f"--config={recipe}", f"--runs_root={tmp_path}"])
     assert again.name == runs["triplet"].name
@@ -269,9 +258,7 @@ def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("option", ["checkpoint", "backbone_args", "init_args.backbone_args"])
-def test_null_reaches_the_encoder(
-    words: list[str], capsys: pytest.CaptureFixture[str], option: str
-) -> None:
+def test_null_reaches_the_encoder(words: list[str], capsys: pytest.CaptureFixture[str], option: str) -> None:
     null = f"--model.init_args.encoder.{option}=null"
     with pytest.raises(SystemExit, match="0"):
         main(["fit", *arm_words(words, "softmax"), null, "--print_config"])

@@ -37,10 +37,7 @@ def test_shards_give_what_one_process_gives(
     done = fit("torchrun", [*command, "--name=two", *shards], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     (two,) = (tmp_path / "runs" / "two").iterdir()
-    states = [
-        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for run in (one, two)
-    ]
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.allclose(states[0][k], states[1][k], atol=1e-5) for k in states[0])
     facts = [json.loads((run / "facts.json").read_text()) for run in (one, two)]

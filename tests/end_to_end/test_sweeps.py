@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps.utils import (
-    create_sweep_command,
-    create_sweep_command_args,
-)
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from dml_lightning.cli import main
 
@@ -25,9 +22,7 @@ def agent_commands(path: Path) -> list[list[str]]:
         arguments = {key: {"value": value} for key, value in zip(keys, chosen, strict=True)}
         flags = create_sweep_command_args({"args": arguments})["args"]
         words = create_sweep_command(list(sweep["command"]))
-        commands.append(
-            [part for word in words for part in (flags if word == "${args}" else [word])]
-        )
+        commands.append([part for word in words for part in (flags if word == "${args}" else [word])])
     return commands
 
 
@@ -55,13 +50,4 @@ def test_the_last_run_of_each_sweep_trains(
     small = [word for word in words if not word.startswith("--config=")]
     swept = [word.split("=")[0] for word in rest]
     small = [word for word in small if word.split("=")[0] not in swept]
-    main(
-        [
-            "fit",
-            *rest,
-            *small,
-            "--trainer.fast_dev_run=2",
-            "--tracking.wandb=offline",
-            f"--runs_root={tmp_path}",
-        ]
-    )
+    main(["fit", *rest, *small, "--trainer.fast_dev_run=2", "--tracking.wandb=offline", f"--runs_root={tmp_path}"])

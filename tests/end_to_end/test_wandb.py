@@ -56,9 +56,7 @@ def test_everything_is_tracked_offline(runs: dict[str, Path], arm: str) -> None:
     assert names[0] == (f"{arm}-{runs[arm].name}", "dml_lightning")
 
 
-def test_a_comparison_is_one_group_with_tags_pictures_and_a_summary(
-    words: list[str], tmp_path: Path
-) -> None:
+def test_a_comparison_is_one_group_with_tags_pictures_and_a_summary(words: list[str], tmp_path: Path) -> None:
     shared = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
     settings = {
         "name": "group",

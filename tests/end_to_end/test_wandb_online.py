@@ -112,9 +112,7 @@ def losses_in_csv(run: Path, piece: str = "fit*") -> dict[int, set[float]]:
 
 
 @pytest.mark.slow
-def test_numbers_and_artifacts_arrive(
-    words: list[str], tmp_path: Path, server: WandbServer
-) -> None:
+def test_numbers_and_artifacts_arrive(words: list[str], tmp_path: Path, server: WandbServer) -> None:
     flags = ["--tracking.group=seeds", "--tracking.tags=[one, two]"]
     dml(server, tmp_path, *online(words, tmp_path, *flags))
     run = only(tmp_path)
@@ -143,9 +141,7 @@ def test_numbers_and_artifacts_arrive(
 
 
 @pytest.mark.slow
-def test_a_network_lost_on_the_way_loses_nothing(
-    words: list[str], tmp_path: Path, server: WandbServer
-) -> None:
+def test_a_network_lost_on_the_way_loses_nothing(words: list[str], tmp_path: Path, server: WandbServer) -> None:
     server.breaks_on = ("val/map_at_r", "hang")
     said = dml(server, tmp_path, *online(words, tmp_path, "--trainer.max_epochs=10"), **SOON)
     assert server.fault == "hang"
@@ -167,9 +163,7 @@ def test_a_network_lost_on_the_way_loses_nothing(
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_under_its_name(
-    words: list[str], tmp_path: Path, server: WandbServer
-) -> None:
+def test_a_stopped_run_goes_on_under_its_name(words: list[str], tmp_path: Path, server: WandbServer) -> None:
     steps = ["--trainer.max_epochs=12", f"--runs_root={tmp_path}/runs", "--tracking.wandb=online"]
     fit = ["fit", *exact_words(words, "triplet", tmp_path), *steps]
     fit.append("--trainer.callbacks+=killing.EndInStep")
@@ -197,9 +191,7 @@ def test_a_stopped_run_goes_on_under_its_name(
 
 
 @pytest.mark.slow
-def test_without_a_server_a_fit_goes_offline(
-    words: list[str], tmp_path: Path, server: WandbServer
-) -> None:
+def test_without_a_server_a_fit_goes_offline(words: list[str], tmp_path: Path, server: WandbServer) -> None:
     server.fault = "refuse"
     said = dml(server, tmp_path, *online(words, tmp_path), **SOON)
     assert said.count("cannot track this run online") == 1
@@ -214,14 +206,10 @@ def test_without_a_server_a_fit_goes_offline(
     ((name, sent),) = server.runs.items()
     assert name == f"triplet-{run.name}"
     assert losses(sent) == losses_in_csv(run)
-    assert json.loads((run / "metrics" / "val.json").read_text()).keys() <= set().union(
-        *sent.rows()
-    )
+    assert json.loads((run / "metrics" / "val.json").read_text()).keys() <= set().union(*sent.rows())
 
 
-def test_two_processes_of_a_run_are_sent_as_one_history(
-    words: list[str], tmp_path: Path, server: WandbServer
-) -> None:
+def test_two_processes_of_a_run_are_sent_as_one_history(words: list[str], tmp_path: Path, server: WandbServer) -> None:
     again = [*arm_words(words, "triplet"), f"--runs_root={tmp_path}/runs"]
     interrupted(again)
     run = main(["fit", *again, "--ckpt_path=last"])

@@ -46,15 +46,11 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
         CropOptions(crop_size=16, normalisation="window", window=(10, 25), radiometry=CENTIKELVIN),
     ),
     "mobilenetv3_small_050": (
-        lambda: SoftmaxModule(
-            Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True
-        ),
+        lambda: SoftmaxModule(Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True),
         CropOptions(crop_size=32),
     ),
     "convnext_atto": (
-        lambda: TripletModule(
-            Encoder("convnext_atto", 16, normalize=False, head="mlp"), torch.optim.SGD, 3
-        ),
+        lambda: TripletModule(Encoder("convnext_atto", 16, normalize=False, head="mlp"), torch.optim.SGD, 3),
         CropOptions(crop_size=32),
     ),
 }
@@ -89,9 +85,7 @@ def evidence(trained: TrainedRun, table: pd.DataFrame, random: np.random.Generat
         rows = torch.from_numpy(names == name)
         logits = None if embedded.logits is None else embedded.logits[rows]
         shift = 1.0 if name == "ood" else 0.0
-        sets[name] = Embeddings(
-            embedded.vectors[rows] + shift, kinds[rows], embedded.index[rows], logits
-        )
+        sets[name] = Embeddings(embedded.vectors[rows] + shift, kinds[rows], embedded.index[rows], logits)
         groups[name] = np.array(["flight"] * len(sets[name]))
     return Evidence(sets, CLASSES, 3, groups, prediction_rule=trained.module.prediction_rule)
 
@@ -110,9 +104,7 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
     if case == "frame":  # too few crops to calibrate on, and no OOD crops
         few = {"calibration": 5, "ood": 0}
         sets = {
-            name: Embeddings(*(part[: few[name]] for part in (s.vectors, s.labels, s.index)))
-            if name in few
-            else s
+            name: Embeddings(*(part[: few[name]] for part in (s.vectors, s.labels, s.index))) if name in few else s
             for name, s in said.sets.items()
         }
         groups = {name: said.groups[name][: len(sets[name])] for name in sets}
@@ -125,9 +117,7 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         enroll(run / "gallery", "swan", vectors[:3], digest)
         enroll(run / "gallery", "heron", vectors[3:5], digest)
     gallery = Gallery.load(run / "gallery")
-    enrolled = (
-        gallery.enrolled
-    )  # the last with a ball that leaves out much of what is nearest to it
+    enrolled = gallery.enrolled  # the last with a ball that leaves out much of what is nearest to it
     narrow = (*enrolled[:-1], *(replace(each, radius=each.radius / 3) for each in enrolled[-1:]))
     return replace(trained, gallery=replace(gallery, enrolled=narrow))
 

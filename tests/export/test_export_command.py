@@ -34,9 +34,7 @@ def trained(tmp_path: Path) -> TrainedRun:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     sets = {
-        name: Embeddings(
-            torch.randn(60, 4, generator=generator) + labels[:, None], labels, torch.arange(60)
-        )
+        name: Embeddings(torch.randn(60, 4, generator=generator) + labels[:, None], labels, torch.arange(60))
         for name in SETS
     }
     groups = {name: np.array(["flight"] * 60) for name in SETS}
@@ -60,9 +58,7 @@ def queries() -> Embeddings:
 
 def test_the_check_passes_what_is_equal(trained: TrainedRun) -> None:
     expected = queries()
-    difference = check.compare(
-        trained, expected, model_of(trained), (expected.vectors.numpy(), None)
-    )
+    difference = check.compare(trained, expected, model_of(trained), (expected.vectors.numpy(), None))
     assert difference.crops == 50
     assert difference.score < 1e-12
     assert difference.decisions == 0
@@ -168,10 +164,7 @@ def test_from_a_fit_to_the_same_decisions_as_predict(arm: str, tmp_path: Path) -
     encoder = "--model.init_args.encoder"
     dml(
         "fit",
-        *(
-            f"--config={ROOT}/configs/{name}.yaml"
-            for name in ("base", "data/simulated", f"model/{arm}")
-        ),
+        *(f"--config={ROOT}/configs/{name}.yaml" for name in ("base", "data/simulated", f"model/{arm}")),
         f"--data.source.init_args.root={flights}",
         f"--data.cache_dir={tmp_path}/cache",
         "--data.batches_per_epoch=4",

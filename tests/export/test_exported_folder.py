@@ -136,9 +136,7 @@ def test_the_cases_hold_every_kind_of_rule_and_answer(read: Any) -> None:
 
 
 @pytest.mark.parametrize("case", ["softmax", "window"])
-def test_the_pytorch_program_loads_without_this_package(
-    case: str, exported: Callable[[str], Path]
-) -> None:
+def test_the_pytorch_program_loads_without_this_package(case: str, exported: Callable[[str], Path]) -> None:
     folder = exported(case)
     size = json.loads((folder / "model" / "model.json").read_text())["crop"]["crop_size"]
     crops = np.random.default_rng(0).normal(12, 2, (5, 1, size, size)).astype(np.float32)
@@ -186,10 +184,7 @@ def test_model_json_says_where_thresholds_come_from(exported: Callable[[str], Pa
 def test_the_graph_is_one_file_with_names(exported: Callable[[str], Path]) -> None:
     folder = exported("frame") / "model"
     proto = onnx.load(folder / "encoder.onnx")
-    assert [shape_of(value) for value in proto.graph.input] == [
-        ("crops", ["N", 1, 16, 16]),
-        ("statistics", ["N", 2]),
-    ]
+    assert [shape_of(value) for value in proto.graph.input] == [("crops", ["N", 1, 16, 16]), ("statistics", ["N", 2])]
     assert [shape_of(value) for value in proto.graph.output] == [("embedding", ["N", 16])]
     assert "degC" in proto.doc_string
     assert {path.name for path in folder.iterdir()} == {
@@ -206,16 +201,9 @@ def shape_of(value: Any) -> tuple[str, list[Any]]:
     return value.name, [dim.dim_param or dim.dim_value for dim in dims]
 
 
-def test_the_readme_of_the_folder_states_rules_and_geometry(
-    exported: Callable[[str], Path],
-) -> None:
+def test_the_readme_of_the_folder_states_rules_and_geometry(exported: Callable[[str], Path]) -> None:
     text = (exported("softmax") / "model" / "README.md").read_text()
-    for sentence in (
-        "max(1.5 × the box's longer side, 8 px)",
-        "n=",
-        "swan, heron",
-        "crops (N, 1, 16, 16)",
-    ):
+    for sentence in ("max(1.5 × the box's longer side, 8 px)", "n=", "swan, heron", "crops (N, 1, 16, 16)"):
         assert sentence in text
     frame = (exported("frame") / "model" / "README.md").read_text()
     assert "none: refuses nothing" in frame

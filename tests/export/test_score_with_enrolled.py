@@ -44,11 +44,7 @@ def reader(of: Gallery) -> Model:
     """What `score.py` makes of the exported files, but for the graph."""
     trained: Any = SimpleNamespace(gallery=of, module=SimpleNamespace(linear_head=lambda: None))
     model = Model.__new__(Model)
-    model.words = {
-        "classes": of.class_names,
-        "prediction_rule": of.prediction_rule,
-        "default_rule": of.default_rule,
-    }
+    model.words = {"classes": of.class_names, "prediction_rule": of.prediction_rule, "default_rule": of.default_rule}
     model.arrays = model_arrays(trained)
     model.rules = {name: _rule_words(rule) for name, rule in of.rules.items()}
     model.names = np.array(of.names)

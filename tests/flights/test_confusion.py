@@ -42,10 +42,7 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
     part, label = held_out.sets[name], {"novel": 2, "ood": 4}[name]
     own = part.vectors[part.labels == label].numpy()
     built = Gallery.build(held_out, "digest")
-    for vectors, rows in [
-        (own, ["coot", "mallard", OTHER]),
-        (own[1:], ["coot", "mallard", NAMES[label], OTHER]),
-    ]:
+    for vectors, rows in [(own, ["coot", "mallard", OTHER]), (own[1:], ["coot", "mallard", NAMES[label], OTHER])]:
         gallery = replace(built, enrolled=(Species(NAMES[label], vectors, 2.0),))
         matrix = confusion(gallery, held_out, "B")
         assert matrix.rows == rows
@@ -56,10 +53,7 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
 def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     held_out = evidence()
     novel = held_out.sets["novel"].vectors.numpy()
-    enrolled = (
-        Species("eider", novel[:3], 2.0),
-        Species("teal", -np.ones((2, 4), np.float32), 0.1),
-    )
+    enrolled = (Species("eider", novel[:3], 2.0), Species("teal", -np.ones((2, 4), np.float32), 0.1))
     gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
     matrix = confusion(gallery, held_out, "B")
     assert matrix.rows == ["coot", "mallard", "eider", OTHER]

@@ -11,14 +11,10 @@ from dml_lightning.flights.confusion import PRIOR, Confusion
 from dml_lightning.flights.counts import Corrected, correct, own_shares, true_counts
 
 NAMES = ["coot", "gadwall", "mallard", "other"]
-SHARES = np.array(
-    [[0.75, 0.1, 0.05, 0.1], [0.15, 0.7, 0.1, 0.05], [0.05, 0.2, 0.7, 0.05], [0.1, 0.1, 0.05, 0.75]]
-)
+SHARES = np.array([[0.75, 0.1, 0.05, 0.1], [0.15, 0.7, 0.1, 0.05], [0.05, 0.2, 0.7, 0.05], [0.1, 0.1, 0.05, 0.75]])
 
 
-def flight(
-    rng: np.random.Generator, truth: NDArray[np.int64], correlation: float
-) -> NDArray[np.float64]:
+def flight(rng: np.random.Generator, truth: NDArray[np.int64], correlation: float) -> NDArray[np.float64]:
     """Answers (R, K) of a flight with these true counts and shares of its own."""
     if correlation == 0:
         return np.array([rng.multinomial(n, p) for n, p in zip(truth, SHARES, strict=True)], float)
@@ -168,9 +164,7 @@ def test_shares_and_their_draws() -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.05, 0.2])
 def test_overdispersion_is_that_of_the_simulation(correlation: float) -> None:
-    found = [
-        held_out(np.random.default_rng(seed), 12, correlation).overdispersion for seed in range(40)
-    ]
+    found = [held_out(np.random.default_rng(seed), 12, correlation).overdispersion for seed in range(40)]
     assert np.mean(found) == pytest.approx(correlation, abs=0.012 + 0.1 * correlation)
 
 

@@ -10,15 +10,10 @@ from dml_lightning.flights.drift import flight_drift, holm
 Flights = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def flights(
-    rng: np.random.Generator, number: int, boxes: int, shift: float = 0.0, between: float = 1.0
-) -> Flights:
+def flights(rng: np.random.Generator, number: int, boxes: int, shift: float = 0.0, between: float = 1.0) -> Flights:
     """Scores of `number` flights; with between = 1 half of the variance lies between flights."""
     owners = np.repeat(np.arange(number), boxes)
-    return (
-        10 + shift + rng.normal(0, between, number)[owners] + rng.normal(0, 1, len(owners)),
-        owners,
-    )
+    return (10 + shift + rng.normal(0, between, number)[owners] + rng.normal(0, 1, len(owners)), owners)
 
 
 def alarms(number: int, new: int, boxes: int, limit: float, shift: float, repeats: int) -> float:
@@ -41,9 +36,7 @@ def alarms(number: int, new: int, boxes: int, limit: float, shift: float, repeat
         *[(8, 1, 9, 0.95), (8, 1, 5, 0.95)],  # one box beyond the threshold, and few are left
     ],
 )
-def test_false_alarms_are_as_rare_as_was_chosen(
-    number: int, new: int, boxes: int, limit: float
-) -> None:
+def test_false_alarms_are_as_rare_as_was_chosen(number: int, new: int, boxes: int, limit: float) -> None:
     """400 simulations: their standard error at 5 % is 1.1 %."""
     assert alarms(number, new, boxes, limit, 0.0, 400) <= 0.05 + 0.025
 
@@ -83,9 +76,7 @@ def test_boxes_beyond_the_limit_do_not_look_like_drift() -> None:
 
 
 @pytest.mark.parametrize(("within", "drifted"), [(0, True), (4, True), (5, False)])
-def test_a_flight_that_lies_beyond_the_threshold_drifts_without_a_test(
-    within: int, drifted: bool
-) -> None:
+def test_a_flight_that_lies_beyond_the_threshold_drifts_without_a_test(within: int, drifted: bool) -> None:
     rng = np.random.default_rng(0)
     calibration, owners = flights(rng, 10, 100)
     scores = np.concatenate([np.full(within, calibration.mean()), np.full(40, 1e3)])

@@ -74,18 +74,14 @@ def test_predictions_of_a_gallery_that_has_changed_are_refused(tmp_path: Path) -
     predictions(gallery).to_csv(path, index=False)
     read_predictions(path, gallery)
     changed = replace(gallery, record=gallery.record + 1)
-    with pytest.raises(
-        ValueError, match=f"made with the gallery {gallery.version}, which is {changed.version}"
-    ):
+    with pytest.raises(ValueError, match=f"made with the gallery {gallery.version}, which is {changed.version}"):
         read_predictions(path, changed)
 
 
 @pytest.mark.parametrize("name", ["other", "unknown"])
 def test_classes_called_like_the_rest_are_refused(name: str) -> None:
     held_out = evidence([name, "NA", "glint"])
-    with pytest.raises(
-        ValueError, match=f"a class is called '{name}', which stands for boxes of no"
-    ):
+    with pytest.raises(ValueError, match=f"a class is called '{name}', which stands for boxes of no"):
         confusion(Gallery.build(held_out, "0123"), held_out, "B")
     fine = evidence(["coot", "NA", name])  # what is no class of the gallery may be called so
     matrix = confusion(Gallery.build(fine, "0123"), fine, "B")

@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.losses import (
-    BinaryCrossEntropyLoss,
-    CrossEntropyLoss,
-    FocalLoss,
-    MetricCrossEntropyLoss,
-)
+from dml_lightning.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss, MetricCrossEntropyLoss
 
 LOSSES = [
     CrossEntropyLoss(),
@@ -80,9 +75,7 @@ SLOW = [
 
 @pytest.mark.parametrize(("loss", "slow"), list(zip(LOSSES, SLOW, strict=True)), ids=names)
 @settings(max_examples=15, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), classes=st.integers(2, 6), scale=st.sampled_from([0.1, 1.0, 4.0])
-)
+@given(seed=st.integers(0, 10**6), classes=st.integers(2, 6), scale=st.sampled_from([0.1, 1.0, 4.0]))
 def test_against_the_definition(loss, slow, seed, classes, scale):
     logits, labels = batch(5, classes, seed, scale)
     a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
@@ -132,10 +125,7 @@ def test_softmax_gradients():
     torch.testing.assert_close(w.grad, torch.outer(p - onehot, f.detach()))
 
 
-@pytest.mark.parametrize(
-    "make",
-    [CrossEntropyLoss, BinaryCrossEntropyLoss, FocalLoss],
-)
+@pytest.mark.parametrize("make", [CrossEntropyLoss, BinaryCrossEntropyLoss, FocalLoss])
 def test_class_weights_divide_by_their_sum(make):
     logits, labels = batch()
     weights = [1.0, 2.0, 0.5, 4.0]

@@ -55,9 +55,7 @@ PML = {
     "triplets-for-pairs": lambda: (peers.CircleLoss(), miners.BatchHardMiner()),
     "uniform-miner": lambda: (peers.SupConLoss(), miners.UniformHistogramMiner(5)),
 }
-EMBEDDING |= {
-    f"pml-{name}": lambda make=make: losses.PMLLoss(*make()) for name, make in PML.items()
-}
+EMBEDDING |= {f"pml-{name}": lambda make=make: losses.PMLLoss(*make()) for name, make in PML.items()}
 CLASSIFICATION = {
     "cross-entropy": losses.CrossEntropyLoss,
     "weighted": lambda: losses.CrossEntropyLoss(0.1, [1.0, 2.0, 0.2, 5.0, 1.0]),
@@ -107,15 +105,7 @@ def shares(world, plan):
     return features, [torch.tensor(k, dtype=torch.long) for k in labels]
 
 
-PLANS = [
-    "asymmetric",
-    "p-by-k",
-    "shuffled",
-    "no-triplet-here",
-    "none-anywhere",
-    "one-each",
-    "empty-rank",
-]
+PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere", "one-each", "empty-rank"]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -177,9 +167,7 @@ def rows_compared(name, features, labels):
 def test_a_rank_compares_its_own_anchors_where_the_loss_allows_it(gloo, name, shared):
     features, labels = shares(4, "asymmetric")
     every = sum(map(len, labels))
-    for own, rows in zip(
-        labels, gloo(4).run(rows_compared, f"pml-{name}", features, labels), strict=True
-    ):
+    for own, rows in zip(labels, gloo(4).run(rows_compared, f"pml-{name}", features, labels), strict=True):
         assert rows == [(len(own) if shared else every, every)]
 
 

@@ -45,14 +45,8 @@ def multi_similarity(x, labels, alpha=2.0, beta=50.0, base=0.5):
     for a in range(len(labels)):
         near = [x[a] @ x[p] for i, p in every if i == a and labels[p] == labels[a]]
         far = [x[a] @ x[n] for i, n in every if i == a and labels[n] != labels[a]]
-        total = (
-            total + (1 + sum((-alpha * (s - base)).exp() for s in near)).log() / alpha
-            if near
-            else total
-        )
-        total = (
-            total + (1 + sum((beta * (s - base)).exp() for s in far)).log() / beta if far else total
-        )
+        total = total + (1 + sum((-alpha * (s - base)).exp() for s in near)).log() / alpha if near else total
+        total = total + (1 + sum((beta * (s - base)).exp() for s in far)).log() / beta if far else total
     return total / len(labels)
 
 
@@ -97,15 +91,11 @@ def test_multi_similarity_is_the_peers():
     g = torch.Generator().manual_seed(1)
     x = normalize(torch.randn(40, 8, generator=g), dim=1)
     labels = torch.randint(0, 5, (40,), generator=g)
-    torch.testing.assert_close(
-        MultiSimilarityLoss()(x, labels).loss, PeerMultiSimilarity()(x, labels)
-    )
+    torch.testing.assert_close(MultiSimilarityLoss()(x, labels).loss, PeerMultiSimilarity()(x, labels))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda x: type(x).__name__)
-@pytest.mark.parametrize(
-    "x", [torch.zeros(6, 4), 1e4 * torch.ones(6, 4), torch.full((6, 4), 100.0)]
-)
+@pytest.mark.parametrize("x", [torch.zeros(6, 4), 1e4 * torch.ones(6, 4), torch.full((6, 4), 100.0)])
 @pytest.mark.parametrize("labels", [[0] * 6, [0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]])
 def test_zero_equal_and_large_vectors_stay_finite(loss, x, labels):
     x = x.clone().requires_grad_()
@@ -125,8 +115,7 @@ def test_autocast_computes_in_float32(loss):
 
 
 @pytest.mark.parametrize(
-    "make",
-    [lambda: ContrastiveLoss(0.0), lambda: NPairLoss(-1.0), lambda: MultiSimilarityLoss(beta=0)],
+    "make", [lambda: ContrastiveLoss(0.0), lambda: NPairLoss(-1.0), lambda: MultiSimilarityLoss(beta=0)]
 )
 def test_refused_settings(make):
     with pytest.raises(ValueError, match="must be positive and finite"):

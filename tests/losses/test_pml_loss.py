@@ -106,9 +106,7 @@ def test_a_config_builds_it():
 
 
 def test_refusals():
-    with pytest.raises(
-        ValueError, match="loss must be one of pytorch-metric-learning's, got Linear"
-    ):
+    with pytest.raises(ValueError, match="loss must be one of pytorch-metric-learning's, got Linear"):
         PMLLoss(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="miner must be one of"):
         PMLLoss(losses.ContrastiveLoss(), losses.ContrastiveLoss())

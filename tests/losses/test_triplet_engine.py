@@ -55,17 +55,13 @@ def test_every_mode_against_the_definition(mode, soft, reduction, squared):
 def grids(draw):
     """Integer points: equal distances, duplicates, singletons and exact ties with the margin."""
     n = draw(st.integers(1, 8))
-    points = draw(
-        st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n)
-    )
+    points = draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n))
     labels = draw(st.lists(st.sampled_from([0, 1, 2, -(2**62), 2**62]), min_size=n, max_size=n))
     return torch.tensor(points, dtype=torch.float64), torch.tensor(labels)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    grids(), st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.sampled_from(["all", "semihard"])
-)
+@given(grids(), st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.sampled_from(["all", "semihard"]))
 def test_ties_duplicates_and_singletons(grid, margin, squared, mode):
     assert_same(*grid, margin, squared=squared, mining=mode)
 
@@ -89,9 +85,7 @@ def test_float32_decides_ties_like_float64(grid, margin):
 def test_gradcheck(mode, soft):
     x, labels = cloud(7, seed=3)
     x.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda e: functional.triplet_loss(e, labels, 0.9, mining=mode, soft=soft).loss, x
-    )
+    assert torch.autograd.gradcheck(lambda e: functional.triplet_loss(e, labels, 0.9, mining=mode, soft=soft).loss, x)
 
 
 def test_gradient_of_one_squared_triplet():
@@ -280,9 +274,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="come together"):
         functional.batch_all_triplet(x, labels, 0.2, references=x)
     with pytest.raises(ValueError, match="offset 3"):
-        functional.batch_all_triplet(
-            x, labels, 0.2, references=x, reference_labels=labels, offset=3
-        )
+        functional.batch_all_triplet(x, labels, 0.2, references=x, reference_labels=labels, offset=3)
 
 
 def brute_force(x, labels, margin):

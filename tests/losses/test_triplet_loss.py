@@ -17,9 +17,7 @@ def batch(n: int = 12, seed: int = 0):
 def test_the_module_is_the_function(mining, distance, soft):
     x, labels = batch()
     loss = TripletLoss(0.3, mining, distance, "mean", soft)
-    expected = triplet_loss(
-        x, labels, 0.3, mining=mining, soft=soft, squared=loss.squared, reduction="mean"
-    )
+    expected = triplet_loss(x, labels, 0.3, mining=mining, soft=soft, squared=loss.squared, reduction="mean")
     found = loss(x, labels)
     torch.testing.assert_close(found.loss, expected.loss)
     assert found.counts == expected.counts
@@ -69,15 +67,11 @@ def test_anchors_meet_the_memory_exactly():
         others = torch.cat([labels, *[k for _, k in past]])
         z = x.detach().clone().requires_grad_()
         references = torch.cat([z, references[8:]])
-        expected = triplet_loss(
-            z, labels, 0.5, references=references, reference_labels=others, offset=0
-        )
+        expected = triplet_loss(z, labels, 0.5, references=references, reference_labels=others, offset=0)
         expected.loss.backward()
         torch.testing.assert_close(found.loss, expected.loss)
         torch.testing.assert_close(x.grad, z.grad)
-        assert {k: int(v) for k, v in found.counts.items()} == {
-            k: int(v) for k, v in expected.counts.items()
-        }
+        assert {k: int(v) for k, v in found.counts.items()} == {k: int(v) for k, v in expected.counts.items()}
         past = [(x.detach(), labels), *past]
         rows = torch.cat([p for p, _ in reversed(past)])[-20:]
         kept = torch.cat([k for _, k in reversed(past)])[-20:]

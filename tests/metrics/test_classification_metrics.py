@@ -8,12 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
 from dml_lightning.metrics.classification import class_means, distances_to, vote
-from dml_lightning.metrics.functional import (
-    balanced_accuracy,
-    knn_labels,
-    nearest_neighbours,
-    nearest_prototype_labels,
-)
+from dml_lightning.metrics.functional import balanced_accuracy, knn_labels, nearest_neighbours, nearest_prototype_labels
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,9 +56,7 @@ def test_distances_to_few_points_are_exact() -> None:
     points = torch.randn(30, 64)
     distances = distances_to(points, points.double())
     assert distances.diagonal().eq(0).all()
-    assert distances[2, 5] == pytest.approx(
-        float((points[2] - points[5]).double().norm()), rel=1e-6
-    )
+    assert distances[2, 5] == pytest.approx(float((points[2] - points[5]).double().norm()), rel=1e-6)
 
 
 @settings(max_examples=50, deadline=None)

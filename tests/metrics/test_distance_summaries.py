@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.metrics import blocks
-from dml_lightning.metrics.functional import (
-    anchor_distances,
-    class_distance_table,
-    distance_summary,
-    gap_summary,
-)
+from dml_lightning.metrics.functional import anchor_distances, class_distance_table, distance_summary, gap_summary
 
 NAN = float("nan")
 
@@ -62,12 +57,7 @@ def test_summary_equals_the_definition(seed: int, n: int, classes: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    n=st.integers(0, 12),
-    classes=st.integers(1, 5),
-    margin=st.floats(0, 2),
-)
+@given(seed=st.integers(0, 10**6), n=st.integers(0, 12), classes=st.integers(1, 5), margin=st.floats(0, 2))
 def test_gaps_equal_the_definition(seed: int, n: int, classes: int, margin: float) -> None:
     x, y = sample(seed, n, classes)
     triplets = slow_triplets(x, y)
@@ -118,9 +108,7 @@ def test_class_table_equals_the_definition() -> None:
     classes, table = class_distance_table(x, y)
     assert classes.tolist() == [0, 1, 2, 9]
     for (a, first), (b, second) in permutations(enumerate(classes.tolist()), 2):
-        expected = mean(
-            [dist(x, i, j) for i in range(15) for j in range(15) if (y[i], y[j]) == (first, second)]
-        )
+        expected = mean([dist(x, i, j) for i in range(15) for j in range(15) if (y[i], y[j]) == (first, second)])
         assert table[a, b] == pytest.approx(expected)
     for a, label in enumerate([0, 1, 2]):
         own = [i for i in range(15) if y[i] == label]
@@ -168,9 +156,7 @@ def test_identical_rows_are_exactly_zero_apart_where_cdist_fails() -> None:
 
 
 @pytest.mark.parametrize(("offset", "spread"), [(0.0, 1.0), (1e4, 1.0), (0.0, 1e-6), (3.0, 1e-5)])
-def test_distances_are_right_far_from_the_origin_and_close_together(
-    offset: float, spread: float
-) -> None:
+def test_distances_are_right_far_from_the_origin_and_close_together(offset: float, spread: float) -> None:
     x = (offset + spread * torch.randn(60, 4)).to(torch.float32)
     x[7] = x[3]
     pairs = blocks.PairwiseDistances(x, x)

@@ -62,11 +62,7 @@ def test_equals_the_definition(case: str, k: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 10**6),
-    n=st.integers(0, 12),
-    m=st.integers(1, 400),
-    share=st.floats(0, 1),
-    coarse=st.booleans(),
+    seed=st.integers(0, 10**6), n=st.integers(0, 12), m=st.integers(1, 400), share=st.floats(0, 1), coarse=st.booleans()
 )
 def test_any_number_of_neighbours(seed: int, n: int, m: int, share: float, coarse: bool) -> None:
     queries, references = unit(n, 3, seed), unit(m, 3, seed + 1)
@@ -120,9 +116,7 @@ def test_any_block_size_gives_the_same(case: str, monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(parts.distances, whole.distances, rtol=1e-12, atol=0)
 
 
-def test_a_coarse_product_setting_does_not_reach_the_candidates(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_coarse_product_setting_does_not_reach_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, references = CASES["directions"]()
     settings_seen = set()
     choose = neighbours._Nomination._choose

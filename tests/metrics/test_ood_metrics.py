@@ -40,9 +40,7 @@ def test_auroc_equals_scikit_learn_and_the_definition(known: Array, ood: Array) 
     assert value == pytest.approx(roc_auc_score(*labelled(known, ood, "ood")), abs=1e-12)
     pairs = (ood[:, None] > known).mean() + (ood[:, None] == known).mean() / 2
     assert value == pytest.approx(pairs, abs=1e-12)
-    assert auroc(-ood, -known) == pytest.approx(
-        value, abs=1e-12
-    )  # either class is the positive one
+    assert auroc(-ood, -known) == pytest.approx(value, abs=1e-12)  # either class is the positive one
     assert auroc(ood, known) == pytest.approx(1 - value, abs=1e-12)
 
 
@@ -176,9 +174,7 @@ def test_bootstrap_equals_a_slow_one() -> None:
             values.append(auroc(np.array(k), np.array(o)))
     interval = cluster_bootstrap(known, ood, known_groups, ood_groups, n=200, seed=5)
     assert interval.draws == len(values) < 200  # some draws lack a side
-    assert (interval.low, interval.high) == pytest.approx(
-        tuple(np.quantile(values, [0.025, 0.975]))
-    )
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
 
 
 def test_one_flight_gives_no_interval() -> None:

@@ -52,12 +52,7 @@ def slow(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    n=st.integers(1, 25),
-    classes=st.integers(1, 8),
-    k=st.integers(1, 30),
-)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 25), classes=st.integers(1, 8), k=st.integers(1, 30))
 def test_leave_one_out_equals_the_definition(seed: int, n: int, classes: int, k: int) -> None:
     x, y = sample(seed, n, classes)
     found = retrieval_summary(x, y, ks=(k,))
@@ -74,9 +69,7 @@ def test_leave_one_out_equals_the_definition(seed: int, n: int, classes: int, k:
     classes=st.integers(1, 6),
     k=st.integers(1, 8),
 )
-def test_separate_references_equal_the_definition(
-    seed: int, n: int, m: int, classes: int, k: int
-) -> None:
+def test_separate_references_equal_the_definition(seed: int, n: int, m: int, classes: int, k: int) -> None:
     x, y = sample(seed, n + m, classes)
     x, z, y, w = x[:n], x[n:], y[:n], y[n:]
     expected = slow(x, y, z, w, k=k)
@@ -271,9 +264,7 @@ def test_many_ties_average_to_their_expectation(scale: float) -> None:
 
 def test_many_queries_equal_a_plain_sort() -> None:
     x, y = sample(6, 1500, 6, dim=32)
-    squared = torch.cdist(
-        x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    ).fill_diagonal_(math.inf)
+    squared = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
     hits = y[squared.argsort(1)[:, :-1]] == y[:, None]  # (N, N - 1)
     r = hits.sum(1)
     ranks = torch.arange(1, 1500)
@@ -297,9 +288,7 @@ def _shares(n: int) -> int:
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("n", [1, 2, 31, 200])
 @pytest.mark.parametrize("kind", ["plain", "collapsed", "references"])
-def test_ranks_together_equal_one_process(
-    gloo: Callable[[int], Any], world: int, n: int, kind: str
-) -> None:
+def test_ranks_together_equal_one_process(gloo: Callable[[int], Any], world: int, n: int, kind: str) -> None:
     x, y = sample(7, n, 4)
     x = x * 0 if kind == "collapsed" else x
     arguments = (x, y, *sample(8, 50, 4)) if kind == "references" else (x, y)

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cosine, euclidean
 from scipy.stats import entropy
 
-from dml_lightning.metrics.structure import (
-    class_distances,
-    embedding_density,
-    spectral_decay,
-    worst_class_gap,
-)
+from dml_lightning.metrics.structure import class_distances, embedding_density, spectral_decay, worst_class_gap
 
 NAMES = ["teal", "goose", "coot", "swan", "loon", "gull"]
 
@@ -56,17 +51,13 @@ def test_density_of_nearly_equal_vectors_keeps_its_digits():
     angles = torch.tensor([0.0, 1e-7, 1.0, 1.0 + 2e-7], dtype=torch.float64)
     x = torch.stack([angles.cos(), angles.sin()], dim=1)
     expected = (2 * math.sin(0.5e-7) ** 2 + 2 * math.sin(1e-7) ** 2) / 2
-    assert embedding_density(x, torch.tensor([0, 0, 1, 1])).intra == pytest.approx(
-        expected, rel=1e-6
-    )
+    assert embedding_density(x, torch.tensor([0, 0, 1, 1])).intra == pytest.approx(expected, rel=1e-6)
 
 
 def test_density_is_of_directions_and_of_classes_not_of_lengths_or_sizes():
     x, y = sample(0, (4, 4, 4))
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    assert embedding_density(7 * unit, y).density == pytest.approx(
-        embedding_density(unit, y).density
-    )
+    assert embedding_density(7 * unit, y).density == pytest.approx(embedding_density(unit, y).density)
     once = embedding_density(unit, y)
     alone = embedding_density(np.vstack([unit, -unit[:1]]), np.append(y, 5))
     assert (alone.density, alone.singletons) == (pytest.approx(once.density), 1)
@@ -106,12 +97,7 @@ def test_class_distances_by_name():
     table = class_distances(x, 2 * y, NAMES)  # classes 0, 2 and 4 of the names
     assert list(table.index) == list(table.columns) == ["teal", "coot", "loon"]
     for i, j in product(range(3), repeat=2):
-        pairs = [
-            euclidean(x[a], x[b])
-            for a in np.flatnonzero(y == i)
-            for b in np.flatnonzero(y == j)
-            if a != b
-        ]
+        pairs = [euclidean(x[a], x[b]) for a in np.flatnonzero(y == i) for b in np.flatnonzero(y == j) if a != b]
         expected = np.mean(pairs) if pairs else np.nan
         got = table.loc[NAMES[2 * i], NAMES[2 * j]]
         assert got == pytest.approx(expected, nan_ok=True)

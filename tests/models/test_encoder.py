@@ -44,9 +44,7 @@ def test_a_zero_projection_has_a_finite_gradient() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_local_checkpoint_is_loaded_and_colour_stems_are_summed(
-    tmp_path: object, channels: int, suffix: str
-) -> None:
+def test_a_local_checkpoint_is_loaded_and_colour_stems_are_summed(tmp_path: object, channels: int, suffix: str) -> None:
     from safetensors.torch import save_file
 
     published = timm.create_model("resnet10t", in_chans=channels, num_classes=7, **TINY)
@@ -111,6 +109,4 @@ def test_raw_pixels_are_the_crop_scaled_to_length_one() -> None:
     expected = images.flatten(1) / images.flatten(1).norm(dim=1, keepdim=True)
     assert torch.allclose(encoder(images), expected)
     assert not list(encoder.parameters())
-    assert torch.allclose(
-        RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images)
-    )
+    assert torch.allclose(RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images))

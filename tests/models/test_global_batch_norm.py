@@ -63,10 +63,6 @@ def test_the_flag_that_drops_activations_is_refused() -> None:
     expected = model(images)
     broken = TorchSyncBatchNorm().apply(copy.deepcopy(model))
     assert not torch.allclose(broken(images), expected, atol=0.1)  # why it is refused
-    with pytest.raises(
-        ValueError, match=r"sync_batchnorm has dropped the activations of \d+ layers"
-    ):
+    with pytest.raises(ValueError, match=r"sync_batchnorm has dropped the activations of \d+ layers"):
         broken.on_fit_start()
-    TorchSyncBatchNorm().apply(
-        module("test_resnet")
-    ).on_fit_start()  # batch norm without activation
+    TorchSyncBatchNorm().apply(module("test_resnet")).on_fit_start()  # batch norm without activation

@@ -108,9 +108,7 @@ def test_embeddings_before_any_evaluation_are_an_error() -> None:
         (SoftmaxModule, {"schedule": "linear"}, "schedule is 'linear'; use 'cosine' or 'constant'"),
     ],
 )
-def test_what_an_arm_cannot_use_is_refused(
-    arm: type[EmbeddingModule], arguments: dict[str, Any], said: str
-) -> None:
+def test_what_an_arm_cannot_use_is_refused(arm: type[EmbeddingModule], arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make(arm, **arguments)
 
@@ -135,9 +133,7 @@ def test_the_learning_rate_rises_and_falls_over_all_steps(tmp_path: Any, schedul
     fit.fit(module, DataLoader(Blobs(96), batch_size=24), loaders())
     assert len(rates) == 20
     assert rates[:4] == pytest.approx([0.5 * k / 5 for k in (1, 2, 3, 4)])
-    expected = [
-        0.5 * (1 + math.cos(math.pi * k / 16)) if schedule == "cosine" else 1 for k in range(16)
-    ]
+    expected = [0.5 * (1 + math.cos(math.pi * k / 16)) if schedule == "cosine" else 1 for k in range(16)]
     assert rates[4:] == pytest.approx([0.5 * factor for factor in expected])
 
 
@@ -188,9 +184,7 @@ def test_a_wrong_warmup_is_refused() -> None:
 def test_channels_last_changes_the_layout_and_nothing_else() -> None:
     def made(channels_last: bool) -> TripletModule:
         torch.manual_seed(0)
-        return TripletModule(
-            Encoder("test_resnet"), optimizer, 3, channels_last=channels_last
-        ).eval()
+        return TripletModule(Encoder("test_resnet"), optimizer, 3, channels_last=channels_last).eval()
 
     plain, last = made(False), made(True)
     layers = [layer for layer in last.modules() if isinstance(layer, nn.Conv2d)]

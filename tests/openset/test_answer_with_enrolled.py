@@ -48,9 +48,7 @@ def gallery(trained: Gallery) -> Gallery:
 @pytest.fixture(scope="module")
 def queries() -> Embeddings:
     """A grid over all of them."""
-    places = np.stack(np.meshgrid(np.arange(-9, 14, 0.7), np.arange(-9, 14, 0.7)), -1).reshape(
-        -1, 2
-    )
+    places = np.stack(np.meshgrid(np.arange(-9, 14, 0.7), np.arange(-9, 14, 0.7)), -1).reshape(-1, 2)
     owners = torch.zeros(len(places), dtype=torch.int64)
     logits = torch.from_numpy(np.random.default_rng(0).normal(size=(len(places), 2)))
     return Embeddings(torch.from_numpy(places).float(), owners, torch.arange(len(places)), logits)
@@ -94,9 +92,6 @@ def test_no_refused_crop_becomes_one_of_a_trained_class(
     for rule in gallery.rules:
         gained = after.known[rule] & ~before.known[rule]
         assert gained.any()
-        assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {
-            "eider",
-            "smew",
-        }
+        assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {"eider", "smew"}
         refused = after.score[rule] > gallery.detector(rule).threshold.value
         assert np.array_equal(after.known[rule], ~refused)

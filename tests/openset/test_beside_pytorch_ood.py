@@ -51,19 +51,14 @@ def test_the_same_formula_gives_the_same_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "name", "scale"),
-    [(MahalanobisDetector(), "Mahalanobis", 2), (RelativeMahalanobisDetector(), "RMD", 1)],
+    ("own", "name", "scale"), [(MahalanobisDetector(), "Mahalanobis", 2), (RelativeMahalanobisDetector(), "RMD", 1)]
 )
-def test_its_mahalanobis_distances_are_divided_by_the_samples(
-    own: Detector, name: str, scale: float
-) -> None:
+def test_its_mahalanobis_distances_are_divided_by_the_samples(own: Detector, name: str, scale: float) -> None:
     """It inverts the scatter, not the covariance: with twice the samples, scores (and thresholds) halve."""
     x, y = crops(20_000, 0, 1)
     fresh = torch.cat([crops(200, 0, 2)[0], crops(200, 4, 3)[0]])
     expected = getattr(peer, name)(None).fit_features(x, y).predict_features(fresh)
-    assert (scale * 20_000 * expected).allclose(
-        own.fit(x, y).score(fresh).float(), rtol=0.02, atol=0.1
-    )
+    assert (scale * 20_000 * expected).allclose(own.fit(x, y).score(fresh).float(), rtol=0.02, atol=0.1)
     twice = getattr(peer, name)(None).fit_features(torch.cat([x, x]), torch.cat([y, y]))
     assert (2 * twice.predict_features(fresh)).allclose(expected, rtol=1e-3, atol=1e-5)
     again = type(own)().fit(torch.cat([x, x]), torch.cat([y, y])).score(fresh)
@@ -76,9 +71,7 @@ def test_its_ridge_lets_a_constant_dimension_drown_the_others() -> None:
     known, ood = crops(500, 0, 2)[0], crops(500, 4, 3)[0]
     x = torch.nn.functional.pad(x, (0, 1))
     jitter = 1e-2 * torch.randn(1000, 1, generator=torch.Generator().manual_seed(4))
-    known, ood = (
-        torch.cat([v, j], dim=1) for v, j in zip((known, ood), jitter.split(500), strict=True)
-    )
+    known, ood = (torch.cat([v, j], dim=1) for v, j in zip((known, ood), jitter.split(500), strict=True))
     theirs = peer.Mahalanobis(None).fit_features(x, y).predict_features
     ours = MahalanobisDetector().fit(x, y).score
     assert auroc(ours(known), ours(ood)) > 0.95
@@ -89,10 +82,7 @@ def test_its_covariance_fails_with_about_as_many_samples_as_dimensions() -> None
     x, y = crops(34, 0, 1, dim=32)
     known, ood = crops(300, 0, 2, dim=32)[0], crops(300, 4, 3, dim=32)[0]
     x, known, ood = (normalize(v) for v in (x, known, ood))
-    for kind, other in (
-        (MahalanobisDetector, peer.Mahalanobis),
-        (RelativeMahalanobisDetector, peer.RMD),
-    ):
+    for kind, other in ((MahalanobisDetector, peer.Mahalanobis), (RelativeMahalanobisDetector, peer.RMD)):
         ours, theirs = kind().fit(x, y).score, other(None).fit_features(x, y).predict_features
         assert auroc(ours(known), ours(ood)) > auroc(theirs(known), theirs(ood)) + 0.1
 

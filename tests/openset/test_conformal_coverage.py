@@ -97,9 +97,7 @@ def test_five_flights_refuse_half_as_much_again() -> None:
     rng = np.random.default_rng(2)
     rates = np.array(
         [
-            conformal_threshold(flights(rng, 5, 100).ravel(), 0.05)
-            .refuses(flights(rng, 1, 100)[0])
-            .mean()
+            conformal_threshold(flights(rng, 5, 100).ravel(), 0.05).refuses(flights(rng, 1, 100)[0]).mean()
             for _ in range(4000)
         ]
     )
@@ -122,9 +120,7 @@ def test_one_crop_per_flight_keeps_the_promise_for_new_flights() -> None:
     fresh=st.lists(st.integers(-1, 9), min_size=1, max_size=20),
 )
 @pytest.mark.filterwarnings("ignore:.*too few for alpha")
-def test_refusal_rates_are_those_of_the_thresholds(
-    calibration: list[int], fresh: list[int]
-) -> None:
+def test_refusal_rates_are_those_of_the_thresholds(calibration: list[int], fresh: list[int]) -> None:
     held, scores = np.array(calibration, float), np.array(fresh, float)
     alphas = np.array([0.01, 0.05, 0.1, 0.2, 0.25, 0.5, 0.9])
     expected = [conformal_threshold(held, a).refuses(scores).mean() for a in alphas]

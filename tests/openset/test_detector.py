@@ -61,9 +61,7 @@ def test_state_survives_npz_and_pickle(make: Callable[[], Detector], tmp_path: P
         loaded = type(detector).from_state(file)
     for copy in (loaded, pickle.loads(pickle.dumps(detector))):
         said, expected = copy.predict(x), detector.predict(x)
-        assert (
-            said.rule == expected.rule == "C: split conformal, alpha=0.1, n=300 crops of 10 flights"
-        )
+        assert said.rule == expected.rule == "C: split conformal, alpha=0.1, n=300 crops of 10 flights"
         for name in ("score", "is_ood", "p_value"):
             assert np.array_equal(getattr(said, name), getattr(expected, name))
         assert copy.threshold is not None
@@ -102,15 +100,11 @@ def test_answers_come_in_kind_whatever_the_precision(make: Callable[[], Detector
     assert np.array_equal(array, tensor.numpy())
     assert array == pytest.approx(detector.score(x), rel=1e-3, abs=1e-4)
     assert detector.score(x[:0]).shape == (0,)
-    assert make().fit(torch.from_numpy(x), torch.from_numpy(y)).score(x) == pytest.approx(
-        detector.score(x)
-    )
+    assert make().fit(torch.from_numpy(x), torch.from_numpy(y)).score(x) == pytest.approx(detector.score(x))
 
 
 @every_detector
-def test_rows_are_scored_a_few_at_a_time(
-    make: Callable[[], Detector], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_scored_a_few_at_a_time(make: Callable[[], Detector], monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = sample(8)
     detector = make().fit(x, y)
     whole, seen, inner = detector.score(x), [], detector._score
@@ -124,9 +118,7 @@ def test_rows_are_scored_a_few_at_a_time(
 
 
 @every_detector
-def test_later_changes_of_the_reference_do_not_reach_the_detector(
-    make: Callable[[], Detector],
-) -> None:
+def test_later_changes_of_the_reference_do_not_reach_the_detector(make: Callable[[], Detector]) -> None:
     x, y = sample(9)
     detector = make().fit(x, y)
     kept, before = x.copy(), detector.score(x)

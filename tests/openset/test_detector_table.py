@@ -35,9 +35,7 @@ LOGITS = ["max softmax", "max logit", "energy", "ViM"]
 NAMES = ["eider", "mallard", "teal", "wigeon", "debris", "glint", "mammal"]  # teal and wigeon novel
 
 
-def evidence(
-    *, known: int = 80, ood: int = 60, novel: int = 20, flights: int = 6, head: bool = True
-) -> Evidence:
+def evidence(*, known: int = 80, ood: int = 60, novel: int = 20, flights: int = 6, head: bool = True) -> Evidence:
     rng = np.random.default_rng(0)
     centres = torch.from_numpy(rng.normal(size=(7, 5))).float()
 
@@ -58,12 +56,7 @@ def evidence(
         for name, part in sets.items()
     }
     return Evidence(
-        sets,
-        NAMES,
-        2,
-        groups,
-        frozenset({"debris"}),
-        head=LinearHead(centres[:2], torch.zeros(2)) if head else None,
+        sets, NAMES, 2, groups, frozenset({"debris"}), head=LinearHead(centres[:2], torch.zeros(2)) if head else None
     )
 
 
@@ -180,9 +173,7 @@ def test_few_references_and_a_single_class() -> None:
     said = evidence()
     few = Embeddings(*(part[:3] for part in list(vars(said.sets["reference"]).values())[:3]))
     few = Embeddings(few.vectors, torch.zeros(3, dtype=torch.int64), few.index)
-    table = detector_table(
-        Evidence({**said.sets, "reference": few}, NAMES, 2, said.groups, head=said.head), draws=5
-    )
+    table = detector_table(Evidence({**said.sets, "reference": few}, NAMES, 2, said.groups, head=said.head), draws=5)
     assert "kNN, k = 3" in table.index
     assert table.loc["relative Mahalanobis", "auroc"] == 0.5  # it says nothing about one class
     assert table["auroc"].notna().all()

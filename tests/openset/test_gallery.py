@@ -32,9 +32,7 @@ def crops(centre: int, size: int, seed: int) -> NDArray[np.float32]:
 def embeddings(centres: list[int], size: int, seed: int, first: int = 0) -> Embeddings:
     """`size` crops of each class, numbered from `first`, with logits that prefer the class after the true one."""
     labels = np.repeat(np.array(centres, np.int64), size)
-    vectors = (
-        np.concatenate([crops(c, size, seed) for c in centres]) if centres else np.empty((0, DIM))
-    )
+    vectors = np.concatenate([crops(c, size, seed) for c in centres]) if centres else np.empty((0, DIM))
     logits = np.eye(3)[(labels + 1) % 3]
     return Embeddings(
         torch.from_numpy(vectors.astype(np.float32)),
@@ -54,9 +52,7 @@ def evidence() -> Evidence:
         "ood": embeddings([9], 20, 3),
         "calibration": embeddings([0, 1, 2], 40, 4),
     }
-    groups = {
-        name: np.array([f"flight {i % 4}" for i in range(len(e))]) for name, e in sets.items()
-    }
+    groups = {name: np.array([f"flight {i % 4}" for i in range(len(e))]) for name, e in sets.items()}
     return Evidence(sets, [*NAMES, *(f"class {i}" for i in range(3, 10))], 3, groups)
 
 
@@ -103,8 +99,7 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
     reference = evidence.sets["reference"]
     means = [reference.vectors[reference.labels == c].double().mean(0).numpy() for c in range(3)]
     radii = [
-        max(np.linalg.norm(v - means[c]) for v in reference.vectors[reference.labels == c].numpy())
-        for c in range(3)
+        max(np.linalg.norm(v - means[c]) for v in reference.vectors[reference.labels == c].numpy()) for c in range(3)
     ]
     held_out = evidence.sets["calibration"].vectors.double().numpy()
     calibration = [min(np.linalg.norm(v - m) for m in means) for v in held_out]
@@ -123,9 +118,7 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
     assert np.array_equal(said.known["C"], said.p_value > 0.05)
 
 
-def test_neighbours_are_the_nearest_stored_crops_in_their_order(
-    evidence: Evidence, stored: Path
-) -> None:
+def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Evidence, stored: Path) -> None:
     changes.enroll(stored, "eider", crops(5, 4, 0), DIGEST)
     queries = embeddings([0, 5], 3, 7)
     said = answer(Gallery.load(stored), queries, k=7)
@@ -152,10 +145,7 @@ def test_an_enrolled_species_is_named_and_accepted(stored: Path) -> None:
         threshold = Gallery.load(stored).detector(rule).threshold.value
         assert np.array_equal(known, after.score[rule] <= threshold)
     assert np.array_equal(after.p_value, before.p_value)  # of the classes trained on
-    assert np.allclose(
-        after.distance,
-        np.linalg.norm(crops(5, 40, 8) - species.prototype, axis=1),
-    )
+    assert np.allclose(after.distance, np.linalg.norm(crops(5, 40, 8) - species.prototype, axis=1))
 
 
 def test_known_crops_keep_their_answers(stored: Path) -> None:
@@ -218,14 +208,9 @@ def _enroll(stored: Path, label: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("labels", [("eider", "smew"), ("eider", "eider")])
-def test_two_enrolments_at_the_same_time_both_survive(
-    stored: Path, labels: tuple[str, str]
-) -> None:
+def test_two_enrolments_at_the_same_time_both_survive(stored: Path, labels: tuple[str, str]) -> None:
     context = multiprocessing.get_context("fork")
-    writers = [
-        context.Process(target=_enroll, args=(stored, label, seed))
-        for seed, label in enumerate(labels)
-    ]
+    writers = [context.Process(target=_enroll, args=(stored, label, seed)) for seed, label in enumerate(labels)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -255,15 +240,11 @@ def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -
 def test_classes_with_few_checked_crops_have_no_thresholds_of_their_own(stored: Path) -> None:
     checked = embeddings([0, 1], 30, 12)
     groups = np.repeat("a", 60)
-    after = changes.recalibrate(
-        stored, checked.vectors.numpy(), checked.labels.numpy(), groups, DIGEST
-    )
+    after = changes.recalibrate(stored, checked.vectors.numpy(), checked.labels.numpy(), groups, DIGEST)
     assert list(after.rules) == list(Gallery.load(stored).rules) == ["A", "B", "C"]
 
 
-def test_a_new_base_keeps_species_of_the_same_encoder_alone(
-    evidence: Evidence, stored: Path
-) -> None:
+def test_a_new_base_keeps_species_of_the_same_encoder_alone(evidence: Evidence, stored: Path) -> None:
     changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
     Gallery.build(evidence, DIGEST, alpha=0.2).save(stored)
     assert Gallery.load(stored).names == [*NAMES, "eider"]
@@ -280,9 +261,7 @@ def test_rules_are_the_strongest_that_the_data_allow(evidence: Evidence) -> None
     gallery = Gallery.build(bare, DIGEST)
     assert gallery.default_rule == "A"
     assert np.isnan(answer(gallery, embeddings([0], 3, 0)).p_value).all()
-    with pytest.raises(
-        ValueError, match=r"no rule 'C' .* which has A\. Rule C needs a calibration"
-    ):
+    with pytest.raises(ValueError, match=r"no rule 'C' .* which has A\. Rule C needs a calibration"):
         gallery.detector("C")
 
 
@@ -331,9 +310,7 @@ def test_other_refusals(stored: Path, tmp_path: Path) -> None:
     checked = embeddings([0, 1, 2], 30, 12)
     groups = np.repeat("a", 90)
     with pytest.raises(ValueError, match="do not share a space"):
-        changes.recalibrate(
-            stored, checked.vectors.numpy(), checked.labels.numpy(), groups, "another"
-        )
+        changes.recalibrate(stored, checked.vectors.numpy(), checked.labels.numpy(), groups, "another")
     with pytest.raises(ValueError, match="has no gallery: `dml fit` writes it"):
         Gallery.load(tmp_path / "elsewhere" / "gallery")
 
@@ -369,8 +346,7 @@ def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
         assert each.inside == np.mean([d <= species.radius for d in to_new])
         assert each.nearer == np.mean(nearer)
         lost = [
-            np.linalg.norm(crop - mean)
-            < np.linalg.norm(crop - np.mean(own[:i] + own[i + 1 :], axis=0))
+            np.linalg.norm(crop - mean) < np.linalg.norm(crop - np.mean(own[:i] + own[i + 1 :], axis=0))
             for i, crop in enumerate(own)
         ]
         assert each.lost == np.mean(lost)
@@ -392,9 +368,7 @@ class OnADevice(torch.Tensor):
 
 def test_a_gallery_is_built_from_embeddings_on_a_device(evidence: Evidence) -> None:
     moved = {
-        name: Embeddings(
-            *(column.as_subclass(OnADevice) for column in (own.vectors, own.labels, own.index))
-        )
+        name: Embeddings(*(column.as_subclass(OnADevice) for column in (own.vectors, own.labels, own.index)))
         for name, own in evidence.sets.items()
     }
     with pytest.raises(TypeError):
@@ -418,17 +392,11 @@ def test_words_for_what_is_refused_are_no_species(stored: Path, label: str) -> N
         changes.enroll(stored, label, np.ones((1, DIM), np.float32), DIGEST)
 
 
-def test_rounding_of_another_device_does_not_undo_a_recalibration(
-    evidence: Evidence, stored: Path
-) -> None:
+def test_rounding_of_another_device_does_not_undo_a_recalibration(evidence: Evidence, stored: Path) -> None:
     held_out = evidence.sets["known"]
     groups = evidence.groups["known"]
-    changes.recalibrate(
-        stored, held_out.vectors.numpy(), held_out.labels.numpy(), groups, DIGEST, alpha=0.2
-    )
-    sets = {
-        name: replace(own, vectors=own.vectors * (1 + 1e-7)) for name, own in evidence.sets.items()
-    }
+    changes.recalibrate(stored, held_out.vectors.numpy(), held_out.labels.numpy(), groups, DIGEST, alpha=0.2)
+    sets = {name: replace(own, vectors=own.vectors * (1 + 1e-7)) for name, own in evidence.sets.items()}
     Gallery.build(replace(evidence, sets=sets), DIGEST).save(stored)
     assert Gallery.load(stored).rules["C"].threshold.alpha == 0.2
     Gallery.build(evidence, DIGEST, alpha=0.1).save(stored)  # a change that was asked for

@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance
 
 from dml_lightning.metrics.functional import auroc
-from dml_lightning.openset import (
-    EnergyDetector,
-    MaxLogitDetector,
-    MaxSoftmaxDetector,
-    ViMDetector,
-)
+from dml_lightning.openset import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
 
 Array = NDArray[np.float64]
 
@@ -43,9 +38,7 @@ def test_scores_equal_the_definitions(seed: int, temperature: float) -> None:
         z = [float(w @ vector + b) for w, b in zip(weight, bias, strict=True)]
         assert softmax == pytest.approx(1 - max(map(math.exp, z)) / sum(map(math.exp, z)))
         assert logit == pytest.approx(-max(z))
-        assert energy == pytest.approx(
-            -temperature * math.log(sum(math.exp(v / temperature) for v in z))
-        )
+        assert energy == pytest.approx(-temperature * math.log(sum(math.exp(v / temperature) for v in z)))
 
 
 def vim_of_the_paper(reference: Array, fresh: Array, w: Array, b: Array, principal: int) -> Array:
@@ -79,8 +72,7 @@ def test_vim_measures_from_the_point_where_all_logits_vanish() -> None:
     shifted = features(1) @ weight.T + bias
     assert detector.alpha > 0
     assert shifted.max(1).mean() == pytest.approx(
-        detector.alpha
-        * np.linalg.norm((features(1) - detector.origin) @ detector.residual, axis=1).mean()
+        detector.alpha * np.linalg.norm((features(1) - detector.origin) @ detector.residual, axis=1).mean()
     )  # alpha gives the virtual logit the size of the largest ones
 
 
@@ -148,9 +140,7 @@ def test_one_class_has_no_other_probability() -> None:
 
 def test_errors() -> None:
     weight, bias = head(7)
-    with pytest.raises(
-        ValueError, match=r"weight \(C, D\) and bias \(C,\), got \(3, 8\) and \(2,\)"
-    ):
+    with pytest.raises(ValueError, match=r"weight \(C, D\) and bias \(C,\), got \(3, 8\) and \(2,\)"):
         MaxLogitDetector(weight, bias[:2])
     with pytest.raises(ValueError, match="got \\(8,\\)"):
         MaxLogitDetector(weight[0], bias)

@@ -9,19 +9,13 @@ from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from dml_lightning.metrics.functional import auroc
-from dml_lightning.openset import (
-    MahalanobisDetector,
-    PrototypeDetector,
-    RelativeMahalanobisDetector,
-)
+from dml_lightning.openset import MahalanobisDetector, PrototypeDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.mahalanobis import shrunk_covariance
 
 Array = NDArray[np.float64]
 
 
-def sample(
-    seed: int, n: int = 60, classes: int = 3, dim: int = 4
-) -> tuple[Array, NDArray[np.int64]]:
+def sample(seed: int, n: int = 60, classes: int = 3, dim: int = 4) -> tuple[Array, NDArray[np.int64]]:
     """Unequal classes, labelled 0, 10, 20, whose shared covariance is far from round."""
     rng = np.random.default_rng(seed)
     y = np.r_[np.arange(classes), rng.choice(classes, n - classes, p=_shares(classes))] * 10
@@ -64,9 +58,7 @@ def test_scores_equal_the_papers_with_scikit_learns_covariance(seed: int) -> Non
     means = np.array([x[y == c].mean(0) for c in np.unique(y)]) - x.mean(0)
     total = shared + sum(p * np.outer(m, m) for p, m in zip(shares, means, strict=True))
     relative = nearest - squared(fresh, x.mean(0), total)
-    assert RelativeMahalanobisDetector().fit(x, y).score(fresh) == pytest.approx(
-        relative, rel=1e-7, abs=1e-7
-    )
+    assert RelativeMahalanobisDetector().fit(x, y).score(fresh) == pytest.approx(relative, rel=1e-7, abs=1e-7)
 
 
 @settings(max_examples=20, deadline=None)
@@ -79,9 +71,7 @@ def test_without_shrinkage_the_relative_distance_is_the_papers(seed: int) -> Non
     nearest = np.min([plain.mahalanobis(fresh - x[y == c].mean(0)) for c in np.unique(y)], axis=0)
     relative = nearest - EmpiricalCovariance().fit(x).mahalanobis(fresh)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "dml_lightning.openset.mahalanobis.shrunk_covariance", lambda c: c.T @ c / len(c)
-        )
+        patch.setattr("dml_lightning.openset.mahalanobis.shrunk_covariance", lambda c: c.T @ c / len(c))
         own = RelativeMahalanobisDetector().fit(x, y).score(fresh)
     assert own == pytest.approx(relative, rel=1e-7, abs=1e-7)
 
@@ -114,9 +104,7 @@ def test_a_shift_and_a_rotation_change_nothing(seed: int, shift: float) -> None:
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
     for kind in (MahalanobisDetector, RelativeMahalanobisDetector):
         expected = kind().fit(x, y).score(x)
-        assert kind().fit(x @ turn + shift, y).score(x @ turn + shift) == pytest.approx(
-            expected, rel=1e-5, abs=1e-5
-        )
+        assert kind().fit(x @ turn + shift, y).score(x @ turn + shift) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 # Readings that circulate, and why they are wrong.
@@ -158,13 +146,9 @@ def test_relative_distances_are_differences_of_squares() -> None:
         - math.sqrt(MahalanobisDetector().fit(x, 0 * y).score(v)[0])
         for v in (a, b)
     ]
-    assert (
-        roots[1] - roots[0] < 2
-    )  # 8 - 2.9 against 4 - 0: nearly level, where squares say 55 and 16
+    assert roots[1] - roots[0] < 2  # 8 - 2.9 against 4 - 0: nearly level, where squares say 55 and 16
     least = detector.score(np.array([[4.0, 0.0]]))[0]
-    assert (
-        least < 0
-    )  # the nearest class counts; the farthest would make a class centre the worst sample
+    assert least < 0  # the nearest class counts; the farthest would make a class centre the worst sample
     assert least < detector.score(a)[0]
 
 
@@ -188,9 +172,7 @@ def test_a_constant_dimension_does_not_drown_the_others() -> None:
     wide = np.c_[x, np.full(500, 0.3)]
     jitter = 1e-4 * np.random.default_rng(0).normal(size=500)
     plain = MahalanobisDetector().fit(x, y).score(x)
-    assert MahalanobisDetector().fit(wide, y).score(np.c_[x, 0.3 + jitter]) == pytest.approx(
-        plain, rel=0.1, abs=0.1
-    )
+    assert MahalanobisDetector().fit(wide, y).score(np.c_[x, 0.3 + jitter]) == pytest.approx(plain, rel=0.1, abs=0.1)
     off = MahalanobisDetector().fit(wide, y).score(np.c_[x, np.full(500, 9.0)])
     assert (off > plain).all()  # yet leaving it counts
 
@@ -230,9 +212,7 @@ def test_one_class(n: int) -> None:
     detector = MahalanobisDetector().fit(x, y)
     assert np.isfinite(detector.score(np.r_[x, fresh])).all()
     assert detector.score(fresh)[0] > detector.score(x).max()
-    assert RelativeMahalanobisDetector().fit(x, y).score(np.r_[x, fresh]).tolist() == [0.0] * (
-        n + 1
-    )
+    assert RelativeMahalanobisDetector().fit(x, y).score(np.r_[x, fresh]).tolist() == [0.0] * (n + 1)
 
 
 def test_identical_samples_at_the_origin() -> None:

@@ -25,9 +25,7 @@ def sample(seed: int, n: int = 60, classes: int = 3, dim: int = 4) -> tuple[Arra
 def balls(*, centres: list[list[float]], radii: list[float]) -> PrototypeDetector:
     """A detector whose class c has exactly this prototype and this radius: two samples on a diameter."""
     step = np.eye(len(centres[0]))[0]
-    x = np.concatenate(
-        [np.array([m + r * step, m - r * step]) for m, r in zip(centres, radii, strict=True)]
-    )
+    x = np.concatenate([np.array([m + r * step, m - r * step]) for m, r in zip(centres, radii, strict=True)])
     return PrototypeDetector().fit(x, np.repeat(np.arange(len(centres)), 2))
 
 
@@ -38,16 +36,11 @@ def test_scores_equal_the_definition(seed: int, quantile: float) -> None:
     detector = PrototypeDetector(quantile).fit(x, y)
     classes = sorted(set(y))
     means = [x[y == c].mean(0) for c in classes]
-    radii = [
-        np.quantile([math.dist(v, m) for v in x[y == c]], quantile)
-        for c, m in zip(classes, means, strict=True)
-    ]
+    radii = [np.quantile([math.dist(v, m) for v in x[y == c]], quantile) for c, m in zip(classes, means, strict=True)]
     assert detector.classes.tolist() == classes
     assert detector.radii == pytest.approx(np.array(radii))
     fresh = np.random.default_rng(seed).normal(0, 3, (20, 4))
-    for q, s0, s1 in zip(
-        fresh, detector.score(fresh), detector.score(fresh, kind="radius"), strict=True
-    ):
+    for q, s0, s1 in zip(fresh, detector.score(fresh), detector.score(fresh, kind="radius"), strict=True):
         distances = [math.dist(q, m) for m in means]
         assert s0 == pytest.approx(min(distances))
         assert s1 == pytest.approx(min(d - r for d, r in zip(distances, radii, strict=True)))
@@ -66,9 +59,7 @@ def test_no_reference_sample_lies_outside_its_ball(seed: int, dtype: type) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), overlap=st.booleans())
-def test_theorem_the_radius_score_separates_and_disjoint_balls_name_the_class(
-    seed: int, overlap: bool
-) -> None:
+def test_theorem_the_radius_score_separates_and_disjoint_balls_name_the_class(seed: int, overlap: bool) -> None:
     rng = np.random.default_rng(seed)
     radii = rng.uniform(0.2, 4, 4)
     gap = 0.5 if overlap else 10.0
@@ -95,9 +86,7 @@ def test_counterexample_the_nearest_score_does_not_separate_when_radii_differ() 
     detector = balls(centres=[[0.0, 0.0], [10.0, 0.0]], radii=[1.0, 4.0])
     known, ood = np.array([[13.5, 0.0]]), np.array([[0.0, 1.5]])
     assert assumption_report(detector, known, np.array([1]), ood).separation_holds
-    nearest, radius = (
-        (detector.score(known, kind), detector.score(ood, kind)) for kind in ("nearest", "radius")
-    )
+    nearest, radius = ((detector.score(known, kind), detector.score(ood, kind)) for kind in ("nearest", "radius"))
     assert (nearest[0][0], nearest[1][0]) == (3.5, 1.5)
     assert auroc(*nearest) == 0.0
     assert (radius[0][0], radius[1][0]) == (-0.5, 0.5)
@@ -126,9 +115,7 @@ def test_assumption_report_counts() -> None:
     assert report.closest_pair == (0, 1)
     assert report.ood_outside == 1.0
     assert not report.separation_holds
-    assert report.known_excess == pytest.approx(
-        0.5
-    )  # 1.5 from the prototype at 0, whose radius is 1
+    assert report.known_excess == pytest.approx(0.5)  # 1.5 from the prototype at 0, whose radius is 1
     assert report.ood_clearance == pytest.approx(0.5)
     assert report.radius_ratio == pytest.approx(4.0)
     inner = assumption_report(detector, known[[0, 2]], labels[[0, 2]], np.array([[0.2], [12.0]]))
@@ -163,9 +150,7 @@ def test_assumption_report_in_a_log() -> None:
     assert not any("class" in name for name in values)
 
 
-@pytest.mark.parametrize(
-    ("radii", "ratio"), [([2.0, 2.0], 1.0), ([0.0, 0.0], 1.0), ([0.0, 1.0], math.inf)]
-)
+@pytest.mark.parametrize(("radii", "ratio"), [([2.0, 2.0], 1.0), ([0.0, 0.0], 1.0), ([0.0, 1.0], math.inf)])
 def test_ratio_of_the_radii(radii: list[float], ratio: float) -> None:
     detector = balls(centres=[[0.0], [9.0]], radii=radii)
     x, y = np.array([[0.0]]), np.array([0])

@@ -10,9 +10,7 @@ from dml_lightning.openset.radius import QUANTILE, STRENGTH, RadiusPrior
 DIM = 128
 
 
-def classes(
-    rng: np.random.Generator, number: int, size: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def classes(rng: np.random.Generator, number: int, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Gaussian classes far apart, in DIM dimensions."""
     centres = rng.normal(0, 20, (number, DIM))
     labels = np.repeat(np.arange(number), size)
@@ -73,9 +71,7 @@ def test_prior_is_measured_class_by_class() -> None:
     assert found.variance == pytest.approx((own[0].mean() + own[1].mean()) / 2)
     units = np.concatenate([np.sqrt(each / each.mean()) for each in own])
     assert found.ratio == pytest.approx(np.quantile(units, QUANTILE))
-    scaled = RadiusPrior.fit(
-        PrototypeDetector().fit(np.array([[0.0, 0.0], [700.0, 0.0]]), [0, 1]), 7 * vectors, labels
-    )
+    scaled = RadiusPrior.fit(PrototypeDetector().fit(np.array([[0.0, 0.0], [700.0, 0.0]]), [0, 1]), 7 * vectors, labels)
     assert scaled.ratio == pytest.approx(found.ratio)
     assert scaled.radius(7 * wide) == pytest.approx(7 * found.radius(wide))
 

@@ -53,9 +53,7 @@ def test_writers_at_the_same_time_all_get_a_number(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 40  # nothing else stays
 
 
-def test_a_taken_number_is_left_to_its_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_number_is_left_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that counted before another one wrote."""
     records.append(tmp_path, "base", {"who": "first"}, {})
     monkeypatch.setattr(records, "_files", lambda _: [])
@@ -75,9 +73,7 @@ def no_links(*_: object) -> None:
     raise PermissionError(1, "Operation not permitted")  # what Linux says of FAT
 
 
-def test_a_file_system_without_hard_links_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records.os, "link", no_links)
     records.append(tmp_path, "base", {"who": "first"}, {"a": np.ones(2)})
     monkeypatch.setattr(records, "_files", lambda _: [])  # a taken number stays with its owner
@@ -87,17 +83,13 @@ def test_a_file_system_without_hard_links_will_do(
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_writers_at_the_same_time_need_no_hard_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writers_at_the_same_time_need_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records.os, "link", no_links)
     test_writers_at_the_same_time_all_get_a_number(tmp_path)
 
 
 @pytest.mark.parametrize("write", [1, 2, 3])
-def test_a_write_that_fails_leaves_no_trace(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, write: int
-) -> None:
+def test_a_write_that_fails_leaves_no_trace(folder: Path, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
     """The arrays, the words, or the words again where there are no hard links."""
     before = sorted(path.name for path in folder.iterdir())
     writes = []

@@ -19,10 +19,7 @@ from dml_lightning.openset.conformal import conformal_rank
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    scores=st.lists(st.integers(0, 8), min_size=0, max_size=60),
-    alpha=st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]),
-)
+@given(scores=st.lists(st.integers(0, 8), min_size=0, max_size=60), alpha=st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]))
 @pytest.mark.filterwarnings("ignore:.*too few for alpha")  # that warning has its own test
 def test_rule_c_is_the_definition(scores: list[int], alpha: float) -> None:
     n = len(scores)
@@ -53,10 +50,7 @@ def test_too_few_samples_warn_plainly_and_refuse_nothing() -> None:
 def test_exchangeable_samples_are_refused_with_probability_alpha_at_most() -> None:
     rng = np.random.default_rng(0)
     n, alpha, draws = 39, 0.1, 4000
-    refused = [
-        conformal_threshold(rng.normal(size=n), alpha).refuses(rng.normal(size=50)).mean()
-        for _ in range(draws)
-    ]
+    refused = [conformal_threshold(rng.normal(size=n), alpha).refuses(rng.normal(size=50)).mean() for _ in range(draws)]
     # Exactly 1 - ceil((n + 1)(1 - alpha)) / (n + 1) for continuous scores.
     assert np.mean(refused) == pytest.approx(0.1, abs=0.005)
 
@@ -76,9 +70,7 @@ def test_crops_of_few_flights_break_the_guarantee_and_one_per_flight_restores_it
         single.append(conformal_threshold(calibration[rows], 0.2).refuses(fresh).mean())
     assert np.mean(pooled) > 0.065  # more than alpha = 0.05
     assert np.mean(np.array(pooled) > 0.1) > 0.15  # and for many flights much more
-    assert np.mean(single) == pytest.approx(
-        1 / 6, abs=0.02
-    )  # 5 flights allow steps of 1 / 6, below 0.2
+    assert np.mean(single) == pytest.approx(1 / 6, abs=0.02)  # 5 flights allow steps of 1 / 6, below 0.2
 
 
 def test_per_class_guarantee_and_what_the_predicted_class_alone_would_do() -> None:

@@ -17,11 +17,7 @@ NAMES = ("mallard", "gadwall", "coot", "swan", "person", "glint")
 
 
 def arrays(
-    seed: int = 0,
-    names: tuple[str, ...] = NAMES,
-    spread: float = 0.35,
-    calibration: int = 0,
-    thumbnails: bool = True,
+    seed: int = 0, names: tuple[str, ...] = NAMES, spread: float = 0.35, calibration: int = 0, thumbnails: bool = True
 ) -> dict[str, NDArray[Any]]:
     """Three known classes, one novel, two OOD, around random unit vectors; a bright row marks each crop's label."""
     rng = np.random.default_rng(seed)
@@ -29,10 +25,7 @@ def arrays(
     sizes = {"reference": (12, 3), "known": (15, 3), "novel": (8, 1), "ood": (7, 2)}
     sizes["calibration"] = (calibration, 3)
     start = {"novel": 3, "ood": 4}
-    labels = [
-        np.repeat(np.arange(classes) + start.get(role, 0), each)
-        for role, (each, classes) in sizes.items()
-    ]
+    labels = [np.repeat(np.arange(classes) + start.get(role, 0), each) for role, (each, classes) in sizes.items()]
     roles = np.repeat(list(sizes), [len(own) for own in labels])
     label = np.concatenate(labels)
     vectors = centres[label] + spread * rng.normal(size=(len(label), 6)) * 2

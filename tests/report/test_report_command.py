@@ -22,12 +22,7 @@ def test_markdown_goes_to_the_terminal_or_to_a_file(
     main(["report", *runs, "--format", "md"])
     text = capsys.readouterr().out
     assert text.startswith("# softmax, triplet\n\nNo difference shown between triplet and softmax")
-    for title in (
-        "Arms on the test split",
-        "Difference to softmax",
-        "OOD AUROC by detector",
-        "Conditions on",
-    ):
+    for title in ("Arms on the test split", "Difference to softmax", "OOD AUROC by detector", "Conditions on"):
         assert f"**{title}" in text
     assert "| softmax | 2 |" in text
     main(["report", *runs, "--format", "md", "-o", str(tmp_path / "r.md")])
@@ -36,23 +31,14 @@ def test_markdown_goes_to_the_terminal_or_to_a_file(
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [
-        ("r.md", "# triplet"),
-        ("r.csv", "arm,"),
-        ("r.tex", r"\begin{table}"),
-        ("r.htm", "<!doctype html>"),
-    ],
+    [("r.md", "# triplet"), ("r.csv", "arm,"), ("r.tex", r"\begin{table}"), ("r.htm", "<!doctype html>")],
 )
-def test_the_ending_of_the_file_says_the_format(
-    run_of: RunOf, tmp_path: Path, name: str, start: str
-) -> None:
+def test_the_ending_of_the_file_says_the_format(run_of: RunOf, tmp_path: Path, name: str, start: str) -> None:
     main(["report", str(run_of("triplet")), "-o", str(tmp_path / name)])
     assert (tmp_path / name).read_text().startswith(start)
 
 
-def test_csv_has_a_row_per_run_with_every_number(
-    run_of: RunOf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_has_a_row_per_run_with_every_number(run_of: RunOf, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [run_of("triplet", seed) for seed in (0, 1)]
     main(["report", *map(str, runs), "--format=csv"])
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
@@ -89,9 +75,7 @@ def test_a_single_run_says_what_it_is(run_of: RunOf, capsys: pytest.CaptureFixtu
         (["audit", "x.npz"], "x.npz: there is no such file"),
     ],
 )
-def test_wrong_words_give_one_sentence(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_words_give_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(words)
     assert stopped.value.code == 2
@@ -108,9 +92,7 @@ def test_a_folder_is_no_file_to_write(run_of: RunOf, tmp_path: Path) -> None:
 def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
     np.savez(tmp_path / "theirs.npz", **made(calibration=20, thumbnails=False))
     out = tmp_path / "out"
-    assert main(["audit", str(tmp_path / "theirs.npz"), "--out", str(out)]) == str(
-        out / "report.html"
-    )
+    assert main(["audit", str(tmp_path / "theirs.npz"), "--out", str(out)]) == str(out / "report.html")
     assert {path.name for path in out.iterdir()} == {
         "metrics.json",
         "detectors.csv",
@@ -120,12 +102,7 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made) -> None
         "report.html",
     }
     numbers = json.loads((out / "metrics.json").read_text())
-    assert {
-        "test/accuracy",
-        "test/ood_auroc",
-        "test/novel_map_at_r",
-        "test/ood_auroc_glint",
-    } <= set(numbers)
+    assert {"test/accuracy", "test/ood_auroc", "test/novel_map_at_r", "test/ood_auroc_glint"} <= set(numbers)
     conditions = dict(csv.reader((out / "assumptions.csv").read_text().splitlines()))
     evidence = read_evidence(tmp_path / "theirs.npz")
     known, reference = evidence.sets["known"], evidence.sets["reference"]

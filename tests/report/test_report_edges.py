@@ -22,9 +22,7 @@ Made = Callable[..., dict[str, Any]]
 def audited(tmp_path: Path, content: dict[str, Any]) -> str:
     """The page that an audit writes."""
     np.savez(tmp_path / "theirs.npz", **content)
-    return Path(
-        main(["audit", str(tmp_path / "theirs.npz"), "--out", str(tmp_path / "out")])
-    ).read_text()
+    return Path(main(["audit", str(tmp_path / "theirs.npz"), "--out", str(tmp_path / "out")])).read_text()
 
 
 def headings(page: str) -> list[str]:
@@ -70,9 +68,7 @@ def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, name
 def test_one_class_with_few_crops(tmp_path: Path, crops: int) -> None:
     vectors = np.random.default_rng(0).normal(size=(2 * crops, 4))
     roles = np.repeat(["reference", "known"], crops)
-    page = audited(
-        tmp_path, {"vectors": vectors, "labels": np.full(2 * crops, "a"), "roles": roles}
-    )
+    page = audited(tmp_path, {"vectors": vectors, "labels": np.full(2 * crops, "a"), "roles": roles})
     assert "balanced accuracy 1.000 on" in page
 
 
@@ -81,9 +77,7 @@ def test_many_classes_and_wide_vectors(tmp_path: Path) -> None:
     labels = np.tile(np.arange(140), 4)
     roles = np.repeat(["reference", "known"], 280)
     content = {
-        "vectors": (rng.normal(size=(140, 200))[labels] + rng.normal(size=(560, 200))).astype(
-            np.float16
-        ),
+        "vectors": (rng.normal(size=(140, 200))[labels] + rng.normal(size=(560, 200))).astype(np.float16),
         "labels": np.char.add("character ", labels.astype(str)),
         "roles": roles,
     }

@@ -41,24 +41,16 @@ def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -
 
 def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
     arms = ["softmax", *(f"triplet semihard margin 0.2 rate {rate}" for rate in ("1e-3", "1e-4"))]
-    section = differences_section(
-        read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)])
-    )
+    section = differences_section(read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)]))
     assert section is not None
     (figure,) = section.figures
     assert [trace["y"] for trace in figure.data] == [[1, 1], [0, 0], [0, 1]]
-    assert figure.layout["yaxis"]["ticktext"] == [
-        "triplet semiha…0.2 rate 1e-3",
-        "triplet semiha…0.2 rate 1e-4",
-    ]
+    assert figure.layout["yaxis"]["ticktext"] == ["triplet semiha…0.2 rate 1e-3", "triplet semiha…0.2 rate 1e-4"]
 
 
 def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax"), run_of("triplet")])
-    assert (
-        given.comparison
-        == "There is one seed per arm, and an interval over seeds needs two or more."
-    )
+    assert given.comparison == "There is one seed per arm, and an interval over seeds needs two or more."
 
 
 def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
@@ -96,22 +88,13 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
         "name": "ours",
         "question": {"metric": "test/map_at_r", "baseline": "a", "unit": "seed", "floors": []},
         "runs": [
-            {
-                "arm": run.parent.name,
-                "seed": n % 2,
-                "fold": 0,
-                "run": f"../{run.parent.name}/{run.name}",
-            }
+            {"arm": run.parent.name, "seed": n % 2, "fold": 0, "run": f"../{run.parent.name}/{run.name}"}
             for n, run in enumerate(runs)
         ],
     }
     (folder / "comparison.json").write_text(json.dumps(content))
     given = read_inputs([folder])
-    assert (given.title, given.question.metric, given.question.baseline) == (
-        "ours",
-        "map_at_r",
-        "a",
-    )
+    assert (given.title, given.question.metric, given.question.baseline) == ("ours", "map_at_r", "a")
     assert isinstance(given.comparison, Comparison)
     assert read_inputs([folder], "accuracy").question.metric == "accuracy"
     (folder / "comparison.json").write_text('{"name": "ours"}')
@@ -134,16 +117,12 @@ def test_no_such_run(tmp_path: Path) -> None:
 def test_a_run_without_a_test(run_of: RunOf) -> None:
     run = run_of("triplet")
     (run / "metrics" / "test.json").unlink()
-    with pytest.raises(
-        ValueError, match=r"has not been tested: run dml test --run .*triplet/0-s0 first"
-    ):
+    with pytest.raises(ValueError, match=r"has not been tested: run dml test --run .*triplet/0-s0 first"):
         read_inputs([run])
 
 
 @pytest.mark.parametrize("content", ["", '{"a', "a,b\n1,2,3,4\n", "\x00["])
-@pytest.mark.parametrize(
-    "name", ["recipe.fit.yaml", "run.json", "metrics/test.json", "csv/fit/metrics.csv"]
-)
+@pytest.mark.parametrize("name", ["recipe.fit.yaml", "run.json", "metrics/test.json", "csv/fit/metrics.csv"])
 def test_a_damaged_file_is_named(run_of: RunOf, name: str, content: str) -> None:
     run = run_of("triplet")
     (run / name).write_text(content)
@@ -153,13 +132,9 @@ def test_a_damaged_file_is_named(run_of: RunOf, name: str, content: str) -> None
 
 def test_runs_on_different_data_are_refused(run_of: RunOf) -> None:
     runs = [run_of("softmax"), run_of("triplet", data="e" * 64)]
-    with pytest.raises(
-        ValueError, match=r"saw different data in fold 0 \(digests dddddddddd and eeeeeeeeee\)"
-    ):
+    with pytest.raises(ValueError, match=r"saw different data in fold 0 \(digests dddddddddd and eeeeeeeeee\)"):
         read_inputs(runs)
-    read_inputs(
-        [runs[0], run_of("softmax", 0, fold=1, data="f" * 64)]
-    )  # another fold has other crops
+    read_inputs([runs[0], run_of("softmax", 0, fold=1, data="f" * 64)])  # another fold has other crops
 
 
 def test_the_same_cell_twice_is_refused(run_of: RunOf, tmp_path: Path) -> None:
@@ -171,9 +146,7 @@ def test_the_same_cell_twice_is_refused(run_of: RunOf, tmp_path: Path) -> None:
 
 
 def test_a_number_that_no_run_has_is_refused_with_those_there_are(run_of: RunOf) -> None:
-    with pytest.raises(
-        ValueError, match=r"no run has the number 'f1'; there are accuracy, .*map_at_r"
-    ):
+    with pytest.raises(ValueError, match=r"no run has the number 'f1'; there are accuracy, .*map_at_r"):
         read_inputs([run_of("triplet")], "f1")
 
 

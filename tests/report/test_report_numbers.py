@@ -8,16 +8,7 @@ from sklearn.metrics import confusion_matrix
 
 from dml_lightning.evidence import Evidence, read_evidence
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import (
-    confusion,
-    coverage,
-    measure,
-    mistakes,
-    named,
-    roc,
-    scores,
-    thresholds,
-)
+from dml_lightning.report.numbers import confusion, coverage, measure, mistakes, named, roc, scores, thresholds
 
 
 @pytest.fixture
@@ -60,17 +51,12 @@ def test_scores_are_plain_distances(evidence: Evidence) -> None:
     pairs = np.linalg.norm(known.vectors.double()[:, None] - known.vectors.double(), axis=2)
     same = (known.labels[:, None] == known.labels).numpy() & ~np.eye(len(known), dtype=bool)
     assert found.intra.mean() == pytest.approx(pairs[same].mean(), abs=0.005)
-    assert found.inter.min() == pytest.approx(
-        pairs[(known.labels[:, None] != known.labels).numpy()].min()
-    )
+    assert found.inter.min() == pytest.approx(pairs[(known.labels[:, None] != known.labels).numpy()].min())
 
 
 def test_thresholds_name_the_rules_that_have_their_crops(evidence: Evidence) -> None:
     assert set(thresholds(evidence)) == {"C: conformal 5 %"}
-    assert set(thresholds(evidence, evidence)) == {
-        "B: validation",
-        "C: conformal 5 %",
-    }
+    assert set(thresholds(evidence, evidence)) == {"B: validation", "C: conformal 5 %"}
     found = thresholds(evidence)["C: conformal 5 %"]
     calibration = evidence.sets["calibration"].vectors.numpy()
     from dml_lightning.report.numbers import fitted
@@ -102,9 +88,7 @@ def test_mistakes_are_mistakes_and_the_surest_come_first(evidence: Evidence) -> 
     assert all(crop.truth != crop.said for crop in wrong)
     sure = [float(crop.confidence.split()[-1]) for crop in wrong]
     assert sure == sorted(sure, reverse=True)
-    near = [
-        float(c.confidence.split()[-1]) for c in found["Not a known species, and closest to one"]
-    ]
+    near = [float(c.confidence.split()[-1]) for c in found["Not a known species, and closest to one"]]
     assert near == sorted(near)
     assert near[0] == pytest.approx(scores(evidence).ood.min(), abs=0.006)
     far = [c.confidence for c in found["Known species, and farthest from all of them"]]

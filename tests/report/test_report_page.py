@@ -78,9 +78,7 @@ def opened(browser: Browser, page: Path, width: int = 1280) -> Browser:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_is_quiet_drawn_and_as_wide_as_the_screen(
-    browser: Browser, page: Path, width: int
-) -> None:
+def test_the_page_is_quiet_drawn_and_as_wide_as_the_screen(browser: Browser, page: Path, width: int) -> None:
     browser.get_log("browser")
     opened(browser, page, width)
     assert browser.get_log("browser") == []
@@ -130,30 +128,22 @@ def point(browser: Browser, arm: int, pool_row: int) -> tuple[float, float]:
 
 def lonely_row(browser: Browser) -> int:
     """The crop of the first arm that is farthest from its neighbours, so that a hover can mean no other."""
-    shown = browser.execute_script(
-        "return JSON.parse(document.getElementById('embeddings').textContent).arms[0]"
-    )
+    shown = browser.execute_script("return JSON.parse(document.getElementById('embeddings').textContent).arms[0]")
     points = np.stack([shown["x"], shown["y"]], axis=1)
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     np.fill_diagonal(distances, np.inf)
     return int(distances.min(1).argmax())
 
 
-def test_hovering_shows_the_crop_and_finds_it_in_the_other_arm(
-    browser: Browser, page: Path
-) -> None:
+def test_hovering_shows_the_crop_and_finds_it_in_the_other_arm(browser: Browser, page: Path) -> None:
     opened(browser, page)
     row = lonely_row(browser)
     x, y = point(browser, 0, row)
     for dx in (9, 0):
-        browser.execute_cdp_cmd(
-            "Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + dx, "y": y}
-        )
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x + dx, "y": y})
     card = browser.find_element("id", "card")
     WebDriverWait(browser, 10).until(lambda _: card.is_displayed())
-    pool = browser.execute_script(
-        "return JSON.parse(document.getElementById('embeddings').textContent).pools[0]"
-    )
+    pool = browser.execute_script("return JSON.parse(document.getElementById('embeddings').textContent).pools[0]")
     name = HOSTILE[pool["labels"][row]]
     assert name in card.text
     rings = browser.execute_script(
@@ -193,18 +183,11 @@ def test_hostile_names_stay_text(browser: Browser, page: Path) -> None:
     assert browser.execute_script("return document.scripts.length") == 4
     pictures = "return [...document.querySelectorAll('img')].every(i => i.src.startsWith('data:image/png'))"
     assert browser.execute_script(pictures)
-    assert (
-        browser.execute_script(
-            "return document.querySelectorAll('svg a, svg image[href^=http]').length"
-        )
-        == 0
-    )
+    assert browser.execute_script("return document.querySelectorAll('svg a, svg image[href^=http]').length") == 0
     text = browser.execute_script("return document.querySelector('main').textContent")
     for name in (*HOSTILE, ARM):
         assert name in text
-    ticks = browser.execute_script(
-        "return [...document.querySelectorAll('.ytick text')].map(e => e.textContent)"
-    )
+    ticks = browser.execute_script("return [...document.querySelectorAll('.ytick text')].map(e => e.textContent)")
     assert {HOSTILE[1], HOSTILE[2]} <= set(ticks)  # letter by letter
     assert "%{x} $a$ &lt;b…=injected&gt;" in ticks
 
@@ -212,9 +195,7 @@ def test_hostile_names_stay_text(browser: Browser, page: Path) -> None:
 def test_everything_seen_is_also_said(browser: Browser, page: Path) -> None:
     opened(browser, page)
     assert browser.execute_script("return document.documentElement.lang") == "en"
-    headings = browser.execute_script(
-        "return [...document.querySelectorAll('h1, h2, h3, h4')].map(h => +h.tagName[1])"
-    )
+    headings = browser.execute_script("return [...document.querySelectorAll('h1, h2, h3, h4')].map(h => +h.tagName[1])")
     assert headings.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(headings))
     silent = (

@@ -33,9 +33,7 @@ def test_pca_keeps_distances_of_points_in_a_plane() -> None:
     turned = plane @ np.linalg.qr(np.random.default_rng(1).normal(size=(7, 2)))[0].T
     found = project(turned, "pca")
     for a, b in ((0, 1), (5, 30)):
-        assert np.linalg.norm(found[a] - found[b]) == pytest.approx(
-            np.linalg.norm(plane[a] - plane[b])
-        )
+        assert np.linalg.norm(found[a] - found[b]) == pytest.approx(np.linalg.norm(plane[a] - plane[b]))
 
 
 def test_tsne_keeps_clusters_apart() -> None:
@@ -79,9 +77,7 @@ def test_crops_and_vectors_are_of_the_same_rows(evidence: Evidence) -> None:
 
 
 def test_a_sprite_holds_every_crop_in_its_place() -> None:
-    images = np.random.default_rng(0).integers(
-        0, 256, size=(SPRITE_COLUMNS + 3, 8, 8), dtype=np.uint8
-    )
+    images = np.random.default_rng(0).integers(0, 256, size=(SPRITE_COLUMNS + 3, 8, 8), dtype=np.uint8)
     address, side = sprite(images)
     data = base64.b64decode(address.removeprefix("data:image/png;base64,"))
     sheet = np.asarray(Image.open(io.BytesIO(data)))

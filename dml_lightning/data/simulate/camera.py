@@ -40,9 +40,7 @@ def paint(animal: Animal, gsd: float, blur: float) -> tuple[int, int, Field, Fie
     return left, top, coverage, kelvin, solid
 
 
-def _cover(
-    layers: Field, part: Part, heading: float, origin: tuple[float, float], step: float
-) -> None:
+def _cover(layers: Field, part: Part, heading: float, origin: tuple[float, float], step: float) -> None:
     """Paint one ellipse over coverage, temperature and solid coverage (3, h, w).
 
     `origin` is the animal's place on the patch in px, `step` the side of a subpixel in m; the edge of

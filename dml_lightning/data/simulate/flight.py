@@ -49,9 +49,7 @@ def ground_sample_distance(altitude: float, lens_mm: float, pitch_um: float = 12
     return altitude * pitch_um * 1e-3 / lens_mm
 
 
-def draw_flight(
-    number: int, seed: int, altitude: float, lens_mm: float, width: int, height: int
-) -> Flight:
+def draw_flight(number: int, seed: int, altitude: float, lens_mm: float, width: int, height: int) -> Flight:
     """The flight with this number; polarity alternates and habitats take turns, so few flights cover all.
 
     Ranges are measured ones where they exist: temporal noise 21-50 mK, rows 4-7 mK, columns

@@ -10,13 +10,9 @@ from dml_lightning.data.simulate.shapes import Part, centred
 
 def lookalike_parts(name: str, flight: Flight, rng: np.random.Generator) -> list[Part]:
     """One thing of this name: vegetation, debris, mammal, person or glint."""
-    return {
-        "vegetation": _vegetation,
-        "debris": _debris,
-        "mammal": _mammal,
-        "person": _person,
-        "glint": _glint,
-    }[name](flight, rng)
+    return {"vegetation": _vegetation, "debris": _debris, "mammal": _mammal, "person": _person, "glint": _glint}[name](
+        flight, rng
+    )
 
 
 def _held_heat(flight: Flight, rng: np.random.Generator) -> float:

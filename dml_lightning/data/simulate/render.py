@@ -51,30 +51,17 @@ def _level(surface: Field, x: float, y: float) -> float:
     return float(around.mean())
 
 
-def _blend(
-    signal: Field,
-    surface: Field,
-    level: float,
-    coverage: Field,
-    kelvin: Field,
-    left: int,
-    top: int,
-) -> None:
+def _blend(signal: Field, surface: Field, level: float, coverage: Field, kelvin: Field, left: int, top: int) -> None:
     """Let an animal hide what lies below it: signal is the difference that it makes, K."""
     height, width = signal.shape
     rows = slice(max(top, 0), min(top + coverage.shape[0], height))
     columns = slice(max(left, 0), min(left + coverage.shape[1], width))
-    patch = (
-        slice(rows.start - top, rows.stop - top),
-        slice(columns.start - left, columns.stop - left),
-    )
+    patch = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
     below = surface[rows, columns] + signal[rows, columns]
     signal[rows, columns] += kelvin[patch] + coverage[patch] * (np.float32(level) - below)
 
 
-def _tight_box(
-    solid: Field, left: int, top: int, flight: Flight
-) -> tuple[int, int, int, int] | None:
+def _tight_box(solid: Field, left: int, top: int, flight: Flight) -> tuple[int, int, int, int] | None:
     """Smallest box around the animal's visible pixels, at least MIN_BOX a side, inside the frame."""
     seen = solid >= min(VISIBLE, 0.5 * float(solid.max()))
     rows, columns = np.flatnonzero(seen.any(1)) + top, np.flatnonzero(seen.any(0)) + left

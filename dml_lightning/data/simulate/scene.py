@@ -68,12 +68,7 @@ def draw_background(flight: Flight, rng: np.random.Generator) -> tuple[Field, ND
 
 
 def draw_animals(
-    flight: Flight,
-    frame: int,
-    birds: int,
-    lookalikes: int,
-    water: NDArray[np.bool_],
-    rng: np.random.Generator,
+    flight: Flight, frame: int, birds: int, lookalikes: int, water: NDArray[np.bool_], rng: np.random.Generator
 ) -> list[Animal]:
     """Flocks of birds, and lookalikes between them.
 
@@ -159,18 +154,10 @@ class _Crowd:
         x, y = place
         inside = 1 <= x < self.flight.width - 1 and 1 <= y < self.flight.height - 1
         return inside and all(
-            np.hypot(x - other_x, y - other_y) > radius + other
-            for other_x, other_y, other in self._taken
+            np.hypot(x - other_x, y - other_y) > radius + other for other_x, other_y, other in self._taken
         )
 
-    def _add(
-        self,
-        name: str,
-        posture: str,
-        place: NDArray[np.float64],
-        heading: float,
-        parts: list[Part],
-    ) -> None:
+    def _add(self, name: str, posture: str, place: NDArray[np.float64], heading: float, parts: list[Part]) -> None:
         x, y = float(place[0]), float(place[1])
         radius = max(np.hypot(part.x, part.y) + part.a for part in parts) / self.flight.gsd
         self._taken.append((x, y, float(radius)))

@@ -39,9 +39,7 @@ class Part:
     solid: bool = True
 
 
-def bird_parts(
-    bird: Species, posture: Posture, flight: Flight, rng: np.random.Generator
-) -> list[Part]:
+def bird_parts(bird: Species, posture: Posture, flight: Flight, rng: np.random.Generator) -> list[Part]:
     """One individual: its own length, warmth, pose of head and wings."""
     length = np.clip(rng.normal(0.5, 0.2), 0.0, 1.0) * (bird.length[1] - bird.length[0])
     length += bird.length[0]
@@ -80,11 +78,7 @@ def bird_parts(
 
 
 def _head(
-    bird: Species,
-    unit: float,
-    body: tuple[float, float, float],
-    turn: float,
-    kelvin: tuple[float, float, float],
+    bird: Species, unit: float, body: tuple[float, float, float], turn: float, kelvin: tuple[float, float, float]
 ) -> list[Part]:
     """Neck, bill and head on one line from the breast, turned by `turn` rad.
 
@@ -99,25 +93,14 @@ def _head(
     face, tip = neck + size, neck + 2 * size + beak  # distances from the breast
     width = crown * bird.bill_width
     return [
-        Part(
-            chest + 0.5 * neck * cos,
-            0.5 * neck * sin,
-            0.5 * neck + size,
-            0.75 * crown,
-            0.5 * (breast + head),
-            turn,
-        ),
+        Part(chest + 0.5 * neck * cos, 0.5 * neck * sin, 0.5 * neck + size, 0.75 * crown, 0.5 * (breast + head), turn),
         Part(chest + tip * cos, tip * sin, beak + 0.2 * size, width, bill, turn),
         Part(chest + face * cos, face * sin, size, crown, head, turn),
     ]
 
 
 def _wings(
-    bird: Species,
-    length: float,
-    chest: float,
-    kelvin: Callable[[float, float], float],
-    rng: np.random.Generator,
+    bird: Species, length: float, chest: float, kelvin: Callable[[float, float], float], rng: np.random.Generator
 ) -> list[Part]:
     """Two wings of an arm and a hand each; a stroke foreshortens both alike."""
     share = (length - bird.length[0]) / (bird.length[1] - bird.length[0])
@@ -138,9 +121,7 @@ def _wings(
     return parts
 
 
-def _between(
-    start: tuple[float, float], end: tuple[float, float], half_width: float, kelvin: float
-) -> Part:
+def _between(start: tuple[float, float], end: tuple[float, float], half_width: float, kelvin: float) -> Part:
     """An ellipse from one point to another, a little longer so that neighbours join."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     half = 0.64 * float(np.hypot(dx, dy))

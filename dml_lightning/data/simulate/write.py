@@ -95,9 +95,7 @@ def simulate(
         notes = list(_show(_run(write, jobs, workers), len(jobs), progress))
         _write_json(folder / "annotations.json", _coco(jobs, notes, width, height))
         conditions = [asdict(flight) for flight in plan]
-        _write_json(
-            folder / "simulation.json", {**settings, "scale": SCALE, "conditions": conditions}
-        )
+        _write_json(folder / "simulation.json", {**settings, "scale": SCALE, "conditions": conditions})
         folder.chmod(0o755)
         folder.replace(out)  # an empty `out` is replaced too
     finally:
@@ -168,15 +166,11 @@ def _run(write: Any, jobs: list[Job], workers: int) -> Iterator[list[Annotation]
         yield from notes
 
 
-def _show(
-    notes: Iterable[list[Annotation]], total: int, progress: bool
-) -> Iterable[list[Annotation]]:
+def _show(notes: Iterable[list[Annotation]], total: int, progress: bool) -> Iterable[list[Annotation]]:
     return track(notes, "Simulating frames", total, disable=not progress)
 
 
-def _coco(
-    jobs: list[Job], notes: list[list[Annotation]], width: int, height: int
-) -> dict[str, Any]:
+def _coco(jobs: list[Job], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
     """The annotations in COCO's layout; ids count from 1."""
     ids = {name: number for number, (name, _) in enumerate(CATEGORIES, 1)}
     rows = [(image, note) for image, found in enumerate(notes, 1) for note in found]
@@ -186,9 +180,7 @@ def _coco(
             {"id": number, "file_name": _name(job), "width": width, "height": height}
             for number, job in enumerate(jobs, 1)
         ],
-        "categories": [
-            {"id": ids[name], "name": name, "supercategory": group} for name, group in CATEGORIES
-        ],
+        "categories": [{"id": ids[name], "name": name, "supercategory": group} for name, group in CATEGORIES],
         "annotations": [
             {
                 "id": number,

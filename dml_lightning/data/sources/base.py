@@ -103,16 +103,10 @@ class Source(ABC):
         kept, obstacles = usable_boxes(scan.boxes, sizes, report)
         report.frames, report.boxes = len(sizes), len(kept)
         if not kept:
-            raise ValueError(
-                f"No usable box was found in {self.root}: {' '.join(str(report).split())}."
-            )
+            raise ValueError(f"No usable box was found in {self.root}: {' '.join(str(report).split())}.")
         table = boxes_table(kept, groups)
-        frames = pd.DataFrame(
-            {"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]}
-        )
-        return Reading(
-            table, frames, report, boxes_table(obstacles, groups)[["frame", *BOX_COLUMNS]]
-        )
+        frames = pd.DataFrame({"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]})
+        return Reading(table, frames, report, boxes_table(obstacles, groups)[["frame", *BOX_COLUMNS]])
 
     def group_of(self, frame: Path) -> str:
         """Returns the group of one frame.

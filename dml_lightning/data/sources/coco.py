@@ -89,9 +89,7 @@ class CocoJson(Source):
 def _load(file: Path) -> dict[str, Any]:
     """Parses the file into its top-level object."""
     if not file.is_file():
-        raise ValueError(
-            f"There is no annotation file {file}: name it with the option annotations."
-        )
+        raise ValueError(f"There is no annotation file {file}: name it with the option annotations.")
     try:
         content = json.loads(file.read_text("utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -110,8 +108,7 @@ def _entries(file: Path, content: dict[str, Any], *keys: str) -> list[dict[str, 
         if isinstance(content.get(key), list):
             return [entry for entry in content[key] if isinstance(entry, dict)]
     raise ValueError(
-        f"{file} has no list {keys[0]!r} but {sorted(content)}: COCO JSON has images, annotations and "
-        "categories."
+        f"{file} has no list {keys[0]!r} but {sorted(content)}: COCO JSON has images, annotations and categories."
     )
 
 
@@ -122,9 +119,7 @@ def _categories(file: Path, content: dict[str, Any]) -> dict[str, str]:
         key = str(category.get("id"))
         name = str(category.get("name", "")).strip() or key
         if names.setdefault(key, name) != name:
-            raise ValueError(
-                f"{file} gives category id {key} two names, {names[key]!r} and {name!r}."
-            )
+            raise ValueError(f"{file} gives category id {key} two names, {names[key]!r} and {name!r}.")
     return names
 
 

@@ -13,10 +13,7 @@ from dml_lightning.data.sources.files import find_frame
 from dml_lightning.data.sources.report import ReadReport
 
 UNLABELLED = "unlabelled"
-BOX_FORMATS = {
-    "xywh": ("x", "y", "width", "height"),
-    "xyxy": ("xmin", "ymin", "xmax", "ymax"),
-}
+BOX_FORMATS = {"xywh": ("x", "y", "width", "height"), "xyxy": ("xmin", "ymin", "xmax", "ymax")}
 
 
 class CsvTable(Source):
@@ -63,9 +60,7 @@ class CsvTable(Source):
     ) -> None:
         super().__init__(root, group_by)
         if box_format not in BOX_FORMATS:
-            raise ValueError(
-                f"box_format {box_format!r} is unknown: give one of {list(BOX_FORMATS)}."
-            )
+            raise ValueError(f"box_format {box_format!r} is unknown: give one of {list(BOX_FORMATS)}.")
         if len(delimiter) != 1:
             raise ValueError(f"The delimiter {delimiter!r} must be one character.")
         if box_columns is not None and len(box_columns) != 4:
@@ -127,9 +122,7 @@ class CsvTable(Source):
             width, height = width - x, height - y
         code = UNLABELLED if self.label_column is None else row[self.label_column]
         label = self.label_names.get(code, code)
-        return Box(
-            frame, x, y, width, height, label, where, skip="" if label else "row without a label"
-        )
+        return Box(frame, x, y, width, height, label, where, skip="" if label else "row without a label")
 
 
 def read_rows(
@@ -152,9 +145,7 @@ def read_rows(
             names = [name.strip() for name in (header if header is not None else next(rows, []))]
             missing = [name for name in needed if name not in names]
             if missing:
-                raise ValueError(
-                    f"{file} has no column {missing}, but {names}: name the columns to read."
-                )
+                raise ValueError(f"{file} has no column {missing}, but {names}: name the columns to read.")
             for fields in rows:
                 texts = [field.strip() for field in fields]
                 if any(texts):
@@ -181,6 +172,4 @@ def _set_group(groups: dict[Path, str], frame: Path, group: str, where: str) -> 
     if not group:
         raise ValueError(f"{where}: the frame {frame} has an empty group.")
     if groups.setdefault(frame, group) != group:
-        raise ValueError(
-            f"{where}: the frame {frame} has the group {group!r}, an earlier row said {groups[frame]!r}."
-        )
+        raise ValueError(f"{where}: the frame {frame} has the group {group!r}, an earlier row said {groups[frame]!r}.")

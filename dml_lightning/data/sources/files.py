@@ -34,9 +34,7 @@ def list_frames(folder: Path, recursive: bool = True) -> list[Path]:
     return sorted(
         path
         for path in found
-        if path.suffix.lower() in FRAME_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
+        if path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -61,9 +59,7 @@ def find_frame(name: str, folders: Iterable[Path]) -> Path:
     return absolute(folders[0] / name)
 
 
-def frame_sizes(
-    paths: Iterable[Path], on_bad_frame: OnBadFrame, report: ReadReport
-) -> dict[Path, tuple[int, int]]:
+def frame_sizes(paths: Iterable[Path], on_bad_frame: OnBadFrame, report: ReadReport) -> dict[Path, tuple[int, int]]:
     """Reads (width, height) of each frame that exists."""
     sizes = {}
     for path in paths:

@@ -27,9 +27,7 @@ class HuWaterfowl(Source):
             share one folder.
     """
 
-    def __init__(
-        self, root: str | Path, one_based: bool = False, group_by: str = r"^\d{8}"
-    ) -> None:
+    def __init__(self, root: str | Path, one_based: bool = False, group_by: str = r"^\d{8}") -> None:
         super().__init__(root, group_by)
         self.one_based = one_based
 

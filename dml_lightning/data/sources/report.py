@@ -42,7 +42,5 @@ class ReadReport:
         lines = [f"{self.boxes} boxes in {self.frames} frames"]
         for title, counts in (("skipped", self.skipped), ("noted", self.changed)):
             for reason, count in sorted(counts.items()):
-                lines.append(
-                    f"  {title} {count}: {reason} (e.g. {'; '.join(self.examples[reason])})"
-                )
+                lines.append(f"  {title} {count}: {reason} (e.g. {'; '.join(self.examples[reason])})")
         return "\n".join(lines)

@@ -28,11 +28,7 @@ class PascalVoc(Source):
     """
 
     def __init__(
-        self,
-        root: str | Path,
-        annotations: str = "Annotations",
-        images: str = "JPEGImages",
-        group_by: str = "parent",
+        self, root: str | Path, annotations: str = "Annotations", images: str = "JPEGImages", group_by: str = "parent"
     ) -> None:
         super().__init__(root, group_by)
         self.annotations = annotations

@@ -28,9 +28,7 @@ class Yolo(Source):
         group_by: See `Source`.
     """
 
-    def __init__(
-        self, root: str | Path, config: str = "data.yaml", group_by: str = "parent"
-    ) -> None:
+    def __init__(self, root: str | Path, config: str = "data.yaml", group_by: str = "parent") -> None:
         super().__init__(root, group_by)
         self.config = config
 
@@ -41,10 +39,7 @@ class Yolo(Source):
         frames = self._frames(content, report)
         labels = {frame: _label_file(frame) for frame in frames}
         boxes = [
-            box
-            for frame, file in labels.items()
-            if file.is_file()
-            for box in self._boxes(frame, file, names, report)
+            box for frame, file in labels.items() if file.is_file() for box in self._boxes(frame, file, names, report)
         ]
         folders = {folder for frame in frames for folder in _label_folders(frame)}
         used = set(labels.values())
@@ -57,15 +52,11 @@ class Yolo(Source):
         file = self.root / self.config
         if not file.is_file():
             found = sorted(path.name for path in self.root.glob("*.y*ml"))
-            raise ValueError(
-                f"There is no {file}: name the YAML file with the option config, of {found}."
-            )
+            raise ValueError(f"There is no {file}: name the YAML file with the option config, of {found}.")
         try:
             content = yaml.safe_load(file.read_text("utf-8-sig"))
         except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueError(
-                f"{file} is no valid YAML ({' '.join(str(error).split())})."
-            ) from error
+            raise ValueError(f"{file} is no valid YAML ({' '.join(str(error).split())}).") from error
         if not isinstance(content, dict):
             raise ValueError(f"{file} holds no keys: it must name the classes under names.")
         return content
@@ -95,9 +86,7 @@ class Yolo(Source):
         candidates = (base / entry, base / stripped, self.root / entry, self.root / stripped)
         return next((absolute(path) for path in candidates if path.exists()), None)
 
-    def _boxes(
-        self, frame: Path, file: Path, names: dict[int, str], report: ReadReport
-    ) -> Iterator[Box]:
+    def _boxes(self, frame: Path, file: Path, names: dict[int, str], report: ReadReport) -> Iterator[Box]:
         for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), start=1):
             if fields := line.split():
                 where = f"{self._short(file)} line {number}"
@@ -108,9 +97,7 @@ class Yolo(Source):
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
 
-def _parse(
-    frame: Path, fields: list[str], names: dict[int, str], where: str, report: ReadReport
-) -> Box | None:
+def _parse(frame: Path, fields: list[str], names: dict[int, str], where: str, report: ReadReport) -> Box | None:
     """Reads one line: class and centre box, perhaps with a confidence, or class and polygon."""
     try:
         number, *values = map(float, fields)
@@ -144,9 +131,7 @@ def _class_names(file: Path, content: dict[str, Any]) -> dict[int, str]:
             raise ValueError(f"{file} has a class number that is none ({error}).") from None
     if isinstance(names, list) and names:
         return {number: str(name) for number, name in enumerate(names)}
-    raise ValueError(
-        f"{file} gives names as {names!r}: it must be a list or a dictionary of class names."
-    )
+    raise ValueError(f"{file} gives names as {names!r}: it must be a list or a dictionary of class names.")
 
 
 def _label_file(frame: Path) -> Path:
