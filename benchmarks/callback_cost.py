@@ -16,8 +16,8 @@ import lightning
 import torch
 
 from dml_lightning import callbacks
-from dml_lightning.data.simulate import simulate
-from dml_lightning.training import TrainingCLI
+from dml_lightning.commands.train import TrainingCLI
+from dml_lightning.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "callback_cost.md"

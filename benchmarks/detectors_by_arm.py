@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dml_lightning.evidence import read_evidence
-from dml_lightning.openset.suite import detector_table
-from dml_lightning.runs import read_json, write_text
+from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.files import read_json, write_text
 
 
 def tables(folder: Path) -> dict[str, list[pd.DataFrame]]:

@@ -20,11 +20,11 @@ import yaml
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.metrics.bootstrap import percentile_interval
 from dml_lightning.metrics.classification import balanced_accuracy
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery, Species
 from dml_lightning.types import Embeddings
 
 RESULTS = Path(__file__).resolve().parent / "results"

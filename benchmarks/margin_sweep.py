@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dml_lightning.cli import main as dml
-from dml_lightning.data.simulate import simulate
+from dml_lightning.simulate import simulate
 from dml_lightning.theory import max_feasible_margin
 
 ROOT = Path(__file__).resolve().parents[1]

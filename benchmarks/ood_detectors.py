@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dml_lightning.evidence import read_evidence
+from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset import (
     EnergyDetector,

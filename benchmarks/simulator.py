@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dml_lightning.data.simulate import simulate
-from dml_lightning.data.simulate.camera import GAIN, OFFSET, expose, paint, quantise
-from dml_lightning.data.simulate.flight import Flight, draw_flight, ground_sample_distance
-from dml_lightning.data.simulate.scene import Animal
-from dml_lightning.data.simulate.shapes import Part, Posture, bird_parts
-from dml_lightning.data.simulate.species import KNOWN, SPECIES
+from dml_lightning.simulate import simulate
+from dml_lightning.simulate.camera import GAIN, OFFSET, expose, paint, quantise
+from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_distance
+from dml_lightning.simulate.scene import Animal
+from dml_lightning.simulate.shapes import Part, Posture, bird_parts
+from dml_lightning.simulate.species import KNOWN, SPECIES
 
 RESULTS = Path(__file__).parent / "results" / "simulator.md"
 ALTITUDE, LENS = 60.0, 13.5

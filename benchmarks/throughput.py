@@ -32,8 +32,8 @@ from lightning.pytorch.profilers import SimpleProfiler
 from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.data.simulate import simulate
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
+from dml_lightning.simulate import simulate
 from dml_lightning.types import Batch
 
 ROOT = Path(__file__).resolve().parents[1]

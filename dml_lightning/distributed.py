@@ -129,3 +129,10 @@ def global_mean(total: Tensor, count: Tensor | None = None) -> Tensor:
         return total / share
     local = total * (world_size() / share)
     return local + (all_sum(total) / share - local).detach()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of parameters without its shards; where it has any, every rank must call this."""
+    from torch.distributed.tensor import DTensor  # takes half a second
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
 
 Arrays = dict[str, NDArray[Any]]
 

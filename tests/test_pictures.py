@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from dml_lightning.pictures import COLOURS, SMALLEST_SIDE, FramePictures
+from dml_lightning.figures.frames import COLOURS, SMALLEST_SIDE, FramePictures
 
 
 def frame(path: Path, width: int = 80, height: int = 60) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dml_lightning import runs
+from dml_lightning.runs import folder as runs
 
 
 def hold(run: Path, connection: Connection) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import torch
 from torch import Tensor
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import Measurement
 from dml_lightning.distributed import gather
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.active import MOST_ANCHORS, active_values, fractions
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_counts
 from dml_lightning.types import Batch
@@ -33,7 +33,11 @@ class ActiveTriplets(Measurement):
     """
 
     def __init__(
-        self, margin: float = 0.2, squared: bool = False, every_n_steps: int | None = None, most_anchors: int = 512
+        self,
+        margin: float = 0.2,
+        squared: bool = False,
+        every_n_steps: int | None = None,
+        most_anchors: int = MOST_ANCHORS,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
@@ -61,20 +65,7 @@ class ActiveTriplets(Measurement):
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        known = evidence.sets["known"]
-        generator = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(known), generator=generator).to(known.labels.device)
-        vectors, labels = known.vectors[order], known.labels[order]
-        counts = triplet_counts(
-            vectors[: self.most_anchors],
-            labels[: self.most_anchors],
-            self.margin,
-            squared=self.squared,
-            references=vectors,
-            reference_labels=labels,
-            offset=0,
-        )
-        return {name: float(value) for name, value in fractions(counts).items()}
+        return active_values(evidence, self.margin, self.squared, self.most_anchors)
 
     def _same_as(self, module: L.LightningModule) -> bool:
         loss = getattr(module, "loss", None)
@@ -90,10 +81,3 @@ class ActiveTriplets(Measurement):
             return counts
         vectors, labels = gather(outputs["embeddings"].detach()), gather(outputs["labels"])
         return triplet_counts(vectors, labels, self.margin, squared=self.squared)
-
-
-def fractions(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Counts as shares of the valid triplets, by log name; NaN where there are none."""
-    valid = counts["valid"].double()
-    names = ("active", "hard", "semihard", "easy")
-    return {f"{name}_triplet_fraction": (counts[name].double() / valid).float() for name in names}

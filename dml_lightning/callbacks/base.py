@@ -8,12 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.types import EvaluationSet
-
-# what stands before a number's name in the log: nothing for known species
-SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
 
 
 class EvaluationCallback(L.Callback):

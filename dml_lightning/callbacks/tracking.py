@@ -8,11 +8,11 @@ from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
-from dml_lightning.callbacks.ood import POSITIVES
 from dml_lightning.callbacks.writer import result_folder
-from dml_lightning.figures import draw_comparison, draw_neighbours
+from dml_lightning.evaluation.ood import POSITIVES
+from dml_lightning.figures.embeddings import draw_comparison, draw_neighbours
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.wandb_logger import tolerated
+from dml_lightning.runs.tracker import tolerated
 
 
 class Tracking(EvaluationCallback):

@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
 from dml_lightning.data.loaders import Crops
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.files import read_json, write_json
+from dml_lightning.gallery.gallery import ALPHA, Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.openset.gallery import ALPHA, Gallery, encoder_digest
-from dml_lightning.runs import read_json, write_json
 from dml_lightning.types import SETS
 
 

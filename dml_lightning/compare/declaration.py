@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from dml_lightning.compare.experiment import Experiment
-from dml_lightning.compare.fairness import CHANGES_NO_NUMBER
-from dml_lightning.runs import read_json, write_json
+from dml_lightning.files import read_json, write_json
+from dml_lightning.runs.fairness import CHANGES_NO_NUMBER
 
 QUESTION = ("primary", "baseline", "unit")
 LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_per_class": "sizes of the training set"}

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
-from dml_lightning.compare.units import Unit
+from dml_lightning.stats.units import Unit
 
 LONGEST_NAME = 150  # bytes of an arm's, in the names of files that may have 255
 
@@ -32,7 +32,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison as its YAML file declares it; `dml_lightning.compare.command.compare` explains the fields."""
+    """A comparison as its YAML file declares it; `dml_lightning.commands.compare.compare` explains the fields."""
 
     name: str
     shared: list[str]

@@ -4,30 +4,35 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Console
 
 from dml_lightning.compare.experiment import Experiment
-from dml_lightning.compare.intervals import ood_interval
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.planning import plan
-from dml_lightning.compare.results import Question, higher_is_better
-from dml_lightning.compare.statistics import compare_arms, curve_table
 from dml_lightning.compare.table import render, run_table
-from dml_lightning.compare.tracking import track_summary
-from dml_lightning.compare.units import complete, unit_means
-from dml_lightning.figures import draw_comparison, draw_curve, draw_neighbours
-from dml_lightning.report.command import report
-from dml_lightning.report.tables import markdown_text
-from dml_lightning.runs import read_json, write_json, write_text
+from dml_lightning.figures.embeddings import draw_comparison, draw_curve, draw_neighbours
+from dml_lightning.files import read_json, write_json, write_text
+from dml_lightning.stats.arms import compare_arms, curve_table
+from dml_lightning.stats.intervals import ood_interval
+from dml_lightning.stats.planning import plan
+from dml_lightning.stats.results import Question, higher_is_better
+from dml_lightning.stats.tables import markdown_text
+from dml_lightning.stats.units import complete, unit_means
+
+
+class Findings(NamedTuple):
+    """What a comparison found, beside the files that hold it."""
+
+    table: pd.DataFrame  # a row per run
+    answer: list[str]  # the verdicts in plain words, and what has to be said of them
 
 
 def write_findings(
     experiment: Experiment, finished: Sequence[Outcome], folder: Path, changes: Sequence[str], unequal: Sequence[str]
-) -> None:
-    """Tables, answer, figures and the report of the runs that have finished.
+) -> Findings | None:
+    """Writes tables, answer and figures of the runs that have finished, and prints them.
 
     Args:
         experiment: What was asked.
@@ -35,13 +40,16 @@ def write_findings(
         folder: Of the comparison.
         changes: How the question departs from the one that was declared, a sentence each.
         unequal: What the arms do not share beyond what makes them arms, a sentence each.
+
+    Returns:
+        None if the answer is about runs of which none has finished.
     """
     table = run_table(finished)
     question = _question(experiment)
     size, whole = _main_size(table, experiment)
     if whole.empty:
         print(f"Nothing is shown: the answer is about {size}, and no such run has finished.")
-        return
+        return None
     write_text(folder / "comparison.csv", table.to_csv(index=False))
     content = _content(experiment, question, whole, folder)
     content |= {"changes": changes, "differences": unequal}
@@ -59,10 +67,7 @@ def write_findings(
     Console().print(rendered.rich)
     print("".join(lines[1:]))
     _draw(experiment, whole, folder)
-    report([str(folder)], out=str(folder / "report.html"))
-    track_summary(experiment.name, folder, table, answer)
-    print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
-    print(f"Open {folder / 'report.html'}")
+    return Findings(table, answer)
 
 
 def _main_size(table: pd.DataFrame, experiment: Experiment) -> tuple[str, pd.DataFrame]:

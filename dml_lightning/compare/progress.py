@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dml_lightning.compare.jobs import Job, Outcome, find_run
-from dml_lightning.runs import read_run
+from dml_lightning.runs.folder import read_run
 
 TAIL = 65536  # bytes of a history that hold its last epochs
 SHOWN = 12  # ended jobs that stay in sight

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from dml_lightning.compare.jobs import Job, Outcome, run_job
+from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.workers import Work, Worker, stop
 
 POLL = 0.5  # s between two looks at the jobs
@@ -56,7 +56,7 @@ def run_all(
     schedule: Schedule,
     logs: Path,
     look: Callable[[Sequence[Outcome], Sequence[Job]], None],
-    work: Work = run_job,
+    work: Work,
 ) -> list[Outcome]:
     """Runs all jobs; one that fails stops no other, and those of the same command run once.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.runs import read_json
+from dml_lightning.files import read_json
 
 
 @dataclass(frozen=True)

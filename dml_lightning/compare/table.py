@@ -9,27 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from dml_lightning.compare.jobs import Outcome
-from dml_lightning.compare.paired import t_interval
-from dml_lightning.compare.results import Question
-from dml_lightning.compare.units import unit_means
-from dml_lightning.report.tables import markdown_text
-from dml_lightning.runs import read_json
-
-# Number in metrics/test.json -> heading. Larger is better but for the active fraction.
-COLUMNS = {
-    "balanced_accuracy": "balanced accuracy",
-    "balanced_accuracy_prototype": "balanced accuracy, prototype",
-    "balanced_accuracy_knn": "balanced accuracy, 5-NN",
-    "recall_at_1": "Recall@1",
-    "map_at_r": "MAP@R",
-    "novel_recall_at_1": "novel Recall@1",
-    "novel_map_at_r": "novel MAP@R",
-    "inter_intra_ratio": "inter/intra",
-    "active_triplet_fraction": "active triplets",
-    "ood_auroc": "OOD AUROC",
-    "ood_auroc_near": "near OOD AUROC",
-    "ood_auroc_far": "far OOD AUROC",
-}
+from dml_lightning.files import read_json
+from dml_lightning.stats.paired import t_interval
+from dml_lightning.stats.results import COLUMNS, Question
+from dml_lightning.stats.tables import markdown_text
+from dml_lightning.stats.units import unit_means
 
 
 class Rendered(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from dml_lightning.compare.fairness import read_recipe
-from dml_lightning.wandb_logger import timeouts
+from dml_lightning.runs.fairness import read_recipe
+from dml_lightning.runs.tracker import timeouts
 
 
 def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str]) -> None:

@@ -51,10 +51,11 @@ class Worker:
     def _spawn(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, its_end = context.Pipe()
-        arguments = (its_end, self._work, self._gpu, os.getpid())
-        self._process = context.Process(target=_serve, args=arguments)
+        self._process = context.Process(target=_serve, args=(its_end, self._gpu, os.getpid()))
         self._process.start()
         its_end.close()  # only the process holds it, so the pipe ends when it does
+        with suppress(BrokenPipeError):
+            self.pipe.send(self._work)  # not an argument: what it imports must not come before the GPU is chosen
 
     def ended(self) -> Outcome | None:
         """The outcome of the job that has just ended; None while it runs."""
@@ -102,7 +103,7 @@ def stop(workers: Sequence[Worker]) -> None:
             worker._kill()
 
 
-def _serve(pipe: Connection, work: Work, gpu: str | None, parent: int) -> None:
+def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
     """The process: jobs come through the pipe and outcomes go back, until the other end is closed."""
     os.setpgrp()  # Ctrl-C reaches the comparison alone, which tells its workers to end
     _die_with(parent)
@@ -110,6 +111,7 @@ def _serve(pipe: Connection, work: Work, gpu: str | None, parent: int) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
     with suppress(EOFError, BrokenPipeError):
+        work: Work = pipe.recv()
         while True:
             job, log = pipe.recv()
             try:

@@ -8,6 +8,7 @@ the parameters of their augmentation, which is applied on the device.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -200,3 +201,17 @@ def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | fl
                 f"a set are not the set's: leave it out (overfit_batches sets limit_val_batches, too), or raise "
                 "data.eval_batch_size."
             )
+
+
+def put_loader_back(trainer: L.Trainer) -> None:
+    """Puts the training loader to its place in the epoch that a checkpoint was written in; call it as training starts.
+
+    Lightning 2.6 does so itself, but as it makes the loader: not if that was there before the checkpoint was read.
+    Whoever asks for `trainer.estimated_stepping_batches` has it made, be it a schedule in `configure_optimizers` or
+    a callback in `setup` or `on_fit_start`.
+    """
+    fit = trainer.fit_loop
+    states, fit._combined_loader_states_to_load = fit._combined_loader_states_to_load, []
+    if states and fit._combined_loader is not None and fit._data_fetcher is not None:
+        fit._combined_loader._load_state_dicts(states)
+        iter(fit._data_fetcher)  # workers have read ahead from the old place

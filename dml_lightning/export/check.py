@@ -13,8 +13,8 @@ from dml_lightning.data.decoding import decode
 from dml_lightning.data.frames import Unit
 from dml_lightning.export.graph import DeployedEncoder
 from dml_lightning.export.score import Model
-from dml_lightning.inference import TrainedRun
-from dml_lightning.openset.answer import Answer, answer
+from dml_lightning.gallery.answer import Answer, answer
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.types import Embeddings
 
 TOLERANCE = 1e-4  # of a score

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.frames import Unit
 from dml_lightning.export.score import FORMAT
-from dml_lightning.inference import TrainedRun
-from dml_lightning.openset.gallery import Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.runs import read_fit
+from dml_lightning.runs.folder import read_fit
 
 PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
 FIT = ("started", "versions", "code", "data")  # what run.json says of more than one machine

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import Evidence
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.types import EvaluationSet
 
 UNKNOWN = "unknown"  # the answer of a refused box

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, t
 
-from dml_lightning.compare import paired
 from dml_lightning.metrics.ood import Scores
+from dml_lightning.stats import paired
 
 FEWEST_BOXES = 5  # of a flight; fewer say nothing of its mean
 

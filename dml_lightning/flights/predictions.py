@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dml_lightning.openset.gallery import Gallery
+from dml_lightning.gallery.gallery import Gallery
 
 NEEDED = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
 WORDS = (  # a class may be called 1 or NA

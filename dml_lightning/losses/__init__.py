@@ -7,7 +7,7 @@ from dml_lightning.losses.classification import (
     FocalLoss,
     MetricCrossEntropyLoss,
 )
-from dml_lightning.losses.pairs import ContrastiveLoss, MultiSimilarityLoss, NPairLoss
+from dml_lightning.losses.contrastive import ContrastiveLoss, MultiSimilarityLoss, NPairLoss
 from dml_lightning.losses.pml import PMLLoss
 from dml_lightning.losses.triplet import TripletLoss
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dml_lightning import distributed
 from dml_lightning.losses.base import ClassificationLoss
-from dml_lightning.losses.distances import wide
 from dml_lightning.losses.functional import check_rows
+from dml_lightning.pairs.blocks import wide
 from dml_lightning.theory import check_metric_parameters, is_metric, label_distance, metric_bound
 from dml_lightning.types import LossOutput
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dml_lightning.losses.distances import DIRECT_PAIRS, PairGradient, PairSums, distances, pair_sum
-from dml_lightning.losses.layout import Layout, arrange, blocks
+from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Rule, cut, mine, rank
+from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
+from dml_lightning.pairs.order import Layout, arrange, blocks
 
 
 class TripletSums(NamedTuple):

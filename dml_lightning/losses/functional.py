@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dml_lightning.losses.distances import DIRECT_PAIRS, PairGradient, PairSums, distances, pair_sum, wide
 from dml_lightning.losses.engine import TripletSums, triplet_sums
-from dml_lightning.losses.layout import BLOCK_ELEMENTS
+from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Mining, Rule
-from dml_lightning.metrics.blocks import full_precision
+from dml_lightning.pairs.blocks import full_precision, wide
+from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
+from dml_lightning.pairs.order import SORTED_ELEMENTS
 from dml_lightning.types import LossOutput
 
 Reduction = Literal["active", "mean", "sum"]
@@ -166,7 +167,7 @@ def contrastive_sum(
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         pairs = torch.zeros(1, dtype=torch.long, device=x.device)
         direct = len(x) * len(y) <= DIRECT_PAIRS
-        step = max(1, BLOCK_ELEMENTS.get(x.device.type, BLOCK_ELEMENTS["cuda"]) // max(1, len(y)))
+        step = max(1, SORTED_ELEMENTS.get(x.device.type, SORTED_ELEMENTS["cuda"]) // max(1, len(y)))
         for begin in range(0, len(x), step):
             rows = slice(begin, min(begin + step, len(x)))
             at = None if offset is None else offset + begin

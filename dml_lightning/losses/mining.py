@@ -6,12 +6,12 @@ b anchors of a block, N references, P positives of an anchor (padded within the 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dml_lightning.losses.layout import Layout
+from dml_lightning.pairs.keys import stable_order
+from dml_lightning.pairs.order import Layout
 
 Mining = Literal["all", "semihard", "facenet", "hard", "easy_positive"]
 MININGS: tuple[Mining, ...] = ("all", "semihard", "facenet", "hard", "easy_positive")
@@ -62,24 +62,6 @@ class Ranks(NamedTuple):
     active_of_positive: Tensor  # (b, P) negatives before the threshold
     hard_of_positive: Tensor  # (b, P) negatives before the positive
     order: Tensor  # (b, 2P + N) of thresholds, positives and negatives together
-
-
-def stable_order(keys: Tensor) -> Tensor:
-    """Indices (b, M) that sort each row of non-negative keys; equal keys keep their order.
-
-    On the CPU a float32 key and its column fit one int64, and NumPy sorts those with vector
-    instructions, 10 to 20 times faster than `torch.sort`.
-    """
-    if keys.device.type != "cpu":
-        return torch.sort(keys, dim=1, stable=True).indices
-    if keys.dtype != torch.float32:
-        return torch.from_numpy(np.argsort(keys.numpy(), axis=1, kind="stable"))
-    packed = keys.numpy().view(np.int32).astype(np.int64)
-    packed <<= 32
-    packed |= np.arange(keys.shape[1])
-    packed.sort(axis=1)
-    packed &= 2**32 - 1
-    return torch.from_numpy(packed)
 
 
 def passed(order: Tensor, counted: Tensor) -> Tensor:

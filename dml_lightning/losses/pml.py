@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
-from dml_lightning.losses.distances import wide
 from dml_lightning.losses.functional import check_rows
 from dml_lightning.losses.pml_share import can_be_shared, mine, share
+from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
 
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
-from dml_lightning.losses.distances import wide
 from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
 from dml_lightning.losses.memory import Memory
 from dml_lightning.losses.mining import MININGS, Mining, Rule
+from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
 
 Distance = Literal["euclidean", "squared_euclidean"]

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, check_widths, direct_distances, row_blocks
-from dml_lightning.metrics.neighbours import nearest_neighbours
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths, row_blocks
+from dml_lightning.pairs.distances import direct_distances
+from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
 def vote(neighbour_labels: Tensor) -> Tensor:

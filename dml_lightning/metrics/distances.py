@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from dml_lightning.distributed import all_sum
-from dml_lightning.metrics.blocks import ClassOrder, PairwiseDistances, Vectors, as_labels, as_vectors
-from dml_lightning.metrics.shares import joined, share_of
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
+from dml_lightning.pairs.distances import PairwiseDistances
+from dml_lightning.pairs.order import ClassOrder
+from dml_lightning.pairs.shares import joined, share_of
 
 NAN = float("nan")
 

@@ -13,7 +13,6 @@ from dml_lightning.metrics.distances import (
     summarise_distances,
     summarise_gaps,
 )
-from dml_lightning.metrics.neighbours import Neighbours, nearest_neighbours
 from dml_lightning.metrics.ood import (
     OODMetrics,
     OODSummary,
@@ -35,6 +34,7 @@ from dml_lightning.metrics.retrieval import (
     retrieval_summary,
     summarise_retrieval,
 )
+from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
 
 __all__ = [
     "AnchorDistances",

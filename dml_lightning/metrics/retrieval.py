@@ -19,9 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import ClassOrder, PairwiseDistances, Vectors, as_labels, as_vectors, row_blocks
-from dml_lightning.metrics.ranking import LAST, narrow_keys, smallest, wide_keys
-from dml_lightning.metrics.shares import joined, over_threads, share_of
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_blocks
+from dml_lightning.pairs.distances import PairwiseDistances
+from dml_lightning.pairs.keys import LAST, narrow_keys, smallest, wide_keys
+from dml_lightning.pairs.order import ClassOrder
+from dml_lightning.pairs.shares import joined, over_threads, share_of
 
 
 class QueryRanks(NamedTuple):

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors
 from dml_lightning.metrics.distances import class_distance_table
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
-from dml_lightning.checkpoints import put_loader_back
+from dml_lightning.data.loaders import put_loader_back
 from dml_lightning.distributed import gather
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.sharding import shard

@@ -1,9 +1,8 @@
 """Parameters in shards on all ranks, for encoders that are too large for one GPU."""
 
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -33,8 +32,3 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
             if any(True for _ in block.children()) and any(True for _ in block.parameters()):
                 fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor of parameters without its shards; where it has any, every rank must call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

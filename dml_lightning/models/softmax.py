@@ -7,10 +7,10 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import override
 
+from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.models.sharding import whole
 from dml_lightning.types import LinearHead, LossOutput
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.metrics.ood import Scores, as_scores
 from dml_lightning.openset.arrays import State
+from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 
 def conformal_rank(samples: int, alpha: float) -> int:

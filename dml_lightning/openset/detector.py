@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_vectors, row_blocks, to_numpy
 from dml_lightning.openset.arrays import Array, State, like, nested, unnested
 from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+from dml_lightning.pairs.blocks import Vectors, as_vectors, row_blocks, to_numpy
 
 
 @dataclass(frozen=True, eq=False)

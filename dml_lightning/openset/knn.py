@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors
 from dml_lightning.metrics.classification import vote
-from dml_lightning.metrics.neighbours import Neighbours, nearest_neighbours
 from dml_lightning.openset.arrays import State
 from dml_lightning.openset.detector import Detector
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
+from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
 
 
 class KNNDetector(Detector):

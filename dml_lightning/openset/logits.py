@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_vectors, to_numpy
 from dml_lightning.openset.arrays import State, beside
 from dml_lightning.openset.detector import Detector
+from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
 
 ROUNDING = 1e-12  # of the largest variance: a direction with less is not spanned
 

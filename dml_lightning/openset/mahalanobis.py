@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, check_widths
 from dml_lightning.metrics.classification import class_means
 from dml_lightning.openset.arrays import State, beside
 from dml_lightning.openset.detector import Detector
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths
 
 FLAT = 1e-6  # smallest variance, of the mean one; up to 1e6 samples shrinkage leaves more
 ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.blocks import Vectors, as_labels, as_vectors, to_numpy
 from dml_lightning.metrics.classification import class_means, distances_to
 from dml_lightning.openset.arrays import Array, State, like, nested, unnested
 from dml_lightning.openset.conformal import ClassThresholds, class_thresholds
 from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
 
 Kind = Literal["nearest", "radius"]
 

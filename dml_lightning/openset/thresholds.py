@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.metrics.blocks import Vectors, to_numpy
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
 from dml_lightning.openset.arrays import State
 from dml_lightning.openset.conformal import conformal_value, p_values
+from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 Rule = Literal["A", "B", "C"]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.compare.results import Comparison
 from dml_lightning.report.numbers import Coverage, Scores, roc, thinned
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import COLOURS, FLOOR, INK, Json, axis, label, layout
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.tables import Table
 
 BINS = 60
 CHANCE: Json = {"color": "#9aa5b1", "width": 1, "dash": "dot"}

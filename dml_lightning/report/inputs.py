@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dml_lightning.compare.fairness import arm_differences, differences
-from dml_lightning.compare.results import Comparison, Question, higher_is_better
-from dml_lightning.compare.statistics import compare_arms
-from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.files import read_json
 from dml_lightning.report.numbers import measure
-from dml_lightning.runs import read_json, read_recipe_file, read_run, recipe_file
+from dml_lightning.runs.fairness import arm_differences, differences
+from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.recipes import read_recipe_file, recipe_file
+from dml_lightning.stats.arms import compare_arms
+from dml_lightning.stats.results import Comparison, Question, higher_is_better
 
 PRIMARY = "balanced_accuracy"
 

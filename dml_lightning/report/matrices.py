@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.tables import Table
 
 MOST_CLASSES = 30  # names that fit on an axis; with all classes a page would grow by their square
 

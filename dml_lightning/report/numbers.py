@@ -16,12 +16,12 @@ from dml_lightning.callbacks import (
     Structure,
 )
 from dml_lightning.callbacks.base import Measurement
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.naming import name_classes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
-from dml_lightning.metrics.blocks import row_blocks
 from dml_lightning.openset import AssumptionReport, PrototypeDetector, assumption_report
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.openset.naming import name_classes
+from dml_lightning.pairs.blocks import row_blocks
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Accuracy(),

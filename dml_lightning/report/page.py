@@ -13,14 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from dml_lightning.figures.projection import SPRITE_COLUMNS, Crops, Method, chosen_crops, crop_png, project, sprite
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.numbers import fitted
 from dml_lightning.report.parts import floats
-from dml_lightning.report.projection import SPRITE_COLUMNS, Crops, Method, chosen_crops, crop_png, project, sprite
 from dml_lightning.report.sections import sections
 from dml_lightning.report.style import ClassStyle, Json, class_styles, layout
 from dml_lightning.report.summary import answer
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.tables import Table
 
 HERE = Path(__file__).parent
 METHODS: dict[Method, str] = {

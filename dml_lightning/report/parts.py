@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.report.numbers import Mistake
 from dml_lightning.report.style import Json
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.tables import Table
 
 
 @dataclass(frozen=True)

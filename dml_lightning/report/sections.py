@@ -5,8 +5,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from dml_lightning.callbacks.structure import class_table
-from dml_lightning.openset.suite import detector_table
+from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.structure import class_table
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
@@ -31,8 +31,8 @@ from dml_lightning.report.summary import (
     recipes_section,
     resampled,
 )
-from dml_lightning.report.tables import Table
 from dml_lightning.report.training import margins_section, training_section
+from dml_lightning.stats.tables import Table
 
 
 def sections(given: ReportInput) -> list[Section]:

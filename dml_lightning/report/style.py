@@ -4,7 +4,7 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.types import Role
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), the yellow darkened to be seen on white

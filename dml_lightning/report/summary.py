@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from dml_lightning.compare.results import Comparison
-from dml_lightning.compare.table import COLUMNS
-from dml_lightning.compare.units import unit_means
-from dml_lightning.openset.suite import detector_table
+from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
 from dml_lightning.report.inputs import ReportInput, RunResult, words
 from dml_lightning.report.parts import Recipe, Section
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.results import COLUMNS, Comparison
+from dml_lightning.stats.tables import Table
+from dml_lightning.stats.units import unit_means
 
 NEAREST = "nearest prototype"  # the detector that every arm has and that is logged
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from dml_lightning.cli import main
-from dml_lightning.data.simulate import simulate
 from dml_lightning.metrics.distances import distance_summary
 from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
+from dml_lightning.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from dml_lightning import cli
-from dml_lightning.compare import command
-from dml_lightning.compare.command import compare
+from dml_lightning.commands import compare as command
+from dml_lightning.commands.compare import compare
 from dml_lightning.compare.experiment import Arm
-from dml_lightning.compare.fairness import FACTS
 from dml_lightning.compare.jobs import Job, Outcome, planned_recipe, run_job
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
-from dml_lightning.runs import write_json
+from dml_lightning.files import write_json
+from dml_lightning.runs.fairness import FACTS
 
 Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from dml_lightning.compare.paired import family_level, holm, sign_flip_p, t_interval
-from dml_lightning.compare.units import Unit, unit_means
+from dml_lightning.stats.paired import family_level, holm, sign_flip_p, t_interval
+from dml_lightning.stats.units import Unit, unit_means
 
 Array = NDArray[np.float64]
 SIMULATIONS = 4000

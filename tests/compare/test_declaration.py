@@ -9,7 +9,7 @@ import pytest
 from dml_lightning.compare.declaration import declare
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.search import Search
-from dml_lightning.runs import read_json, write_json, write_text
+from dml_lightning.files import read_json, write_json, write_text
 
 
 def asked(**changes: Any) -> Experiment:

@@ -13,8 +13,8 @@ from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.table import render
-from dml_lightning.figures import draw_curve
-from dml_lightning.runs import write_json
+from dml_lightning.figures.embeddings import draw_curve
+from dml_lightning.files import write_json
 
 
 def experiment(**changes: Any) -> Experiment:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from dml_lightning.compare import intervals
-from dml_lightning.compare.intervals import Interval, Scored, ood_interval, paired_ood_interval, score_run
 from dml_lightning.metrics.bootstrap import cluster_bootstrap, expanded_level, group_draws, percentile_interval
 from dml_lightning.metrics.ood import auroc
+from dml_lightning.stats import intervals
+from dml_lightning.stats.intervals import Interval, Scored, ood_interval, paired_ood_interval, score_run
 
 Floats = NDArray[np.float64]
 

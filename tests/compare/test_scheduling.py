@@ -14,13 +14,13 @@ import pytest
 from jobs_for_tests import jobs, mark, silent, talk, work
 from rich.console import Console
 
+from dml_lightning.commands.compare import compare
 from dml_lightning.compare import workers
-from dml_lightning.compare.command import compare
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.jobs import Job, Outcome, find_run, run_job
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Interrupted, Schedule, log_file, run_all
-from dml_lightning.runs import write_json
+from dml_lightning.files import write_json
 
 
 def process_of(job: Job) -> int:
@@ -237,7 +237,7 @@ def interrupt_when_begun(ended: Sequence[Outcome], waiting: Sequence[Job]) -> No
 
 
 def test_a_comparison_runs_once_at_a_time(tmp_path: Path) -> None:
-    hold = "import sys, pathlib, dml_lightning.runs as r\nwith r.locked(pathlib.Path(sys.argv[1])): print(), input()"
+    hold = "import sys, pathlib, dml_lightning.files as f\nwith f.locked(pathlib.Path(sys.argv[1])): print(), input()"
     command = [sys.executable, "-u", "-c", hold, str(tmp_path / "name")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

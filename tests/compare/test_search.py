@@ -8,7 +8,7 @@ import pytest
 from dml_lightning.cli import main
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.search import Range, Search
-from dml_lightning.runs import write_json
+from dml_lightning.files import write_json
 
 
 def outcome(folder: Path, arm: str, trial: int, value: float | None) -> Outcome:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dml_lightning.compare.paired import DRAWS, EXACT, holm, sign_flip_p, smallest_p, t_interval, units_needed
-from dml_lightning.compare.planning import paired_power, plan
-from dml_lightning.compare.results import Comparison, Question
-from dml_lightning.compare.statistics import compare_arms, curve_table
-from dml_lightning.compare.units import complete, unit_means
+from dml_lightning.stats.arms import compare_arms, curve_table
+from dml_lightning.stats.paired import DRAWS, EXACT, holm, sign_flip_p, smallest_p, t_interval, units_needed
+from dml_lightning.stats.planning import paired_power, plan
+from dml_lightning.stats.results import Comparison, Question
+from dml_lightning.stats.units import complete, unit_means
 
 
 def runs(arms: dict[str, float], seeds: int = 8, folds: int = 2, spread: float = 0.01) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 import wandb
 
 from dml_lightning.compare import tracking
-from dml_lightning.runs import write_text
+from dml_lightning.files import write_text
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.data.crops import (
-    CropOptions,
-    by_frame,
-    crop_batches,
-    crop_squares,
-    cut_frame,
-    filter_taps,
-    reflect,
-    resample,
-)
+from dml_lightning.data.crops import CropOptions, by_frame, crop_batches, crop_squares, cut_frame
 from dml_lightning.data.frames import Frame, FrameError, Radiometry
+from dml_lightning.data.geometry import filter_taps, reflect, resample
 from dml_lightning.data.normalisation import Normalize, centre_crop
 
 patient = settings(deadline=None, max_examples=60)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from dml_lightning.data.simulate import simulate, write
-from dml_lightning.data.simulate.camera import OFFSET, expose, fixed_pattern, lag, paint, quantise
-from dml_lightning.data.simulate.flight import Flight, draw_flight, ground_sample_distance
-from dml_lightning.data.simulate.lookalikes import lookalike_parts
-from dml_lightning.data.simulate.render import VISIBLE, _blend, _tight_box, render_frame
-from dml_lightning.data.simulate.scene import Animal, draw_background, power_law
-from dml_lightning.data.simulate.shapes import Part, bird_parts, reflection
-from dml_lightning.data.simulate.species import CATEGORIES, KNOWN, LOOKALIKES, NOVEL, SPECIES
+from dml_lightning.simulate import simulate, write
+from dml_lightning.simulate.camera import OFFSET, expose, fixed_pattern, lag, paint, quantise
+from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_distance
+from dml_lightning.simulate.lookalikes import lookalike_parts
+from dml_lightning.simulate.render import VISIBLE, _blend, _tight_box, render_frame
+from dml_lightning.simulate.scene import Animal, draw_background, power_law
+from dml_lightning.simulate.shapes import Part, bird_parts, reflection
+from dml_lightning.simulate.species import CATEGORIES, KNOWN, LOOKALIKES, NOVEL, SPECIES
 
 SMALL = {"width": 160, "height": 128, "birds": 6, "lookalikes": 2, "progress": False}
 FINE = 0.01  # m per px, close enough to resolve a head

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dml_lightning.cli import main
-from dml_lightning.data.simulate import simulate
+from dml_lightning.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_ENCODER = "{channels: [8, 8, 16, 16], stem_width: 8}"

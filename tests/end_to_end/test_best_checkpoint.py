@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from dml_lightning.checkpoints import BestCheckpoint, LatestCheckpoint
+from dml_lightning.runs.checkpoints import BestCheckpoint, LatestCheckpoint
 
 LAST = "checkpoints/last.ckpt"
 

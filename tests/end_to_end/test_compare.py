@@ -17,9 +17,10 @@ import yaml
 from PIL import Image
 
 from dml_lightning.cli import main
-from dml_lightning.compare.fairness import differences, read_recipe
 from dml_lightning.compare.jobs import Job, planned_recipe
-from dml_lightning.runs import read_json, read_run
+from dml_lightning.files import read_json
+from dml_lightning.runs.fairness import differences, read_recipe
+from dml_lightning.runs.folder import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = f"{ROOT}/configs/model"

@@ -8,8 +8,8 @@ import yaml
 from layouts import LAYOUTS
 
 from dml_lightning.cli import main
-from dml_lightning.compare import command
-from dml_lightning.compare.paired import units_needed
+from dml_lightning.commands import compare as command
+from dml_lightning.stats.paired import units_needed
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"

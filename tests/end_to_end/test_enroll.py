@@ -12,11 +12,11 @@ from PIL import Image
 
 from dml_lightning.cli import main
 from dml_lightning.data.frames import read_frame
-from dml_lightning.data.simulate import simulate
 from dml_lightning.data.sources import CocoJson
-from dml_lightning.evidence import read_evidence
-from dml_lightning.inference import TrainedRun
-from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.simulate import simulate
 
 NEW = "tundra_swan"
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from killing import ROOT, differences, exact_words, history, outcome
 
-from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
+from dml_lightning.runs import folder as run_folders
 
 # kills its own process inside a hook, at a place that no timing could hit
 KILLER = """
 import os, signal
 import lightning as L
-from dml_lightning import checkpoints, runs
+from dml_lightning.runs import checkpoints, folder as runs
 
 
 def die():

@@ -10,7 +10,7 @@ from killing import differences, exact_words, outcome
 from test_kill_and_resume import only_run
 from test_launch import RANKS, TORCHRUN, environment
 
-from dml_lightning import runs as run_folders
+from dml_lightning.runs import folder as run_folders
 
 KILLER = """
 import os, signal

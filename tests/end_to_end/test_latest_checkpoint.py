@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from dml_lightning import checkpoints
+from dml_lightning.runs import checkpoints
 
 SETTINGS: dict[str, tuple[dict[str, Any], list[int]]] = {
     "nothing in the way": ({"max_epochs": 2, "limit_train_batches": 6}, [4, 6, 8, 12]),

@@ -15,8 +15,8 @@ import torch
 from killing import ROOT, differences, exact_words, outcome
 from test_kill_and_resume import only_run
 
-from dml_lightning import launch
 from dml_lightning.cli import main
+from dml_lightning.runs import launch
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]

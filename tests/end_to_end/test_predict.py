@@ -11,13 +11,13 @@ import tifffile
 import yaml
 
 from dml_lightning.cli import main
+from dml_lightning.commands.predict import _tables, _write
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
-from dml_lightning.evidence import read_evidence
-from dml_lightning.inference import TrainedRun, read_source
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery
-from dml_lightning.predict import _tables, _write
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.trained import TrainedRun, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
@@ -157,7 +157,7 @@ def test_a_failure_leaves_no_table(
             raise RuntimeError("in the midst")
         return answer(*arguments)
 
-    monkeypatch.setattr("dml_lightning.predict.answer", failing)
+    monkeypatch.setattr("dml_lightning.commands.predict.answer", failing)
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
     for name in ("out.csv", "out.parquet"):
         calls.clear()

@@ -12,7 +12,7 @@ from layouts import LAYOUTS
 from PIL import Image
 
 from dml_lightning.cli import COMMANDS, main
-from dml_lightning.wandb_logger import SYNC
+from dml_lightning.runs.tracker import SYNC
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

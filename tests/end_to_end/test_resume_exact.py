@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from killing import ARMS, differences, exact_words, outcome
 
-from dml_lightning.checkpoints import AtomicCheckpointIO
 from dml_lightning.cli import main
+from dml_lightning.runs.checkpoints import AtomicCheckpointIO
 
 
 def fit_and_keep(words: list[str], folder: Path) -> tuple[Path, list[Path]]:

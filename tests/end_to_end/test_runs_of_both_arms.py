@@ -12,9 +12,9 @@ import yaml
 from lightning.pytorch.loggers import WandbLogger
 
 import dml_lightning
-from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs import folder as run_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("softmax", "triplet")

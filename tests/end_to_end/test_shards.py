@@ -12,7 +12,7 @@ from test_killed_rank import KILLER, fit
 from test_launch import command  # noqa: F401  # a fixture
 
 from dml_lightning.cli import main
-from dml_lightning.inference import TrainedRun
+from dml_lightning.gallery.trained import TrainedRun
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from test_runs_of_both_arms import arm_words, interrupted
 from test_wandb import records
 from wandb_server import Run, WandbServer, wandb_server
 
-from dml_lightning import runs as run_folders
 from dml_lightning.cli import main
-from dml_lightning.wandb_logger import SYNC
+from dml_lightning.runs import folder as run_folders
+from dml_lightning.runs.tracker import SYNC
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON = {

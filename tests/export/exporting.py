@@ -16,16 +16,16 @@ import pandas as pd
 import tifffile
 import torch
 
+from dml_lightning.commands.export import write_folder
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.evidence import Evidence
-from dml_lightning.export.command import write_folder
-from dml_lightning.inference import TrainedRun
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.changes import enroll
+from dml_lightning.gallery.gallery import Gallery, encoder_digest
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
 from dml_lightning.models.encoder import RawPixels
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.changes import enroll
-from dml_lightning.openset.gallery import Gallery, encoder_digest
 from dml_lightning.types import Embeddings
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}

@@ -13,16 +13,17 @@ import pytest
 import torch
 
 from dml_lightning.cli import main
+from dml_lightning.commands import export as command
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.evidence import Evidence
-from dml_lightning.export import check, command
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.export import check
 from dml_lightning.export.contents import model_arrays, model_words
 from dml_lightning.export.score import Model
-from dml_lightning.inference import TrainedRun
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import SoftmaxModule
 from dml_lightning.models.encoder import RawPixels
-from dml_lightning.openset.gallery import Gallery
 from dml_lightning.types import SETS, Embeddings
 
 ROOT = Path(__file__).resolve().parents[2]

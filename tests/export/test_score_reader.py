@@ -9,7 +9,7 @@ import torch
 from dml_lightning.data.crops import CropOptions, centre_crop, crop_squares, cut_frame
 from dml_lightning.data.frames import Frame, Radiometry
 from dml_lightning.export.score import Crops, Model, nearest_rows, read_boxes
-from dml_lightning.metrics.neighbours import nearest_neighbours
+from dml_lightning.pairs.neighbours import nearest_neighbours
 
 CENTIKELVIN = Radiometry(0.01, -273.15)
 

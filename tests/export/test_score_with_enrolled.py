@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.export.contents import _rule_words, model_arrays
 from dml_lightning.export.score import Model
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.types import Embeddings, PredictionRule
 
 CENTRES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])

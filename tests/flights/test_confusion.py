@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.evidence import Evidence
-from dml_lightning.flights.commands import cautions
+from dml_lightning.commands.flights import cautions
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, confusion
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.types import Embeddings
 
 NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD

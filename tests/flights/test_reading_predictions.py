@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from dml_lightning.evidence import Evidence
-from dml_lightning.flights.commands import count_flights
+from dml_lightning.commands.flights import count_flights
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import confusion
 from dml_lightning.flights.predictions import read_predictions
-from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.types import Embeddings
 
 NAMES = ["01", "NA", "3.0"]

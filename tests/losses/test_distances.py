@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dml_lightning.losses import distances
+from dml_lightning.losses import gradient as distances
 from dml_lightning.losses.functional import batch_all_triplet
 
 

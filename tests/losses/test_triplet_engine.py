@@ -9,7 +9,8 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, SumReducer
 
-from dml_lightning.losses import engine, functional, layout, mining
+from dml_lightning.losses import engine, functional, mining
+from dml_lightning.pairs import order as layout
 
 sys.path.append(str(Path(__file__).parent))
 from triplet_reference import reference

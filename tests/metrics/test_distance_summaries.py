@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dml_lightning.metrics import blocks
 from dml_lightning.metrics.functional import anchor_distances, class_distance_table, distance_summary, gap_summary
+from dml_lightning.pairs import blocks
 
 NAN = float("nan")
 

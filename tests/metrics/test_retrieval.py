@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.distributed import rank
-from dml_lightning.metrics import blocks, retrieval
+from dml_lightning.metrics import retrieval
 from dml_lightning.metrics.functional import (
     RetrievalSummary,
     map_at_r,
@@ -21,7 +21,8 @@ from dml_lightning.metrics.functional import (
     retrieval_summary,
     summarise_retrieval,
 )
-from dml_lightning.metrics.shares import over_threads, share_of
+from dml_lightning.pairs import blocks
+from dml_lightning.pairs.shares import over_threads, share_of
 
 
 def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from dml_lightning.distributed import rank
+from dml_lightning.distributed import rank, whole
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
-from dml_lightning.models.sharding import shard, whole
+from dml_lightning.models.sharding import shard
 
 ARMS = {"softmax": SoftmaxModule, "triplet": TripletModule}
 NO_BATCH_NORM = {"channels": [8, 8, 16, 16], "stem_width": 8, "norm_layer": "groupnorm1"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.evidence import Evidence
-from dml_lightning.openset.answer import answer
-from dml_lightning.openset.gallery import Gallery, Species
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.types import Embeddings
 
 NAMES = ["coot", "teal", "glint"]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import Evidence, LinearHead
-from dml_lightning.metrics.bootstrap import cluster_bootstrap
+from dml_lightning.evaluation.detectors import detector_table, scorers
+from dml_lightning.evaluation.evidence import Evidence, LinearHead
+from dml_lightning.metrics.bootstrap import Resampled, cluster_bootstrap, interval
 from dml_lightning.metrics.functional import auroc, ood_metrics, ood_summary
 from dml_lightning.openset import (
     EnergyDetector,
@@ -17,8 +18,6 @@ from dml_lightning.openset import (
     RelativeMahalanobisDetector,
     ViMDetector,
 )
-from dml_lightning.openset.resampling import Resampled, interval
-from dml_lightning.openset.suite import detector_table, scorers
 from dml_lightning.types import Embeddings
 
 DISTANCES = [

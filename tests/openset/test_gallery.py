@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import Evidence
-from dml_lightning.openset import changes
-from dml_lightning.openset.answer import Answer, answer
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.gallery import changes
+from dml_lightning.gallery.answer import Answer, answer
+from dml_lightning.gallery.gallery import Gallery, Species, encoder_digest
+from dml_lightning.gallery.overlap import overlaps
 from dml_lightning.openset.conformal import p_values
-from dml_lightning.openset.gallery import Gallery, Species, encoder_digest
-from dml_lightning.openset.overlap import overlaps
 from dml_lightning.types import Embeddings
 
 DIM = 16

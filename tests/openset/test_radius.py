@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dml_lightning.gallery.radius import QUANTILE, STRENGTH, RadiusPrior
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.openset.radius import QUANTILE, STRENGTH, RadiusPrior
 
 DIM = 128
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dml_lightning.openset import records
+from dml_lightning.gallery import records
 
 
 def test_what_was_appended_is_read_in_order(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from dml_lightning.evidence import read_evidence
+from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.report.numbers import measure
 
 NAMES = ("mallard", "gadwall", "coot", "swan", "person", "glint")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dml_lightning.cli import main
-from dml_lightning.evidence import read_evidence
+from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.openset import PrototypeDetector
 
 RunOf = Callable[..., Path]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dml_lightning.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.report.numbers import drift
 from dml_lightning.types import Embeddings
 

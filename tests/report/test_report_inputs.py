@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dml_lightning.cli import run_command
-from dml_lightning.compare.results import Comparison
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer, differences_section
+from dml_lightning.stats.results import Comparison
 
 RunOf = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from dml_lightning.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.metrics.ood import auroc
 from dml_lightning.report.numbers import confusion, coverage, measure, mistakes, named, roc, scores, thresholds
 

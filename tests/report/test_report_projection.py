@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from dml_lightning.evidence import Evidence, read_evidence
-from dml_lightning.report.projection import SPRITE_COLUMNS, chosen_crops, principal, project, sprite
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.figures.projection import SPRITE_COLUMNS, chosen_crops, principal, project, sprite
 
 
 @pytest.fixture

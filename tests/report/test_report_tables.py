@@ -1,6 +1,6 @@
 """Tables in a document and in a paper."""
 
-from dml_lightning.report.tables import Table
+from dml_lightning.stats.tables import Table
 
 HOSTILE = 'a|b_<script>alert(1)</script>&"\\'
 

@@ -1,0 +1,213 @@
+"""`dml enroll` and `dml gallery`: species added from a few crops, taken out again, and rule C from checked crops."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
+from dml_lightning.data.sources.files import list_frames
+from dml_lightning.data.sources.report import ReadReport
+from dml_lightning.gallery import changes
+from dml_lightning.gallery.changes import SAME
+from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
+from dml_lightning.gallery.overlap import Overlap, overlaps
+from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.openset.conformal import samples_needed
+from dml_lightning.pairs.neighbours import nearest_neighbours
+
+HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
+
+
+def enroll(
+    run: str, crops: str, label: str, only: str | None = None, batch_size: int = 256, device: str = "cpu"
+) -> Species:
+    """Adds a species from a few crops, without training; later predictions can name it.
+
+    Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird,
+    as the crops of the training did. A label that was enrolled before gets these crops in addition.
+
+    Args:
+        run: Folder of a finished run.
+        crops: A folder of pictures, each one crop; or boxes in frames, as `dml predict --data` takes them: a YAML
+            config, a COCO .json, a .csv table, a YOLO data.yaml, or a folder with one folder per class.
+        label: Name of the new species.
+        only: Where the crops carry several labels, the one to take; by default the one that is `label`.
+        batch_size: Crops embedded at once.
+        device: Where the encoder runs, such as cpu or cuda.
+
+    Returns:
+        The species with all its crops.
+
+    Raises:
+        ValueError: If the run is not finished, no crop can be read, or the label is a class that the run was
+            trained on.
+    """
+    trained = TrainedRun.load(run, device)
+    table = _of_one_label(_read_crops(Path(crops)).table, only, label)
+    vectors, _ = _embed(trained, table, batch_size)
+    species = changes.enroll(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
+    print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
+    _print_overlaps(overlaps(trained.gallery, species), label)
+    return species
+
+
+def list_species(run: str) -> pd.DataFrame:
+    """Prints the classes of a run's gallery and its rules.
+
+    Args:
+        run: Folder of a finished run.
+
+    Returns:
+        A row per class: label, origin (trained or enrolled), crops, radius.
+    """
+    gallery = Gallery.load(Path(run) / "gallery")
+    sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
+    known = zip(gallery.class_names, sizes.tolist(), gallery.rules["A"].radii.tolist(), strict=True)
+    rows = [(label, "trained", size, radius) for label, size, radius in known]
+    rows += [(s.label, "enrolled", len(s.vectors), s.radius) for s in gallery.enrolled]
+    table = pd.DataFrame(rows, columns=["label", "origin", "crops", "radius"])
+    print(table.to_string(index=False, float_format="%.4g"))
+    for rule, detector in gallery.rules.items():
+        threshold = detector.threshold
+        default = ", the default" if rule == gallery.default_rule else ""
+        print(f"rule {rule}: {threshold.words}; threshold {threshold.value:.4g}{default}")
+    return table
+
+
+def remove(run: str, label: str) -> None:
+    """Takes an enrolled species out; every answer is again what it was before.
+
+    Args:
+        run: Folder of a finished run.
+        label: Name of the species.
+
+    Raises:
+        ValueError: If no species of that name is enrolled.
+    """
+    changes.remove(Path(run) / "gallery", label)
+    print(f"{label} is no longer in the gallery of {run}.")
+
+
+def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256, device: str = "cpu") -> Gallery:
+    """Takes the threshold of rule C from checked crops of the known classes, such as those of a new flight.
+
+    The crops must be used for nothing else, and show the known classes as they come: picked crops give the rate of
+    false refusals among picked crops. Crops of one flight say nothing of how flights differ.
+
+    Args:
+        run: Folder of a finished run.
+        data: Checked boxes with labels, in any form that `dml predict --data` takes. Boxes of other classes than
+            those trained on are left out and counted.
+        alpha: Share of known crops that may be refused, on average.
+        batch_size: Crops embedded at once.
+        device: Where the encoder runs, such as cpu or cuda.
+
+    Returns:
+        The gallery with the new rule.
+
+    Raises:
+        ValueError: If the crops are too few for alpha, none is of a known class, or some were trained on.
+    """
+    trained = TrainedRun.load(run, device)
+    names = trained.gallery.class_names
+    table = read_source(Path(data)).table
+    kept = table[table["label"].isin(names)].reset_index(drop=True)
+    if kept.empty:
+        labels = ", ".join(sorted(table["label"].unique()))
+        raise ValueError(f"{data} has no crop of {', '.join(names)}; its labels are {labels}.")
+    print(f"{len(kept)} crops of known classes; {len(table) - len(kept)} of others are left out.")
+    needed = samples_needed(alpha)
+    if len(kept) < needed:
+        raise ValueError(
+            f"{len(kept)} checked crops are too few for alpha = {alpha:g}: check {needed}, or take "
+            f"--alpha {np.ceil(1000 / (len(kept) + 1)) / 1000:g}."
+        )
+    vectors, rows = _embed(trained, kept, batch_size)
+    _check_unseen(trained.gallery, vectors, data)
+    numbers = {name: number for number, name in enumerate(names)}
+    owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
+    groups = kept["group"].to_numpy(str)[rows]
+    before = trained.gallery.rules.get("C")
+    changed = changes.recalibrate(
+        trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
+    )
+    old = "none" if before is None else f"{before.threshold.value:.4g}"
+    print(f"rule C: threshold {changed.detector('C').threshold.value:.4g}, before {old}.")
+    if len(set(groups.tolist())) == 1:
+        print(f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone.")
+    return changed
+
+
+GALLERY = {"list": list_species, "remove": remove, "recalibrate": recalibrate}
+
+
+class _Pictures(CropFolders):
+    """A folder of pictures, each one crop, without folders of classes."""
+
+    def scan(self, report: ReadReport) -> Scan:
+        pictures = list_frames(self.root, recursive=False)
+        label = self.root.name
+        boxes = [Box(p, 0.0, 0.0, 1.0, 1.0, label, p.name, relative=True) for p in pictures]
+        return Scan([], boxes)
+
+
+def _read_crops(path: Path) -> Reading:
+    """A folder that holds pictures itself is one class, whatever lies in folders below."""
+    if path.is_dir() and list_frames(path, recursive=False):
+        return _Pictures(path).read()
+    return read_source(path)
+
+
+def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataFrame:
+    """The rows of one class.
+
+    Raises:
+        ValueError: If there are several and it is not clear which, or none.
+    """
+    labels = sorted(table["label"].unique())
+    wanted = only or (labels[0] if len(labels) == 1 else label)
+    if wanted not in labels:
+        raise ValueError(f"the crops show {', '.join(labels)}: say with --only which are {label!r}.")
+    return table[table["label"] == wanted].reset_index(drop=True)
+
+
+def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Embeddings (k, D) of the boxes of a table, and their rows in it; an unreadable frame stops here."""
+    parts = list(trained.embed_table(table, batch_size, "stop", {}))
+    vectors = np.concatenate([part.vectors.numpy() for part in parts])
+    return vectors, np.concatenate([part.index.numpy() for part in parts])
+
+
+def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
+    """Refuses crops that the prototypes are made of: they lie nearer than new ones, and so would the threshold."""
+    crops, reference = torch.from_numpy(vectors), gallery.reference.vectors
+    nearest = reference[nearest_neighbours(crops, reference, 1).rows[:, 0]]  # (n, D)
+    seen = (crops - nearest).abs().amax(dim=1) <= SAME * reference.abs().max()
+    if seen.any():
+        raise ValueError(
+            f"{int(seen.sum())} of the {len(crops)} crops of {data} were trained on, and lie nearer to the prototypes "
+            "than new ones: leave them out."
+        )
+
+
+def _print_overlaps(found: list[Overlap], label: str) -> None:
+    """The nearest classes, and a warning for each that the species will be mistaken for."""
+    print(f"{'nearest classes':24} {'distance':>9} {'inside':>8} {'nearer':>8} {'lost':>8}")
+    for each in found[:3]:
+        lost = f"{each.lost:8.0%}" if each.lost == each.lost else f"{'-':>8}"
+        print(f"{each.label:24} {each.distance:9.4g} {each.inside:8.0%} {each.nearer:8.0%} {lost}")
+    print(
+        f"inside: crops of the class within the radius of {label}; nearer: nearer to it than to their own "
+        f"prototype;\nlost: crops of {label} nearer to the class than to the mean of its other crops."
+    )
+    for each in found:
+        if each.nearer > HEAVY:
+            print(
+                f"Warning: {each.nearer:.0%} of the stored crops of {each.label} lie nearer to {label}; those within "
+                "its radius will be named so."
+            )
+        if each.lost > HEAVY:
+            print(f"Warning: {each.lost:.0%} of the crops of {label} lie nearer to {each.label}.")

@@ -1,0 +1,150 @@
+"""`dml export`: one folder with which a finished run can be used elsewhere."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+from safetensors.numpy import save
+
+from dml_lightning.data.frames import FrameError, Unit, read_frame
+from dml_lightning.export import score
+from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
+from dml_lightning.export.contents import model_arrays, model_words, sha256
+from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
+from dml_lightning.export.readme import readme
+from dml_lightning.files import write_json, write_text
+from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.runs.recipes import recipe_path
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export(run: str, out: str, unit: Unit | None = None) -> Path:
+    """Writes encoder (ONNX and PyTorch), normalisation, gallery, thresholds and a reader into one folder.
+
+    The folder needs neither this package nor PyTorch: `python OUT/score.py frame.tiff --boxes boxes.csv` names every
+    box with numpy, onnxruntime and safetensors. Before it appears, what it says is compared with what the run
+    says, on random crops and on frames of the run's data set where that is still in its place.
+
+    Args:
+        run: Folder of a finished run.
+        out: The folder to write; it must not exist or be empty, and appears when it is whole.
+        unit: Of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of the
+            normalisation.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the run is not finished, the folder is taken, a package is missing, or the exported model says
+            something else than the run.
+    """
+    folder = Path(out)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
+    trained = TrainedRun.load(run)
+    table = _table_of(trained)
+    lines = write_folder(trained, folder, _unit(trained, table, unit), table)
+    print("\n".join([*lines, f"{folder}: {_megabytes(folder):.1f} MB; start with README.md."]))
+    return folder
+
+
+def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFrame | None) -> list[str]:
+    """Writes and checks the folder, or leaves nothing.
+
+    Args:
+        trained: The run, on the CPU.
+        folder: It does not exist or is empty.
+        unit: Of the raw crops.
+        table: Boxes on readable frames to check with, if there are any.
+
+    Returns:
+        What the check found, line by line.
+
+    Raises:
+        ValueError: If the exported model says something else than the run.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        lines = _fill(temporary, trained, unit, table)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return lines
+
+
+def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None) -> list[str]:
+    words = model_words(trained, unit)
+    graph = DeployedEncoder(trained.module.encoder, trained.module.linear_head(), trained.options, unit)
+    description = f"Raw thermal crops in {unit} to embeddings; run {words['run']}, encoder {words['encoder']}."
+    write_graphs(graph, unit, folder, description)
+    (folder / "arrays.safetensors").write_bytes(save(model_arrays(trained)))
+    files = ("encoder.onnx", "encoder.pt2", "arrays.safetensors")
+    words["files"] = {name: sha256(folder / name) for name in files}
+    write_json(folder / "model.json", words)
+    shutil.copyfile(score.__file__, folder / "score.py")
+    shutil.copyfile(recipe_path(trained.folder), folder / "recipe.fit.yaml")
+    words["checks"] = _check(folder, graph, trained, unit, table)
+    write_json(folder / "model.json", words)
+    size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
+    inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
+    shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(words['classes'])})"}
+    outputs = [f"{name} {shapes[name]}" for name in graph.output_names]
+    write_text(folder / "README.md", readme(words, inputs, outputs, OPSET))
+    return list(words["checks"])
+
+
+def _check(
+    folder: Path, graph: DeployedEncoder, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None
+) -> list[str]:
+    model = score.Model(folder)
+    random = random_crops(trained, graph, unit, folder, model)
+    require(random, "random crops")
+    lines = [said(random, "random crops")]
+    real = None if table is None else frames_of_run(trained, sample(table, RANDOM_CROPS), model)
+    if real is None:
+        return [*lines, "no frame of the run's data was there to compare on"]
+    require(real, "crops of the run's data")
+    return [*lines, said(real, "crops of the run's data")]
+
+
+def _table_of(trained: TrainedRun) -> pd.DataFrame | None:
+    """The boxes that the run's recipe names, if they are still where they were."""
+    try:
+        return read_source(recipe_path(trained.folder), "skip").table
+    except (ValueError, OSError) as error:
+        print(f"The run's data cannot be read, so the check does without: {error}")
+        return None
+
+
+def _unit(trained: TrainedRun, table: pd.DataFrame | None, given: Unit | None) -> Unit:
+    """The unit of raw crops: as the options or the frames have it.
+
+    Raises:
+        ValueError: If neither says, or `given` contradicts the options.
+    """
+    options = trained.options
+    celsius = options.radiometry is not None or options.normalisation == "window"
+    if celsius and given == "counts":
+        raise ValueError("--unit counts: this run turns its frames into degC.")
+    if celsius or given:
+        return given or "degC"
+    for frame in [] if table is None else table["frame"].unique()[:10]:
+        try:
+            return read_frame(frame).unit
+        except FrameError:
+            continue
+    raise ValueError(
+        f"the frames of {trained.folder} cannot be read to see their unit; say --unit counts or --unit degC."
+    )
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.iterdir()) / 1e6

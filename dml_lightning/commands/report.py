@@ -1,0 +1,121 @@
+"""`dml report` and `dml audit`: what runs, or anybody's embeddings, come to."""
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.structure import class_table
+from dml_lightning.figures.projection import Method
+from dml_lightning.files import write_json, write_text
+from dml_lightning.report.inputs import ReportInput, read_inputs
+from dml_lightning.report.numbers import assumptions, coverage
+from dml_lightning.report.page import render
+from dml_lightning.report.sections import sections
+from dml_lightning.report.summary import answer, arms_table
+from dml_lightning.stats.tables import Table
+
+Format = Literal["html", "md", "csv", "latex"]
+ENDINGS: dict[str, Format] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # of --out, else a page
+
+
+def report(
+    runs: list[str],
+    out: str | None = None,
+    format: Format | None = None,
+    metric: str | None = None,
+    projection: Method = "tsne",
+) -> str:
+    """Writes what runs come to: one page that needs no network, or tables for a paper.
+
+    Args:
+        runs: Folders of tested runs, .npz files of embeddings, or the folder of one comparison.
+        out: The file to write; report.html for a page, the terminal for the other formats.
+        format: `html` for the page, `md` for its tables in Markdown, `csv` for a row per run with every number,
+            `latex` for the tables of a paper; if not given, what the ending of `out` says (.md, .csv, .tex), else html.
+        metric: The number that the answer is about; what the comparison declared, or balanced_accuracy.
+        projection: How embeddings are drawn in the plane.
+
+    Returns:
+        The path of the file, or the text that was printed.
+
+    Raises:
+        ValueError: If something is no tested run, or the runs cannot stand beside each other.
+    """
+    format = format or ENDINGS.get(Path(out or "").suffix, "html")
+    path = Path(out or "report.html") if out or format == "html" else None
+    if path is not None and (path.is_dir() or not path.name):
+        raise ValueError(f"--out {out} is a folder; name the file to write.")
+    text = written(read_inputs([Path(run) for run in runs], metric), format, projection)
+    if path is None:
+        print(text, end="")
+        return text
+    write_text(path, text)
+    print(f"{path} ({len(text.encode()) / 1e6:.1f} MB)")
+    return str(path)
+
+
+def written(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
+    """The report in one of its formats."""
+    if format == "html":
+        return render(given, projection)
+    if format == "csv":
+        return given.table().to_csv(index=False)
+    tables = [table for section in sections(given) for table in section.tables]
+    if format == "latex":
+        return "\n".join(table.latex() for table in tables)
+    head = f"# {given.title}\n\n{answer(given)}\n\n"
+    return head + "\n".join(table.markdown() for table in tables)
+
+
+def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
+    """Writes every number and figure of a test for embeddings of any framework.
+
+    OUT/metrics.json has the names and values of a run's metrics/test.json; beside it lie detectors.csv,
+    class_distances.csv, assumptions.csv, coverage.csv (with calibration crops) and report.html.
+
+    Args:
+        file: An .npz file with `vectors` (N, D), `labels` (N,), `roles` (N,) of reference, known, novel, ood and
+            calibration, and optionally `groups`, `class_names`, `far_ood`, `logits`, `head_weight`, `head_bias`,
+            `prediction_rule`, `index` and `thumbnails`.
+        out: The folder to write.
+        projection: How embeddings are drawn in the plane.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: If the file cannot be read as embeddings; nothing is written then.
+    """
+    path, folder = Path(file), Path(out)
+    if path.suffix != ".npz":
+        raise ValueError(f"{path} is not an .npz file of embeddings; dml report takes run folders.")
+    if folder.is_file():
+        raise ValueError(f"--out {out} is a file; name the folder to write.")
+    given = read_inputs([path])
+    texts = _audit_files(given.runs[0].evidence)
+    texts["report.html"] = render(given, projection)
+    write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    print(arms_table(given).markdown())
+    print(f"{folder}: {', '.join(sorted(['metrics.json', *texts]))}")
+    return str(folder / "report.html")
+
+
+def _audit_files(evidence: Evidence) -> dict[str, str]:
+    """Tables as CSV, by the name of their file."""
+    found = {
+        "detectors.csv": detector_table(evidence).to_csv(),
+        "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
+        "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
+    }
+    rule = coverage(evidence)
+    if rule is not None:
+        asked = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
+        flights = [[name, 0.05, share, n] for name, (share, n) in rule.by_flight.items()]
+        table = Table("", ["flight", "asked for", "refused", "crops"], asked + flights)
+        found["coverage.csv"] = table.csv()
+    return found

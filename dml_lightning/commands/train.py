@@ -1,0 +1,357 @@
+"""`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
+
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from logging import LogRecord, getLogger
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import lightning as L
+import wandb
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from typing_extensions import override
+
+from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.files import write_text
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs import launch
+from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
+from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
+from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
+from dml_lightning.runs.signals import StopOnSignal
+from dml_lightning.runs.tracker import RunLogger
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How runs are tracked beside their CSV files.
+
+    Args:
+        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`;
+            `online` sends them as well, needs an account, and goes offline where it cannot start;
+            `disabled` writes none.
+        project: The project's name in Weights & Biases.
+        group: Runs of one experiment share it.
+        tags: Words to find runs by.
+    """
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "dml_lightning"
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+class Parser(LightningArgumentParser):
+    """A parser that raises its errors, takes options only by their full name, and `null` at any depth."""
+
+    @override
+    def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
+        self, args: Sequence[str] | None = None, *rest: Any, **more: Any
+    ) -> Any:
+        """Parses words; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
+        words = None if args is None else [re.sub("=None$", "=null", word) for word in args]
+        return super().parse_args(words, *rest, **more)
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises what the command line is told, without the usage of a hundred options."""
+        raise ValueError(message) from ex
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI without `predict`, with run folders, recipes and trackers."""
+
+    def __init__(self, args: list[str], run: Path | None = None) -> None:
+        self._given_run = run
+        with ExitStack() as self._held:  # the run's folder, until the stage has ended
+            super().__init__(
+                EmbeddingModule,
+                ThermalWaterfowlDataModule,
+                subclass_mode_model=True,
+                save_config_callback=None,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={"prog": "dml", "allow_abbrev": False},
+                args=args,
+            )
+
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        known = LightningCLI.subcommands()
+        return {name: known[name] for name in ("fit", "validate", "test")}
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", type=str, default="run", help="Folder of runs with this recipe.")
+        parser.add_argument("--runs_root", type=str, default="runs", help="Where run folders go.")
+        parser.add_argument(
+            "--rerun", type=int, default=0, help="Repeat N of a run that exists, in a folder beside it."
+        )
+        parser.add_argument(
+            "--reuse", type=bool, default=False, help="Take a finished run as it is, and go on with one that has begun."
+        )
+        parser.add_class_arguments(Tracking, "tracking")
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    # The run's folder --------------------------------------------------------------------------
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        config = self._plain_config()
+        settings = self._settings
+        self._check_checkpoint(settings.ckpt_path)
+        digest = run_hash(config, self.datamodule.data_digest)
+        repeat = f"-r{settings.rerun}" if settings.rerun else ""
+        folder = f"{digest}-s{settings.seed_everything}{repeat}"
+        self.run = (self._given_run or Path(settings.runs_root, settings.name, folder)).absolute()
+        self._reused = self._reuses() and read_status(self.run) == "finished"
+        if self._given_run is not None:
+            self._check_data()
+        self._place_checkpoints()
+        trainer = self._make_trainer(**kwargs)
+        if trainer.is_global_zero and not (settings.trainer.fast_dev_run or self._reused):
+            recipe = yaml.safe_dump(config, sort_keys=False)
+            write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
+            for each in trainer.loggers:
+                each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
+                if isinstance(each, WandbLogger) and (start := self._history_start()):
+                    each.experiment.log({}, step=start)
+        return trainer
+
+    def _make_trainer(self, **kwargs: Any) -> L.Trainer:
+        """A trainer with what makes a fit exact to resume, whose loggers wait until the folder is free."""
+        settings = self._settings
+        trial = settings.trainer.fast_dev_run
+        given = self._get(self.config_init, "trainer")
+        own_loggers = given.get("logger") in (None, True)
+        if own_loggers:  # Lightning puts a dummy in the place of a trial run's
+            kwargs["logger"] = CSVLogger(self.run) if trial else False
+        kwargs["plugins"] = [*_listed(given.get("plugins")), AtomicCheckpointIO()]
+        exact = [ExactResume(int(settings.seed_everything)), StopOnSignal()]
+        kwargs["callbacks"] = [*_listed(given.get("callbacks")), *exact]
+        launch.check_launch(settings.trainer.devices, settings.trainer.num_nodes)
+        trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
+        if self.subcommand == "fit" and not (trial or self._reused):
+            held = claimed(self.run, resume=self._resumes())
+            launch.on_first_rank(trainer, lambda: self._held.enter_context(held))
+        if own_loggers and not (trial or self._reused):
+            trainer.loggers = self._loggers(settings)
+        return trainer
+
+    @property
+    def _settings(self) -> Any:
+        return self.config[self.subcommand]
+
+    def _reuses(self) -> bool:
+        """Whether to take what is there: when told to, and when a launcher starts the same job again."""
+        return self._settings.reuse or launch.is_restarted()
+
+    def _resumes(self) -> bool:
+        """Whether a fit goes on from the run's last checkpoint: when told to, or when reusing begun work."""
+        return self._settings.ckpt_path == "last" or (self._reuses() and latest_path(self.run).is_file())
+
+    def _check_data(self) -> None:
+        trained = read_fit(self.run).get("data")
+        if trained is not None and trained != self.datamodule.data_digest:
+            raise ValueError(
+                f"the data differ from what {self.run} was trained on (digest {trained[:10]}): "
+                "--run takes the run's own data; leave out --data options."
+            )
+
+    def _check_checkpoint(self, ckpt_path: str | None) -> None:
+        words = ("last",) if self.subcommand == "fit" else ("best", "none")
+        if ckpt_path is not None and ckpt_path not in words and not Path(ckpt_path).is_file():
+            raise ValueError(f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(words)}.")
+
+    def _plain_config(self) -> dict[str, Any]:
+        dumped = self._parser(self.subcommand).dump(
+            self.config[self.subcommand], skip_none=False, skip_link_targets=True
+        )
+        config: dict[str, Any] = yaml.safe_load(dumped)
+        return {key: value for key, value in config.items() if key not in NOT_IN_RECIPE}
+
+    def _place_checkpoints(self) -> None:
+        for callback in self._get(self.config_init, "trainer").get("callbacks") or []:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run / "checkpoints")
+
+    def _history(self, stage: str) -> CSVLogger:
+        """A CSV history in a folder of its own: a stage that runs again, or goes on, keeps what is there."""
+        names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
+        version = next(name for name in names if not (self.run / "csv" / name).exists())
+        return CSVLogger(self.run, name="csv", version=version)
+
+    def _history_start(self) -> int:
+        """Where this process goes on in the run's history in Weights & Biases; 0 where it is the first.
+
+        Offline, Weights & Biases cannot know of earlier processes of the run: each writes an
+        `offline-run-*` folder of its own under the run's one id and counts its rows from 0. `wandb sync`
+        adds them to one history (wandb 0.31), so rows of a later process have to have higher numbers.
+        Pictures and tables take rows that the CSV files lack; ten times their length leaves room, and a gap
+        does no harm.
+        """
+        files = self.run.glob("csv/*/metrics.csv")
+        return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
+
+    def _loggers(self, settings: Any) -> list[Logger]:
+        csv = self._history(str(self.subcommand))
+        tracking: Tracking = Tracking(**vars(settings.tracking))
+        if tracking.wandb == "disabled":
+            return [csv]
+        identity = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.run.name}")
+        tracker = RunLogger(
+            self.run,
+            name=identity,
+            id=identity,
+            offline=tracking.wandb == "offline",
+            mode=tracking.wandb,  # Lightning sets a variable that a running service does not read again
+            project=tracking.project,
+            group=tracking.group,
+            tags=[*tracking.tags, *launch.job_tags()],
+        )
+        return [csv, tracker]
+
+    # The stages --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        digest = self.datamodule.data_digest
+        active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
+        try:
+            with record_stage(self.run, str(self.subcommand), digest, active):
+                yield
+        finally:
+            wandb.finish()  # the next run of this process is another one
+
+    @contextmanager
+    def _told_how_to_go_on(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            if self.trainer.is_global_zero:
+                print(
+                    f"dml fit: interrupted at step {self.trainer.global_step}; the same command with "
+                    f"--ckpt_path last goes on in {self.run}",
+                    file=sys.stderr,
+                )
+            raise
+
+    def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
+        if self._reused:
+            return
+        if self._resumes():
+            latest = latest_path(self.run)  # a run that was killed before it starts over
+            ckpt_path = str(latest) if latest.is_file() else None
+        with self._recorded(), self._told_how_to_go_on():
+            self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
+            best = self.run / "checkpoints" / "best.ckpt"
+            if best.is_file():
+                kwargs.pop("weights_only", None)
+                # the history of training ends here; after a forked fit this process does not even know it
+                self.trainer.loggers = [
+                    self._history("best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
+                ]
+                self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluates the run's best checkpoint, or the one given, on the validation split."""
+        self._evaluate(self.trainer.validate, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluates the run's best checkpoint, or the one given, on the test split."""
+        self._evaluate(self.trainer.test, **kwargs)
+
+    def _evaluate(self, stage: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        finished = read_status(self.run, str(self.subcommand)) == "finished"
+        if self._settings.reuse and finished:
+            return
+        best = self.run / "checkpoints" / "best.ckpt"
+        if ckpt_path in (None, "best"):
+            if not best.is_file():
+                raise ValueError(
+                    f"this recipe and seed have no {best}; fit them first, name a file with --ckpt_path, "
+                    "or evaluate the encoder as initialised with --ckpt_path none."
+                )
+            ckpt_path = str(best)
+        elif ckpt_path == "none":
+            ckpt_path = None
+        with self._recorded():
+            stage(ckpt_path=ckpt_path, **kwargs)
+
+
+def _listed(setting: Any) -> list[Any]:
+    if setting is None:
+        return []
+    return setting if isinstance(setting, list) else [setting]
+
+
+# The commands ------------------------------------------------------------------------------------
+
+
+def train(words: list[str]) -> Path:
+    """Runs `fit`, `validate` or `test` by its words, the command's name first; returns the run's folder.
+
+    Raises:
+        ValueError: If the words or the data cannot be used.
+    """
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # what a launcher of more ranks repeats
+    try:
+        with warnings.catch_warnings():
+            for message in QUIET:
+                warnings.filterwarnings("ignore", message=message)
+            getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+            expanded, run = _expand_run(words)
+            return TrainingCLI(expanded, run).run
+    finally:
+        sys.argv = before
+
+
+def _no_advertisement(record: LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
+
+
+def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:
+    """`dml test --run RUN ...` is `dml test -c RUN/recipe.fit.yaml ...` in that folder."""
+    words = [part for word in words for part in _split_run(word)]
+    if words[0] == "fit" or "--run" not in words:
+        return words, None
+    position = words.index("--run")
+    if position + 1 == len(words):
+        raise ValueError("--run needs the folder of a run.")
+    run = Path(words[position + 1])
+    recipe = recipe_path(run)
+    return [words[0], "-c", str(recipe), *words[1:position], *words[position + 2 :]], run
+
+
+def _split_run(word: str) -> list[str]:
+    return ["--run", word.removeprefix("--run=")] if word.startswith("--run=") else [word]
+
+
+# Advice of libraries that does not apply here, each with the reason.
+QUIET = (
+    # a run's folder may be moved or copied; the checkpoint in use is named in the log
+    r"The dirpath has changed from .*",
+    # `main` sees to it that sys.argv says the same as the words it was given
+    r"LightningCLI's args parameter is intended to run from within Python.*",
+    # crops come from a memory map in microseconds; workers cost more than they bring
+    r".*does not have many workers.*",
+    # a short epoch is a setting of the experiment, not a slip
+    r"The number of training batches .* is smaller than the logging interval.*",
+    # the run's folder has been checked and claimed before
+    r"Checkpoint directory .* exists and is not empty.*",
+    # deprecated inside Lightning's own parser and PyTorch's pytree, not in this project's calls
+    r".*LeafSpec.*",
+)

@@ -1,5 +1,0 @@
-"""Simulated flights over waterfowl: radiometric 16-bit frames with COCO boxes, written like real ones."""
-
-from dml_lightning.data.simulate.write import simulate
-
-__all__ = ["simulate"]

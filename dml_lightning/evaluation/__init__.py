@@ -1,0 +1,1 @@
+"""Evidence, and every number of a test as a function of it."""

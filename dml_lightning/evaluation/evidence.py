@@ -1,0 +1,241 @@
+"""What one split of a run says: its embeddings with all that is needed to judge them, whoever made them.
+
+Callbacks judge a run while it trains, reports and `dml audit` judge the file that it leaves, both by the same
+functions of an `Evidence`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dml_lightning.files import write_npz
+from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, PredictionRule
+
+ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}
+# what stands before a number's name in the log: nothing for known species
+SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
+NORM_TOLERANCE = 1e-3  # of unit vectors; half precision stays within it
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The evaluation sets of one split.
+
+    Sets that have no crops are there, with zero rows.
+    """
+
+    sets: Mapping[EvaluationSet, Embeddings]
+    class_names: list[str]  # by label: known classes first, then novel, then OOD
+    num_classes: int  # C, of the known ones
+    groups: Mapping[EvaluationSet, NDArray[np.str_]]  # flight of each crop of each set
+    far_ood: frozenset[str] = frozenset()  # OOD classes that resemble the known ones least
+    prediction_rule: PredictionRule = "prototype"  # the arm's own way of naming a class
+    head: LinearHead | None = None  # of an arm that classifies
+    thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
+    encoder: str = ""  # digest of the encoder that made the embeddings; "" if nobody says
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the embeddings have unit length, so that distances have a scale of their own."""
+        norms = self.sets["reference"].vectors.norm(dim=1)
+        return bool((norms - 1).abs().max() < NORM_TOLERANCE) if len(norms) else False
+
+    @property
+    def is_far_ood(self) -> Tensor:
+        """Which OOD crops (M,) are of the classes in `far_ood`."""
+        labels = self.sets["ood"].labels
+        far = [label for label, name in enumerate(self.class_names) if name in self.far_ood]
+        return torch.isin(labels, labels.new_tensor(far))
+
+    def save(self, path: Path) -> None:
+        """Writes one npz file that is whole or absent, in the layout that `dml audit` reads."""
+        filled = [name for name in SETS if len(self.sets[name])]
+        parts = [self.sets[name] for name in filled]
+        arrays: dict[str, NDArray[Any]] = {
+            "vectors": torch.cat([part.vectors for part in parts]).cpu().numpy(),
+            "labels": torch.cat([part.labels for part in parts]).cpu().numpy(),
+            "index": torch.cat([part.index for part in parts]).cpu().numpy(),
+            "roles": np.repeat(filled, [len(part) for part in parts]),
+            "groups": np.concatenate([self.groups[name] for name in filled]).astype(str),
+            "class_names": np.array(self.class_names),
+            "far_ood": np.array(sorted(self.far_ood), dtype=str),
+            "prediction_rule": np.array(self.prediction_rule),
+            "encoder": np.array(self.encoder),
+        }
+        logits = [part.logits for part in parts if part.logits is not None]
+        if len(logits) == len(parts):
+            arrays["logits"] = torch.cat(logits).cpu().numpy()
+        if self.head is not None:
+            arrays["head_weight"] = self.head.weight.cpu().numpy()
+            arrays["head_bias"] = self.head.bias.cpu().numpy()
+        if self.thumbnails:
+            arrays["thumbnails"] = np.concatenate([self.thumbnails[name] for name in filled])
+        write_npz(path, **arrays)
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Reads embeddings of any framework, or those that a run of this one leaves.
+
+    Arrays of the npz file: `vectors` (N, D); `labels` (N,), class names or integers; `roles` (N,), each one of
+    `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
+    Optional: `groups` (N,) flight of each crop (else each crop is its own); `class_names`, by label, the reference's
+    classes first; `index` (N,) unique integers; `far_ood`, names; `logits` (N, C), `head_weight` (C, D) and
+    `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest.
+
+    Raises:
+        ValueError: In one sentence, with the file and the array at fault.
+    """
+    arrays = _load(path)
+    try:
+        return _evidence(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: np.asarray(file[key]) for key in file.files}
+    except (OSError, ValueError, AttributeError, TypeError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an npz file of plain arrays ({error}).") from None
+    missing = [key for key in ("vectors", "labels", "roles") if key not in arrays]
+    if missing:
+        raise ValueError(f"{path} lacks the array(s) {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
+    return arrays
+
+
+def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
+    vectors, roles = arrays["vectors"], arrays["roles"].astype(str)
+    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
+        raise ValueError(f"vectors must be floating-point (N, D), got {vectors.dtype} {vectors.shape}.")
+    for key, dimensions in ROW_BY_ROW.items():
+        if key not in arrays:
+            continue
+        if arrays[key].ndim != dimensions:
+            raise ValueError(f"{key} must have {dimensions} dimension(s), got {arrays[key].shape}.")
+        if len(arrays[key]) != len(vectors):
+            raise ValueError(f"{key} has {len(arrays[key])} rows, vectors has {len(vectors)}.")
+    if arrays["labels"].dtype.kind not in "iuUS":
+        raise ValueError(f"labels must be class names or integers, got {arrays['labels'].dtype}.")
+    if "thumbnails" in arrays and arrays["thumbnails"].dtype != np.uint8:
+        raise ValueError(f"thumbnails must be uint8, got {arrays['thumbnails'].dtype}.")
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise ValueError(f"row {row} of vectors holds NaN or infinity.")
+    strangers = sorted(set(roles.tolist()) - set(SETS))
+    if strangers:
+        raise ValueError(f"the role {strangers[0]!r} is none of {', '.join(SETS)}.")
+    for needed in ("reference", "known"):
+        if needed not in roles:
+            raise ValueError(f"no row has the role {needed!r}, and nothing can be judged without.")
+    labels, names, known = _classes(arrays["labels"], roles, arrays.get("class_names"))
+    index = arrays.get("index", np.arange(len(vectors)))
+    groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
+    rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
+    logits = arrays.get("logits")
+    for key in ("logits", "head_weight"):
+        classes = arrays[key].shape[key == "logits"] if key in arrays else known
+        if classes != known:
+            raise ValueError(f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}.")
+
+    def part(chosen: NDArray[np.int64]) -> Embeddings:
+        return Embeddings(
+            torch.from_numpy(vectors[chosen].astype(np.float32)),
+            torch.from_numpy(labels[chosen]),
+            torch.from_numpy(index[chosen].astype(np.int64)),
+            None if logits is None else torch.from_numpy(logits[chosen].astype(np.float32)),
+        )
+
+    return Evidence(
+        sets={name: part(chosen) for name, chosen in rows.items()},
+        class_names=names,
+        num_classes=known,
+        groups={name: groups[chosen] for name, chosen in rows.items()},
+        far_ood=frozenset(arrays.get("far_ood", np.empty(0, str)).astype(str).tolist()),
+        prediction_rule=_rule(arrays),
+        head=_head(arrays, vectors.shape[1]),
+        thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}
+        if "thumbnails" in arrays
+        else {},
+        encoder=str(arrays.get("encoder", "")),
+    )
+
+
+def _by_index(rows: NDArray[np.int64], index: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Rows of one set in the order of their index, which must be unique."""
+    ordered = rows[np.argsort(index[rows], kind="stable")]
+    repeated = np.flatnonzero(index[ordered][1:] == index[ordered][:-1])
+    if len(repeated):
+        raise ValueError(f"index {index[ordered][repeated[0]]} comes twice among the {name} rows.")
+    return ordered
+
+
+def _classes(
+    labels: NDArray[Any], roles: NDArray[np.str_], given: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], list[str], int]:
+    """Labels (N,) as numbers with the known classes first, the names by number, and how many are known."""
+    if np.issubdtype(labels.dtype, np.integer) and given is not None:
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(given):
+            raise ValueError(f"labels go from {labels.min()} to {labels.max()}, class_names has {len(given)} names.")
+        words = given.astype(str)[labels]
+    else:
+        words = labels.astype(str)
+    families = {
+        "known": set(words[np.isin(roles, ("reference", "known", "calibration"))].tolist()),
+        "novel": set(words[roles == "novel"].tolist()),
+        "ood": set(words[roles == "ood"].tolist()),
+    }
+    _check_families(families, set(words[roles == "reference"].tolist()))
+    if given is None and np.issubdtype(labels.dtype, np.integer):
+        given = np.unique(labels)  # in the order of numbers, which is that of a classifier's columns
+    listed = [str(name) for name in given] if given is not None else []
+    twice = sorted({name for name in listed if listed.count(name) > 1})
+    if twice:
+        raise ValueError(f"class_names has {twice[0]!r} more than once.")
+    order = {name: number for number, name in enumerate(listed)}
+    names = [
+        name
+        for family in families.values()
+        for name in sorted(family, key=lambda name: (order.get(name, len(order)), name))
+    ]
+    names += [name for name in listed if name not in set(names)]  # of another split
+    number = {name: label for label, name in enumerate(names)}
+    return (np.array([number[word] for word in words.tolist()], np.int64), names, len(families["known"]))
+
+
+def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
+    for first, second in (("known", "novel"), ("known", "ood"), ("novel", "ood")):
+        both = sorted(families[first] & families[second])
+        if both:
+            raise ValueError(f"the class {both[0]!r} is {first} in some rows and {second} in others.")
+    lost = sorted(families["known"] - reference)
+    if lost:
+        raise ValueError(f"the known class {lost[0]!r} has no row with the role 'reference'.")
+
+
+def _rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
+    rule = str(arrays.get("prediction_rule", "prototype"))
+    if rule not in ("softmax", "prototype"):
+        raise ValueError(f"prediction_rule is {rule!r}; it must be 'softmax' or 'prototype'.")
+    if rule == "softmax" and "logits" not in arrays:
+        raise ValueError("prediction_rule is 'softmax', and there is no array logits.")
+    return cast(PredictionRule, rule)
+
+
+def _head(arrays: dict[str, NDArray[Any]], dim: int) -> LinearHead | None:
+    if "head_weight" not in arrays:
+        return None
+    weight = arrays["head_weight"]
+    bias = arrays.get("head_bias", np.zeros(len(weight)))
+    if weight.ndim != 2 or weight.shape[1] != dim or bias.shape != weight.shape[:1]:
+        raise ValueError(f"head_weight {weight.shape} and head_bias {bias.shape} must be (C, {dim}) and (C,).")
+    return LinearHead(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())

@@ -1,0 +1,79 @@
+"""How well an embedding refuses what is not a bird, and whether the conditions for that hold."""
+
+import torch
+from torch import Tensor
+
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.metrics.ood import Positive, auroc, fpr_at_tpr
+from dml_lightning.openset.assumptions import AssumptionReport, assumption_report
+from dml_lightning.openset.prototypes import Kind, PrototypeDetector
+from dml_lightning.types import Embeddings
+
+KINDS: tuple[Kind, ...] = ("nearest", "radius")
+POSITIVES: tuple[Positive, ...] = ("ood", "known")
+
+
+def reference_prototypes(evidence: Evidence, radius_quantile: float = 1.0) -> PrototypeDetector:
+    """Prototypes and radii of the reference crops."""
+    reference = evidence.sets["reference"]
+    return PrototypeDetector(radius_quantile=radius_quantile).fit(reference.vectors, reference.labels)
+
+
+def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, float]:
+    """AUROC and FPR at 95 % TPR of known against OOD crops, and AUROC of known against novel ones.
+
+    Names end in `_radius` for the radius-adjusted score, and in `_near`, `_far`, the name of a class or `_macro`
+    for a part of the OOD crops.
+
+    Args:
+        evidence: Of one split.
+        radius_quantile: Of a class's distances to its prototype; 1 is their maximum.
+    """
+    sets, found = evidence.sets, dict[str, float]()
+    detector = reference_prototypes(evidence, radius_quantile)
+    for kind in KINDS:
+        suffix = "" if kind == "nearest" else f"_{kind}"
+        known, novel, ood = (
+            torch.as_tensor(detector.score(sets[name].vectors, kind=kind)) for name in ("known", "novel", "ood")
+        )
+        if len(novel):
+            found[f"novel_auroc{suffix}"] = auroc(known, novel)
+        if len(ood):
+            values = _by_part(known, ood, sets["ood"], evidence)
+            found |= {_with_suffix(key, suffix): value for key, value in values.items()}
+    return found
+
+
+def _with_suffix(key: str, suffix: str) -> str:
+    """`ood_auroc/mammal` with `_radius` becomes `ood_auroc_radius_mammal`."""
+    return key.replace("/", f"{suffix}_") if "/" in key else key + suffix
+
+
+def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence) -> dict[str, float]:
+    """AUROC and both FPR95 over everything, near and far apart, and class by class."""
+    names = evidence.class_names
+    present = sorted(set(ood.labels.tolist()))
+    is_far = evidence.is_far_ood.to(ood.labels.device)
+    parts = {"": torch.ones_like(is_far), "/near": ~is_far, "/far": is_far}
+    parts |= {f"/{names[label]}": ood.labels == label for label in present}
+    values: dict[str, float] = {}
+    for part, chosen in parts.items():
+        if chosen.any():
+            values[f"ood_auroc{part}"] = auroc(known, scores[chosen])
+            for positive in POSITIVES:
+                rate = fpr_at_tpr(known, scores[chosen], positive=positive)
+                values[f"ood_fpr95_{positive}_positive{part}"] = rate
+    classes = [values[f"ood_auroc/{names[label]}"] for label in present]
+    return values | {"ood_auroc/macro": sum(classes) / len(classes)}
+
+
+def assumptions(evidence: Evidence, radius_quantile: float = 1.0) -> AssumptionReport:
+    """Which conditions of the separation theorem hold on the known and OOD crops, and by how much."""
+    sets = evidence.sets
+    detector = reference_prototypes(evidence, radius_quantile)
+    return assumption_report(detector, sets["known"].vectors, sets["known"].labels, sets["ood"].vectors)
+
+
+def assumption_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, float]:
+    """The numbers of `assumptions`, each behind `assumption_`."""
+    return {f"assumption_{name}": value for name, value in assumptions(evidence, radius_quantile).values().items()}

@@ -1,0 +1,95 @@
+"""Files that are whole or absent, locks that end with their process, and JSON."""
+
+import fcntl
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Holds `.lock` in a run's or a comparison's folder: the system frees it when this process ends, however it ends.
+
+    A record lock belongs to one process, so it does not live on in forked workers, and network file systems know
+    it across hosts. Where a file system has no locks, a warning says that nothing is held.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("a+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise ValueError(_occupied(run)) from None
+        except OSError as error:
+            warnings.warn(
+                f"{run} has no file locks ({error.strerror}): see to it that one process writes there.", stacklevel=2
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        file.flush()
+        yield
+
+
+def _occupied(run: Path) -> str:
+    return f"{run} is being written by {(run / '.lock').read_text() or 'another process'}."
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes `path`'s place when it is complete and on the disk, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name too
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is whole or absent."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON that is whole or absent; numbers that JSON lacks (NaN) become null."""
+    cleaned = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    write_text(path, json.dumps(cleaned, indent=2) + "\n")
+
+
+def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes arrays into a compressed file that is whole or absent."""
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON object; empty where there is no file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}).") from None
+    return content

@@ -1,0 +1,1 @@
+"""What a finished run knows: prototypes and thresholds, and species enrolled since."""

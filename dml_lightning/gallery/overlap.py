@@ -1,0 +1,55 @@
+"""What an enrolled species shares with the classes that a gallery has besides."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.gallery.gallery import Gallery, Species
+
+
+class Overlap(NamedTuple):
+    """How an enrolled species and another class of the gallery lie to each other."""
+
+    label: str  # of the other class
+    distance: float  # between the prototypes
+    inside: float  # share of the other class's stored crops within the species' radius
+    nearer: float  # share of them that are nearer to the species' prototype than to their own
+    lost: float  # share of the species' crops nearer to the other prototype than to their own, itself left out
+
+
+def overlaps(gallery: Gallery, species: Species) -> list[Overlap]:
+    """One entry per other class, the nearest prototype first.
+
+    A crop of the species is held against the mean of its other crops; a single crop has none, and `lost` is NaN.
+    """
+    others = [
+        *zip(gallery.class_names, _reference_by_class(gallery), strict=True),
+        *((other.label, other.vectors) for other in gallery.enrolled if other.label != species.label),
+    ]
+    entries = [_overlap(label, vectors.astype(np.float64), species) for label, vectors in others]
+    return sorted(entries, key=lambda entry: entry.distance)
+
+
+def _overlap(label: str, vectors: NDArray[np.float64], species: Species) -> Overlap:
+    own = vectors.mean(axis=0)
+    to_new = np.linalg.norm(vectors - species.prototype, axis=1)
+    crops = species.vectors.astype(np.float64)
+    lost = float("nan")
+    if len(crops) > 1:
+        rest = (crops.sum(axis=0) - crops) / (len(crops) - 1)  # (k, D), each crop left out of its mean
+        to_rest = np.linalg.norm(crops - rest, axis=1)
+        lost = float((np.linalg.norm(crops - own, axis=1) < to_rest).mean())
+    return Overlap(
+        label,
+        distance=float(np.linalg.norm(own - species.prototype)),
+        inside=float((to_new <= species.radius).mean()),
+        nearer=float((to_new < np.linalg.norm(vectors - own, axis=1)).mean()),
+        lost=lost,
+    )
+
+
+def _reference_by_class(gallery: Gallery) -> list[NDArray[np.float32]]:
+    labels = gallery.reference.labels.numpy()
+    vectors = gallery.reference.vectors.numpy()
+    return [vectors[labels == label] for label in range(len(gallery.class_names))]

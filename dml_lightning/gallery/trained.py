@@ -1,0 +1,195 @@
+"""What every command after training shares: the module of a run, a data set to run it on, and embedding."""
+
+from argparse import ArgumentError
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.progress import track
+
+from dml_lightning.data.crops import CropOptions, crop_batches
+from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.sources import CocoJson, CropFolders, CsvTable, OnBadFrame, Reading, Source, Yolo
+from dml_lightning.gallery.gallery import Gallery, encoder_digest
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs.recipes import read_recipe_file, recipe_path
+from dml_lightning.types import Batch, Embeddings
+
+OPTIONAL = ("label", "flight")  # columns of a CSV, named as in configs/data/csv.yaml
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, ready to embed: all that it needs lies in its folder."""
+
+    folder: Path
+    module: EmbeddingModule  # in evaluation mode, on its device
+    options: CropOptions
+    gallery: Gallery
+    device: str
+
+    @staticmethod
+    def load(run: str, device: str = "cpu") -> "TrainedRun":
+        """Reads a run's folder.
+
+        Args:
+            run: The folder.
+            device: Where the encoder runs.
+
+        Raises:
+            ValueError: If the run is not finished, or the gallery is of another checkpoint.
+        """
+        check_device(device)
+        folder = Path(run)
+        recipe = read_recipe(folder)
+        gallery = Gallery.load(folder / "gallery")
+        module = _load_module(folder, recipe["model"], len(gallery.class_names))
+        options = crop_options(recipe["data"])
+        if encoder_digest(module.encoder, options) != gallery.encoder:
+            raise ValueError(
+                f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
+                f"`dml validate --run {folder}` makes it again."
+            )
+        return TrainedRun(folder, module.to(device), options, gallery, device)
+
+    def embed_table(
+        self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]
+    ) -> Iterator[Embeddings]:
+        """Embeds the boxes of a table, frame by frame; `bad_frames` receives frame -> sentence."""
+        batches = crop_batches(
+            table, self.options, batch_size=batch_size, on_bad_frame=on_bad_frame, bad_frames=bad_frames
+        )
+        return embed(self.module, batches, self.device)
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that cannot be used here.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device} cannot be used here ({reason}); cpu always can.") from None
+
+
+@torch.inference_mode()
+def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
+    """Embeds batch by batch; the results lie on the CPU."""
+    for batch in track(batches, description="Embedding crops", total=None, transient=True):
+        vectors = module(batch.images.to(device))
+        logits = module.compute_logits(vectors)
+        yield Embeddings(
+            vectors.float().cpu(), batch.labels, batch.index, None if logits is None else logits.float().cpu()
+        )
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """The recipe that the run was fitted with."""
+    return read_recipe_file(recipe_path(run))
+
+
+def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
+    """A finished run's module with the weights of its best checkpoint, in evaluation mode on the CPU.
+
+    Args:
+        run: The run's folder.
+        model: The model section of its recipe.
+        num_classes: C, the number of known classes.
+
+    Raises:
+        ValueError: If the folder has no checkpoint.
+    """
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    if not checkpoint.is_file():
+        raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
+    arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
+    if "encoder" in arguments:  # the weights come from the run, not from where it started
+        arguments["encoder"] = _without_download(arguments["encoder"])
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
+    config = parser.parse_object({"model": {**model, "init_args": arguments}})
+    module: EmbeddingModule = parser.instantiate(config).model
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def _without_download(encoder: dict[str, Any]) -> dict[str, Any]:
+    plain = {"pretrained": False, "checkpoint": None}
+    inner = encoder.get("init_args")
+    if inner is None:
+        return {key: plain.get(key, value) for key, value in encoder.items()}
+    return {**encoder, "init_args": {key: plain.get(key, value) for key, value in inner.items()}}
+
+
+def crop_options(data: dict[str, Any]) -> CropOptions:
+    """The crop options of a recipe's data section."""
+    names = {field.name for field in fields(CropOptions)}
+    options = {key: value for key, value in data.items() if key in names}
+    if options.get("radiometry") is not None:
+        options["radiometry"] = Radiometry(**options["radiometry"])
+    if options.get("window") is not None:
+        options["window"] = tuple(options["window"])
+    return CropOptions(**options)
+
+
+def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
+    """Reads a data set by its config, or by the kind of its file.
+
+    Raises:
+        ValueError: If there is no such path or its kind is not known.
+    """
+    if path.is_dir():
+        return CropFolders(path).read(on_bad_frame)
+    if not path.is_file():
+        raise ValueError(f"--data {path} is neither a file nor a folder.")
+    if path.suffix == ".json":
+        return CocoJson(path.parent, annotations=path.name).read(on_bad_frame)
+    if path.suffix == ".csv":
+        filled = _filled_columns(path)
+        label, flight = (name if name in filled else None for name in OPTIONAL)
+        source = CsvTable(path.parent, file=path.name, label_column=label, group_column=flight)
+        return source.read(on_bad_frame)
+    if path.suffix in (".yaml", ".yml"):
+        return _source_of(path).read(on_bad_frame)
+    raise ValueError(f"--data {path}: expected a .yaml config, .json, .csv or a folder of crops.")
+
+
+def _filled_columns(path: Path) -> set[str]:
+    """Those of the optional columns of a CSV that say something."""
+    try:
+        table = pd.read_csv(path, usecols=lambda name: name.strip() in OPTIONAL, dtype=str)
+    except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
+        raise ValueError(f"{path} is no CSV text in UTF-8 ({error}).") from error
+    return {name.strip() for name in table.columns[table.notna().any()]}
+
+
+def _source_of(path: Path) -> Source:
+    """The source in a data config (`data: source:`), or a YOLO set's data.yaml."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected `data: source:`.")
+    if "names" in content and "source" not in content:
+        return Yolo(path.parent, config=path.name)
+    section: dict[str, Any] = content.get("data") or content
+    if "source" not in section:
+        raise ValueError(f"{path} has neither `data: source:` of a data config nor `names:` of a YOLO set.")
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Source, "source")
+    try:
+        config = parser.parse_object({"source": section["source"]})
+    except ArgumentError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}.") from error
+    source: Source = parser.instantiate(config).source
+    return source

@@ -1,0 +1,94 @@
+"""Sums over pairs of rows with their gradient in one pass, block by block.
+
+B anchors, N references, D embedding size.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dml_lightning.pairs.blocks import full_precision
+
+
+class PairGradient:
+    """Gradient of a function of distances with respect to the rows, block by block.
+
+    Args:
+        anchors: (B, D).
+        references: (N, D).
+        squared: whether the function is one of squared distances.
+    """
+
+    def __init__(self, anchors: Tensor, references: Tensor, squared: bool) -> None:
+        centre = references.mean(0)  # no difference changes, and rows that are all alike keep digits
+        self.anchors, self.references = anchors - centre, references - centre
+        self.squared = squared
+        self.to_anchors = torch.zeros_like(anchors)
+        self.to_references = torch.zeros_like(references)
+        self.pull = references.new_zeros(len(references), 1)  # of each reference on itself
+
+    def add(self, rows: slice, weights: Tensor, values: Tensor) -> None:
+        """Add some anchors' pairs.
+
+        Args:
+            rows: which anchors, b of them.
+            weights: (b, N) derivative with respect to each (squared) distance.
+            values: (b, N) the (squared) distances; a pair at 0 contributes nothing.
+        """
+        weights = 2 * weights if self.squared else torch.where(values == 0, 0, weights / values)
+        anchors = self.anchors[rows]
+        self.to_anchors[rows] = weights.sum(1, keepdim=True) * anchors - weights @ self.references
+        self.to_references.addmm_(weights.T, anchors, alpha=-1)
+        self.pull += weights.sum(0).unsqueeze(1)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Gradients (B, D) and (N, D)."""
+        return self.to_anchors, self.to_references + self.pull * self.references
+
+
+class PairSums(NamedTuple):
+    """A sum over pairs or triplets of rows, with its gradient."""
+
+    total: Tensor  # () float64
+    numbers: Tensor  # (k,) int64, whatever was counted
+    to_anchors: Tensor  # (B, D) gradient of the total
+    to_references: Tensor  # (N, D)
+
+
+class _PairSum(torch.autograd.Function):
+    """Value and gradient in one pass; nothing of size B × N is kept for the backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
+    ) -> tuple[Tensor, Tensor]:
+        wanted = any(ctx.needs_input_grad[:2])
+        with full_precision(anchors):
+            sums = compute(anchors.detach(), references.detach(), wanted)
+        if wanted:
+            ctx.save_for_backward(sums.to_anchors, sums.to_references)
+        ctx.mark_non_differentiable(sums.numbers)
+        return sums.total, sums.numbers
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+        if torch.is_grad_enabled():  # the gradient was computed in the forward, without a graph
+            raise RuntimeError("this loss has no second derivative: drop create_graph=True")
+        to_anchors, to_references = ctx.saved_tensors
+        return to_anchors * gradient, to_references * gradient, None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def pair_sum(
+    anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
+) -> tuple[Tensor, Tensor]:
+    """Differentiable total () float64 and numbers (k,) of `compute(anchors, references, wanted)`.
+
+    Args:
+        anchors: (B, D).
+        references: (N, D).
+        compute: returns the sums; `wanted` says whether the gradients will be used.
+    """
+    return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return]

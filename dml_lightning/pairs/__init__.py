@@ -1,0 +1,1 @@
+"""Pairs of rows, exactly: blocks, distances, order, keys, shares, neighbours."""

@@ -1,0 +1,117 @@
+"""What every computation over pairs of rows shares: checked inputs, blocks of rows, and exact products."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Vectors = Tensor | NDArray[Any]
+
+TILE_ELEMENTS = 1 << 19  # float64 numbers of a tile, 4 MiB: near the cache
+
+
+def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
+    """Check that `values` are finite vectors, one per row, and return them as a detached (N, D) tensor.
+
+    Raises:
+        ValueError: If the shape is not (N, D), or an entry is NaN or infinite.
+    """
+    vectors = torch.as_tensor(values).detach()
+    if vectors.ndim != 2:
+        raise ValueError(f"{name} must have shape (N, D), one row each, got {tuple(vectors.shape)}.")
+    if not vectors.is_floating_point():
+        vectors = vectors.double()
+    if vectors.itemsize < 4:
+        vectors = vectors.float()  # half precision has no NumPy form, and too few digits for distances
+    if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as looking at each; may overflow
+        finite = torch.isfinite(vectors).all(dim=1)
+        for row in torch.nonzero(~finite)[:1, 0].tolist():
+            raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
+    return vectors
+
+
+def as_labels(values: Vectors, like: Tensor, name: str = "labels") -> Tensor:
+    """Check that there is one integer label per row of `like` and return them as int64 on its device.
+
+    Raises:
+        ValueError: If there is not one label per row, or the labels are not integers.
+    """
+    labels = torch.as_tensor(values)
+    if labels.shape != like.shape[:1]:
+        raise ValueError(f"{name} must hold one label per row, shape ({len(like)},), got {tuple(labels.shape)}.")
+    if labels.is_floating_point():
+        raise ValueError(f"{name} must be integers, got {labels.dtype}.")
+    return labels.to(like.device, torch.int64)
+
+
+def check_widths(queries: Tensor, references: Tensor) -> None:
+    """Refuse two sets of vectors that do not share a space.
+
+    Raises:
+        ValueError: If the embedding sizes differ.
+    """
+    if queries.shape[1] != references.shape[1]:
+        raise ValueError(
+            f"queries have {queries.shape[1]} dimensions and references {references.shape[1]}: "
+            "embed both with the same encoder."
+        )
+
+
+def row_blocks(rows: int, columns: int, elements: int = TILE_ELEMENTS) -> Iterator[slice]:
+    """Slices over `rows` such that a block of that many rows and `columns` stays within `elements`."""
+    step = max(1, elements // max(1, columns))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+@contextmanager
+def full_precision(tensor: Tensor) -> Iterator[None]:
+    """No autocast, and no TF32 or bfloat16 inside float32 products: they cost distances 3 digits."""
+    with _exact_products(), torch.autocast(tensor.device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the precision of one backend has been set, which the common setting does not know
+        with _exact_backends():
+            yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _exact_backends() -> Iterator[None]:
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+    before = [each.fp32_precision for each in backends]
+    try:
+        for each in backends:
+            each.fp32_precision = "ieee"
+        yield
+    finally:
+        for each, precision in zip(backends, before, strict=True):
+            each.fp32_precision = precision
+
+
+def to_numpy(values: Vectors) -> NDArray[Any]:
+    """A tensor on any device, or an array, as an array."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    if values.is_floating_point() and values.itemsize < 4:
+        values = values.float()  # NumPy has no bfloat16
+    return values.detach().cpu().numpy()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """float32 or wider: half precisions are raised, float64 stays."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

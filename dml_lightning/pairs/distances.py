@@ -1,0 +1,155 @@
+"""Exact pairwise distances, a few rows at a time.
+
+A matrix product is the only fast way to all pairs, and in float32 it is wrong for close ones: two identical
+rows come out up to 1e-3 apart. `PairwiseDistances` therefore multiplies centred vectors in float64, and computes the
+pairs that are still too close for it from their difference. Identical rows are exactly 0 apart, and every squared
+distance is right to float32 rounding. Memory is one block, whatever the number of rows.
+
+`distances` is for losses, which compute in the precision of the embeddings: by a float32 product with the close pairs
+subtracted.
+
+Q queries, M references; B anchors, N references of a loss; D embedding size.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dml_lightning.pairs.blocks import TILE_ELEMENTS, check_widths, row_blocks
+
+BLOCK_ELEMENTS = 1 << 23  # float32 distances held at once, 32 MiB, or half as many in float64
+FEWEST_ROWS = 64  # in a block, however many columns: fewer make a slow matrix product
+DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
+CLOSE_FLOAT64 = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
+DIRECT_ELEMENTS = 1 << 22  # differences held at once
+DIRECT_PAIRS = 2**18  # up to here every pair is subtracted; beyond, a matrix product does the bulk
+CLOSE_FLOAT32 = 2**-6  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
+MOSTLY_CLOSE = 1 / 16  # share of close pairs above which a whole block is computed from differences
+
+
+def direct_distances(queries: Tensor, references: Tensor, squared: bool = False) -> Tensor:
+    """Distances (Q, M) from differences, in the vectors' own precision: identical rows are exactly 0 apart."""
+    if squared and len(queries) * references.numel() <= DIRECT_ELEMENTS:
+        return (queries.unsqueeze(1) - references).square().sum(2)
+    lengths = torch.cdist(queries, references, compute_mode="donot_use_mm_for_euclid_dist")
+    return lengths.square_() if squared else lengths
+
+
+def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Centred float64 copies with two columns to fill (N, D + 2), and their squared norms (N,)."""
+    out = vectors.new_empty(len(vectors), vectors.shape[1] + 2, dtype=torch.float64)
+    points = out[:, :-2]
+    points.copy_(vectors).sub_(centre)
+    return out, torch.einsum("nd,nd->n", points, points)
+
+
+class PairwiseDistances:
+    """Squared Euclidean distances of `queries` (Q, D) to `references` (M, D), block by block.
+
+    `blocks()` yields a slice of the query rows and their squared distances, (rows, M). The block is a buffer
+    that the next step overwrites.
+
+    Args:
+        queries: (Q, D).
+        references: (M, D).
+        own: (Q,) the reference that is the query itself; that distance comes out as infinite.
+        dtype: Of the blocks: float64, or float32 for the same distances rounded once.
+    """
+
+    def __init__(
+        self, queries: Tensor, references: Tensor, own: Tensor | None = None, dtype: torch.dtype = torch.float64
+    ):
+        check_widths(queries, references)
+        self.dim, self.own, self.dtype = queries.shape[1], own, dtype
+        centre = references.double().mean(0) if len(references) else 0.0
+        # |x - y|^2 = [x, |x|^2, 1] . [-2 y, 1, |y|^2]: the product adds the norms on its way.
+        self.left, self.query_norms = _with_room(queries, centre)  # (Q, D + 2), (Q,)
+        self.right, norms = _with_room(references, centre)  # (M, D + 2), (M,)
+        self.largest = norms.max() if len(norms) else norms.sum()
+        self.left[:, self.dim], self.left[:, self.dim + 1] = self.query_norms, 1.0
+        self.right[:, self.dim], self.right[:, self.dim + 1] = 1.0, norms
+        self.right[:, : self.dim] *= -2
+
+    def blocks(self, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (query rows, squared distances of these rows), of all rows or a part of them.
+
+        Threads may each take a part of their own: the parts' buffers together are one block.
+        """
+        columns, on_cpu = len(self.right), self.left.device.type == "cpu"
+        if columns == 0:
+            return
+        elements = (BLOCK_ELEMENTS if on_cpu else DEVICE_ELEMENTS) * 4 // self.dtype.itemsize
+        first, stop, _ = (part or slice(None)).indices(len(self.left))
+        share = elements * (stop - first) // max(1, len(self.left))
+        elements = max(share, FEWEST_ROWS * columns)
+        buffer: Tensor | None = None
+        for found in row_blocks(stop - first, columns, elements):
+            rows = slice(first + found.start, first + found.stop)
+            if buffer is None:
+                buffer = self.left.new_empty(rows.stop - rows.start, columns, dtype=self.dtype)
+            block = buffer[: rows.stop - rows.start]
+            self._multiply(block, rows)
+            self._exclude_own(block, rows)
+            limit = CLOSE_FLOAT64 * (self.query_norms[rows] + self.largest)  # (rows,)
+            if bool((block.amin(1) <= limit).any()):
+                self._recompute(block, rows, block <= limit[:, None])
+            yield rows, block
+
+    def _multiply(self, block: Tensor, rows: slice) -> None:
+        """Fill `block` with the float64 product, narrow parts at a time where that has to be rounded."""
+        left = self.left[rows]
+        if block.dtype == left.dtype:
+            torch.mm(left, self.right.T, out=block)
+            return
+        width = max(1, TILE_ELEMENTS // len(left)) if block.device.type == "cpu" else len(self.right)
+        room = left.new_empty(len(left) * min(width, len(self.right)))
+        for start in range(0, len(self.right), width):
+            part = self.right[start : start + width]
+            tile = room[: len(left) * len(part)].view(len(left), len(part))
+            block[:, start : start + width] = torch.mm(left, part.T, out=tile)
+
+    def _exclude_own(self, block: Tensor, rows: slice) -> None:
+        if self.own is not None:
+            block[torch.arange(len(block), device=block.device), self.own[rows]] = torch.inf
+
+    def _recompute(self, block: Tensor, rows: slice, close: Tensor) -> None:
+        """Replace the pairs marked `close` (rows, M) by the sum of their squared differences."""
+        queries, references = self.left[rows, : self.dim], self.right[:, : self.dim]  # x, -2 y
+        if int(close.count_nonzero()) > MOSTLY_CLOSE * close.numel():
+            for part in row_blocks(len(references), self.dim):
+                y = references[part] / -2
+                block[:, part] = direct_distances(queries, y, squared=True).to(block.dtype)
+            self._exclude_own(block, rows)
+            return
+        pairs = close.nonzero()  # (pairs, 2)
+        for part in row_blocks(len(pairs), self.dim):
+            i, j = pairs[part].unbind(1)
+            difference = queries[i] + references[j] / 2  # (part, D)
+            block[i, j] = difference.square().sum(1).to(block.dtype)
+
+
+def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:
+    """Distances (B, N) by a matrix product, with the close pairs subtracted instead.
+
+    The error of |a|² + |r|² − 2 a·r is a few roundings of |a|² + |r|², which is all there is of a
+    small distance: identical float32 rows would come out up to 1e-3 apart. Taking off the anchors'
+    mean, best that of one class, leaves few close pairs.
+    """
+    near, far = anchors - anchors.mean(0), references - anchors.mean(0)
+    scale = near.square().sum(1, keepdim=True) + far.square().sum(1)  # (B, N)
+    squares = torch.addmm(scale, near, far.T, alpha=-2)
+    close = squares <= scale.mul_(CLOSE_FLOAT32)
+    pairs = close.nonzero()
+    if len(pairs) > close.numel() // 4:
+        return direct_distances(anchors, references, squared)
+    for part in torch.split(pairs, max(1, DIRECT_ELEMENTS // (2 * anchors.shape[1]))):
+        rows, columns = part.unbind(1)
+        gaps = anchors.index_select(0, rows).sub_(references.index_select(0, columns))
+        squares[rows, columns] = gaps.square_().sum(1)
+    return squares if squared else squares.sqrt_()
+
+
+def distances(anchors: Tensor, references: Tensor, squared: bool, direct: bool) -> Tensor:
+    """(Squared) Euclidean distances (B, N), from differences or by a product with care."""
+    return (direct_distances if direct else product_distances)(anchors, references, squared)

@@ -1,0 +1,61 @@
+"""Ordering distances through integer keys: exact, in whole rows at a time, ties at random.
+
+Non-negative float32 numbers order as their bits do, read as an integer. The sign bit is free, so 32 bits hold a
+distance and, in the lowest, one more fact. Where that is not enough, 64 bits hold them with random bits between.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LAST = torch.iinfo(torch.int64).max  # behind every key
+LOW_BITS = 0xFFFFFFFE  # of the lower half of a wide key, all but the lowest
+
+
+def narrow_keys(squared: Tensor) -> Tensor:
+    """Even int32 keys (rows, M) that order as `squared` distances (rows, M) float32, in their place."""
+    bits = squared.view(torch.int32)  # from 0 to that of infinity, below 2**31
+    least = torch.tensor(-(2**31), dtype=torch.int32, device=bits.device)
+    return torch.add(least, bits, alpha=2, out=bits)  # wraps around into the whole range
+
+
+def wide_keys(keys: Tensor, ties: Tensor) -> Tensor:
+    """Int64 keys (rows, M) that order as narrow `keys` do, but equal distances by `ties` (rows, M).
+
+    The lowest bit of `keys` stays the lowest, and decides nothing unless `ties` are equal too.
+
+    Args:
+        keys: int32.
+        ties: int64, of which the lower 32 bits but the lowest count.
+    """
+    return ((keys.long() >> 1) << 32) + (ties & LOW_BITS) + (keys & 1)
+
+
+def smallest(keys: Tensor, count: int) -> Tensor:
+    """The `count` smallest integer keys of each row, ascending; the rows of `keys` are left in another order."""
+    if keys.device.type != "cpu":
+        return keys.sort(dim=1).values[:, :count]
+    # On the processor torch.sort takes 50 times as long as NumPy's vectorised partition and sort.
+    rows = keys.numpy()
+    rows.partition(count - 1, axis=1)
+    first = rows[:, :count].copy()
+    first.sort()
+    return torch.from_numpy(first)
+
+
+def stable_order(keys: Tensor) -> Tensor:
+    """Indices (b, M) that sort each row of non-negative keys; equal keys keep their order.
+
+    On the CPU a float32 key and its column fit one int64, and NumPy sorts those with vector
+    instructions, 10 to 20 times faster than `torch.sort`.
+    """
+    if keys.device.type != "cpu":
+        return torch.sort(keys, dim=1, stable=True).indices
+    if keys.dtype != torch.float32:
+        return torch.from_numpy(np.argsort(keys.numpy(), axis=1, kind="stable"))
+    packed = keys.numpy().view(np.int32).astype(np.int64)
+    packed <<= 32
+    packed |= np.arange(keys.shape[1])
+    packed.sort(axis=1)
+    packed &= 2**32 - 1
+    return torch.from_numpy(packed)

@@ -1,0 +1,164 @@
+"""The nearest references of every query, exact, in one float32 pass where that can be trusted.
+
+A float32 matrix product is twice as fast as a float64 one and wrong by a known bound. So it only nominates:
+every reference within that bound of the k-th nearest is a candidate, and the candidates' distances are computed
+from differences in float64. Queries with more candidates than there are places, as when many references nearly
+coincide, go through the float64 pass of `PairwiseDistances` instead. The answer is the same, only later.
+
+Q queries, M references, D embedding size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dml_lightning.pairs.blocks import Vectors, as_vectors, check_widths, full_precision, row_blocks
+from dml_lightning.pairs.distances import DEVICE_ELEMENTS, PairwiseDistances
+from dml_lightning.pairs.keys import LOW_BITS, narrow_keys, smallest, wide_keys
+
+SLACK = 4  # candidates beyond k
+GROUP = 32  # references at most that share one minimum
+PRODUCT_ELEMENTS = 1 << 23  # of a float32 block on the processor: 32 MiB
+CANDIDATE_ELEMENTS = 1 << 18  # of their float64 differences: 2 MiB
+QUERIES = 1 << 15  # whose candidates are kept at once
+
+
+class Neighbours(NamedTuple):
+    """The nearest references of each query, nearest first."""
+
+    distances: Tensor  # (Q, k) float64
+    rows: Tensor  # (Q, k) int64, into the references
+
+
+def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, seed: int = 0) -> Neighbours:
+    """Find the `k` nearest references of every query, exactly; equal distances in a random, seeded order.
+
+    Memory beyond the result is a few blocks, however many queries.
+
+    Args:
+        queries: (Q, D).
+        references: (M, D).
+        k: From 1 to M.
+        seed: Orders references at equal distance (as float32), the same for every query.
+
+    Raises:
+        ValueError: If k is out of range, or the embedding sizes disagree.
+    """
+    vectors, targets = as_vectors(queries, "queries"), as_vectors(references, "references")
+    check_widths(vectors, targets)
+    if not 1 <= k <= len(targets):
+        raise ValueError(f"k must lie between 1 and the number of references, {len(targets)}, got {k}.")
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    order = order.to(targets.device)
+    targets = targets[order]
+    distances = vectors.new_empty(len(vectors), k, dtype=torch.float64)
+    found = vectors.new_empty(len(vectors), k, dtype=torch.int64)
+    nominate = _Nomination(targets, k)
+    for rows in row_blocks(len(vectors), 1, QUERIES):
+        block = vectors[rows]
+        candidates, certain = nominate(block)  # (rows, k + SLACK), (rows,)
+        distances[rows], found[rows] = _nearest_of(block, targets, candidates, k)
+        rest = (~certain).nonzero()[:, 0]
+        if len(rest):
+            distances[rows.start + rest], found[rows.start + rest] = _search_all(block[rest], targets, k)
+    return Neighbours(distances, order[found])
+
+
+class _Nomination:
+    """Candidates for the `k` nearest of `targets` (M, D) by a float32 product.
+
+    The columns are dealt out to groups; whichever of them hold the smallest minima hold the nearest.
+    """
+
+    def __init__(self, targets: Tensor, k: int):
+        self.count = min(k + SLACK, len(targets))
+        self.k = k
+        self.centre = targets.double().mean(0)
+        points = targets - self.centre  # (M, D) float64
+        low, high = points.aminmax()
+        self.scale = torch.maximum(-low, high).clamp(min=torch.finfo(torch.float64).tiny)
+        points /= self.scale  # neither overflows nor underflows in float32
+        norms = torch.einsum("md,md->m", points, points)
+        self.largest = norms.max().sqrt()
+        self.width = max(1, min(GROUP, len(targets) // (8 * self.count)))  # columns of a group
+        self.groups = -(-len(targets) // self.width)
+        # |y|^2 - 2 x.y = [x, 1] . [-2 y, |y|^2]; columns that fill the last groups are farther than any.
+        self.right = torch.zeros(
+            self.groups * self.width, points.shape[1] + 1, dtype=torch.float32, device=points.device
+        )
+        self.right[:, -1] = torch.inf
+        self.right[: len(points), :-1] = points.mul_(-2)
+        self.right[: len(points), -1] = norms
+
+    def __call__(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns (Q, k + SLACK) and whether the k nearest are surely among them (Q,)."""
+        columns = queries.new_empty(len(queries), self.count, dtype=torch.int64)
+        certain = queries.new_empty(len(queries), dtype=torch.bool)
+        on_cpu = queries.device.type == "cpu"
+        elements = PRODUCT_ELEMENTS if on_cpu else DEVICE_ELEMENTS
+        buffer: Tensor | None = None
+        with full_precision(queries):
+            for rows in row_blocks(len(queries), len(self.right), elements):
+                if buffer is None:
+                    buffer = self.right.new_empty(rows.stop - rows.start, len(self.right))
+                left = (queries[rows].double() - self.centre) / self.scale  # (rows, D)
+                ones = left.new_ones(len(left), 1)
+                block = buffer[: len(left)]
+                torch.mm(torch.cat([left, ones], 1).float(), self.right.T, out=block)
+                columns[rows], certain[rows] = self._choose(block, self._error(left))
+        return columns, certain
+
+    def _error(self, left: Tensor) -> Tensor:
+        """Bound (rows,) on the error of |y|^2 - 2 x.y in float32, for all references y.
+
+        A sum of D + 1 products of rounded factors is off by at most (D + 3) u of the sum of their magnitudes, to
+        first order, which is below (|x| + |y|)^2 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
+        The rest covers the second order, and distances that are equal only after rounding to float32.
+        """
+        unit = torch.finfo(torch.float32).eps / 2
+        reach = left.square().sum(1).sqrt() + self.largest  # (rows,)
+        return (left.shape[1] + 8) * unit * reach.square()
+
+    def _choose(self, block: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+        """The `count` smallest columns of each row (rows, M padded), and whether they hold all that matter."""
+        minima = block.view(len(block), self.width, self.groups).amin(1)  # (rows, groups)
+        count = min(self.count + 1, self.groups)
+        leading = minima.topk(count, dim=1, largest=False, sorted=True)
+        offsets = self.groups * torch.arange(self.width, device=block.device)
+        columns = (leading.indices[:, : self.count, None] + offsets).flatten(1)
+        inside = block.gather(1, columns)  # (rows, count * width)
+        best = inside.topk(min(self.count + 1, inside.shape[1]), dim=1, largest=False, sorted=True)
+        limit = best.values[:, self.k - 1].double() + 2 * error
+        outside = [part[:, self.count :] for part in (leading.values, best.values)]
+        certain = (torch.cat(outside, 1) > limit[:, None]).all(1)
+        return columns.gather(1, best.indices[:, : self.count]), certain
+
+
+def _nearest_of(queries: Tensor, targets: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances and columns (Q, k) of the nearest among the candidate columns (Q, C), from differences."""
+    candidates = candidates.sort(1).values
+    squared = queries.new_empty(candidates.shape, dtype=torch.float64)
+    for rows in row_blocks(len(queries), candidates.shape[1] * queries.shape[1], CANDIDATE_ELEMENTS):
+        difference = targets[candidates[rows]].double()  # (rows, C, D)
+        difference -= queries[rows, None]
+        squared[rows] = difference.square_().sum(2)
+    places = _first_places(squared, k)
+    return squared.gather(1, places).sqrt(), candidates.gather(1, places)
+
+
+def _search_all(queries: Tensor, targets: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Distances and columns (Q, k) of the nearest of all targets, by the float64 product."""
+    distances = queries.new_empty(len(queries), k, dtype=torch.float64)
+    columns = queries.new_empty(len(queries), k, dtype=torch.int64)
+    for rows, block in PairwiseDistances(queries, targets).blocks():
+        columns[rows] = _first_places(block, k)
+        distances[rows] = block.gather(1, columns[rows]).sqrt()
+    return distances, columns
+
+
+def _first_places(squared: Tensor, k: int) -> Tensor:
+    """Columns of the `k` smallest of each row, ascending; those equal as float32 from left to right."""
+    ties = 2 * torch.arange(squared.shape[1], device=squared.device)
+    keys = wide_keys(narrow_keys(squared.float()), ties)
+    return (smallest(keys, k) & LOW_BITS) >> 1

@@ -1,0 +1,1 @@
+"""A run as a folder: recipes, checkpoints, fairness, signals, launch, tracking."""

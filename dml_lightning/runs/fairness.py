@@ -1,0 +1,127 @@
+"""Do the arms of a comparison differ in nothing but what makes them arms? Asked of recipes, planned and saved."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dml_lightning.files import read_json
+from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.recipes import read_recipe_file, recipe_file
+
+Recipe = Mapping[str, Any]
+
+MAKES_AN_ARM = (
+    "model.class_path",
+    "model.init_args.loss",
+    "model.init_args.scale",
+    "model.init_args.allow_infeasible_margin",
+    "model.init_args.optimizer.init_args",  # learning rate and the like, the same number of trials for all
+    "data.sampler",
+    "data.classes_per_batch",  # their product is compared
+    "data.samples_per_class",
+)
+CHANGES_NO_NUMBER = (
+    "data.source.init_args.root",  # the crop tables are compared
+    "data.cache_dir",
+    "data.num_workers",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.logger",
+    "name",
+    "runs_root",
+    "tracking",
+)
+# Everything else in the recipes of a cell, which has one seed, has to be equal.
+MAY_DIFFER = (*MAKES_AN_ARM, *CHANGES_NO_NUMBER, "seed_everything")
+# And everything else in those of one arm.
+MAKES_A_CELL = ("seed_everything", "data.split_seed", "data.class_fold")
+FACTS = ("initial_encoder", "samples_seen", "world_size")  # as the runs themselves counted them
+
+
+def differences(runs: Mapping[str, Path], trained: Sequence[str]) -> list[str]:
+    """What the arms of one seed and fold do not share, one sentence each; empty for a fair comparison.
+
+    Args:
+        runs: Run folder by arm.
+        trained: Arms that are fitted; of the others, floors, only data and trainer are compared.
+    """
+    recipes = {arm: read_recipe(run) for arm, run in runs.items()}
+    fitted = [arm for arm in trained if arm in runs]
+    return [*recipe_differences(recipes, trained), *_recorded(runs, fitted)]
+
+
+def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) -> list[str]:
+    """The part of `differences` that recipes by arm tell, before there are runs too."""
+    flat = {arm: _with_batch(recipe) for arm, recipe in recipes.items()}
+    fitted = [arm for arm in trained if arm in flat]
+    found: list[str] = []
+    for key in dict.fromkeys(key for recipe in flat.values() for key in recipe):
+        if not key.startswith(MAY_DIFFER):
+            arms = fitted if key.startswith("model.") else list(flat)
+            found += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
+    return found
+
+
+def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
+    """What the runs of one arm do not share beside seed and fold: they are averaged as one recipe."""
+    recipes = {run: dict(_flat(read_recipe(run))) for run in runs}
+    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    return [
+        sentence
+        for key in keys
+        if key not in MAKES_A_CELL and not key.startswith(CHANGES_NO_NUMBER)
+        for sentence in _unequal(f"{key} of {arm}", {str(run): own.get(key) for run, own in recipes.items()})
+    ]
+
+
+def _recorded(runs: Mapping[str, Path], fitted: Sequence[str]) -> Iterator[str]:
+    """Differences in what the runs wrote down of themselves."""
+    stages = {arm: read_run(run)["stages"] for arm, run in runs.items()}
+    for stage, arms in (("test", list(runs)), ("fit", fitted)):
+        for key, what in (("data", "crop table"), ("code", "code"), ("versions", "versions")):
+            values = {arm: stages[arm].get(stage, {}).get(key) for arm in arms}
+            yield from _unequal(f"{what} of the {stage}", values)
+    for arm in runs:
+        times = stages[arm].get("test", {}).get("times", 1)
+        if times > 1:
+            yield f"the test split was touched {times} times by {arm} ({runs[arm]})"
+    facts = {arm: read_json(runs[arm] / "facts.json") for arm in fitted}
+    for fact in FACTS:
+        what = fact.replace("_", " ")
+        yield from (f"{arm} has recorded no {what}" for arm in fitted if fact not in facts[arm])
+        yield from _unequal(what, {arm: own.get(fact) for arm, own in facts.items()})
+
+
+def _unequal(what: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each arm that differs from the first."""
+    first, *others = list(values) or [""]
+    for arm in others:
+        if values[arm] != values[first]:
+            yield f"{what}: {first} has {values[first]}, {arm} has {values[arm]}"
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe of the fit, or of the test for a floor.
+
+    Raises:
+        ValueError: If the folder is no run's, or the file damaged.
+    """
+    path = recipe_file(run)
+    if path is None:
+        raise ValueError(f"{run} is not a run's folder: it has no recipe.")
+    return read_recipe_file(path)
+
+
+def _with_batch(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as dotted names with plain values, and the crops of a step and process."""
+    data = recipe.get("data") or {}
+    crops = data.get("classes_per_batch", 1) * data.get("samples_per_class", 1)
+    return {**dict(_flat(recipe)), "crops per step and process": crops}
+
+
+def _flat(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if not parts:
+        yield name, node
+    for key, value in parts:
+        yield from _flat(value, f"{name}.{key}" if name else str(key))

@@ -1,0 +1,150 @@
+"""A run is a folder: `runs/<name>/<hash>-s<seed>`, with everything that later commands need.
+
+```
+recipe.fit.yaml       what `dml fit -c` takes to do it again
+run.json              status, versions and command of each stage
+checkpoints/          best.ckpt, last.ckpt
+gallery/              what is known, and by which rules: of the best checkpoint, and what was enrolled since
+facts.json            initial weights (digest), samples seen, processes
+metrics/<stage>.json  the last value of each logged number;  csv/<stage>/ the whole history
+embeddings/<stage>.npz, figures/, wandb/
+```
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from dml_lightning.files import locked, read_json, write_json
+
+Status = Literal["running", "finished", "failed", "interrupted"]
+PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
+# Settings that leave the result as it is, and those that the data digest stands for.
+_NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
+_PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
+
+
+def run_hash(config: dict[str, Any], data_digest: str) -> str:
+    """Ten hex digits of recipe, data and code version; seed, paths and logger are left out."""
+    recipe = _without_paths({key: value for key, value in config.items() if key not in _NOT_HASHED})
+    text = json.dumps([recipe, data_digest, code_digest()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_paths(value) for key, value in node.items() if key not in _PATH_KEYS}
+    if isinstance(node, list):
+        return [_without_paths(value) for value in node]
+    return node
+
+
+def code_digest() -> str:
+    """Digest of the package's own source files: two versions never share a run."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def claimed(run: Path, *, resume: bool) -> Iterator[None]:
+    """Holds a run's folder for this process alone, and sweeps what a killed one left half-written.
+
+    Raises:
+        ValueError: If the folder is not free, or `check_folder` refuses.
+    """
+    if not run.is_dir():
+        check_folder(run, resume=resume)  # before there is one
+    with locked(run):
+        check_folder(run, resume=resume)
+        for stale in run.rglob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+        yield
+
+
+def check_folder(run: Path, *, resume: bool) -> None:
+    """Refuses to write into a run that should be kept, or cannot be resumed.
+
+    A run that ended before its first checkpoint has nothing to keep and starts over, resumed or not.
+
+    Raises:
+        ValueError: With what came and what would work.
+    """
+    status = read_status(run)
+    begun = (run / "checkpoints" / "last.ckpt").is_file()
+    if status == "finished":
+        raise ValueError(
+            f"{run} has finished; --reuse true takes it as it is, --rerun N (1, 2, ...) does it again "
+            "in a folder beside it."
+        )
+    if begun and not resume:
+        raise ValueError(
+            f"{run} was {status or 'left'} after a checkpoint; --ckpt_path last goes on with it, "
+            "--rerun N (1, 2, ...) starts afresh in a folder beside it."
+        )
+    if resume and status is None and not begun:
+        beside = [*run.parent.glob("*/checkpoints/last.ckpt")]
+        newest = max(beside, key=lambda path: path.stat().st_mtime, default=None)
+        other = f", or name {newest}, of another recipe, seed or code" if newest else ""
+        raise ValueError(f"{run} has no checkpoints/last.ckpt to go on from; leave out --ckpt_path last{other}.")
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """The content of run.json; empty stages where there is none."""
+    return {"stages": {}} | read_json(run / "run.json")
+
+
+def read_fit(run: Path) -> dict[str, Any]:
+    """What run.json says of the run's fit; empty where there has been none."""
+    fit: dict[str, Any] = read_run(run)["stages"].get("fit", {})
+    return fit
+
+
+def read_status(run: Path, stage: str = "fit") -> Status | None:
+    """The status of a stage of the run, None where there has been none."""
+    status: Status | None = read_run(run)["stages"].get(stage, {}).get("status")
+    return status
+
+
+@contextmanager
+def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -> Iterator[None]:
+    """Keeps run.json: `running`, then how the stage ended. Only one rank is `active`."""
+    if not active:
+        yield
+        return
+    started = time.time()
+
+    def record(status: Status) -> None:
+        content = read_run(run)
+        before = content["stages"].get(stage, {}).get("times", 0)
+        content["stages"][stage] = {
+            "status": status,
+            "times": before + (status == "finished"),
+            "command": sys.argv[1:],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+            "seconds": round(time.time() - started, 1),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "code": code_digest(),
+            "data": data_digest,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+        write_json(run / "run.json", content)
+
+    record("running")
+    try:
+        yield
+    except BaseException as error:
+        record("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+        raise
+    record("finished")

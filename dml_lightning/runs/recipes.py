@@ -1,0 +1,41 @@
+"""Recipes: what `dml fit -c` takes to do a run again."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse"}
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """The recipe in a file.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = {}
+    if not content or not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no recipe.")
+    return content
+
+
+def recipe_path(run: Path, stage: str = "fit") -> Path:
+    """Where a run keeps its recipe.
+
+    Raises:
+        ValueError: If the folder is not a run.
+    """
+    path = run / f"recipe.{stage}.yaml"
+    if not path.is_file():
+        raise ValueError(f"{run} is not a run's folder: it has no {path.name}.")
+    return path
+
+
+def recipe_file(run: Path) -> Path | None:
+    """The recipe of the fit, or of the test for a floor; None where the folder is no run's."""
+    paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,107 @@
+"""From temperatures to counts: optics, lag, noise, vignetting, quantisation."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.signal import lfilter
+
+from dml_lightning.simulate.flight import Flight
+from dml_lightning.simulate.scene import Animal, Field, power_law
+from dml_lightning.simulate.shapes import Part
+
+GAIN, OFFSET = 0.01, -273.15  # degC = GAIN * counts + OFFSET (centikelvin)
+SUPERSAMPLING = 4
+FWHM_PER_SIGMA = 2.3548
+
+
+def paint(animal: Animal, gsd: float, blur: float) -> tuple[int, int, Field, Field, Field]:
+    """An animal as the optics see it, on a patch just large enough.
+
+    Returns:
+        left, top: of the patch in the frame, px (may lie outside the frame).
+        coverage: (h, w) share of each pixel that the parts cover.
+        kelvin: (h, w) coverage times temperature over the surface, K.
+        solid: (h, w) coverage by the animal alone, without its reflection.
+    """
+    reach = max(np.hypot(part.x, part.y) + part.a for part in animal.parts) / gsd + 2.0
+    left, top = int(np.floor(animal.x - reach)), int(np.floor(animal.y - reach))
+    side = int(np.ceil(2 * reach)) + 1
+    layers = np.zeros((3, side * SUPERSAMPLING, side * SUPERSAMPLING), np.float32)
+    origin = (animal.x - left, animal.y - top)
+    for part in animal.parts:
+        _cover(layers, part, animal.heading, origin, gsd / SUPERSAMPLING)
+    sigma = blur / FWHM_PER_SIGMA * SUPERSAMPLING
+    seen = np.empty_like(layers)
+    gaussian_filter(layers, (0.0, sigma, sigma), truncate=3.0, mode="constant", output=seen)
+    shape = (3, side, SUPERSAMPLING, side, SUPERSAMPLING)
+    coverage, kelvin, solid = seen.reshape(shape).mean((2, 4))  # the detector's own footprint
+    return left, top, coverage, kelvin, solid
+
+
+def _cover(layers: Field, part: Part, heading: float, origin: tuple[float, float], step: float) -> None:
+    """Paint one ellipse over coverage, temperature and solid coverage (3, h, w).
+
+    `origin` is the animal's place on the patch in px, `step` the side of a subpixel in m; the edge of
+    the ellipse is one subpixel soft.
+    """
+    cos, sin = np.cos(heading), np.sin(heading)
+    column = origin[0] * SUPERSAMPLING - 0.5 + (part.x * cos - part.y * sin) / step
+    row = origin[1] * SUPERSAMPLING - 0.5 + (part.x * sin + part.y * cos) / step
+    a, b = max(part.a / step, 0.5), max(part.b / step, 0.5)  # subpixels
+    reach = max(a, b) + 2.0
+    rows = np.arange(max(int(row - reach), 0), min(int(row + reach) + 2, layers.shape[1]))
+    columns = np.arange(max(int(column - reach), 0), min(int(column + reach) + 2, layers.shape[2]))
+    south, east = (rows - row)[:, None], (columns - column)[None, :]
+    cos, sin = np.cos(heading + part.angle), np.sin(heading + part.angle)
+    along, across = (east * cos + south * sin) / a, (south * cos - east * sin) / b
+    inside = (1.0 - np.sqrt(along * along + across * across)) * min(a, b)
+    alpha = np.clip(inside + 0.5, 0.0, 1.0).astype(np.float32) * np.float32(part.opacity)
+    window = layers[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    window *= 1.0 - alpha
+    window[0] += alpha
+    window[1] += alpha * np.float32(part.kelvin)
+    if part.solid:
+        window[2] += alpha
+
+
+def lag(signal: Field, flight: Flight) -> Field:
+    """The faint tail that slow bolometers leave behind a moving target, along the columns, K (H, W).
+
+    It decays as exp(-2 distance / tail) and starts at tail_share of a target that is 5 px long.
+    """
+    step = slice(None) if flight.tail_down else slice(None, None, -1)
+    ahead = np.array([flight.tail_share / 5], np.float32)
+    behind = np.array([1.0, -np.exp(-2.0 / flight.tail)], np.float32)
+    return np.asarray(lfilter(ahead, behind, signal[step], axis=0)[step], np.float32)
+
+
+@lru_cache(maxsize=2)
+def fixed_pattern(flight: Flight) -> Field:
+    """What stays the same all flight, K (H, W): residual non-uniformity, columns, vignetting."""
+    rng = np.random.default_rng([flight.seed, 3, flight.number])
+    shape = (flight.height, flight.width)
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    cloud = power_law(*shape, 2.0, rng)
+    pattern = np.float32(flight.fixed_pattern) * (0.8 * grain + 0.6 * cloud)
+    columns = flight.column * rng.standard_normal(flight.width)
+    cx, cy = rng.normal(0.0, 0.06, 2)
+    x = np.linspace(-1.0, 1.0, flight.width)[None, :] - cx
+    y = np.linspace(-1.0, 1.0, flight.height)[:, None] - cy
+    shade = -0.5 * flight.vignetting * (x**2 + y**2)
+    return np.asarray(pattern + columns[None, :] + shade, np.float32)
+
+
+def expose(celsius: Field, flight: Flight, rng: np.random.Generator) -> Field:
+    """The frame with all of the camera's noise, degC (H, W)."""
+    temporal = np.float32(flight.temporal) * rng.standard_normal(celsius.shape, dtype=np.float32)
+    rows = np.float32(flight.row) * rng.standard_normal((flight.height, 1), dtype=np.float32)
+    noisy: Field = celsius + fixed_pattern(flight) + temporal + rows
+    return noisy
+
+
+def quantise(celsius: Field) -> NDArray[np.uint16]:
+    """From degC to counts of 10 mK."""
+    counts: Field = np.rint((celsius - np.float32(OFFSET)) / np.float32(GAIN))
+    return counts.clip(0, 65535).astype(np.uint16)

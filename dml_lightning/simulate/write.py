@@ -1,0 +1,200 @@
+"""Flights to disk: 16-bit TIFF frames, COCO annotations and the parameters, all at once or not at all."""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import tifffile
+from rich.progress import track
+
+from dml_lightning.simulate.camera import GAIN, OFFSET
+from dml_lightning.simulate.flight import Flight, draw_flight
+from dml_lightning.simulate.render import Annotation, render_frame
+from dml_lightning.simulate.species import CATEGORIES
+
+SCALE = f"degC = {GAIN} * counts - {-OFFSET}"
+Job = tuple[Flight, int]
+
+
+def simulate(
+    out: str | Path,
+    *,
+    flights: int = 12,
+    frames: int = 20,
+    seed: int = 0,
+    altitude: float = 60.0,
+    lens_mm: float = 13.5,
+    width: int = 640,
+    height: int = 512,
+    birds: int = 20,
+    lookalikes: int = 4,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write simulated thermal flights over waterfowl, in the files that a real survey would have.
+
+    `out` receives `flight_00/frame_0000.tiff` and so on (16-bit counts of 10 mK; the scale to degC is
+    also in each file's ImageDescription), `annotations.json` (COCO; the supercategory is known species,
+    novel species or lookalike) and `simulation.json` (every parameter and every flight's conditions).
+    The same arguments write the same bytes, whatever the number of workers; a flight does not depend
+    on how many others there are.
+
+    Args:
+        out: folder to write; it must be absent or empty, and is only filled once all is done.
+        flights: number of flights; polarity alternates and habitats take turns between them.
+        frames: frames per flight.
+        seed: everything random follows from it.
+        altitude: height above ground in m; a flight varies by up to 7 % around it.
+        lens_mm: focal length in mm, for pixels of 12 um.
+        width: frame width in px.
+        height: frame height in px.
+        birds: birds per frame, give or take a quarter.
+        lookalikes: things that are no birds per frame, beside the detector's dead pixels; 0 leaves
+            these out too.
+        workers: processes; by default one per available core.
+        progress: whether to show a progress bar.
+
+    Returns:
+        `out` as an absolute path.
+
+    Raises:
+        ValueError: an argument out of range, or a folder that already holds something.
+    """
+    out = Path(out).absolute()
+    settings = {
+        "flights": flights,
+        "frames": frames,
+        "seed": seed,
+        "altitude": altitude,
+        "lens_mm": lens_mm,
+        "width": width,
+        "height": height,
+        "birds": birds,
+        "lookalikes": lookalikes,
+    }
+    workers = _cores() if workers is None else workers
+    _check(out, settings, workers)
+    plan = [draw_flight(n, seed, altitude, lens_mm, width, height) for n in range(flights)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        for flight in plan:
+            (folder / _folder(flight)).mkdir()
+        jobs = [(flight, frame) for flight in plan for frame in range(frames)]
+        write = partial(_write_frame, folder=folder, birds=birds, lookalikes=lookalikes)
+        notes = list(_show(_run(write, jobs, workers), len(jobs), progress))
+        _write_json(folder / "annotations.json", _coco(jobs, notes, width, height))
+        conditions = [asdict(flight) for flight in plan]
+        _write_json(folder / "simulation.json", {**settings, "scale": SCALE, "conditions": conditions})
+        folder.chmod(0o755)
+        folder.replace(out)  # an empty `out` is replaced too
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out
+
+
+def _check(out: Path, settings: dict[str, Any], workers: int) -> None:
+    """Refuse, in one sentence, what cannot be simulated."""
+    low = {"flights": 1, "frames": 1, "seed": 0, "width": 64, "height": 64, "birds": 0}
+    for name, least in {**low, "lookalikes": 0}.items():
+        if settings[name] < least:
+            raise ValueError(f"{name} is {settings[name]}; it must be at least {least}.")
+    for name in ("altitude", "lens_mm"):
+        if not 0 < settings[name] < float("inf"):
+            raise ValueError(f"{name} is {settings[name]}; it must be a positive number.")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1.")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise ValueError(f"{out} already holds something; name a new or an empty folder.")
+
+
+def _folder(flight: Flight) -> str:
+    return f"flight_{flight.number:02d}"
+
+
+def _name(job: Job) -> str:
+    return f"{_folder(job[0])}/frame_{job[1]:04d}.tiff"
+
+
+def _write_frame(job: Job, folder: Path, birds: int, lookalikes: int) -> list[Annotation]:
+    """Render and write one frame; runs in a worker."""
+    counts, notes = render_frame(*job, birds, lookalikes)
+    tifffile.imwrite(  # compressed: 2 ms more to write and 1 ms to read for half the size
+        folder / _name(job),
+        counts,
+        description=SCALE,
+        metadata=None,
+        compression="zlib",
+        compressionargs={"level": 1},
+        predictor=True,
+    )
+    return notes
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(write: Any, jobs: list[Job], workers: int) -> Iterator[list[Annotation]]:
+    """Results in the order of the jobs.
+
+    On Linux workers are forked, all of them before anything is shown: they use NumPy and SciPy without
+    threads, so a parent that runs some (the reason for Python's warning from 3.12 on) does no harm, and
+    importing this package afresh in each would take longer than a small data set.
+    """
+    if workers == 1:
+        yield from map(write, jobs)
+        return
+    method = "fork" if platform.system() == "Linux" else "spawn"
+    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+            notes = pool.map(write, jobs, chunksize=4)
+        yield from notes
+
+
+def _show(notes: Iterable[list[Annotation]], total: int, progress: bool) -> Iterable[list[Annotation]]:
+    return track(notes, "Simulating frames", total, disable=not progress)
+
+
+def _coco(jobs: list[Job], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
+    """The annotations in COCO's layout; ids count from 1."""
+    ids = {name: number for number, (name, _) in enumerate(CATEGORIES, 1)}
+    rows = [(image, note) for image, found in enumerate(notes, 1) for note in found]
+    return {
+        "info": {"description": f"Simulated thermal waterfowl flights; {SCALE}"},
+        "images": [
+            {"id": number, "file_name": _name(job), "width": width, "height": height}
+            for number, job in enumerate(jobs, 1)
+        ],
+        "categories": [{"id": ids[name], "name": name, "supercategory": group} for name, group in CATEGORIES],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": ids[note.name],
+                "bbox": list(note.box),
+                "area": note.box[2] * note.box[3],
+                "iscrowd": 0,
+                "attributes": {"posture": note.posture},
+            }
+            for number, (image, note) in enumerate(rows, 1)
+        ],
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

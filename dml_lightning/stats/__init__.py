@@ -1,0 +1,1 @@
+"""From numbers of runs to statements: units, intervals, tests, tables."""

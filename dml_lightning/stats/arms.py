@@ -1,0 +1,133 @@
+"""Arms beside a baseline: means, paired differences, and tests corrected for how many there are.
+
+One metric at a time, which has to be named before the runs are looked at: Holm corrects over arms (and over the
+points of a curve), not over metrics that were tried.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p, t_interval
+from dml_lightning.stats.results import ArmResult, Comparison, Difference, Estimate, Question
+from dml_lightning.stats.units import complete, unit_means
+
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative, of a number in metrics/test.json
+
+
+def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
+    """Every arm of the table beside the baseline; arms with fewer than two complete units are left out and named.
+
+    Args:
+        table: A row per run, with the columns arm, seed, fold and the metric.
+        question: What is asked.
+
+    Raises:
+        ValueError: If the baseline has fewer than two complete units.
+    """
+    means = unit_means(table, question.metric, question.unit)
+    if question.baseline not in means:
+        have = ", ".join(map(str, means))
+        raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
+    complete(means, question.baseline)
+    return _compare([table], question)[0]
+
+
+def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame:
+    """`compare_arms` at each value of the column `x`, such as the number of samples per class.
+
+    Holm and the simultaneous intervals run over arms and values together: a curve is searched for the point where an
+    arm wins. At a value where the baseline has fewer than two complete units the other arms stand on their own, and
+    an arm that has fewer has no row there.
+
+    Args:
+        table: As for `compare_arms`, with the column `x`.
+        x: Column of the values, kept in order of appearance.
+        question: What is asked; its `planned` counts the tests at all values together.
+
+    Returns:
+        The rows of `Comparison.to_frame` for each value, behind the column `x`.
+
+    Raises:
+        ValueError: If there is no column `x`, or no arm has two complete units at any value.
+    """
+    if x not in table:
+        have = ", ".join(map(str, table))
+        raise ValueError(f"the table of runs has no column {x!r}; it has {have}.")
+    values = table[x].unique().tolist()
+    results = _compare([table[table[x] == value] for value in values], question)
+    frames = {value: result.to_frame() for value, result in zip(values, results, strict=True) if result.arms}
+    if not frames:
+        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more.")
+    for value, frame in frames.items():
+        frame.insert(0, x, value)
+    return pd.concat(frames.values(), ignore_index=True)
+
+
+def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Comparison]:
+    """One comparison per table, all of them corrected as one family."""
+    means = [unit_means(table, question.metric, question.unit) for table in tables]
+    named = (question.baseline, *question.floors)
+    kept = [_arms_with_units(point, question) for point in means]
+    left_out = [tuple(str(arm) for arm in m if arm not in k) for m, k in zip(means, kept, strict=True)]
+    means = [point[arms] for point, arms in zip(means, kept, strict=True)]
+    pairs = [
+        (i, arm)
+        for i, point in enumerate(means)
+        for arm in map(str, point)
+        if question.baseline in point and arm not in named
+    ]
+    tested = dict(zip(pairs, _differences([(means[i], arm) for i, arm in pairs], question), strict=True))
+    return [
+        Comparison(
+            question, tuple(_arm(point, arm, question, tested.get((i, arm))) for arm in map(str, point)), left_out[i]
+        )
+        for i, point in enumerate(means)
+    ]
+
+
+def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
+    """Arms with two or more units, those beside a baseline that has as many complete in it too."""
+    there = beside = means.notna()
+    if question.baseline in there and there[question.baseline].sum() >= 2:
+        beside = there & there[[question.baseline]].to_numpy()
+    units = {arm: (there if arm in question.floors else beside)[arm].sum() for arm in means}
+    return [str(arm) for arm in means if units[arm] >= 2]
+
+
+def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Difference | None) -> ArmResult:
+    values, dropped = complete(means, arm)
+    estimate = Estimate.of(values[:, 0], dropped, question.alpha)
+    return ArmResult(arm, question, estimate, difference)
+
+
+def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) -> Iterator[Difference]:
+    """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
+    kept = [complete(means, arm, question.baseline) for means, arm in pairs]
+    paired = [values[:, 0] - values[:, 1] for values, _ in kept]
+    rounding = [ROUNDING * np.abs(values).sum() for values, _ in kept]
+    p = np.array([sign_flip_p(d[:, None], rounding=r)[0] for d, r in zip(paired, rounding, strict=True)])
+    least = np.array([smallest_p(len(values)) for values in paired])
+    family = max(len(pairs), question.planned)
+    p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
+    for i, (_, arm) in enumerate(pairs):
+        low, high = t_interval(paired[i], family_level(1 - question.alpha, family))
+        yield Difference(
+            arm=arm,
+            question=question,
+            comparisons=family,
+            estimate=Estimate.of(paired[i], kept[i][1], question.alpha),
+            simultaneous_low=float(low),
+            simultaneous_high=float(high),
+            p=float(p[i]),
+            smallest_p=float(least[i]),
+            p_holm=float(p_holm[i]),
+            smallest_p_holm=float(least_holm[i]),
+        )
+
+
+def _holm_in_family(p: NDArray[np.float64], family: int) -> NDArray[np.float64]:
+    """Holm's correction among more tests than there are, the others having shown nothing."""
+    return holm(np.concatenate([p, np.ones(family - len(p))]))[: len(p)]

@@ -1,0 +1,141 @@
+"""How far an OOD AUROC can be trusted: a bootstrap over flights, shared by all splits and by both arms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.metrics.bootstrap import Resampled, expanded_level, group_draws, percentile_interval
+from dml_lightning.metrics.ood import auroc
+from dml_lightning.openset import PrototypeDetector
+
+
+class Interval(NamedTuple):
+    """A mean over runs, or a difference of two, with its 95 % interval."""
+
+    estimate: float
+    low: float  # NaN if known or OOD crops come from a single group
+    high: float
+    known: float  # known test crops per run, on average
+    ood: float  # OOD test crops per run
+    groups: int  # that were resampled
+    ood_groups: int  # of them, those with OOD crops
+
+    def __str__(self) -> str:
+        crops = f"{self.known:.0f} known and {self.ood:.0f} OOD crops a run"
+        if np.isnan(self.low):
+            return f"{self.estimate:.3f} with {crops}, no interval: known or OOD crops come from one group"
+        return (
+            f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] with {crops}, "
+            f"{self.groups} groups resampled ({self.ood_groups} with OOD crops)"
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One run's test crops, scored by the distance to the nearest prototype."""
+
+    known: NDArray[np.float64]  # (N,)
+    known_groups: NDArray[np.str_]  # (N,)
+    ood: NDArray[np.float64]  # (M,)
+    ood_groups: NDArray[np.str_]  # (M,)
+    crops: NDArray[np.int64]  # (N + M,) ascending, what they are in the crop table
+
+
+def score_run(run: Path) -> Scored | None:
+    """The test crops of a run; None if it has no OOD crops."""
+    evidence = read_evidence(run / "embeddings" / "test.npz")
+    reference, known, ood = (evidence.sets[name] for name in ("reference", "known", "ood"))
+    if not len(ood):
+        return None
+    detector = PrototypeDetector().fit(reference.vectors, reference.labels)
+    return Scored(
+        known=detector.score(known.vectors.numpy(), kind="nearest"),
+        known_groups=evidence.groups["known"],
+        ood=detector.score(ood.vectors.numpy(), kind="nearest"),
+        ood_groups=evidence.groups["ood"],
+        crops=np.sort(np.concatenate([known.index.numpy(), ood.index.numpy()])),
+    )
+
+
+def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> Interval | None:
+    """The mean OOD AUROC of an arm's runs; None if there are no OOD crops.
+
+    Groups are drawn with replacement, once for all runs: runs on other splits share flights, so their AUROCs
+    are not independent. The interval speaks of other flights of the same kind, not of other seeds. Its percentiles
+    are expanded for few groups, counted on the side, known or OOD, that has fewer.
+
+    Args:
+        runs: Tested runs of one arm.
+        draws: Bootstrap samples.
+        seed: Of the draws.
+    """
+    scored = [found for run in runs if (found := score_run(run)) is not None]
+    return _interval(scored, np.ones(len(scored)), draws, seed) if scored else None
+
+
+def paired_ood_interval(
+    runs_a: Sequence[Path], runs_b: Sequence[Path], draws: int = 1000, seed: int = 0
+) -> Interval | None:
+    """Mean OOD AUROC of arm A minus that of arm B on the same crops; None if there are no OOD crops.
+
+    One draw of groups serves both arms and all splits, so that what makes a flight hard for both arms cancels. It
+    speaks of other flights of the same kind, not of other seeds: for those see `compare_arms`.
+
+    Args:
+        runs_a: Tested runs of arm A.
+        runs_b: Runs of arm B, each on the split of the run at the same place in `runs_a`.
+        draws: Bootstrap samples.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: If the runs do not pair up: other numbers of runs, or other test crops.
+    """
+    if len(runs_a) != len(runs_b):
+        raise ValueError(
+            f"{len(runs_a)} runs of one arm cannot be paired with {len(runs_b)} of the other: "
+            "give the finished runs of the same seeds and splits."
+        )
+    scored: list[Scored] = []
+    for run_a, run_b in zip(runs_a, runs_b, strict=True):
+        a, b = score_run(run_a), score_run(run_b)
+        if a is None and b is None:
+            continue
+        if a is None or b is None or not np.array_equal(a.crops, b.crops):
+            raise ValueError(f"{run_a} and {run_b} were tested on other crops: pair runs of one split.")
+        scored += [a, b]
+    signs = np.tile([1.0, -1.0], len(scored) // 2)
+    return _interval(scored, signs, draws, seed) if scored else None
+
+
+def _interval(scored: Sequence[Scored], signs: NDArray[np.float64], draws: int, seed: int) -> Interval:
+    """Sum of `signs` (runs,) times AUROC over the runs, divided by the runs with sign +."""
+    known_groups = np.unique(np.concatenate([one.known_groups for one in scored]))
+    ood_groups = np.unique(np.concatenate([one.ood_groups for one in scored]))
+    names, fewest = np.union1d(known_groups, ood_groups), min(len(known_groups), len(ood_groups))
+    weights = signs / np.count_nonzero(signs > 0)
+    times = group_draws(len(names), draws, seed).astype(np.float64)
+    values = np.column_stack([_aurocs(one, names, times) for one in scored])  # (draws, runs)
+    low, high = float("nan"), float("nan")
+    if fewest > 1:
+        low, high = percentile_interval(values @ weights, expanded_level(fewest))
+    return Interval(
+        estimate=float(weights @ [auroc(one.known, one.ood) for one in scored]),
+        low=low,
+        high=high,
+        known=float(np.mean([len(one.known) for one in scored])),
+        ood=float(np.mean([len(one.ood) for one in scored])),
+        groups=len(names),
+        ood_groups=len(ood_groups),
+    )
+
+
+def _aurocs(scored: Scored, names: NDArray[np.str_], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AUROC (T,) with the crops of group names[g] counted times[t, g] times; NaN where a side is empty."""
+    known, ood = (np.searchsorted(names, g) for g in (scored.known_groups, scored.ood_groups))
+    everything = np.ones((1, len(ood)), dtype=bool)
+    return Resampled(times, known, ood).aurocs(scored.known, scored.ood, everything)[:, 0]
