@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dml_lightning import files
 from dml_lightning.runs import folder as runs
 
 
@@ -35,7 +36,7 @@ def test_a_killed_process_frees_its_run(tmp_path: Path) -> None:
     process.start()
     assert here.recv() == "held"
     for resume in (False, True):
-        runs.write_json(run / "run.json", {"stages": {"fit": {"status": "running"}}})
+        files.write_json(run / "run.json", {"stages": {"fit": {"status": "running"}}})
         busy = pytest.raises(ValueError, match=f"being written by process {process.pid} on")
         with busy, runs.claimed(run, resume=resume):
             pass
@@ -92,9 +93,9 @@ def test_what_may_be_written_into(
     tmp_path: Path, status: str | None, checkpoint: bool, resume: bool, message: str | None
 ) -> None:
     if status:
-        runs.write_json(tmp_path / "run.json", {"stages": {"fit": {"status": status}}})
+        files.write_json(tmp_path / "run.json", {"stages": {"fit": {"status": status}}})
     if checkpoint:
-        runs.write_text(tmp_path / "checkpoints" / "last.ckpt", "")
+        files.write_text(tmp_path / "checkpoints" / "last.ckpt", "")
     if message is None:
         runs.check_folder(tmp_path, resume=resume)
     else:
@@ -105,7 +106,7 @@ def test_what_may_be_written_into(
 def test_a_run_without_a_checkpoint_names_the_newest_beside_it(tmp_path: Path) -> None:
     for age, name in enumerate(("a", "c", "b")):
         path = tmp_path / name / "checkpoints" / "last.ckpt"
-        runs.write_text(path, "")
+        files.write_text(path, "")
         os.utime(path, (1000 - age, 1000 - age))
     with pytest.raises(ValueError, match=r"ckpt_path last, or name \S*/a/checkpoints/last\.ckpt, of"):
         runs.check_folder(tmp_path / "run", resume=True)
@@ -119,8 +120,8 @@ def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    runs.write_text(path, "old")
+    files.write_text(path, "old")
     with pytest.raises(ValueError, match="pickle"):
-        runs.write_npz(path, one=np.array([object()]))
+        files.write_npz(path, one=np.array([object()]))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"

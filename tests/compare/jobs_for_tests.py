@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dml_lightning.compare.jobs import Job, Outcome, _output_in
+from dml_lightning.commands.jobs import _output_in
+from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Interrupted, Schedule, run_all
 
 

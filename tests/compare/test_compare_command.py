@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from dml_lightning import cli
 from dml_lightning.commands import compare as command
 from dml_lightning.commands.compare import compare
+from dml_lightning.commands.jobs import planned_recipe, run_job
 from dml_lightning.compare.experiment import Arm
-from dml_lightning.compare.jobs import Job, Outcome, planned_recipe, run_job
+from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
 from dml_lightning.files import write_json
@@ -38,7 +38,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[Outcome]:
     """Outcomes that take the place of running jobs, shown one after another."""
     outcomes: list[Outcome] = []
 
-    def run_all(jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look) -> list[Outcome]:
+    def run_all(jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look, work: object) -> list[Outcome]:
         assert (logs.parent / "declared.json").is_file()
         for number in range(len(outcomes)):
             look(outcomes[: number + 1], [])
@@ -156,7 +156,7 @@ def test_options_that_print_no_recipe_are_refused(monkeypatch: pytest.MonkeyPatc
         print(printed)
         raise SystemExit(0)
 
-    monkeypatch.setattr(cli, "run_command", print_and_exit)
+    monkeypatch.setattr("dml_lightning.commands.train.train", print_and_exit)
     with pytest.raises(ValueError, match=r"options of softmax make no recipe.*such as --help\."):
         planned_recipe(Job("softmax", 0, 0, ("--help",)))
 
@@ -175,7 +175,7 @@ def test_a_run_that_lost_its_test_is_not_tested_twice(
         commands.append(words[0])
         return run
 
-    monkeypatch.setattr(cli, "run_command", run_command)
+    monkeypatch.setattr("dml_lightning.commands.train.train", run_command)
     assert run_job(job) == Outcome(job, run)
     (run / lost).unlink()
     outcome = run_job(job)

@@ -15,9 +15,10 @@ from jobs_for_tests import jobs, mark, silent, talk, work
 from rich.console import Console
 
 from dml_lightning.commands.compare import compare
+from dml_lightning.commands.jobs import run_job
 from dml_lightning.compare import workers
 from dml_lightning.compare.experiment import Arm
-from dml_lightning.compare.jobs import Job, Outcome, find_run, run_job
+from dml_lightning.compare.jobs import Job, Outcome, find_run
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Interrupted, Schedule, log_file, run_all
 from dml_lightning.files import write_json

@@ -17,7 +17,8 @@ import yaml
 from PIL import Image
 
 from dml_lightning.cli import main
-from dml_lightning.compare.jobs import Job, planned_recipe
+from dml_lightning.commands.jobs import planned_recipe
+from dml_lightning.compare.jobs import Job
 from dml_lightning.files import read_json
 from dml_lightning.runs.fairness import differences, read_recipe
 from dml_lightning.runs.folder import read_run

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from dml_lightning.losses import gradient as distances
 from dml_lightning.losses.functional import batch_all_triplet
+from dml_lightning.losses.gradient import PairGradient
+from dml_lightning.pairs import distances
+from dml_lightning.pairs.blocks import full_precision
 
 
 def unit(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -54,7 +56,7 @@ def test_reduced_matrix_precision_is_put_aside_and_back():
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with distances.full_precision(torch.zeros(1)):
+        with full_precision(torch.zeros(1)):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
         x, labels = unit(64, 32), torch.arange(64) % 4
@@ -73,7 +75,7 @@ def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend):
     try:
         with pytest.raises(RuntimeError):
             torch.get_float32_matmul_precision()
-        with distances.full_precision(torch.zeros(1)):
+        with full_precision(torch.zeros(1)):
             assert backend.fp32_precision == "ieee"
         assert backend.fp32_precision == given
     finally:
@@ -89,7 +91,7 @@ def test_gradient_against_autograd(squared):
     values = (x[:, None] - y).square().sum(2)
     values = values if squared else values.sqrt()
     (weights * values).sum().backward()
-    gradient = distances.PairGradient(x.detach(), y.detach(), squared)
+    gradient = PairGradient(x.detach(), y.detach(), squared)
     for rows in (slice(0, 4), slice(4, 9)):
         gradient.add(rows, weights[rows], values[rows].detach())
     torch.testing.assert_close(gradient.result(), (x.grad, y.grad))

@@ -83,7 +83,7 @@ def test_contrastive_blocks_change_nothing(monkeypatch, elements):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(11, 3, generator=g, dtype=torch.float64)
     labels = torch.arange(11) % 3
-    monkeypatch.setitem(functional.BLOCK_ELEMENTS, "cpu", elements)
+    monkeypatch.setitem(functional.SORTED_ELEMENTS, "cpu", elements)
     torch.testing.assert_close(ContrastiveLoss(2.0)(x, labels).loss, contrastive(x, labels, 2.0))
 
 

@@ -141,7 +141,7 @@ def test_blocks_threads_and_products_change_nothing(monkeypatch, elements, threa
     x, labels = cloud(23, classes=4, seed=8)
     twins = x.clone()
     twins[3] = x[11]
-    monkeypatch.setitem(layout.BLOCK_ELEMENTS, "cpu", elements)
+    monkeypatch.setitem(layout.SORTED_ELEMENTS, "cpu", elements)
     monkeypatch.setattr(engine, "DIRECT_PAIRS", direct)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -314,7 +314,7 @@ def test_large_float32_batches_by_product(centre, spread, margin):
 
 @pytest.mark.parametrize("budget", [1, 60, 200, 10**6])
 def test_blocks_hold_every_anchor_once_within_the_budget(monkeypatch, budget):
-    monkeypatch.setitem(layout.BLOCK_ELEMENTS, "cpu", budget)
+    monkeypatch.setitem(layout.SORTED_ELEMENTS, "cpu", budget)
     labels = torch.tensor([0] * 9 + [1] * 2 + [2] * 2 + [3] * 5 + [4])
     plan = layout.arrange(labels, labels, 0)
     found = list(layout.blocks(plan))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.metrics.functional import anchor_distances, class_distance_table, distance_summary, gap_summary
-from dml_lightning.pairs import blocks
+from dml_lightning.pairs import distances as blocks
 
 NAN = float("nan")
 

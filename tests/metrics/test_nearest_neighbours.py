@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.metrics.functional import Neighbours, nearest_neighbours
-from dml_lightning.pairs import blocks, neighbours
+from dml_lightning.pairs import distances as blocks
+from dml_lightning.pairs import neighbours
 
 
 def slow(queries: Tensor, references: Tensor, k: int) -> Tensor:

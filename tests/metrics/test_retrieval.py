@@ -21,7 +21,7 @@ from dml_lightning.metrics.functional import (
     retrieval_summary,
     summarise_retrieval,
 )
-from dml_lightning.pairs import blocks
+from dml_lightning.pairs import distances as blocks
 from dml_lightning.pairs.shares import over_threads, share_of
 
 

@@ -72,7 +72,7 @@ def test_every_answer_is_that_of_the_definition(
         assert said.label_prototype[row] == gallery.names[nearest]
         assert said.label_radius[row] == gallery.names[int((distances - radii).argmin())]
         assert said.distance[row] == pytest.approx(distances.min())
-        assert said.distance_trained[row] == before.distance[row] == distances[:2].min()
+        assert said.distance_trained[row] == before.distance[row] == pytest.approx(distances[:2].min())
         for name, detector in gallery.rules.items():
             assert said.known[name][row] == (before.known[name][row] or inside)
             expected = before.score[name][row]
