@@ -9,9 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jobs_for_tests
 import pytest
-from jobs_for_tests import jobs, mark, silent, talk, work
 from rich.console import Console
 
 from dml_lightning.commands.compare import compare
@@ -22,6 +20,8 @@ from dml_lightning.compare.jobs import Job, Outcome, find_run
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Interrupted, Schedule, log_file, run_all
 from dml_lightning.files import write_json
+from tests.compare import jobs_for_tests
+from tests.compare.jobs_for_tests import jobs, mark, silent, talk, work
 
 
 def process_of(job: Job) -> int:

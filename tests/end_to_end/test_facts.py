@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from plain import plain_data, plain_trainer
 
 from dml_lightning.callbacks import RunWriter
 from dml_lightning.models import Encoder, SoftmaxModule
+from tests.end_to_end.plain import plain_data, plain_trainer
 
 
 def test_the_samples_seen_are_counted(flights: Path, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from killing import differences, exact_words, outcome
-from test_kill_and_resume import only_run
-from test_launch import RANKS, TORCHRUN, environment
 
 from dml_lightning.runs import folder as run_folders
+from tests.end_to_end.killing import differences, exact_words, outcome
+from tests.end_to_end.test_kill_and_resume import only_run
+from tests.end_to_end.test_launch import RANKS, TORCHRUN, environment
 
 KILLER = """
 import os, signal

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from killing import ROOT, differences, exact_words, outcome
-from test_kill_and_resume import only_run
 
 from dml_lightning.cli import main
 from dml_lightning.runs import launch
+from tests.end_to_end.killing import ROOT, differences, exact_words, outcome
+from tests.end_to_end.test_kill_and_resume import only_run
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from plain import plain_data, plain_trainer
 
 from dml_lightning import callbacks
 from dml_lightning.cli import main
 from dml_lightning.losses import TripletLoss
 from dml_lightning.models import Encoder, TripletModule
+from tests.end_to_end.plain import plain_data, plain_trainer
 
 NO_BATCH_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import ARMS, differences, exact_words, outcome
 
 from dml_lightning.cli import main
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO
+from tests.end_to_end.killing import ARMS, differences, exact_words, outcome
 
 
 def fit_and_keep(words: list[str], folder: Path) -> tuple[Path, list[Path]]:

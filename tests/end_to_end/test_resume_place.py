@@ -8,11 +8,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from plain import plain_data, plain_trainer
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from dml_lightning.models import Encoder, SoftmaxModule
+from tests.end_to_end.plain import plain_data, plain_trainer
 
 STEPS = 4  # of each of two epochs
 

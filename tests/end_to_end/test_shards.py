@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from killing import ROOT, differences, outcome
-from test_kill_and_resume import only_run
-from test_killed_rank import KILLER, fit
-from test_launch import command  # noqa: F401  # a fixture
 
 from dml_lightning.cli import main
 from dml_lightning.gallery.trained import TrainedRun
+from tests.end_to_end.killing import ROOT, differences, outcome
+from tests.end_to_end.test_kill_and_resume import only_run
+from tests.end_to_end.test_killed_rank import KILLER, fit
+from tests.end_to_end.test_launch import command  # noqa: F401  # a fixture
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import exact_words
-from test_runs_of_both_arms import arm_words, interrupted
-from test_wandb import records
-from wandb_server import Run, WandbServer, wandb_server
 
 from dml_lightning.cli import main
 from dml_lightning.runs import folder as run_folders
 from dml_lightning.runs.tracker import SYNC
+from tests.end_to_end.killing import exact_words
+from tests.end_to_end.test_runs_of_both_arms import arm_words, interrupted
+from tests.end_to_end.test_wandb import records
+from tests.end_to_end.wandb_server import Run, WandbServer, wandb_server
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON = {

@@ -1,6 +1,3 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,9 +8,7 @@ from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, Sum
 
 from dml_lightning.losses import engine, functional, mining
 from dml_lightning.pairs import order as layout
-
-sys.path.append(str(Path(__file__).parent))
-from triplet_reference import reference
+from tests.losses.triplet_reference import reference
 
 MODES = [(m, soft) for m in mining.MININGS for soft in (False, True)]
 REDUCTIONS = {"active": AvgNonZeroReducer, "mean": MeanReducer, "sum": SumReducer}
