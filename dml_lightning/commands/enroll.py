@@ -65,15 +65,14 @@ def list_species(run: str) -> pd.DataFrame:
     """
     gallery = Gallery.load(Path(run) / "gallery")
     sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
-    known = zip(gallery.class_names, sizes.tolist(), gallery.rules["A"].radii.tolist(), strict=True)
+    known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
     rows += [(s.label, "enrolled", len(s.vectors), s.radius) for s in gallery.enrolled]
     table = pd.DataFrame(rows, columns=["label", "origin", "crops", "radius"])
     print(table.to_string(index=False, float_format="%.4g"))
-    for rule, detector in gallery.rules.items():
-        threshold = detector.threshold
+    for rule, threshold in gallery.thresholds.items():
         default = ", the default" if rule == gallery.default_rule else ""
-        print(f"rule {rule}: {threshold.words}; threshold {threshold.value:.4g}{default}")
+        print(f"rule {rule}: {threshold.origin}; threshold {threshold.value:.4g}{default}")
     return table
 
 
@@ -130,12 +129,12 @@ def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256
     numbers = {name: number for number, name in enumerate(names)}
     owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
     groups = kept["group"].to_numpy(str)[rows]
-    before = trained.gallery.rules.get("C")
+    before = trained.gallery.thresholds.get("C")
     changed = changes.recalibrate(
         trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
     )
-    old = "none" if before is None else f"{before.threshold.value:.4g}"
-    print(f"rule C: threshold {changed.detector('C').threshold.value:.4g}, before {old}.")
+    old = "none" if before is None else f"{before.value:.4g}"
+    print(f"rule C: threshold {changed.threshold('C').value:.4g}, before {old}.")
     if len(set(groups.tolist())) == 1:
         print(f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone.")
     return changed

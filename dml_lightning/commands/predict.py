@@ -1,5 +1,6 @@
 """`dml predict`: names every box of new frames with a finished run, and refuses what it does not know."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,15 +35,15 @@ def predict(
     Columns: frame, x, y, width, height (px), group (flight), annotation (what the data set says), label (by the
     arm's own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
     label_radius (of the smallest distance less the radius of the class), label_knn, distance (to the nearest
-    prototype), distance_trained (to the nearest of the classes trained on, whatever was enrolled), neighbours (nearest
-    first, as crop:label, where crop is the row in the crop table that the run was trained on), for each rule R that
-    the run has ood_score_R (larger is more OOD) and threshold_R, p_value (conformal, of rule C, for the classes
-    trained on), decision (known or unknown), rule (which decided, and how its threshold was chosen) and gallery (the
-    encoder's digest and the number of the gallery's last record, so that predictions from before an enrolment or a
-    recalibration are told apart). Rules: A, outside the balls
-    of the reference crops; B, threshold validated on known and OOD crops; C, split conformal at a chosen rate of
-    false refusals; C_class, the same per class. The decision, not the label, says whether a box shows a known
-    species at all.
+    prototype), distance_trained (to the nearest of the classes trained on, whatever was enrolled), neighbours (JSON
+    list of stored crops, nearest first: the row in the crop table that the run was trained on, or "species/number" of
+    an enrolled one), neighbour_labels (JSON list of their classes), for each rule R that the run has ood_score_R
+    (larger is more OOD) and threshold_R, p_value (conformal, of rule C, for the classes trained on), decision (known
+    or unknown), rule (which decided), rule_origin (how its threshold was chosen) and gallery (the encoder's digest and
+    the number of the gallery's last record, so that predictions from before an enrolment or a recalibration are told
+    apart). Rules: A, outside the balls of the reference crops; B, threshold validated on known and OOD crops; C, split
+    conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says whether
+    a box shows a known species at all.
 
     Args:
         run: Folder of a finished run.
@@ -70,7 +71,7 @@ def predict(
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
     trained = TrainedRun.load(run, device)
     chosen = rule or trained.gallery.default_rule
-    trained.gallery.detector(chosen)  # an unknown rule ends here
+    trained.gallery.threshold(chosen)  # an unknown rule ends here
     reading = read_source(Path(data), on_bad_frame)
     print(reading.report)
     bad: dict[str, str] = {}
@@ -90,14 +91,14 @@ def _tables(
     reading: Reading, embedded: Iterator[Embeddings], gallery: Gallery, rule: str, k: int
 ) -> Iterator[pd.DataFrame]:
     """The finished rows, batch by batch, in frame order."""
-    words = gallery.detector(rule).threshold.words
+    origin = gallery.threshold(rule).origin
     for queries in embedded:
         said = answer(gallery, queries, k)
         boxes = reading.table.iloc[queries.index.numpy()]
         scores = {
             f"{column}_{each}": values
-            for each, detector in gallery.rules.items()
-            for column, values in (("ood_score", said.score[each]), ("threshold", detector.threshold.value))
+            for each, threshold in gallery.thresholds.items()
+            for column, values in (("ood_score", said.score[each]), ("threshold", threshold.value))
         }
         yield boxes[BOX].assign(
             annotation=boxes["label"],
@@ -107,11 +108,13 @@ def _tables(
             label_knn=said.label_knn,
             distance=said.distance,
             distance_trained=said.distance_trained,
-            neighbours=said.neighbours,
+            neighbours=[json.dumps(crops) for crops in said.neighbours],
+            neighbour_labels=[json.dumps(labels, ensure_ascii=False) for labels in said.neighbour_labels],
             **scores,
             p_value=said.p_value,
             decision=["known" if known else "unknown" for known in said.known[rule]],
-            rule=f"{rule}: {words}",
+            rule=rule,
+            rule_origin=origin,
             gallery=gallery.version,
         )
 

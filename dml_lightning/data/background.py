@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.data.crops import shown_sides
 from dml_lightning.data.frames import frame_size
+from dml_lightning.data.geometry import shown_sides
 from dml_lightning.data.sources.base import Reading
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
 

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
-from dml_lightning.gallery.gallery import ALPHA, Gallery, Species, written_rules
+from dml_lightning.gallery.contents import written
+from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
 
 SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
@@ -104,9 +105,8 @@ def recalibrate(
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
     changed = gallery.calibrated(vectors, labels, groups, alpha)
-    rules = {name: rule for name, rule in changed.rules.items() if name.startswith("C")}
-    arrays, strings = written_rules(rules)
-    words = {"encoder": encoder, "rules": list(rules), "words": strings, "source": source}
+    arrays, words = written({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
+    words |= {"encoder": encoder, "source": source}
     records.append(folder, "calibrate", words, arrays)
     return changed
 

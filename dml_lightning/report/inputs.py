@@ -11,8 +11,11 @@ import pandas as pd
 import yaml
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.numbers import measure
 from dml_lightning.files import read_json
-from dml_lightning.report.numbers import measure
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.openset.thresholds import Threshold
+from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs.fairness import arm_differences, differences
 from dml_lightning.runs.folder import read_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_file
@@ -48,6 +51,28 @@ class RunResult:
         """The validation embeddings, on which thresholds may be chosen; None where there are none."""
         path = self.source / "embeddings" / "val.npz"
         return read_evidence(path) if path.is_file() else None
+
+    @cached_property
+    def gallery(self) -> Gallery | None:
+        """What the run decides by; None for a file of embeddings, and for a floor that was never validated.
+
+        Raises:
+            ValueError: If it is of another encoder than the test embeddings.
+        """
+        if self.folder is None or not (self.source / "gallery").is_dir():
+            return None
+        gallery = Gallery.load(self.source / "gallery")
+        if self.evidence.encoder not in ("", gallery.encoder):
+            raise ValueError(
+                f"the test embeddings of {self.source} are of another checkpoint than its gallery: "
+                f"dml test --run {self.source} makes them again."
+            )
+        return gallery
+
+    @cached_property
+    def thresholds(self) -> dict[str, Threshold]:
+        """Those on the distance to the nearest prototype, by rule."""
+        return thresholds(self.evidence, self.validation, self.gallery)
 
     @cached_property
     def stage(self) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def test_every_answer_is_that_of_the_definition(
     rule = {"prediction_rule": named_by}
     said = answer(replace(gallery, **rule), queries)  # type: ignore[arg-type]
     before = answer(replace(trained, **rule), queries)  # type: ignore[arg-type]
-    own = [*gallery.rules["A"].prototypes, *(s.prototype for s in gallery.enrolled)]
-    radii = [*gallery.rules["A"].radii, *(s.radius for s in gallery.enrolled)]
+    own = [*gallery.prototypes.prototypes, *(s.prototype for s in gallery.enrolled)]
+    radii = [*gallery.prototypes.radii, *(s.radius for s in gallery.enrolled)]
     seen = set()
     for row, place in enumerate(queries.vectors.double().numpy()):
         distances = np.array([np.linalg.norm(place - prototype) for prototype in own])
@@ -73,12 +73,12 @@ def test_every_answer_is_that_of_the_definition(
         assert said.label_radius[row] == gallery.names[int((distances - radii).argmin())]
         assert said.distance[row] == pytest.approx(distances.min())
         assert said.distance_trained[row] == before.distance[row] == pytest.approx(distances[:2].min())
-        for name, detector in gallery.rules.items():
+        for name, threshold in gallery.thresholds.items():
             assert said.known[name][row] == (before.known[name][row] or inside)
             expected = before.score[name][row]
             if nearest >= 2:
                 beyond = distances[nearest] - radii[nearest]
-                expected = min(expected, detector.threshold.value + beyond)
+                expected = min(expected, threshold.value + beyond)
             assert said.score[name][row] == pytest.approx(expected)
         in_a_ball = (distances[2:] <= radii[2:]).any()
         seen.add((nearest >= 2, bool(in_a_ball), bool(before.known["C"][row])))
@@ -89,9 +89,9 @@ def test_no_refused_crop_becomes_one_of_a_trained_class(
     trained: Gallery, gallery: Gallery, queries: Embeddings
 ) -> None:
     before, after = answer(trained, queries), answer(gallery, queries)
-    for rule in gallery.rules:
+    for rule in gallery.thresholds:
         gained = after.known[rule] & ~before.known[rule]
         assert gained.any()
         assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {"eider", "smew"}
-        refused = after.score[rule] > gallery.detector(rule).threshold.value
+        refused = after.score[rule] > gallery.threshold(rule).value
         assert np.array_equal(after.known[rule], ~refused)

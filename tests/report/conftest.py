@@ -11,7 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.report.numbers import measure
+from dml_lightning.evaluation.numbers import measure
 
 NAMES = ("mallard", "gadwall", "coot", "swan", "person", "glint")
 

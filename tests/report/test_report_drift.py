@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.report.numbers import drift
+from dml_lightning.flights.drift import FlightDrift
+from dml_lightning.report.numbers import drift, thresholds
 from dml_lightning.types import Embeddings
 
 
@@ -27,15 +28,20 @@ def evidence(shift: float, flights: int = 6) -> Evidence:
     return Evidence(sets, ["a", "b"], 2, groups)
 
 
+def found(of: Evidence) -> list[FlightDrift]:
+    return drift(of, thresholds(of).get("C"))
+
+
 def test_a_flight_that_scores_otherwise_is_found() -> None:
-    (same,), (moved,) = drift(evidence(0.0)), drift(evidence(6.0))
+    (same,), (moved,) = found(evidence(0.0)), found(evidence(6.0))
     assert (same.flight, same.used, same.drifted) == ("new", 60, False)
     assert moved.drifted
     assert moved.shift > 3
 
 
 def test_two_calibration_flights_say_nothing() -> None:
-    assert drift(evidence(0.0, flights=2)) == []
+    assert found(evidence(0.0, flights=2)) == []
     bare = evidence(0.0)
-    assert drift(replace(bare, sets={**bare.sets, "calibration": bare.sets["novel"]}, groups={
-        **bare.groups, "calibration": np.empty(0, str)})) == []  # fmt: skip
+    sets = {**bare.sets, "calibration": bare.sets["novel"]}
+    groups = {**bare.groups, "calibration": np.empty(0, str)}
+    assert found(replace(bare, sets=sets, groups=groups)) == []
