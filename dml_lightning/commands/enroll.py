@@ -4,19 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
 from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.gallery import changes
-from dml_lightning.gallery.changes import SAME
 from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
 from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.pairs.neighbours import nearest_neighbours
 
 HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
 
@@ -182,13 +179,11 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[N
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
     """Refuses crops that the prototypes are made of: they lie nearer than new ones, and so would the threshold."""
-    crops, reference = torch.from_numpy(vectors), gallery.reference.vectors
-    nearest = reference[nearest_neighbours(crops, reference, 1).rows[:, 0]]  # (n, D)
-    seen = (crops - nearest).abs().amax(dim=1) <= SAME * reference.abs().max()
+    seen = changes.repeated(vectors, gallery.reference.vectors.numpy())
     if seen.any():
         raise ValueError(
-            f"{int(seen.sum())} of the {len(crops)} crops of {data} were trained on, and lie nearer to the prototypes "
-            "than new ones: leave them out."
+            f"{int(seen.sum())} of the {len(vectors)} crops of {data} were trained on, and lie nearer to the "
+            "prototypes than new ones: leave them out."
         )
 
 

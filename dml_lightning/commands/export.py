@@ -1,6 +1,5 @@
 """`dml export`: one folder with which a finished run can be used elsewhere."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from dml_lightning.export.contents import model_arrays, model_content, sha256
 from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
 from dml_lightning.export.reader import write_reader
 from dml_lightning.export.readme import readme
-from dml_lightning.files import write_json, write_text
+from dml_lightning.files import replacing_folder, write_json, write_text
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.runs.recipes import recipe_path
 
@@ -70,15 +69,8 @@ def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFr
     Raises:
         ValueError: If the exported model says something else than the run.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        lines = _fill(temporary, trained, unit, table)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return lines
+    with replacing_folder(folder) as temporary:
+        return _fill(temporary, trained, unit, table)
 
 
 def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None) -> list[str]:

@@ -1,8 +1,7 @@
 """`dml predict`: names every box of new frames with a finished run, and refuses what it does not know."""
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dml_lightning.data.sources import OnBadFrame, Reading
+from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
+from dml_lightning.files import replacing
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.types import Embeddings
 
-BOX = ["frame", "x", "y", "width", "height", "group"]
+BOX = ["frame", *BOX_COLUMNS, "group"]
 
 
 def predict(
@@ -77,10 +78,12 @@ def predict(
     bad: dict[str, str] = {}
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
     tables = _tables(reading, embedded, trained.gallery, chosen, neighbours)
-    rows = _write(path, tables, FramePictures(Path(pictures)) if pictures else None)
-    if not rows:
-        first = next(iter(bad.values()), "there is no box")
-        raise ValueError(f"no frame of the data set can be read, the first being: {first}")
+    rows = _write(
+        path,
+        tables,
+        FramePictures(Path(pictures)) if pictures else None,
+        lambda: f"no frame of the data set can be read, the first being: {next(iter(bad.values()), 'there is no box')}",
+    )
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
     print(f"{rows} boxes in {path}; {len(reading.table) - rows} more lie in {len(bad)} unreadable frames.")
@@ -119,29 +122,31 @@ def _tables(
         )
 
 
-def _write(path: Path, tables: Iterator[pd.DataFrame], pictures: FramePictures | None) -> int:
-    """Writes a table that is whole or absent, one batch in memory at a time; returns its rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(
+    path: Path, tables: Iterator[pd.DataFrame], pictures: FramePictures | None, nothing: Callable[[], str]
+) -> int:
+    """Writes a table that is whole or absent, one batch in memory at a time; returns its rows.
+
+    Raises:
+        ValueError: If there is no row, with what `nothing` says of it.
+    """
     writer: pq.ParquetWriter | None = None
     rows = 0
-    try:
+    with replacing(path) as file:
         for table in tables:
             if path.suffix == ".csv":
-                table.to_csv(temporary, mode="a", header=rows == 0, index=False)
+                table.to_csv(file, header=rows == 0, index=False)
             else:
                 batch = pa.Table.from_pandas(table, preserve_index=False)
-                writer = writer or pq.ParquetWriter(temporary, batch.schema)
+                writer = writer or pq.ParquetWriter(file, batch.schema)
                 writer.write_table(batch)
             if pictures:
                 pictures.add(table)
             rows += len(table)
+        if not rows:
+            raise ValueError(nothing())
         if writer:
             writer.close()
         if pictures:
             pictures.finish()
-        if rows:
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return rows

@@ -183,7 +183,7 @@ def background_rows(
     Raises:
         ValueError: If no frame has room.
     """
-    columns = ["frame", "x", "y", "width", "height"]
+    columns = ["frame", *BOX_COLUMNS]
     boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
     sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed, **around)
     if sampled.rows.empty:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.data import table as tables
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
 from dml_lightning.data.geometry import Boxes, outside, resample, squares
 from dml_lightning.data.normalisation import (
@@ -33,7 +34,7 @@ from dml_lightning.types import Batch
 Patches = NDArray[np.float32]  # (N, P, P)
 Statistics = NDArray[np.float32]  # (N, 2): location and scale
 
-BOX_COLUMNS = ["x", "y", "width", "height"]
+BOX_COLUMNS = [*tables.BOX_COLUMNS]  # a list, which takes the columns of a table
 STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
 FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 

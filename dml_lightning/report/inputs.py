@@ -12,12 +12,11 @@ import yaml
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.evaluation.numbers import measure
-from dml_lightning.files import read_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs.fairness import arm_differences, differences
-from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_file
 from dml_lightning.stats.arms import compare_arms
 from dml_lightning.stats.results import Comparison, Question, higher_is_better
@@ -242,17 +241,13 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
         raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
     if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
-    content = read_json(path / "metrics" / "test.json")
-    metrics = {
-        key.removeprefix("test/"): float("nan") if value is None else float(value) for key, value in content.items()
-    }
     recipe = read_recipe_file(saved)
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
         fold=_fold(recipe.get("data", {})) if fold is None else fold,
         source=path,
-        metrics=metrics,
+        metrics=read_metrics(path, "test"),
         trained="fit" in read_run(path)["stages"],
     )
 
