@@ -72,7 +72,7 @@ def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -
 def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
     """How many of what the intervals of the table of detectors are over: flights, or crops that name none."""
     first = detectors.iloc[0]
-    crops = int(first[["known", "ood", "novel"]].sum())
+    crops = int(first[["known", "ood"]].sum())
     return str(int(first["groups"])), "crops" if first["groups"] == crops else "flights"
 
 
