@@ -1,5 +1,7 @@
 """What `dml compare` does around its runs."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,6 @@ import pytest
 
 from dml_lightning.commands import compare as command
 from dml_lightning.commands.compare import compare
-from dml_lightning.commands.jobs import planned_recipe, run_job
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
@@ -150,37 +151,14 @@ def test_the_answer_says_how_many_runs_failed_alike(
         compared(tmp_path)
 
 
-@pytest.mark.parametrize("printed", ["usage: dml [options]\n  --help", "usage: dml", ""])
-def test_options_that_print_no_recipe_are_refused(monkeypatch: pytest.MonkeyPatch, printed: str) -> None:
-    def print_and_exit(words: list[str]) -> None:
-        print(printed)
-        raise SystemExit(0)
-
-    monkeypatch.setattr("dml_lightning.commands.train.train", print_and_exit)
-    with pytest.raises(ValueError, match=r"options of softmax make no recipe.*such as --help\."):
-        planned_recipe(Job("softmax", 0, 0, ("--help",)))
-
-
-@pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("lost", ["metrics/test.json", "embeddings/test.npz"])
-def test_a_run_that_lost_its_test_is_not_tested_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, train: bool
-) -> None:
-    job, run, commands = Job("softmax", 0, 0, (), train), tmp_path / "run", []
-    write_json(run / "run.json", {"stages": {"test": {"status": "finished"}}})
-    for name in ("metrics/test.json", "embeddings/test.npz"):
-        write_json(run / name, {})
-
-    def run_command(words: list[str]) -> Path:
-        commands.append(words[0])
-        return run
-
-    monkeypatch.setattr("dml_lightning.commands.train.train", run_command)
-    assert run_job(job) == Outcome(job, run)
-    (run / lost).unlink()
-    outcome = run_job(job)
-    assert outcome.run is None
-    assert outcome.error == (
-        f"{run} has been tested, but has no {lost}: delete this folder, and the same command runs it again."
-    )
-    assert commands == 2 * ["fit" if train else "test"]
+def test_a_comparison_runs_once_at_a_time(tmp_path: Path) -> None:
+    hold = "import sys, pathlib, dml_lightning.files as f\nwith f.locked(pathlib.Path(sys.argv[1])): print(), input()"
+    command = [sys.executable, "-u", "-c", hold, str(tmp_path / "name")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            with pytest.raises(ValueError, match=rf"name is being written by process {other.pid} "):
+                compare("name", [], {"arm": Arm([])}, out=str(tmp_path))
+        finally:
+            other.kill()

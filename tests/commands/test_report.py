@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 from dml_lightning.cli import main
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.openset import PrototypeDetector
-
-RunOf = Callable[..., Path]
+from tests.made_up import Made, RunOf
 
 
 def test_markdown_goes_to_the_terminal_or_to_a_file(
@@ -89,7 +87,7 @@ def test_a_folder_is_no_file_to_write(run_of: RunOf, tmp_path: Path) -> None:
         main(["report", str(run_of("triplet")), "-o", str(tmp_path)])
 
 
-def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -> None:
     np.savez(tmp_path / "theirs.npz", **made(calibration=20, thumbnails=False))
     out = tmp_path / "out"
     assert main(["audit", str(tmp_path / "theirs.npz"), "--out", str(out)]) == str(out / "report.html")
@@ -114,7 +112,7 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made) -> None
     assert {row["flight"] for row in refused} == {"all", *(f"flight_{n}" for n in range(4))}
 
 
-def test_an_audit_of_nonsense_writes_nothing(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+def test_an_audit_of_nonsense_writes_nothing(tmp_path: Path, made: Made) -> None:
     arrays = made()
     arrays["vectors"][3, 0] = np.nan
     np.savez(tmp_path / "theirs.npz", **arrays)

@@ -1,3 +1,5 @@
+"""The table of all detectors, row by row against the detectors and the metrics."""
+
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.detectors import detector_table, scorers
 from dml_lightning.evaluation.evidence import Evidence, LinearHead
-from dml_lightning.metrics.bootstrap import Resampled, cluster_bootstrap, interval
+from dml_lightning.metrics.bootstrap import cluster_bootstrap
 from dml_lightning.metrics.functional import auroc, ood_metrics, ood_summary
 from dml_lightning.openset import (
     EnergyDetector,
@@ -116,31 +118,6 @@ def test_intervals_equal_the_slow_bootstrap(flights: int) -> None:
         slow = cluster_bootstrap(known, ood, groups["known"], groups["ood"], n=200, seed=3)
         own = table.loc[name, ["auroc_low", "auroc_high"]].tolist()
         assert own == pytest.approx([slow.low, slow.high], abs=1e-12)
-
-
-def test_draws_equal_repeated_samples_with_ties() -> None:
-    rng = np.random.default_rng(1)
-    known, others = rng.integers(4, size=40).astype(float), rng.integers(1, 5, 30).astype(float)
-    names = [np.array(list("abcde"))[rng.integers(5, size=n)] for n in (40, 30)]
-    sets = np.array([rng.random(30) < 0.5, np.arange(30) == 3])
-    resampled = Resampled.of(*names, draws=50, seed=2)
-    assert resampled.flights == 5
-    assert (resampled.times.sum(1) == 5).all()
-    values = resampled.aurocs(known, others, sets)
-    for times, row in zip(resampled.times.astype(int), values, strict=True):
-        for chosen, value in zip(sets, row, strict=True):
-            k = np.repeat(known, times[resampled.known])
-            o = np.repeat(others[chosen], times[resampled.others][chosen])
-            assert value == pytest.approx(auroc(k, o), nan_ok=True)
-    assert np.isnan(values[:, 1]).any()  # the one sample is not in every draw
-    assert not np.isnan(values[:, 0]).any()
-
-
-def test_a_macro_mean_is_over_the_classes_that_a_draw_holds() -> None:
-    values = np.array([[0.2, 0.4], [np.nan, 0.4], [np.nan, np.nan]])
-    assert interval(values) == pytest.approx(tuple(np.quantile([0.3, 0.4], [0.025, 0.975])))
-    assert np.isnan(interval(values[2:])).all()
-    assert np.isnan(interval(np.empty((3, 0)))).all()
 
 
 def test_the_same_seed_gives_the_same_table() -> None:

@@ -1,26 +1,29 @@
-"""What an enrolled species changes in the answers, against a loop over the crops."""
+"""Answers against a loop over the crops, before and after species are enrolled."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.types import Embeddings
+from tests.gallery.crops import DIGEST, NAMES, crops, embeddings
 
-NAMES = ["coot", "teal", "glint"]
+PLANE_NAMES = ["coot", "teal", "glint"]
 SETS = {"reference": ([0, 1], 30), "known": ([0, 1], 30), "novel": ([], 0), "ood": ([2], 30)}
-CENTRES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+PLACES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
 EIDER = np.array([4.5, 4.0])
 
 
-def crops(labels: list[int], size: int, seed: int) -> Embeddings:
+def on_a_plane(labels: list[int], size: int, seed: int) -> Embeddings:
     owners = np.repeat(np.array(labels, np.int64), size)
     noise = np.random.default_rng(seed).normal(size=(len(owners), 2))
-    vectors = (CENTRES[owners] + noise).astype(np.float32)
+    vectors = (PLACES[owners] + noise).astype(np.float32)
     logits = torch.from_numpy(np.eye(2, dtype=np.float32)[(owners + 1) % 2])  # of the other class
     parts = (torch.from_numpy(part) for part in (vectors, owners, np.arange(len(owners))))
     return Embeddings(*parts, logits)
@@ -28,10 +31,10 @@ def crops(labels: list[int], size: int, seed: int) -> Embeddings:
 
 @pytest.fixture(scope="module")
 def trained() -> Gallery:
-    sets = {name: crops(*words, seed) for seed, (name, words) in enumerate(SETS.items())}
-    sets["calibration"] = crops([0, 1], 40, 7)
+    sets = {name: on_a_plane(*words, seed) for seed, (name, words) in enumerate(SETS.items())}
+    sets["calibration"] = on_a_plane([0, 1], 40, 7)
     groups = {name: np.array(["f"] * len(part)) for name, part in sets.items()}
-    return Gallery.build(Evidence(sets, NAMES, 2, groups), "digest")
+    return Gallery.build(Evidence(sets, PLANE_NAMES, 2, groups), "digest")
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +98,54 @@ def test_no_refused_crop_becomes_one_of_a_trained_class(
         assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {"eider", "smew"}
         refused = after.score[rule] > gallery.detector(rule).threshold.value
         assert np.array_equal(after.known[rule], ~refused)
+
+
+def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Evidence) -> None:
+    gallery, queries = Gallery.build(evidence, DIGEST), embeddings([0, 2, 5], 7, 6)
+    said = answer(gallery, queries)
+    reference = evidence.sets["reference"]
+    means = [reference.vectors[reference.labels == c].double().mean(0).numpy() for c in range(3)]
+    radii = [
+        max(np.linalg.norm(v - means[c]) for v in reference.vectors[reference.labels == c].numpy()) for c in range(3)
+    ]
+    held_out = evidence.sets["calibration"].vectors.double().numpy()
+    calibration = [min(np.linalg.norm(v - m) for m in means) for v in held_out]
+    for row, vector in enumerate(queries.vectors.double().numpy()):
+        distances = [float(np.linalg.norm(vector - mean)) for mean in means]
+        nearest = int(np.argmin(distances))
+        assert said.label_prototype[row] == NAMES[nearest]
+        assert said.distance[row] == pytest.approx(distances[nearest])
+        assert said.score["C"][row] == pytest.approx(distances[nearest])
+        inside = min(d - r for d, r in zip(distances, radii, strict=True))
+        assert said.score["A"][row] == pytest.approx(inside, abs=1e-6)
+        above = sum(score >= distances[nearest] for score in calibration)
+        assert said.p_value[row] == pytest.approx((1 + above) / (len(calibration) + 1))
+    for rule, detector in gallery.rules.items():
+        assert np.array_equal(said.known[rule], said.score[rule] <= detector.threshold.value)
+    assert np.array_equal(said.known["C"], said.p_value > 0.05)
+
+
+def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Evidence, stored: Path) -> None:
+    changes.enroll(stored, "eider", crops(5, 4, 0), DIGEST)
+    queries = embeddings([0, 5], 3, 7)
+    said = answer(Gallery.load(stored), queries, k=7)
+    reference = evidence.sets["reference"]
+    words = [f"{100 + i}:{NAMES[c]}" for i, c in enumerate(reference.labels.tolist())]
+    words += [f"eider/{i}:eider" for i in range(4)]
+    places = [*reference.vectors.double().numpy(), *crops(5, 4, 0).astype(float)]
+    for row, vector in enumerate(queries.vectors.double().numpy()):
+        order = sorted(range(len(places)), key=lambda i: np.linalg.norm(places[i] - vector))
+        assert said.neighbours[row] == " ".join(words[i] for i in order[:7])
+    assert said.label_knn == 3 * ["coot"] + 3 * ["eider"]
+
+
+def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
+    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    gallery = replace(Gallery.load(stored), prediction_rule="softmax")
+    said = answer(gallery, embeddings([0, 5], 10, 10))
+    inside = said.distance[10:] <= gallery.enrolled[0].radius
+    assert said.label[:10] == 10 * ["gadwall"]  # the logits prefer the next class
+    assert said.label[10:] == ["eider" if near else "coot" for near in inside]
+    assert 0.7 < inside.mean() < 1
+    without = answer(replace(gallery, enrolled=()), embeddings([0, 5], 10, 10))
+    assert "eider" not in without.label

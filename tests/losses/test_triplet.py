@@ -1,9 +1,10 @@
+"""The loss as a module: its settings, and batches that meet the memory of earlier ones."""
+
 import pytest
 import torch
 
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_loss
-from dml_lightning.losses.memory import Memory
 
 
 def batch(n: int = 12, seed: int = 0):
@@ -38,22 +39,6 @@ def test_the_module_is_the_function(mining, distance, soft):
 def test_refused_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         TripletLoss(**settings)
-
-
-def test_memory_holds_the_latest_rows():
-    memory = Memory(5)
-    first, second = torch.rand(3, 2), torch.rand(4, 2, requires_grad=True)
-    memory.remember(first, torch.tensor([0, 1, 2]))
-    assert len(memory) == 3
-    memory.remember(second, torch.tensor([3, 4, 5, 6]))
-    assert memory.labels.tolist() == [2, 3, 4, 5, 6]
-    assert torch.equal(memory.vectors, torch.cat([first[2:], second]))
-    assert not memory.vectors.requires_grad
-
-
-def test_memory_size_is_checked():
-    with pytest.raises(ValueError, match="at least 1"):
-        Memory(0)
 
 
 def test_anchors_meet_the_memory_exactly():

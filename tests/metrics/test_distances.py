@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from dataclasses import astuple
 from itertools import combinations, permutations
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from dml_lightning.metrics.functional import anchor_distances, class_distance_table, distance_summary, gap_summary
 from dml_lightning.pairs import distances as blocks
+from tests.ranks import Gloo
 
 NAN = float("nan")
 
@@ -224,7 +224,7 @@ def _split(x: Tensor, y: Tensor) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("n", [1, 2, 7, 100])
-def test_ranks_together_equal_one_process(gloo: Callable[[int], Any], world: int, n: int) -> None:
+def test_ranks_together_equal_one_process(gloo: Gloo, world: int, n: int) -> None:
     x, y = sample(8, n, 3)
     whole = (*astuple(anchor_distances(x, y)), *class_distance_table(x, y))
     for answer in gloo(world).run(_split, x, y):

@@ -147,43 +147,6 @@ def test_summary_by_class_near_and_far() -> None:
     assert math.isnan(ood_summary(known, ood[:0], labels[:0]).macro.auroc)
 
 
-def test_bootstrap_resamples_flights() -> None:
-    rng = np.random.default_rng(2)
-    flights = np.repeat(np.arange(12), 50)
-    shift = rng.normal(0, 1, 12)[flights]  # a flight's crops move together
-    known, ood = shift + rng.normal(0, 1, 600), 1 + shift + rng.normal(0, 1, 600)
-    interval = cluster_bootstrap(known, ood, flights, flights, n=300, seed=1)
-    assert interval.low < interval.estimate == auroc(known, ood) < interval.high
-    assert (interval.groups, interval.draws) == (12, 300)
-    crops = np.arange(600)
-    by_crop = cluster_bootstrap(known, ood, crops, crops, n=300, seed=1)
-    assert by_crop.high - by_crop.low < interval.high - interval.low  # crops pretend to know more
-    assert interval == cluster_bootstrap(known, ood, flights, flights, n=300, seed=1)
-    assert interval != cluster_bootstrap(known, ood, flights, flights, n=300, seed=2)
-
-
-def test_bootstrap_equals_a_slow_one() -> None:
-    known, ood = np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0])
-    known_groups, ood_groups = np.array(["a", "b", "b"]), np.array(["a", "c"])
-    rng, values = np.random.default_rng(5), []
-    for _ in range(200):
-        drawn = [["a", "b", "c"][i] for i in rng.integers(3, size=3)]
-        k = [s for g in drawn for s, own in zip(known, known_groups, strict=True) if own == g]
-        o = [s for g in drawn for s, own in zip(ood, ood_groups, strict=True) if own == g]
-        if k and o:
-            values.append(auroc(np.array(k), np.array(o)))
-    interval = cluster_bootstrap(known, ood, known_groups, ood_groups, n=200, seed=5)
-    assert interval.draws == len(values) < 200  # some draws lack a side
-    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
-
-
-def test_one_flight_gives_no_interval() -> None:
-    interval = cluster_bootstrap(np.zeros(3), np.ones(3), np.zeros(3), np.zeros(3), n=10)
-    assert interval.estimate == 1.0
-    assert math.isnan(interval.low)
-    assert math.isnan(interval.high)
-
-
 def test_errors() -> None:
     some = np.ones(3)
     with pytest.raises(ValueError, match=r"known_scores must have shape \(N,\)"):

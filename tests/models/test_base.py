@@ -7,61 +7,14 @@ import lightning as L
 import pytest
 import torch
 from pytorch_metric_learning import losses
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from dml_lightning.losses import CrossEntropyLoss, TripletLoss
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
-from dml_lightning.types import EVALUATION_SETS, Batch
+from tests.models.small import Blobs, loaders, make, optimizer, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
-
-
-class Blobs(Dataset[Batch]):
-    """Crops of three classes, each a bright pixel at its own place in noise."""
-
-    def __init__(self, count: int, start: int = 0) -> None:
-        generator = torch.Generator().manual_seed(start)
-        self.labels = torch.arange(count) % 3
-        self.images = 0.3 * torch.randn(count, 1, 8, 8, generator=generator)
-        self.images[torch.arange(count), 0, 2 * self.labels, 2] += 4
-        self.index = torch.arange(count) + start
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> Batch:
-        return Batch(self.images[i], self.labels[i], self.index[i])
-
-
-class Flat(Encoder):
-    """A linear encoder, quick and without batch norm."""
-
-    def __init__(self, normalize: bool = True) -> None:
-        nn.Module.__init__(self)
-        self.embedding_dim, self.normalize, self.freeze_batch_norm = 4, normalize, False
-        self.backbone, self.head = nn.Flatten(), nn.Sequential(nn.Linear(64, 4))
-
-
-def optimizer(parameters: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=0.5)
-
-
-def make(arm: type[EmbeddingModule], **arguments: Any) -> EmbeddingModule:
-    torch.manual_seed(0)
-    return arm(Flat(arguments.pop("normalize", True)), optimizer, num_classes=3, **arguments)
-
-
-def trainer(tmp_path: Any, **arguments: Any) -> L.Trainer:
-    settings: dict[str, Any] = {"max_epochs": 5, "num_sanity_val_steps": 0}
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    silent = {"enable_model_summary": False, "accelerator": "cpu", "default_root_dir": tmp_path}
-    return L.Trainer(**{**settings, **quiet, **silent, **arguments})
-
-
-def loaders() -> list[DataLoader[Batch]]:
-    sizes = {"reference": 30, "known": 21, "novel": 6, "ood": 9}
-    return [DataLoader(Blobs(sizes[n], 1000 * i), 8) for i, n in enumerate(EVALUATION_SETS)]
 
 
 @pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
@@ -143,35 +96,6 @@ def test_a_scheduler_of_one_s_own_replaces_the_schedule(tmp_path: Any) -> None:
     fit = trainer(tmp_path, max_epochs=2)
     fit.fit(module, DataLoader(Blobs(24), batch_size=24), loaders())
     assert fit.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5 * 0.01)
-
-
-def test_softmax_gradients_are_those_of_the_textbook() -> None:
-    """dL/dz = p - y, dL/df = sum_j p_j W_j - W_y, dL/dW_j = (p_j - y_j) f, for one sample."""
-    module = make(SoftmaxModule, normalize=False, scale=1.0).double()
-    assert isinstance(module, SoftmaxModule)
-    f = torch.randn(1, 4, dtype=torch.float64, requires_grad=True)
-    label = torch.tensor([2])
-    logits = module.compute_logits(f)
-    logits.retain_grad()
-    module.loss(logits, label).loss.backward()
-    p = logits.detach().softmax(1)
-    error = p - nn.functional.one_hot(label, 3)
-    weight = module.classifier.weight
-    assert torch.allclose(_grad(logits), error)
-    assert torch.allclose(_grad(f), p @ weight - weight[label])
-    assert torch.allclose(_grad(weight), error.T @ f)
-
-
-def _grad(tensor: Tensor) -> Tensor:
-    assert tensor.grad is not None
-    return tensor.grad
-
-
-def test_an_infeasible_margin_is_refused_before_training() -> None:
-    with pytest.raises(ValueError, match=r"3 classes.*1\.73"):
-        make(TripletModule, loss=TripletLoss(margin=1.9))
-    make(TripletModule, loss=TripletLoss(margin=1.9), allow_infeasible_margin=True)
-    make(TripletModule, loss=TripletLoss(margin=1.9), normalize=False)
 
 
 def test_a_wrong_warmup_is_refused() -> None:

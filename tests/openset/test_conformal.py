@@ -13,7 +13,9 @@ from dml_lightning.openset import (
     class_thresholds,
     conformal_threshold,
     one_per_group,
+    p_values,
     refusal_rates,
+    samples_needed,
 )
 from dml_lightning.openset.conformal import conformal_rank
 
@@ -129,3 +131,37 @@ def test_refusal_rates_are_those_of_the_thresholds(calibration: list[int], fresh
 
 def test_no_samples_have_no_rate() -> None:
     assert np.isnan(refusal_rates(np.ones(3), np.empty(0), np.array([0.1, 0.5]))).all()
+
+
+@pytest.mark.parametrize(("alpha", "n"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.3, 3)])
+def test_the_smallest_sufficient_sample(alpha: float, n: int) -> None:
+    assert samples_needed(alpha) == n
+    assert conformal_rank(n, alpha) <= n
+    assert conformal_rank(n - 1, alpha) > n - 1
+
+
+def test_per_class_guarantee_and_what_the_predicted_class_alone_would_do() -> None:
+    rng = np.random.default_rng(2)
+    centres, spread, alpha = np.array([0.0, 2.0]), np.array([0.3, 1.5]), 0.1
+    every, predicted = [], []
+    for _ in range(400):
+        y = np.repeat([0, 1], 60)
+        x = centres[y] + spread[y] * rng.normal(size=120)
+        distances = abs(x[:, None] - centres)
+        thresholds = class_thresholds(distances, y, alpha)
+        fresh = centres[1] + spread[1] * rng.normal(size=60)
+        own = abs(fresh[:, None] - centres)
+        every.append((thresholds.score(own) > 0).mean())
+        nearest = own.argmin(1)
+        predicted.append((own[np.arange(60), nearest] > thresholds.values[nearest]).mean())
+    assert np.mean(every) <= alpha
+    assert np.mean(predicted) > 1.15 * alpha  # the wrong rule
+
+
+def test_p_values_of_fresh_samples_are_uniform_or_larger() -> None:
+    rng = np.random.default_rng(3)
+    p = np.concatenate([p_values(rng.normal(size=19), rng.normal(size=5)) for _ in range(2000)])
+    for level in (0.05, 0.1, 0.3, 0.5):
+        assert (p <= level).mean() == pytest.approx(level, abs=0.02)
+    assert p.min() == 1 / 20
+    assert p_values(np.array([1.0, 2.0]), np.array([0.0, 2.0, 3.0])).tolist() == [1, 2 / 3, 1 / 3]

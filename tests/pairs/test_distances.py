@@ -1,15 +1,10 @@
+"""Distances that are exact where a product of matrices is not."""
+
 import pytest
 import torch
 
-from dml_lightning.losses.functional import batch_all_triplet
-from dml_lightning.losses.gradient import PairGradient
 from dml_lightning.pairs import distances
-from dml_lightning.pairs.blocks import full_precision
-
-
-def unit(n: int, d: int, seed: int = 0) -> torch.Tensor:
-    g = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(n, d, generator=g), dim=1)
+from tests.pairs.rows import unit
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -50,48 +45,3 @@ def test_zero_vectors_and_long_rows(monkeypatch):
     y = unit(6, 8)
     expected = (y[:, None] - y).square().sum(2)
     torch.testing.assert_close(distances.direct_distances(y, y, True), expected)
-
-
-def test_reduced_matrix_precision_is_put_aside_and_back():
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with full_precision(torch.zeros(1)):
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "medium"
-        x, labels = unit(64, 32), torch.arange(64) % 4
-        reduced = batch_all_triplet(x, labels, 0.2).loss
-        torch.set_float32_matmul_precision("highest")
-        assert reduced == batch_all_triplet(x, labels, 0.2).loss
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@pytest.mark.parametrize("backend", [torch.backends.mkldnn.matmul, torch.backends.cuda.matmul])
-def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend):
-    before = backend.fp32_precision
-    backend.fp32_precision = "tf32" if backend is torch.backends.cuda.matmul else "bf16"
-    given = backend.fp32_precision
-    try:
-        with pytest.raises(RuntimeError):
-            torch.get_float32_matmul_precision()
-        with full_precision(torch.zeros(1)):
-            assert backend.fp32_precision == "ieee"
-        assert backend.fp32_precision == given
-    finally:
-        backend.fp32_precision = before
-
-
-@pytest.mark.parametrize("squared", [False, True])
-def test_gradient_against_autograd(squared):
-    g = torch.Generator().manual_seed(2)
-    x = torch.randn(9, 5, generator=g, dtype=torch.float64, requires_grad=True)
-    y = torch.randn(13, 5, generator=g, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(9, 13, generator=g, dtype=torch.float64)
-    values = (x[:, None] - y).square().sum(2)
-    values = values if squared else values.sqrt()
-    (weights * values).sum().backward()
-    gradient = PairGradient(x.detach(), y.detach(), squared)
-    for rows in (slice(0, 4), slice(4, 9)):
-        gradient.add(rows, weights[rows], values[rows].detach())
-    torch.testing.assert_close(gradient.result(), (x.grad, y.grad))

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dml_lightning.cli import main
+from tests.made_up import Made
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -43,7 +44,7 @@ Browser = Any
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, made: Callable[..., dict[str, Any]]) -> Path:
+def page(tmp_path_factory: pytest.TempPathFactory, made: Made) -> Path:
     """Two arms on the same crops, classes and one arm with hostile names."""
     folder = tmp_path_factory.mktemp("page")
     for seed, name in enumerate(("plain", ARM)):

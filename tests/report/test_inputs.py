@@ -1,7 +1,6 @@
 """Which runs may stand in one report, and what is said of those that may not."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,9 @@ import pytest
 
 from dml_lightning.cli import run_command
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer, differences_section
+from dml_lightning.report.summary import answer
 from dml_lightning.stats.results import Comparison
-
-RunOf = Callable[..., Path]
+from tests.made_up import Made, RunOf
 
 
 def test_arms_seeds_and_floors_are_read_from_the_runs(run_of: RunOf) -> None:
@@ -27,37 +25,6 @@ def test_arms_seeds_and_floors_are_read_from_the_runs(run_of: RunOf) -> None:
     numbers = json.loads((runs[0] / "metrics" / "test.json").read_text())
     assert given.runs[0].metrics["map_at_r"] == numbers["test/map_at_r"]
     assert len(given.runs[0].history) == 5
-
-
-def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -> None:
-    runs = [run_of(arm, seed) for arm in ("softmax", "triplet") for seed in (0, 1, 2)]
-    given = read_inputs(runs, "ood_fpr95_ood_positive")
-    assert isinstance(given.comparison, Comparison)
-    assert not given.question.higher_is_better
-    assert given.comparison.differences[0].arm == "triplet"
-    assert given.comparison.differences[0].estimate.units == 3
-    assert "ood fpr95 ood positive" in given.comparison.sentence
-
-
-def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
-    arms = ["softmax", *(f"triplet semihard margin 0.2 rate {rate}" for rate in ("1e-3", "1e-4"))]
-    section = differences_section(read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)]))
-    assert section is not None
-    (figure,) = section.figures
-    assert [trace["y"] for trace in figure.data] == [[1, 1], [0, 0], [0, 1]]
-    assert figure.layout["yaxis"]["ticktext"] == ["triplet semiha…0.2 rate 1e-3", "triplet semiha…0.2 rate 1e-4"]
-
-
-def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
-    given = read_inputs([run_of("softmax"), run_of("triplet")])
-    assert given.comparison == "There is one seed per arm, and an interval over seeds needs two or more."
-
-
-def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
-    given = read_inputs([run_of("softmax", 0), run_of("softmax", 1), run_of("triplet", 0)])
-    assert not isinstance(given.comparison, str)
-    assert given.comparison.left_out == ("triplet",)
-    assert "Fewer than two complete seeds: triplet." in answer(given)
 
 
 def test_arms_that_differ_in_more_than_their_files_are_named(run_of: RunOf) -> None:
@@ -150,7 +117,7 @@ def test_a_number_that_no_run_has_is_refused_with_those_there_are(run_of: RunOf)
         read_inputs([run_of("triplet")], "f1")
 
 
-def test_files_of_other_frameworks_are_arms_of_their_own(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+def test_files_of_other_frameworks_are_arms_of_their_own(tmp_path: Path, made: Made) -> None:
     paths = [tmp_path / f"{name}.npz" for name in ("theirs", "ours")]
     for path in paths:
         np.savez(path, **made())

@@ -1,18 +1,22 @@
 """Curves, confusions, coverage and mistakes, against what their definitions say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import confusion_matrix
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import confusion, coverage, measure, mistakes, named, roc, scores, thresholds
+from dml_lightning.report.numbers import confusion, coverage, drift, measure, mistakes, named, roc, scores, thresholds
+from dml_lightning.types import Embeddings
+from tests.made_up import Made
 
 
 @pytest.fixture
-def evidence(tmp_path: Path, made) -> Evidence:  # type: ignore[no-untyped-def]
+def evidence(tmp_path: Path, made: Made) -> Evidence:
     np.savez(tmp_path / "e.npz", **made(calibration=20))
     return read_evidence(tmp_path / "e.npz")
 
@@ -76,7 +80,7 @@ def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evid
     assert list(found.refused.values()) == sorted(found.refused.values())
 
 
-def test_no_coverage_without_calibration_crops(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+def test_no_coverage_without_calibration_crops(tmp_path: Path, made: Made) -> None:
     np.savez(tmp_path / "e.npz", **made(calibration=6))
     assert coverage(read_evidence(tmp_path / "e.npz")) is None  # 18 crops, 19 needed
 
@@ -103,7 +107,7 @@ def test_the_picture_of_a_mistake_is_that_crop(evidence: Evidence) -> None:
             assert (crop.thumbnail[names.index(crop.truth)] == 255).all()
 
 
-def test_a_classifier_is_sure_by_its_probability(tmp_path: Path, made) -> None:  # type: ignore[no-untyped-def]
+def test_a_classifier_is_sure_by_its_probability(tmp_path: Path, made: Made) -> None:
     arrays = made()
     logits = np.random.default_rng(1).normal(size=(len(arrays["labels"]), 3)).astype(np.float32)
     np.savez(tmp_path / "e.npz", **arrays, logits=logits, prediction_rule=np.array("softmax"))
@@ -114,3 +118,34 @@ def test_a_classifier_is_sure_by_its_probability(tmp_path: Path, made) -> None: 
     p = known.logits.softmax(1)
     missed = p.argmax(1) != known.labels
     assert wrong[0].confidence == f"probability {float(p[missed].max()):.2f}"
+
+
+def shifted(shift: float, flights: int = 6) -> Evidence:
+    """Two classes on a line; known crops of the flight `new` lie `shift` further out."""
+    rng = np.random.default_rng(0)
+
+    def part(n: int, moved: float = 0.0) -> Embeddings:
+        labels = np.arange(n) % 2
+        vectors = np.stack([20.0 * labels, rng.normal(0, 1, n) + moved], axis=1)
+        columns = (vectors.astype(np.float32), labels, np.arange(n))
+        return Embeddings(*(torch.from_numpy(column) for column in columns))
+
+    sets = {"reference": part(80), "known": part(60, shift), "novel": part(0), "ood": part(0)}
+    sets["calibration"] = part(60 * flights)
+    groups = {name: np.full(len(own), "new") for name, own in sets.items()}
+    groups["calibration"] = np.repeat([f"c{i}" for i in range(flights)], 60)
+    return Evidence(sets, ["a", "b"], 2, groups)
+
+
+def test_a_flight_that_scores_otherwise_is_found() -> None:
+    (same,), (moved,) = drift(shifted(0.0)), drift(shifted(6.0))
+    assert (same.flight, same.used, same.drifted) == ("new", 60, False)
+    assert moved.drifted
+    assert moved.shift > 3
+
+
+def test_two_calibration_flights_say_nothing() -> None:
+    assert drift(shifted(0.0, flights=2)) == []
+    bare = shifted(0.0)
+    assert drift(replace(bare, sets={**bare.sets, "calibration": bare.sets["novel"]}, groups={
+        **bare.groups, "calibration": np.empty(0, str)})) == []  # fmt: skip

@@ -6,7 +6,6 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dml_lightning import files
@@ -116,12 +115,3 @@ def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave out --ckpt_path last"), runs.claimed(tmp_path / "run", resume=True):
         pass
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    files.write_text(path, "old")
-    with pytest.raises(ValueError, match="pickle"):
-        files.write_npz(path, one=np.array([object()]))
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_text() == "old"
