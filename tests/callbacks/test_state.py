@@ -13,14 +13,14 @@ import wandb
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from dml_lightning.callbacks import ActiveTriplets, TrainingState
 from dml_lightning.callbacks.state import STATES, Look, look, training_state
 from dml_lightning.losses import TripletLoss
-from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
-from dml_lightning.types import Batch
+from dml_lightning.models import EmbeddingModule, SoftmaxModule, TripletModule
+from tests.models import small
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-class Blobs(Dataset[Batch]):
+class Blobs(small.Blobs):
     """48 crops of three classes, each a bright pixel at its own place in noise."""
 
     def __init__(self, noise: float = 0.3, copies: int = 1, shuffled: bool = False) -> None:
@@ -41,26 +41,11 @@ class Blobs(Dataset[Batch]):
         if shuffled:
             self.labels = self.labels[torch.randperm(48, generator=generator)]
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> Batch:
-        return Batch(self.images[i], self.labels[i], self.index[i])
-
-
-class Flat(Encoder):
-    """A linear encoder, quick and without batch norm."""
-
-    def __init__(self, normalize: bool = True) -> None:
-        nn.Module.__init__(self)
-        self.embedding_dim, self.normalize, self.freeze_batch_norm = 4, normalize, False
-        self.backbone, self.head = nn.Flatten(), nn.Sequential(nn.Linear(64, 4))
-
 
 def triplet(lr: float = 0.5, normalize: bool = True, **loss: Any) -> EmbeddingModule:
     torch.manual_seed(0)
     return TripletModule(
-        Flat(normalize),
+        small.Flat(normalize),
         lambda parameters: torch.optim.SGD(parameters, lr=lr),
         num_classes=3,
         loss=TripletLoss(**loss),
@@ -170,7 +155,7 @@ def test_stop(tmp_path: Path, stop: bool) -> None:
 
 def test_the_softmax_arm_is_watched_with_the_callback_s_margin(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module = SoftmaxModule(Flat(), lambda p: torch.optim.SGD(p, lr=0.5), num_classes=3)
+    module = SoftmaxModule(small.Flat(), lambda p: torch.optim.SGD(p, lr=0.5), num_classes=3)
     _, run = fit(tmp_path, module, Blobs(noise=2.0), steps=10, margin=0.6)
     assert logged_state(run) == "learning"
     active = ActiveTriplets(margin=0.6)
@@ -281,7 +266,7 @@ def test_a_fit_without_triplets_logs_nothing(tmp_path: Path) -> None:
 def test_embeddings_that_are_not_finite_end_training(tmp_path: Path) -> None:
     data = Blobs()
     data.images[3] = torch.nan
-    module = SoftmaxModule(Flat(), lambda p: torch.optim.SGD(p, lr=0.5), num_classes=3)
+    module = SoftmaxModule(small.Flat(), lambda p: torch.optim.SGD(p, lr=0.5), num_classes=3)
     with pytest.raises(ValueError, match="must be finite"):
         fit(tmp_path, module, data, steps=2)
 
