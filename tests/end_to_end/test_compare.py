@@ -40,7 +40,7 @@ def settings(words: list[str]) -> dict[str, Any]:
 
 RATE = "model.init_args.optimizer.init_args.lr"
 LOSS = "model.init_args.loss.init_args.margin"
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "untrained": {"configs": [f"{MODEL}/untrained.yaml"], "train": False},
     "softmax": {"configs": [f"{MODEL}/softmax.yaml"]},
     "tri plet": {"configs": [f"{MODEL}/triplet.yaml"]},

@@ -25,8 +25,7 @@ def on_a_plane(labels: list[int], size: int, seed: int) -> Embeddings:
     noise = np.random.default_rng(seed).normal(size=(len(owners), 2))
     vectors = (PLACES[owners] + noise).astype(np.float32)
     logits = torch.from_numpy(np.eye(2, dtype=np.float32)[(owners + 1) % 2])  # of the other class
-    parts = (torch.from_numpy(part) for part in (vectors, owners, np.arange(len(owners))))
-    return Embeddings(*parts, logits)
+    return Embeddings(torch.from_numpy(vectors), torch.from_numpy(owners), torch.arange(len(owners)), logits)
 
 
 @pytest.fixture(scope="module")

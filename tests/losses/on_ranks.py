@@ -1,15 +1,18 @@
 """Every loss by name, and batches of which each rank holds a part of its own."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners, reducers, regularizers
+from torch import Tensor
 
 from dml_lightning import distributed, losses
 
-EMBEDDING = {
+EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
     "all": lambda: losses.TripletLoss(0.6),
     "all-mean": lambda: losses.TripletLoss(0.6, reduction="mean"),
     "all-sum": lambda: losses.TripletLoss(0.6, reduction="sum"),
@@ -52,7 +55,13 @@ PML = {
     "triplets-for-pairs": lambda: (peers.CircleLoss(), miners.BatchHardMiner()),
     "uniform-miner": lambda: (peers.SupConLoss(), miners.UniformHistogramMiner(5)),
 }
-EMBEDDING |= {f"pml-{name}": lambda make=make: losses.PMLLoss(*make()) for name, make in PML.items()}
+
+
+def pml_loss(make: Callable[[], tuple[Any, ...]]) -> losses.PMLLoss:
+    return losses.PMLLoss(*make())
+
+
+EMBEDDING |= {f"pml-{name}": functools.partial(pml_loss, make) for name, make in PML.items()}
 CLASSIFICATION = {
     "cross-entropy": losses.CrossEntropyLoss,
     "weighted": lambda: losses.CrossEntropyLoss(0.1, [1.0, 2.0, 0.2, 5.0, 1.0]),
@@ -63,7 +72,7 @@ CLASSIFICATION = {
 EVERY = EMBEDDING | CLASSIFICATION
 
 
-def step(name, features, labels, steps=2):
+def step(name: str, features: Tensor, labels: Tensor, steps: int = 2) -> tuple[Tensor, dict[str, int], Tensor]:
     """Loss, counts and averaged gradients of a linear encoder and of the loss's parameters."""
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
@@ -86,7 +95,7 @@ def step(name, features, labels, steps=2):
     return out.loss.detach(), counts, torch.cat([g.flatten() for g in gradients])
 
 
-def shares(world, plan):
+def shares(world: int, plan: str) -> tuple[list[Tensor], list[Tensor]]:
     """Unequal and asymmetric: classes that only some ranks hold, a rank without positives."""
     labels = {
         "asymmetric": [[0, 0, 0, 1, 1, 2, 2], [0, 1, 3, 4], [3, 3, 3, 0, 2], [4, 4, 4, 4, 4, 1]],

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from dml_lightning import losses
 from tests.losses.on_ranks import EVERY, shares, step
@@ -13,7 +14,7 @@ PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere",
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("name", EVERY)
-def test_ranks_equal_one_process(gloo: Gloo, name, world, plan):
+def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -> None:
     features, labels = shares(world, plan)
     value, counts, gradient = step(name, torch.cat(features), torch.cat(labels))
     for found, found_counts, found_gradient in gloo(world).run(step, name, features, labels):
@@ -28,11 +29,11 @@ def test_ranks_equal_one_process(gloo: Gloo, name, world, plan):
         assert gradient.norm() > 1e-3
 
 
-def bounds(logits, labels):
+def bounds(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return losses.MetricCrossEntropyLoss().diagnostics(logits, labels)
 
 
-def test_bounds_of_the_global_batch(gloo: Gloo):
+def test_bounds_of_the_global_batch(gloo: Gloo) -> None:
     _, labels = shares(2, "asymmetric")
     g = torch.Generator().manual_seed(2)
     logits = [torch.randn(len(k), 5, generator=g) for k in labels]

@@ -1,13 +1,16 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dml_lightning.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss, MetricCrossEntropyLoss
+from dml_lightning.losses.base import ClassificationLoss
 
 LOSSES = [
     CrossEntropyLoss(),
@@ -24,20 +27,21 @@ LOSSES = [
 names = [f"{i}-{type(loss).__name__}" for i, loss in enumerate(LOSSES)]
 
 
-def batch(n=6, classes=4, seed=0, scale=1.0):
+def batch(n: int = 6, classes: int = 4, seed: int = 0, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(n, classes, generator=g, dtype=torch.float64)
     return logits, torch.randint(0, classes, (n,), generator=g)
 
 
-def slow_cross_entropy(z, y, smoothing=0.0):
+def slow_cross_entropy(z: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
     c = len(z)
     p = z.exp() / z.exp().sum()
-    return -sum((smoothing / c + (1 - smoothing) * (k == y)) * p[k].log() for k in range(c))
+    terms = [(smoothing / c + (1 - smoothing) * (k == y)) * p[k].log() for k in range(c)]
+    return -torch.stack(terms).sum()
 
 
-def slow_binary(z, y, smoothing=0.0):
-    total = 0.0
+def slow_binary(z: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
     for k in range(len(z)):
         target = (1 - smoothing) * (k == y) + smoothing / 2
         p = 1 / (1 + (-z[k]).exp())
@@ -45,14 +49,14 @@ def slow_binary(z, y, smoothing=0.0):
     return total / len(z)
 
 
-def slow_focal(z, y, gamma, alpha=1.0):
+def slow_focal(z: Tensor, y: Tensor, gamma: float, alpha: float = 1.0) -> Tensor:
     p = (z.exp() / z.exp().sum())[y]
     return -alpha * (1 - p) ** gamma * p.log()
 
 
-def slow_metric(z, y, a, b, p):
+def slow_metric(z: Tensor, y: Tensor, a: float, b: float, p: float) -> Tensor:
     q = z.exp() / z.exp().sum()
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64)
     for k in range(len(z)):
         gap = (q[k] - float(k == y)).abs()
         total = total - (1 + a - b * gap**p).log() + math.log(1 + a)
@@ -76,7 +80,9 @@ SLOW = [
 @pytest.mark.parametrize(("loss", "slow"), list(zip(LOSSES, SLOW, strict=True)), ids=names)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), classes=st.integers(2, 6), scale=st.sampled_from([0.1, 1.0, 4.0]))
-def test_against_the_definition(loss, slow, seed, classes, scale):
+def test_against_the_definition(
+    loss: ClassificationLoss, slow: Callable[..., Tensor], seed: int, classes: int, scale: float
+) -> None:
     logits, labels = batch(5, classes, seed, scale)
     a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     found = loss(a, labels).loss
@@ -90,7 +96,7 @@ def test_against_the_definition(loss, slow, seed, classes, scale):
 @pytest.mark.parametrize("loss", LOSSES, ids=names)
 @pytest.mark.parametrize("gap", [20.0, 100.0, 1e4])
 @pytest.mark.parametrize("right", [True, False])
-def test_saturated_logits_stay_finite(loss, gap, right):
+def test_saturated_logits_stay_finite(loss: ClassificationLoss, gap: float, right: bool) -> None:
     logits = torch.zeros(2, 3)
     logits[:, 1] = gap
     logits.requires_grad_()
@@ -103,7 +109,7 @@ def test_saturated_logits_stay_finite(loss, gap, right):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=names)
-def test_half_precision_under_autocast(loss):
+def test_half_precision_under_autocast(loss: ClassificationLoss) -> None:
     logits, labels = batch()
     logits = logits.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -112,7 +118,7 @@ def test_half_precision_under_autocast(loss):
     assert found == loss(logits.float(), labels).loss
 
 
-def test_softmax_gradients():
+def test_softmax_gradients() -> None:
     g = torch.Generator().manual_seed(0)
     f = torch.randn(3, generator=g, dtype=torch.float64, requires_grad=True)
     w = torch.randn(4, 3, generator=g, dtype=torch.float64, requires_grad=True)
@@ -126,7 +132,7 @@ def test_softmax_gradients():
 
 
 @pytest.mark.parametrize("make", [CrossEntropyLoss, BinaryCrossEntropyLoss, FocalLoss])
-def test_class_weights_divide_by_their_sum(make):
+def test_class_weights_divide_by_their_sum(make: Callable[..., ClassificationLoss]) -> None:
     logits, labels = batch()
     weights = [1.0, 2.0, 0.5, 4.0]
     each = torch.stack([make()(z[None], y[None]).loss for z, y in zip(logits, labels, strict=True)])
@@ -136,21 +142,21 @@ def test_class_weights_divide_by_their_sum(make):
     assert loss.state_dict() == {}
 
 
-def test_class_weights_of_torch():
+def test_class_weights_of_torch() -> None:
     logits, labels = batch()
     weights = [1.0, 2.0, 0.5, 4.0]
     expected = F.cross_entropy(logits, labels, torch.tensor(weights, dtype=torch.float64))
     torch.testing.assert_close(CrossEntropyLoss(0.0, weights)(logits, labels).loss, expected)
 
 
-def test_focal_without_focus_is_cross_entropy():
+def test_focal_without_focus_is_cross_entropy() -> None:
     logits, labels = batch()
     expected = F.cross_entropy(logits, labels)
     torch.testing.assert_close(FocalLoss(0.0)(logits, labels).loss, expected)
     torch.testing.assert_close(FocalLoss(0.0, 0.25)(logits, labels).loss, expected / 4)
 
 
-def test_ordinary_metric_cross_entropy_lies_within_twice_cross_entropy():
+def test_ordinary_metric_cross_entropy_lies_within_twice_cross_entropy() -> None:
     for seed in range(20):
         logits, labels = batch(1, 5, seed, 3.0)
         value = MetricCrossEntropyLoss(0.0, 1.0, 1.0)(logits, labels).loss
@@ -159,7 +165,7 @@ def test_ordinary_metric_cross_entropy_lies_within_twice_cross_entropy():
         assert value <= 2 * plain + 1e-12
 
 
-def test_metric_cross_entropy_keeps_its_slope_at_saturated_wrong_answers():
+def test_metric_cross_entropy_keeps_its_slope_at_saturated_wrong_answers() -> None:
     logits = torch.tensor([[60.0, 0.0, 0.0]], requires_grad=True)
     loss = MetricCrossEntropyLoss(0.0, 1.0, 1.0)(logits, torch.tensor([1])).loss
     loss.backward()
@@ -169,14 +175,14 @@ def test_metric_cross_entropy_keeps_its_slope_at_saturated_wrong_answers():
 
 
 @pytest.mark.parametrize(("a", "b", "p"), [(0.0, 0.8, 0.5), (0.5, 1.2, 0.25), (0.0, 1.0, 1.0)])
-def test_logged_bounds_hold_and_are_what_they_say(a, b, p):
+def test_logged_bounds_hold_and_are_what_they_say(a: float, b: float, p: float) -> None:
     loss = MetricCrossEntropyLoss(a, b, p)
     for seed, scale in itertools.product(range(5), (1.0, 6.0)):
         logits, labels = batch(9, 3, seed, scale)
         logits[torch.arange(9), labels] += scale
         q, onehot = logits.softmax(1), torch.eye(3, dtype=torch.float64)
 
-        def apart(x, y):
+        def apart(x: Tensor, y: Tensor) -> Tensor:
             return -(1 - b / (1 + a) * (x - y).abs() ** p).log().sum()
 
         found = loss.diagnostics(logits, labels)
@@ -196,7 +202,7 @@ def test_logged_bounds_hold_and_are_what_they_say(a, b, p):
             assert inter >= found["metric_ce_inter_bound"] - 1e-12
 
 
-def test_it_says_whether_it_is_a_metric():
+def test_it_says_whether_it_is_a_metric() -> None:
     assert "a metric" in repr(MetricCrossEntropyLoss(0.0, 0.8, 0.5))
     assert "not a metric" in repr(MetricCrossEntropyLoss(0.0, 0.9, 0.5))
 
@@ -213,12 +219,12 @@ def test_it_says_whether_it_is_a_metric():
         (lambda: MetricCrossEntropyLoss(p=2.0), "p must be"),
     ],
 )
-def test_refused_settings(make, message):
+def test_refused_settings(make: Callable[..., ClassificationLoss], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_refused_inputs():
+def test_refused_inputs() -> None:
     logits, labels = batch()
     with pytest.raises(ValueError, match="2 class_weights for logits of 4 classes"):
         CrossEntropyLoss(class_weights=[1.0, 1.0])(logits, labels)

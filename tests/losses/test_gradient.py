@@ -7,7 +7,7 @@ from dml_lightning.losses.gradient import PairGradient
 
 
 @pytest.mark.parametrize("squared", [False, True])
-def test_gradient_against_autograd(squared):
+def test_gradient_against_autograd(squared: bool) -> None:
     g = torch.Generator().manual_seed(2)
     x = torch.randn(9, 5, generator=g, dtype=torch.float64, requires_grad=True)
     y = torch.randn(13, 5, generator=g, dtype=torch.float64, requires_grad=True)

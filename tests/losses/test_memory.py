@@ -6,7 +6,7 @@ import torch
 from dml_lightning.losses.memory import Memory
 
 
-def test_memory_holds_the_latest_rows():
+def test_memory_holds_the_latest_rows() -> None:
     memory = Memory(5)
     first, second = torch.rand(3, 2), torch.rand(4, 2, requires_grad=True)
     memory.remember(first, torch.tensor([0, 1, 2]))
@@ -17,6 +17,6 @@ def test_memory_holds_the_latest_rows():
     assert not memory.vectors.requires_grad
 
 
-def test_memory_size_is_checked():
+def test_memory_size_is_checked() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Memory(0)

@@ -1,21 +1,23 @@
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from pytorch_metric_learning import losses, miners
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from dml_lightning.losses import EmbeddingLoss, PMLLoss
 
 
-def batch(n=24, dim=6, seed=0):
+def batch(n: int = 24, dim: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     return normalize(torch.randn(n, dim, generator=g), dim=1), torch.arange(n) % 4
 
 
-def test_it_is_the_library_s_value_and_gradient():
+def test_it_is_the_library_s_value_and_gradient() -> None:
     x, labels = batch()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     loss, miner = losses.TripletMarginLoss(0.2), miners.BatchHardMiner()
@@ -34,7 +36,7 @@ def test_it_is_the_library_s_value_and_gradient():
         lambda: losses.NormalizedSoftmaxLoss(4, 6),
     ],
 )
-def test_proxies_learn_at_their_own_rate_and_are_saved(proxies):
+def test_proxies_learn_at_their_own_rate_and_are_saved(proxies: Callable[[], torch.nn.Module]) -> None:
     x, labels = batch()
     loss = PMLLoss(proxies(), proxy_lr=0.5)
     (group,) = loss.parameter_groups()
@@ -49,16 +51,16 @@ def test_proxies_learn_at_their_own_rate_and_are_saved(proxies):
     torch.testing.assert_close(other(x, labels).loss, loss(x, labels).loss)
 
 
-def test_without_an_own_rate_the_group_has_none():
+def test_without_an_own_rate_the_group_has_none() -> None:
     (group,) = PMLLoss(losses.ProxyAnchorLoss(4, 6)).parameter_groups()
     assert "lr" not in group
     assert PMLLoss(losses.ContrastiveLoss()).parameter_groups() == []
 
 
-def test_random_miners_follow_the_seed_the_count_and_the_checkpoint():
+def test_random_miners_follow_the_seed_the_count_and_the_checkpoint() -> None:
     x, labels = batch()
 
-    def make(seed=0):
+    def make(seed: int = 0) -> PMLLoss:
         triplets = losses.TripletMarginLoss(triplets_per_anchor=1)
         return PMLLoss(triplets, seed=seed)
 
@@ -83,7 +85,7 @@ class Module(LightningModule):
         self.loss = loss
 
 
-def test_a_config_builds_it():
+def test_a_config_builds_it() -> None:
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(Module, "model", subclass_mode=True)
     loss = {
@@ -105,7 +107,7 @@ def test_a_config_builds_it():
     assert built(*batch()).loss.isfinite()
 
 
-def test_refusals():
+def test_refusals() -> None:
     with pytest.raises(ValueError, match="loss must be one of pytorch-metric-learning's, got Linear"):
         PMLLoss(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="miner must be one of"):
@@ -114,7 +116,7 @@ def test_refusals():
         PMLLoss(losses.ContrastiveLoss(), proxy_lr=0.0)
 
 
-def test_half_precision_computes_in_float32():
+def test_half_precision_computes_in_float32() -> None:
     x, labels = batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = PMLLoss(losses.MultiSimilarityLoss())(x.bfloat16(), labels).loss

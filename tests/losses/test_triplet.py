@@ -1,13 +1,17 @@
 """The loss as a module: its settings, and batches that meet the memory of earlier ones."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_loss
 
 
-def batch(n: int = 12, seed: int = 0):
+def batch(n: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     return torch.randn(n, 4, generator=g), torch.randint(0, 3, (n,), generator=g)
 
@@ -15,7 +19,7 @@ def batch(n: int = 12, seed: int = 0):
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean"])
 @pytest.mark.parametrize("mining", ["all", "semihard", "facenet", "hard", "easy_positive"])
-def test_the_module_is_the_function(mining, distance, soft):
+def test_the_module_is_the_function(mining: str, distance: str, soft: bool) -> None:
     x, labels = batch()
     loss = TripletLoss(0.3, mining, distance, "mean", soft)
     expected = triplet_loss(x, labels, 0.3, mining=mining, soft=soft, squared=loss.squared, reduction="mean")
@@ -36,12 +40,12 @@ def test_the_module_is_the_function(mining, distance, soft):
         ({"memory_size": -1}, "memory_size must be at least 0"),
     ],
 )
-def test_refused_settings(settings, message):
+def test_refused_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TripletLoss(**settings)
 
 
-def test_anchors_meet_the_memory_exactly():
+def test_anchors_meet_the_memory_exactly() -> None:
     loss = TripletLoss(0.5, memory_size=20)
     past, batches = [], [batch(8, seed) for seed in range(4)]
     for x, labels in batches:
@@ -63,7 +67,7 @@ def test_anchors_meet_the_memory_exactly():
         past = [(rows, kept)]
 
 
-def test_evaluation_neither_reads_nor_writes_the_memory():
+def test_evaluation_neither_reads_nor_writes_the_memory() -> None:
     loss = TripletLoss(0.5, memory_size=20)
     loss(*batch(8))
     x, labels = batch(8, 1)
@@ -72,7 +76,7 @@ def test_evaluation_neither_reads_nor_writes_the_memory():
     assert loss.train()(x, labels).loss != triplet_loss(x, labels, 0.5).loss
 
 
-def test_memory_is_saved_and_loaded(tmp_path):
+def test_memory_is_saved_and_loaded(tmp_path: Path) -> None:
     loss = TripletLoss(0.5, memory_size=20)
     loss(*batch(8))
     torch.save(loss.state_dict(), tmp_path / "loss.pt")

@@ -1,5 +1,8 @@
 """The triplet losses straight from their definitions, one triplet at a time."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
@@ -69,17 +72,21 @@ def reference(
 MODES = [(m, soft) for m in mining.MININGS for soft in (False, True)]
 
 
-def cloud(n: int, dim: int = 4, classes: int = 3, seed: int = 0, dtype=torch.float64):
+def cloud(
+    n: int, dim: int = 4, classes: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(n, dim, generator=g, dtype=dtype)
     return x, torch.randint(0, classes, (n,), generator=g)
 
 
-def ints(counts) -> dict[str, int]:
+def ints(counts: Mapping[str, int | Tensor]) -> dict[str, int]:
     return {name: int(value) for name, value in counts.items()}
 
 
-def assert_same(x, labels, margin, gradient=True, rtol=1e-9, **rule):
+def assert_same(
+    x: Tensor, labels: Tensor, margin: float, gradient: bool = True, rtol: float = 1e-9, **rule: Any
+) -> None:
     ours, slow = x.clone().requires_grad_(), x.clone().requires_grad_()
     loss, counts = functional.triplet_loss(ours, labels, margin, **rule)
     expected, expected_counts = reference(slow, labels, margin, **rule)
@@ -93,7 +100,7 @@ def assert_same(x, labels, margin, gradient=True, rtol=1e-9, **rule):
 
 
 @st.composite
-def grids(draw):
+def grids(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     """Integer points: equal distances, duplicates, singletons and exact ties with the margin."""
     n = draw(st.integers(1, 8))
     points = draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n))

@@ -16,7 +16,7 @@ def test_draws_equal_repeated_samples_with_ties() -> None:
     known, others = rng.integers(4, size=40).astype(float), rng.integers(1, 5, 30).astype(float)
     names = [np.array(list("abcde"))[rng.integers(5, size=n)] for n in (40, 30)]
     sets = np.array([rng.random(30) < 0.5, np.arange(30) == 3])
-    resampled = Resampled.of(*names, draws=50, seed=2)
+    resampled = Resampled.of(names[0], names[1], draws=50, seed=2)
     assert resampled.flights == 5
     assert (resampled.times.sum(1) == 5).all()
     values = resampled.aurocs(known, others, sets)

@@ -49,6 +49,7 @@ def test_afterwards_the_layers_are_those_of_before_with_what_they_learnt(backbon
     plugin.apply(model)
     for layer in model.modules():
         if isinstance(layer, nn.SyncBatchNorm):
+            assert layer.running_mean is not None
             layer.running_mean = layer.running_mean + 1  # another tensor, as after a move
             with torch.no_grad():
                 layer.weight.mul_(2)

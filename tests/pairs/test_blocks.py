@@ -1,5 +1,7 @@
 """Products of matrices in full precision, whatever the process has chosen."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from dml_lightning.pairs.blocks import full_precision
 from tests.pairs.rows import unit
 
 
-def test_reduced_matrix_precision_is_put_aside_and_back():
+def test_reduced_matrix_precision_is_put_aside_and_back() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -24,7 +26,7 @@ def test_reduced_matrix_precision_is_put_aside_and_back():
 
 
 @pytest.mark.parametrize("backend", [torch.backends.mkldnn.matmul, torch.backends.cuda.matmul])
-def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend):
+def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend: Any) -> None:
     before = backend.fp32_precision
     backend.fp32_precision = "tf32" if backend is torch.backends.cuda.matmul else "bf16"
     given = backend.fp32_precision

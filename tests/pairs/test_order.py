@@ -7,7 +7,7 @@ from dml_lightning.pairs import order as layout
 
 
 @pytest.mark.parametrize("budget", [1, 60, 200, 10**6])
-def test_blocks_hold_every_anchor_once_within_the_budget(monkeypatch, budget):
+def test_blocks_hold_every_anchor_once_within_the_budget(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     monkeypatch.setitem(layout.SORTED_ELEMENTS, "cpu", budget)
     labels = torch.tensor([0] * 9 + [1] * 2 + [2] * 2 + [3] * 5 + [4])
     plan = layout.arrange(labels, labels, 0)

@@ -179,8 +179,8 @@ def test_intervals_over_flights_cover_and_others_do_not(monkeypatch: pytest.Monk
         paired = found(paired_ood_interval(arms[:1], arms[1:], draws=200))
         half = np.hypot(one.high - one.low, two.high - two.low) / 2  # as if flights were not shared
         s = scored[arms[0]]
-        crops = [np.arange(len(s.known)), np.arange(len(s.ood)) + len(s.known)]
-        wrong = cluster_bootstrap(s.known, s.ood, *crops, n=100) if seed < 100 else None
+        known, ood = np.arange(len(s.known)), np.arange(len(s.ood)) + len(s.known)
+        wrong = cluster_bootstrap(s.known, s.ood, known, ood, n=100) if seed < 100 else None
         rows.append(
             [
                 one.low <= truth <= one.high,
