@@ -9,10 +9,10 @@ import pytest
 
 from dml_lightning.cli import main
 from dml_lightning.simulate import simulate
+from tests import ROOT
 from tests.made_up import Made, RunOf, arrays, write_run
 from tests.ranks import Gloo, Pool
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY_ENCODER = "{channels: [8, 8, 16, 16], stem_width: 8}"
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and every process that they start too.

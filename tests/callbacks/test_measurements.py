@@ -10,33 +10,14 @@ import pytest
 from dml_lightning.cli import main
 from dml_lightning.metrics.distances import distance_summary
 from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
-from dml_lightning.simulate import simulate
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.end_to_end.arms import arm_words
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve steps of the triplet arm, tracked by Weights & Biases offline."""
-    work = tmp_path_factory.mktemp("work")
-    simulate(work / "flights", flights=6, frames=4, width=480, height=384, workers=1, progress=False)
-    words = [
-        *(f"--config={ROOT}/configs/{n}.yaml" for n in ("base", "data/simulated", "model/triplet")),
-        f"--data.source.init_args.root={work}/flights",
-        f"--data.cache_dir={work}/cache",
-        "--data.batches_per_epoch=16",
-        "--data.known=[canada_goose, gadwall, mallard, snow_goose]",
-        "--data.classes_per_batch=4",
-        "--data.samples_per_class=8",
-        "--data.unseen_groups=all",
-        "--model.init_args.encoder.backbone_args={channels: [8, 8, 16, 16], stem_width: 8}",
-        "--model.init_args.encoder.embedding_dim=8",
-        f"--runs_root={work}/runs",
-        "--trainer.max_epochs=2",
-        "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
-    ]
-    folder: Path = main(["fit", *words])
+def run(words: list[str]) -> Path:
+    """A run of the triplet arm with a few more steps, tracked by Weights & Biases offline."""
+    longer = [*arm_words(words, "triplet"), "--name=longer", "--data.batches_per_epoch=16"]
+    folder: Path = main(["fit", *longer])
     return folder
 
 

@@ -18,8 +18,8 @@ from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun, read_source
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
 PROXIES = "--model.init_args.loss.init_args.loss.init_args"
 UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]

@@ -1,13 +1,11 @@
 """Fits of both arms, and fits that are ended early."""
 
-from pathlib import Path
-
 import pytest
 
 from dml_lightning.cli import main
 from dml_lightning.models import EmbeddingModule
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("softmax", "triplet")
 
 

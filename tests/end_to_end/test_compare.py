@@ -22,8 +22,8 @@ from dml_lightning.compare.jobs import Job
 from dml_lightning.files import read_json
 from dml_lightning.runs.fairness import differences, read_recipe
 from dml_lightning.runs.folder import read_run
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = f"{ROOT}/configs/model"
 
 

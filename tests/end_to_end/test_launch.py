@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from dml_lightning.cli import main
-from tests.end_to_end.killing import ROOT, differences, exact_words, outcome
+from tests import ROOT
+from tests.end_to_end.killing import differences, exact_words, outcome
 from tests.end_to_end.test_kill_and_resume import only_run
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
