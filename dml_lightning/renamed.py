@@ -126,7 +126,11 @@ class OldNames:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The spec of an old module, None for any other."""
-        return ModuleSpec(name, self) if name.removeprefix(f"{PACKAGE}.") in MODULES else None  # type: ignore[arg-type]
+        old = name.removeprefix(f"{PACKAGE}.")
+        if old not in MODULES:
+            return None
+        has_modules = any(other.startswith(f"{old}.") for other in MODULES)
+        return ModuleSpec(name, self, is_package=has_modules)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module that stands for it."""

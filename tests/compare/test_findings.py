@@ -9,50 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.table import render
 from dml_lightning.figures.embeddings import draw_curve
 from dml_lightning.files import write_json
-
-
-def experiment(**changes: Any) -> Experiment:
-    return Experiment(
-        **{
-            "name": "ours",
-            "shared": [],
-            "arms": {"softmax": Arm([]), "triplet": Arm([])},
-            "primary": "map_at_r",
-            "baseline": "softmax",
-            "unit": "seed",
-            "seeds": [0, 1, 2],
-            "folds": [0],
-            "fold_by": "groups",
-            "train_per_class": [5, 20, None],
-            "search": None,
-            "overrides": [],
-            "out": "runs",
-            **changes,
-        }
-    )
-
-
-def table_of(asked: Experiment) -> pd.DataFrame:
-    """A row per run, as `run_table` makes it."""
-    rng = np.random.default_rng(0)
-    cells = product(asked.train_per_class, asked.seeds, asked.arms)
-    rows = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "fold": 0,
-            "train_per_class": np.nan if size is None else float(size),
-            "map_at_r": rng.uniform(0.4, 0.6),
-        }
-        for size, seed, arm in cells
-    ]
-    return pd.DataFrame(rows)
+from tests.compare.experiments import experiment, table_of
 
 
 @pytest.mark.parametrize(
@@ -146,17 +109,6 @@ def test_an_arm_without_complete_units_is_named_in_the_answer() -> None:
     assert "softmax: map_at_r" in said
     assert "Left out, with fewer than two complete seeds: triplet." in said
     assert _answer(table.query("arm == 'triplet'"), _question(asked)).startswith("No comparison: ")
-
-
-def test_the_table_says_over_how_many_units() -> None:
-    asked = experiment(train_per_class=[None])
-    table = table_of(asked)
-    title = render(table, _question(asked)).rich.title
-    assert title == "Test split, 3 seeds per arm, mean and 95 % interval"
-    title = render(table.query("arm == 'softmax' or seed > 0"), _question(asked)).rich.title
-    assert title == "Test split, 2 or 3 seeds per arm, mean and 95 % interval"
-    title = render(table.query("seed == 0"), _question(asked)).rich.title
-    assert title == "Test split, 1 seed per arm"
 
 
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     kept = matrix.corrigible()
     assert kept.columns == ["coot", "mallard", "eider", UNKNOWN]
     assert np.array_equal(kept.counts, matrix.counts[:, :, [0, 1, 2, 4]])
-    said = " ".join(cautions(matrix, held_out, ["f1", "new"]))
-    assert "eider (6)" in said
-    assert "teal was enrolled and has no held-out crops" in said
-    assert "f1: named like a flight" in said
+    told = " ".join(cautions(matrix, held_out, ["f1", "new"]))
+    assert "eider (6)" in told
+    assert "teal was enrolled and has no held-out crops" in told
+    assert "f1: named like a flight" in told

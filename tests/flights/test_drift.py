@@ -47,7 +47,7 @@ def test_a_test_that_counts_crops_would_cry_wolf() -> None:
     for seed in range(200):
         rng = np.random.default_rng([5, 1, 100, seed])
         (calibration, _), (scores, _) = flights(rng, 5, 100), flights(rng, 1, 100)
-        found += ks_2samp(calibration, scores).pvalue <= 0.05
+        found += int(ks_2samp(calibration, scores).pvalue <= 0.05)
     assert found / 200 > 0.6
 
 

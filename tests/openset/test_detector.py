@@ -97,12 +97,18 @@ def test_answers_come_in_kind_whatever_the_precision(make: Callable[[], Detector
 def test_rows_are_scored_a_few_at_a_time(make: Callable[[], Detector], monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = sample(8)
     detector = make().fit(x, y)
-    whole, seen, inner = detector.score(x), [], detector._score
+    whole, inner = detector.score(x), detector._score
+    seen: list[int] = []
     monkeypatch.setattr(
         "dml_lightning.openset.detector.row_blocks",
         lambda rows, columns: (slice(i, min(i + 70, rows)) for i in range(0, rows, 70)),
     )
-    monkeypatch.setattr(detector, "_score", lambda v: seen.append(len(v)) or inner(v))
+
+    def score(vectors: torch.Tensor) -> torch.Tensor:
+        seen.append(len(vectors))
+        return inner(vectors)
+
+    monkeypatch.setattr(detector, "_score", score)
     assert detector.score(x) == pytest.approx(whole, rel=1e-12, abs=1e-12)
     assert seen == [70, 70, 70, 70, 20]
 
