@@ -24,11 +24,10 @@ from dml_lightning.metrics.ood import (
     ood_metrics,
     ood_summary,
 )
+from dml_lightning.metrics.ranks import QueryRanks, query_ranks
 from dml_lightning.metrics.retrieval import (
-    QueryRanks,
     RetrievalSummary,
     map_at_r,
-    query_ranks,
     r_precision,
     recall_at_k,
     retrieval_summary,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.distributed import rank
-from dml_lightning.metrics import retrieval
+from dml_lightning.metrics import ranks as ranking
 from dml_lightning.metrics.functional import (
     RetrievalSummary,
     map_at_r,
@@ -330,14 +330,14 @@ def test_any_number_of_threads_gives_the_same(
     threads(1)
     alone = query_ranks(x, y)
     threads(3)
-    own = retrieval._ordered_hits
+    own = ranking._ordered_hits
     seen = set()
 
     def spy(*given: Any) -> Any:
         seen.add((threading.get_ident(), torch.get_num_threads()))
         return own(*given)
 
-    monkeypatch.setattr(retrieval, "_ordered_hits", spy)
+    monkeypatch.setattr(ranking, "_ordered_hits", spy)
     with torch.inference_mode(inference):
         assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), alone, strict=True))
     assert torch.get_num_threads() == 3
