@@ -6,12 +6,15 @@ MAP@R, and only the nearest one of the class to Recall@k, so no full ranking is 
 - the references are ordered by class, so that "same class" is a slice;
 - each squared distance, rounded to float32, becomes one 32-bit key whose lowest bit says "relevant";
 - a partition and a sort of the R smallest keys give the ranks of the relevant references;
-- where a relevant and an irrelevant reference are equally far, 64-bit keys with random bits decide.
+- where a relevant and an irrelevant reference are equally far, 64-bit keys with random bits decide;
+- references of the query's own group, where groups are given, get a key behind all others. Queries of one class are
+  ordered by how many of their class that leaves, so that R is one number for consecutive rows.
 
 Distances that are equal in float32 are therefore ordered at random, by a seed, and differently for each query:
 a collapsed space must not score by the order of its rows.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_blocks
 from dml_lightning.pairs.distances import PairwiseDistances
-from dml_lightning.pairs.keys import LAST, narrow_keys, smallest, wide_keys
+from dml_lightning.pairs.keys import EXCLUDED, LAST, narrow_keys, smallest, wide_keys
 from dml_lightning.pairs.order import ClassOrder
 from dml_lightning.pairs.shares import joined, over_threads, share_of
 
@@ -27,10 +30,18 @@ from dml_lightning.pairs.shares import joined, over_threads, share_of
 class QueryRanks(NamedTuple):
     """Results per query; those with `relevant` 0 hold 0 and are left out of every mean."""
 
-    relevant: Tensor  # (Q,) int64: R, references of the query's class without the query itself
+    relevant: Tensor  # (Q,) int64: R, references of the query's class without the query itself or its group
     first: Tensor  # (Q,) int64: rank of the nearest of them, from 1
     r_precision: Tensor  # (Q,) float64: share of relevant ones among the R nearest
     average_precision: Tensor  # (Q,) float64: average precision at R
+
+
+class _Rows(NamedTuple):
+    """Checked queries or references."""
+
+    vectors: Tensor  # (N, D)
+    labels: Tensor  # (N,) int64
+    groups: Tensor | None  # (N,) int64
 
 
 def query_ranks(
@@ -39,17 +50,24 @@ def query_ranks(
     references: Vectors | None = None,
     reference_labels: Vectors | None = None,
     *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
     rows: Tensor | None = None,
     seed: int = 0,
     split_over_ranks: bool = False,
 ) -> QueryRanks:
     """Rank the references for every query, as far as Recall@k, R-precision and MAP@R need it.
 
+    Crops of one flight resemble each other: with `groups` a query finds no reference of its own group, be it of its
+    class or of another, and R counts the rest.
+
     Args:
         queries: (Q, D).
         query_labels: (Q,) integers.
         references: (M, D); None searches the queries themselves, each without itself.
         reference_labels: (M,) integers, together with `references`.
+        groups: (Q,) integers, such as the flight of each query; None leaves out nothing but the query itself.
+        reference_groups: (M,) integers, where both `references` and `groups` are given.
         rows: (P,) the queries to rank; None ranks all. The results of parts, put together, are those of one call.
         seed: Orders equal distances.
         split_over_ranks: Each process ranks its share of `rows`, and every process returns them all. All must
@@ -59,50 +77,96 @@ def query_ranks(
         Results in the order of `rows`, on the device of `queries`.
 
     Raises:
-        ValueError: If shapes or embedding sizes disagree, an embedding is not finite, or only one of
-            `references` and `reference_labels` is given.
+        ValueError: If shapes or embedding sizes disagree, an embedding is not finite, or references, their labels
+            and their groups do not go together.
+
+    Example:
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0])
+        >>> query_ranks(points, labels).first
+        tensor([1, 1, 0, 2])
+        >>> query_ranks(points, labels, groups=torch.tensor([5, 5, 6, 7])).first  # the first two are of one flight
+        tensor([2, 2, 0, 2])
     """
     if (references is None) != (reference_labels is None):
         raise ValueError("references and reference_labels belong together: give both or neither.")
-    vectors = as_vectors(queries, "queries")
-    labels = as_labels(query_labels, vectors, "query_labels")
+    if (reference_groups is None) != (references is None or groups is None):
+        raise ValueError("reference_groups must be given if both references and groups are, and not otherwise.")
+    asked = _checked("queries", queries, "query_labels", query_labels, "groups", groups)
     alone = references is None or reference_labels is None
-    targets = vectors if references is None else as_vectors(references, "references")
-    target_labels = labels if reference_labels is None else as_labels(reference_labels, targets, "reference_labels")
-    chosen = torch.arange(len(vectors)) if rows is None else rows
-    share = share_of(chosen.to(vectors.device), split_over_ranks)
-    ranks = _rank(vectors, labels, targets, target_labels, share, alone, seed)
+    targets = asked
+    if references is not None and reference_labels is not None:
+        names = "references", references, "reference_labels", reference_labels
+        targets = _checked(*names, "reference_groups", reference_groups)
+    device = asked.labels.device
+    chosen = torch.arange(len(asked.labels), device=device) if rows is None else rows.to(device)
+    ranks = _rank(asked, targets, share_of(chosen, split_over_ranks), alone, seed)
     return QueryRanks(*(joined(column, split_over_ranks) for column in ranks))
 
 
-def _rank(
-    vectors: Tensor, labels: Tensor, targets: Tensor, target_labels: Tensor, chosen: Tensor, alone: bool, seed: int
-) -> QueryRanks:
+def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, alone: bool, seed: int) -> QueryRanks:
     """Rank `targets` for the queries `chosen`, in class order, and return to the caller's order."""
-    order = ClassOrder(labels[chosen], target_labels)
-    asked = chosen[order.queries]  # (P,) query rows, by class
-    ties, factors = _tie_breakers(len(targets), len(vectors), seed)
-    ties, factors = ties.to(vectors.device), factors.to(vectors.device)[asked]
+    excluded = _excluded(queries, targets, alone)[chosen]  # (P,)
+    by_excluded = excluded.argsort(stable=True)
+    order = ClassOrder(queries.labels[chosen[by_excluded]], targets.labels)
+    places = by_excluded[order.queries]  # (P,) by class, then by what is excluded of it
+    asked, excluded, device = chosen[places], excluded[places], chosen.device
+    ties, factors = _tie_breakers(len(targets.labels), len(queries.labels), seed)
+    ties, factors = ties.to(device), factors.to(device)[asked]
     own = order.references.argsort()[asked] if alone else None  # (P,) columns
-    counts = torch.zeros(2, len(asked), dtype=torch.int64, device=vectors.device)
-    shares = torch.zeros(2, len(asked), dtype=torch.float64, device=vectors.device)
-    pairs = PairwiseDistances(vectors[asked], targets[order.references], own, torch.float32)
+    counts = torch.zeros(2, len(asked), dtype=torch.int64, device=device)
+    shares = torch.zeros(2, len(asked), dtype=torch.float64, device=device)
+    pairs = PairwiseDistances(queries.vectors[asked], targets.vectors[order.references], own, torch.float32)
+    own_group = None if queries.groups is None else queries.groups[asked, None]  # (P, 1)
+    groups = None if targets.groups is None else targets.groups[order.references]  # (M,)
 
     def rank_part(part: slice) -> None:
         for rows, block in pairs.blocks(part):
             keys = narrow_keys(block)
             for segment, columns in order.segments(rows):
                 own_keys = keys[segment.start - rows.start : segment.stop - rows.start]
-                relevant = columns.stop - columns.start - alone
-                if relevant:
-                    own_keys[:, columns] |= 1
-                    first, hits = _ordered_hits(own_keys, relevant, ties, factors[segment])
-                    counts[0, segment], counts[1, segment] = relevant, first
-                    shares[0, segment], shares[1, segment] = _precisions(hits)
+                own_keys[:, columns] |= 1
+                if own_group is not None and groups is not None:
+                    own_keys.masked_fill_(own_group[segment] == groups, EXCLUDED)
+                for run, left_out in _runs(excluded[segment]):
+                    relevant = columns.stop - columns.start - left_out
+                    if relevant:
+                        at = slice(segment.start + run.start, segment.start + run.stop)
+                        first, hits = _ordered_hits(own_keys[run], relevant, ties, factors[at])
+                        counts[0, at], counts[1, at] = relevant, first
+                        shares[0, at], shares[1, at] = _precisions(hits)
 
-    over_threads(rank_part, len(asked), vectors.device)
-    back = order.queries.argsort()
+    over_threads(rank_part, len(asked), device)
+    back = places.argsort()
     return QueryRanks(*counts[:, back], *shares[:, back])
+
+
+def _checked(
+    name: str, vectors: Vectors, label_name: str, labels: Vectors, group_name: str, groups: Vectors | None
+) -> _Rows:
+    """Vectors with one label and, where given, one group per row; the names are those of the arguments."""
+    rows = as_vectors(vectors, name)
+    own_groups = None if groups is None else as_labels(groups, rows, group_name, "group")
+    return _Rows(rows, as_labels(labels, rows, label_name), own_groups)
+
+
+def _excluded(queries: _Rows, targets: _Rows, alone: bool) -> Tensor:
+    """References of each query's class that it may not find (Q,): itself, or all of its group."""
+    if queries.groups is None or targets.groups is None:
+        return torch.full_like(queries.labels, int(alone))
+    labels, groups = torch.cat([queries.labels, targets.labels]), torch.cat([queries.groups, targets.groups])
+    _, pairs = torch.unique(torch.stack([labels, groups]), dim=1, return_inverse=True)
+    asked, held = pairs.split([len(queries.labels), len(targets.labels)])
+    return torch.bincount(held, minlength=len(pairs))[asked]
+
+
+def _runs(values: Tensor) -> Iterator[tuple[slice, int]]:
+    """The stretches of equal `values`, as slices with their value."""
+    found, lengths = torch.unique_consecutive(values, return_counts=True)
+    start = 0
+    for value, length in zip(found.tolist(), lengths.tolist(), strict=True):
+        yield slice(start, start + length), value
+        start += length
 
 
 def _tie_breakers(references: int, queries: int, seed: int) -> tuple[Tensor, Tensor]:

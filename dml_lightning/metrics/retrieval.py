@@ -43,13 +43,30 @@ def retrieval_summary(
     references: Vectors | None = None,
     reference_labels: Vectors | None = None,
     *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
     ks: Sequence[int] = (1,),
     seed: int = 0,
     split_over_ranks: bool = False,
 ) -> RetrievalSummary:
-    """Recall@k for every k of `ks`, R-precision and MAP@R in one pass; arguments as in `query_ranks`."""
+    """Recall@k for every k of `ks`, R-precision and MAP@R in one pass; arguments as in `query_ranks`.
+
+    Example:
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0])
+        >>> found = retrieval_summary(points, labels, groups=torch.tensor([5, 5, 6, 7]), ks=(1, 2))
+        >>> found.recall_at, found.queries, found.left_out
+        ({1: 0.0, 2: 1.0}, 3, 1)
+    """
     ranks = query_ranks(
-        queries, query_labels, references, reference_labels, seed=seed, split_over_ranks=split_over_ranks
+        queries,
+        query_labels,
+        references,
+        reference_labels,
+        groups=groups,
+        reference_groups=reference_groups,
+        seed=seed,
+        split_over_ranks=split_over_ranks,
     )
     return summarise_retrieval(ranks, ks)
 
@@ -61,10 +78,20 @@ def recall_at_k(
     reference_labels: Vectors | None = None,
     k: int = 1,
     *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
-    """Share of queries with a sample of their class among the `k` nearest; see `query_ranks`."""
-    return retrieval_summary(queries, query_labels, references, reference_labels, ks=(k,), seed=seed).recall_at[k]
+    """Share of queries with a sample of their class among the `k` nearest; see `query_ranks`.
+
+    Example:
+        >>> import torch
+        >>> recall_at_k(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]), k=1)
+        0.6666666666666666
+    """
+    given = queries, query_labels, references, reference_labels
+    found = retrieval_summary(*given, groups=groups, reference_groups=reference_groups, ks=(k,), seed=seed)
+    return found.recall_at[k]
 
 
 def r_precision(
@@ -73,10 +100,19 @@ def r_precision(
     references: Vectors | None = None,
     reference_labels: Vectors | None = None,
     *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
-    """Mean share of the query's class among the R nearest; see `query_ranks`."""
-    return retrieval_summary(queries, query_labels, references, reference_labels, seed=seed).r_precision
+    """Mean share of the query's class among the R nearest; see `query_ranks`.
+
+    Example:
+        >>> import torch
+        >>> r_precision(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        0.5
+    """
+    given = queries, query_labels, references, reference_labels
+    return retrieval_summary(*given, groups=groups, reference_groups=reference_groups, seed=seed).r_precision
 
 
 def map_at_r(
@@ -85,10 +121,18 @@ def map_at_r(
     references: Vectors | None = None,
     reference_labels: Vectors | None = None,
     *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
     """Mean of (1/R) sum over the first R ranks i of precision(i) rel(i); see `query_ranks`.
 
     Source: Musgrave, Belongie and Lim, A Metric Learning Reality Check, ECCV 2020, eq. (4) and (5).
+
+    Example:
+        >>> import torch
+        >>> map_at_r(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        0.4166666666666667
     """
-    return retrieval_summary(queries, query_labels, references, reference_labels, seed=seed).map_at_r
+    given = queries, query_labels, references, reference_labels
+    return retrieval_summary(*given, groups=groups, reference_groups=reference_groups, seed=seed).map_at_r
