@@ -98,9 +98,7 @@ class OODMetric(RowMetric):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.sync_on_compute):
             rows = self.rows()
         if "groups" not in rows:
-            raise ValueError(
-                "an interval resamples groups: give update the groups of the crops, such as their flights."
-            )
+            raise ValueError("an interval resamples groups: give them to each update, such as the flight of each crop.")
         sides, groups = self._sides(rows, "scores"), self._sides(rows, "groups")
         fewest = min(len(np.unique(side)) for side in groups)
         if fewest < 2:
