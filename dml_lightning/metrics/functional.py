@@ -1,4 +1,4 @@
-"""Every metric as a pure function."""
+"""Every metric as a pure function, but for `triplets.triplet_fractions`, which imports the losses."""
 
 from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
 from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
