@@ -1,4 +1,4 @@
-"""Every metric as a pure function."""
+"""Every metric as a pure function, but for `triplets.triplet_fractions`, which imports the losses."""
 
 from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
 from dml_lightning.metrics.distances import (
@@ -21,11 +21,10 @@ from dml_lightning.metrics.ood import (
     fpr_at_tpr,
     ood_metrics,
 )
+from dml_lightning.metrics.ranks import QueryRanks, query_ranks
 from dml_lightning.metrics.retrieval import (
-    QueryRanks,
     RetrievalSummary,
     map_at_r,
-    query_ranks,
     r_precision,
     recall_at_k,
     retrieval_summary,
