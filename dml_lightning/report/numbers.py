@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.callbacks import (
@@ -21,7 +20,6 @@ from dml_lightning.evaluation.naming import name_classes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
 from dml_lightning.openset import AssumptionReport, PrototypeDetector, assumption_report
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.pairs.blocks import row_blocks
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Accuracy(),
@@ -33,7 +31,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Structure(),
 )
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-PAIRS = 100_000  # drawn for a histogram
 POINTS = 300  # of a curve that are drawn
 Floats = NDArray[np.float64]
 
@@ -50,37 +47,6 @@ def fitted(evidence: Evidence) -> PrototypeDetector:
     """Prototypes and radii of the reference crops."""
     reference = evidence.sets["reference"]
     return PrototypeDetector().fit(reference.vectors.numpy(), reference.labels.numpy())
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Distances to the nearest prototype, and those between known crops."""
-
-    known: Floats  # (N,)
-    novel: Floats
-    ood: Floats
-    intra: Floats  # of drawn pairs of known crops of one class
-    inter: Floats  # of two classes
-
-
-def scores(evidence: Evidence) -> Scores:
-    """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
-    detector = fitted(evidence)
-    known, novel, ood = (
-        np.asarray(detector.score(evidence.sets[name].vectors.numpy())) for name in ("known", "novel", "ood")
-    )
-    vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
-    first, second = np.random.default_rng(0).integers(len(labels), size=(2, PAIRS))
-    apart = first != second
-    a, b = torch.from_numpy(first[apart]), torch.from_numpy(second[apart])
-    distances = _pair_distances(vectors, a, b)
-    same = (labels[a] == labels[b]).numpy()
-    return Scores(known, novel, ood, distances[same], distances[~same])
-
-
-def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
-    return np.concatenate([np.empty(0), *found])
 
 
 def thresholds(evidence: Evidence, validation: Evidence | None = None) -> dict[str, float]:

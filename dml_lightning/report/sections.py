@@ -6,19 +6,18 @@ from functools import cached_property
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.distances import DistanceSample, distance_sample
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
 from dml_lightning.report.numbers import (
     Coverage,
-    Scores,
     assumptions,
     confusion,
     coverage,
     drift,
     mistakes,
-    scores,
     thresholds,
 )
 from dml_lightning.report.parts import Section
@@ -63,9 +62,9 @@ class Findings:
     given: ReportInput
 
     @cached_property
-    def scores(self) -> dict[str, Scores]:
+    def scores(self) -> dict[str, DistanceSample]:
         """Distances by arm."""
-        return {arm: scores(run.evidence) for arm, run in self.given.shown.items()}
+        return {arm: distance_sample(run.evidence) for arm, run in self.given.shown.items()}
 
     @cached_property
     def detectors(self) -> dict[str, pd.DataFrame]:
@@ -103,7 +102,7 @@ def _distances(found: Findings) -> Section:
         for arm, run in found.given.shown.items()
     ]
     said = (
-        "Solid: pairs of known test crops. Dashed: each crop to its nearest class prototype, which is the score that "
+        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
         "refuses. Vertical lines are thresholds: crops to their right are refused."
     )
     return Section("distances", "Distances", [said], figures=figures)

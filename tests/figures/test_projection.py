@@ -2,30 +2,77 @@
 
 import base64
 import io
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
-from dml_lightning.evaluation.evidence import Evidence, read_evidence
-from dml_lightning.figures.projection import SPRITE_COLUMNS, chosen_crops, principal, project, sprite
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.figures import projection
+from dml_lightning.figures.projection import (
+    SPRITE_COLUMNS,
+    Method,
+    _projected,
+    chosen_crops,
+    principal,
+    project,
+    shown_crops,
+    sprite,
+    used_method,
+)
 
 
-@pytest.fixture
-def evidence(tmp_path: Path, made) -> Evidence:  # type: ignore[no-untyped-def]
-    np.savez(tmp_path / "e.npz", **made())
-    return read_evidence(tmp_path / "e.npz")
+@pytest.fixture(autouse=True)
+def _forgotten() -> None:
+    """No projection of another test is there."""
+    _projected.cache_clear()
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
-def test_a_projection_is_the_same_on_every_call_and_finite(method: str) -> None:
+def test_a_projection_is_the_same_on_every_call_and_finite(method: Method) -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 5))
-    first, second = project(vectors, method), project(vectors, method)  # type: ignore[arg-type]
+    first = project(vectors, method)
+    _projected.cache_clear()  # so that it is computed again
+    second = project(vectors, method)
     assert first.shape == (60, 2)
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_projection_is_computed_once_and_nobody_can_spoil_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, made = np.random.default_rng(0), list[int]()
+    vectors, others = rng.normal(size=(60, 5)), rng.normal(size=(60, 5))
+
+    class Counted(TSNE):
+        def fit_transform(self, x: Any, y: Any = None) -> Any:
+            made.append(len(x))
+            return super().fit_transform(x, y)
+
+    monkeypatch.setattr(projection, "TSNE", Counted)
+    first = project(vectors)
+    kept = first.copy()
+    first[:] = np.nan
+    np.testing.assert_array_equal(project(vectors.copy()), kept)  # told by what the array holds
+    assert made == [60]
+    vectors[0, 0] += 1e-9
+    project(vectors)
+    project(others)
+    assert made == [60] * 3
+    assert not np.array_equal(project(others, "pca"), project(others))
+
+
+def test_the_method_that_is_named_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "TSNE", None)  # PCA does without
+    few = np.random.default_rng(0).normal(size=(29, 4))
+    assert used_method(29) == "pca"
+    np.testing.assert_array_equal(project(few), project(few, "pca"))
+    assert used_method(30) == "tsne"
+    assert used_method(30, "pca") == "pca"
+    with pytest.raises(TypeError):
+        project(np.concatenate([few, few]))
 
 
 def test_pca_keeps_distances_of_points_in_a_plane() -> None:
@@ -56,21 +103,22 @@ def test_equal_vectors_do_no_harm() -> None:
 
 
 def test_crops_are_drawn_by_share_and_small_classes_are_kept(evidence: Evidence) -> None:
-    crops, vectors = chosen_crops(evidence, most=50)
-    assert len(vectors) == len(crops.labels) <= 50
+    crops = chosen_crops(evidence, most=50)
+    assert len(crops.vectors) == len(crops.labels) <= 50
     assert set(crops.labels.tolist()) == set(range(6))
-    whole, _ = chosen_crops(evidence)
+    whole = chosen_crops(evidence)
     assert len(whole.labels) == 45 + 8 + 14  # no reference crops
-    assert whole.same_as(chosen_crops(evidence)[0])
+    assert whole.same_as(chosen_crops(evidence))
+    assert whole.same_as(shown_crops(evidence))
     assert not whole.same_as(crops)
 
 
 def test_crops_and_vectors_are_of_the_same_rows(evidence: Evidence) -> None:
-    crops, vectors = chosen_crops(evidence, most=40)
+    crops = chosen_crops(evidence, most=40)
     part = evidence.sets["ood"]
     for row in np.flatnonzero(crops.roles == "ood"):
         at = part.index.tolist().index(int(crops.index[row]))
-        np.testing.assert_allclose(vectors[row], part.vectors[at].numpy())
+        np.testing.assert_allclose(crops.vectors[row], part.vectors[at].numpy())
         assert crops.groups[row] == evidence.groups["ood"][at]
         assert crops.thumbnails is not None
         np.testing.assert_array_equal(crops.thumbnails[row], evidence.thumbnails["ood"][at])
