@@ -30,10 +30,12 @@ MOST_NAMED = 30  # classes of a legend
 BINS = 50
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}
 KINDS: dict[Role, str] = {"known": "", "novel": " (novel)", "ood": " (OOD)"}
-SAME, OTHER = (BLUE, "-"), (ORANGE, (0, (2, 1)))  # colour and dash of a frame
+Frame = tuple[str, Any]  # colour and dash
+SAME: Frame = (BLUE, "-")
+OTHER: Frame = (ORANGE, (0, (2, 1)))
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS: dict[str, Any] = {  # matplotlib's of Plotly's shapes
-    **{"circle": "o", "square": "s", "diamond": "D", "hexagon2": "h"},
+    **{"circle": "o", "square": "s", "diamond": "D", "star": "*"},
     **{"triangle-up": "^", "triangle-down": "v", "triangle-left": "<", "triangle-right": ">"},
     **{"x-thin-open": "x", "cross-thin-open": "+", "asterisk-open": (6, 2, 0), "hash-open": "1"},
 }
@@ -84,7 +86,7 @@ def save(figure: Figure, path: Path | None) -> Figure:
 
 
 def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassStyle] | None = None) -> None:
-    """Test crops in the plane: known classes round or square, novel ones as triangles, OOD ones as strokes.
+    """Test crops in the plane: known classes as dots, squares and stars, novel ones as triangles, OOD ones as strokes.
 
     Args:
         axes: To draw on; the title names the method.
@@ -106,7 +108,7 @@ def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassSt
 def _mark(style: ClassStyle) -> dict[str, Any]:
     """How matplotlib marks a crop of a class."""
     edge = (style.colour, 0.9) if style.role == "ood" else ("white", 0.4)
-    size = 5.6 if style.role == "novel" else 4.6
+    size = 7.0 if style.shape == "star" else 5.6 if style.role == "novel" else 4.6
     return {
         **{"marker": MARKERS[style.shape], "markersize": size, "color": style.colour},
         **{"markeredgecolor": edge[0], "markeredgewidth": edge[1]},

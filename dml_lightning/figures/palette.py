@@ -20,7 +20,7 @@ DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a")  # OOD classes
 # Plotly's names. In each family a number of shapes that has no factor in common with the number of colours:
 # neighbours in a legend differ in both, and no pair comes again before all have come
 SHAPES: dict[Role, tuple[str, ...]] = {
-    "known": ("circle", "square", "diamond", "hexagon2"),
+    "known": ("circle", "square", "diamond", "star"),
     "novel": ("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
     "ood": ("x-thin-open", "cross-thin-open", "asterisk-open", "hash-open"),
 }
@@ -34,7 +34,7 @@ class ClassStyle:
     name: str
     role: Role
     colour: str
-    shape: str  # of Plotly; filled and round or square for known, triangles for novel, strokes for OOD
+    shape: str  # of Plotly; filled dots, squares and stars for known, triangles for novel, strokes for OOD
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ DISTANCE_LINES: dict[str, tuple[str, LineStyle]] = {
     "intra": ("within a class", LineStyle(BLUE, "solid")),
     "inter": ("between classes", LineStyle(VERMILLION, "solid")),
     "known": ("known to prototype", LineStyle(GREEN, "dash")),
-    "novel": ("novel to prototype", LineStyle(PURPLE, "dashdot")),
+    "novel": ("novel to prototype", LineStyle(ORANGE, "dashdot")),
     "ood": ("OOD to prototype", LineStyle(INK, "dot")),
 }
 
@@ -70,7 +70,7 @@ def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
     styles: dict[str, ClassStyle] = {}
     for role in ROLES:
         colours, shapes = DARK if role == "ood" else COLOURS, SHAPES[role]
-        for number, name in enumerate(name for name, own in roles.items() if own == role):
+        for number, name in enumerate([name for name, own in roles.items() if own == role], start=len(styles)):
             styles[name] = ClassStyle(name, role, colours[number % len(colours)], shapes[number % len(shapes)])
     return styles
 

@@ -37,9 +37,14 @@ class ShownCrops:
 
     def rows(self, rows: NDArray[np.int64]) -> "ShownCrops":
         """Some of the crops, by their rows."""
-        images = None if self.thumbnails is None else self.thumbnails[rows]
-        columns = (self.vectors, self.roles, self.labels, self.index, self.groups)
-        return ShownCrops(*(column[rows] for column in columns), images)
+        return ShownCrops(
+            self.vectors[rows],
+            self.roles[rows],
+            self.labels[rows],
+            self.index[rows],
+            self.groups[rows],
+            None if self.thumbnails is None else self.thumbnails[rows],
+        )
 
     def same_as(self, other: "ShownCrops") -> bool:
         """Whether both are the same crops, so that a point of one stands for a point of the other."""

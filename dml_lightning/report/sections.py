@@ -88,8 +88,8 @@ def _projection() -> Section:
         "projection",
         "Embeddings",
         [
-            "Every point is a test crop; hover over it or tap it to see the crop. Filled round and square marks are "
-            "known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
+            "Every point is a test crop; hover over it or tap it to see the crop. Dots, squares, diamonds and stars "
+            "are known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
             "every arm."
         ],
         projection=True,

@@ -1,6 +1,7 @@
 """Figures of embeddings: what they show, of which crops, and that they are written whole."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -147,10 +148,11 @@ def test_fewer_classes_than_rows_leave_no_empty_row(evidence: Evidence) -> None:
 
 
 def test_pictures_are_written_and_figures_returned_alike(npz: Path, evidence: Evidence, tmp_path: Path) -> None:
-    for draw in (draw_comparison, draw_neighbours):
-        written, given = draw({"a": npz}, tmp_path / "new" / f"{draw.__name__}.png"), draw({"a": evidence})
+    for draw in (draw_comparison, partial(draw_neighbours, queries=2)):
+        name = f"{getattr(draw, '__name__', 'draw_neighbours')}.png"
+        written, given = draw({"a": npz}, tmp_path / "new" / name), draw({"a": evidence})
         given.savefig(tmp_path / "given.png", dpi=110, bbox_inches="tight")
-        paths = (tmp_path / "new" / f"{draw.__name__}.png", tmp_path / "given.png")
+        paths = (tmp_path / "new" / name, tmp_path / "given.png")
         one, other = (np.asarray(Image.open(path)) for path in paths)
         np.testing.assert_array_equal(one, other)
         assert isinstance(written, Figure)
@@ -176,7 +178,7 @@ def test_names_that_are_no_formula_are_drawn(evidence: Evidence, tmp_path: Path)
     odd = replace(evidence, class_names=[f"$x_{{{name}" for name in evidence.class_names])
     figure = draw_comparison({"a $y_{$": odd})
     figure.savefig(tmp_path / "later.png")  # outside of the function, too
-    draw_neighbours({"a $y_{$": odd}, tmp_path / "neighbours.png")
+    draw_neighbours({"a $y_{$": odd}, tmp_path / "neighbours.png", queries=1)
     curve = pd.DataFrame([{"train_per_class": "5", "arm": "a $x_{$", "mean": 0.5, "low": 0.4, "high": 0.6}])
     draw_curve(curve, "map_at_r").savefig(tmp_path / "curve.png")
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.figures import projection
+from dml_lightning.figures.embeddings import draw_comparison
 from dml_lightning.figures.projection import (
     SPRITE_COLUMNS,
     Method,
@@ -23,6 +25,8 @@ from dml_lightning.figures.projection import (
     sprite,
     used_method,
 )
+from dml_lightning.report import page
+from dml_lightning.report.inputs import read_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +66,17 @@ def test_a_projection_is_computed_once_and_nobody_can_spoil_it(monkeypatch: pyte
     project(others)
     assert made == [60] * 3
     assert not np.array_equal(project(others, "pca"), project(others))
+
+
+def test_a_comparison_s_picture_and_its_report_share_crops_and_projection(npz: Path) -> None:
+    figure = draw_comparison({"e": npz})
+    points = np.concatenate([np.stack(line.get_data(), axis=1) for line in figure.axes[0].lines])
+    shown = page.embeddings(read_inputs([npz]), "tsne")
+    assert _projected.cache_info()[:2] == (1, 1)  # found once, computed once
+    (arm,) = shown["arms"]
+    on_page = np.stack([arm["x"], arm["y"]], axis=1)
+    order = np.argsort(shown["pools"][0]["labels"], kind="stable")
+    np.testing.assert_allclose(on_page[order], points, atol=6e-4)  # the page rounds
 
 
 def test_the_method_that_is_named_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
