@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.figures.palette import BLUE, ORANGE
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.metrics.bootstrap import percentile_interval
@@ -30,7 +31,7 @@ from dml_lightning.types import Embeddings
 RESULTS = Path(__file__).resolve().parent / "results"
 SIZES = (1, 5, 10, 20)
 RADII = ("shrunk", "maximum")
-COLOURS = {"shrunk": "#0072b2", "maximum": "#e69f00"}
+COLOURS = {"shrunk": BLUE, "maximum": ORANGE}
 
 
 @dataclass(frozen=True)

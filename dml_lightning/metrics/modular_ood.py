@@ -16,12 +16,11 @@ Used as those of `dml_lightning.metrics.modular`; the scores may come from any d
 from abc import abstractmethod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap, expanded_level
+from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
 from dml_lightning.metrics.ood import Positive, Scores, as_scores, auroc, fpr_at_tpr
 from dml_lightning.metrics.rows import INTEGERS, RowMetric
 from dml_lightning.pairs.blocks import Vectors, as_labels
@@ -87,7 +86,7 @@ class OODMetric(RowMetric):
         Args:
             draws: Resamples.
             seed: Of the resampling.
-            level: Coverage, which `expanded_level` keeps up with few groups.
+            level: Coverage.
 
         Returns:
             Its ends are NaN if known or OOD crops come from fewer than two groups.
@@ -100,10 +99,7 @@ class OODMetric(RowMetric):
         if "groups" not in rows:
             raise ValueError("an interval resamples groups: give them to each update, such as the flight of each crop.")
         sides, groups = self._sides(rows, "scores"), self._sides(rows, "groups")
-        fewest = min(len(np.unique(side)) for side in groups)
-        if fewest < 2:
-            return cluster_bootstrap(*sides, *groups, self.statistic, n=0)
-        return cluster_bootstrap(*sides, *groups, self.statistic, draws, seed, level=expanded_level(fewest, level))
+        return cluster_bootstrap(*sides, *groups, self.statistic, draws, seed, level=level)
 
     @staticmethod
     def _sides(rows: dict[str, Tensor], name: str) -> tuple[Any, Any]:

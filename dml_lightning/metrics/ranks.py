@@ -24,7 +24,7 @@ from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_block
 from dml_lightning.pairs.distances import PairwiseDistances
 from dml_lightning.pairs.keys import EXCLUDED, LAST, narrow_keys, smallest, wide_keys
 from dml_lightning.pairs.order import ClassOrder
-from dml_lightning.pairs.shares import joined, over_threads, share_of
+from dml_lightning.pairs.shares import joined, over_threads, share_of, slices
 
 
 class QueryRanks(NamedTuple):
@@ -136,7 +136,7 @@ def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, alone: bool, seed: int
                         counts[0, at], counts[1, at] = relevant, first
                         shares[0, at], shares[1, at] = _precisions(hits)
 
-    over_threads(rank_part, len(asked), device)
+    over_threads(rank_part, lambda parts: slices(len(asked), parts), device)
     back = places.argsort()
     return QueryRanks(*counts[:, back], *shares[:, back])
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence
@@ -14,44 +13,11 @@ from dml_lightning.gallery.gallery import ALPHA, Gallery
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.thresholds import Threshold, conformal_threshold
-from dml_lightning.pairs.blocks import row_blocks
 from dml_lightning.types import EvaluationSet
 
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-PAIRS = 100_000  # drawn for a histogram
 POINTS = 300  # of a curve that are drawn
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Distances to the nearest prototype, and those between known crops."""
-
-    known: Floats  # (N,)
-    novel: Floats
-    ood: Floats
-    intra: Floats  # of drawn pairs of known crops of one class
-    inter: Floats  # of two classes
-
-
-def scores(evidence: Evidence) -> Scores:
-    """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
-    detector = reference_prototypes(evidence)
-    known, novel, ood = (
-        np.asarray(detector.score(evidence.sets[name].vectors.numpy())) for name in ("known", "novel", "ood")
-    )
-    vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
-    first, second = np.random.default_rng(0).integers(len(labels), size=(2, PAIRS))
-    apart = first != second
-    a, b = torch.from_numpy(first[apart]), torch.from_numpy(second[apart])
-    distances = _pair_distances(vectors, a, b)
-    same = (labels[a] == labels[b]).numpy()
-    return Scores(known, novel, ood, distances[same], distances[~same])
-
-
-def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
-    return np.concatenate([np.empty(0), *found])
 
 
 def thresholds(

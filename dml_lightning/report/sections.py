@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.distances import DistanceSample, distance_sample
 from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.openset.thresholds import Threshold
@@ -15,12 +16,10 @@ from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
 from dml_lightning.report.numbers import (
     Coverage,
-    Scores,
     confusion,
     coverage,
     drift,
     mistakes,
-    scores,
 )
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json, arm_styles
@@ -64,9 +63,9 @@ class Findings:
     given: ReportInput
 
     @cached_property
-    def scores(self) -> dict[str, Scores]:
+    def scores(self) -> dict[str, DistanceSample]:
         """Distances by arm."""
-        return {arm: scores(run.evidence) for arm, run in self.given.shown.items()}
+        return {arm: distance_sample(run.evidence) for arm, run in self.given.shown.items()}
 
     @cached_property
     def detectors(self) -> dict[str, pd.DataFrame]:
@@ -90,8 +89,8 @@ def _projection() -> Section:
         "projection",
         "Embeddings",
         [
-            "Every point is a test crop; hover over it or tap it to see the crop. Filled round and square marks are "
-            "known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
+            "Every point is a test crop; hover over it or tap it to see the crop. Dots, squares, diamonds and stars "
+            "are known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
             "every arm."
         ],
         projection=True,
@@ -104,7 +103,7 @@ def _distances(found: Findings) -> Section:
         for arm, run in found.given.shown.items()
     ]
     said = (
-        "Solid: pairs of known test crops. Dashed: each crop to its nearest class prototype, which is the score that "
+        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
         "refuses. Vertical lines are thresholds: crops to their right are refused."
     )
     return Section("distances", "Distances", [said], figures=figures)

@@ -357,8 +357,8 @@ def test_interval_is_that_of_the_reports() -> None:
     batch = crops()
     scores, known, groups = (batch[name].numpy() for name in ("scores", "known", "groups"))
     names = np.strings.zfill(groups.astype(str), 2)  # in the order of the numbers
-    sides = Scored(scores[known], names[known], scores[~known], names[~known], np.arange(N))
-    theirs = _interval([sides], np.ones(1), 100, 4)
+    sides = Scored(scores[known], names[known], scores[~known], names[~known])
+    theirs = _interval([sides], 100, 4)
     ours = _intervals(batch)[0]
     assert ours.estimate == pytest.approx(theirs.estimate, rel=1e-12)
     assert ours.groups == theirs.groups == 6

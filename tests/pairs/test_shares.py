@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dml_lightning.pairs.shares import MOST_THREADS, joined, over_threads, share_of
+from dml_lightning.pairs.shares import MOST_THREADS, joined, over_threads, share_of, slices
 from tests.ranks import Gloo
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_threads_make_up_all_rows_once(threads: int, rows: int) -> None:
             seen[part] += 1
             inner.append((torch.get_num_threads(), torch.is_grad_enabled()))
 
-    over_threads(work, rows, CPU)
+    over_threads(work, lambda parts: slices(rows, parts), CPU)
     assert (seen == 1).all()
     used = min(threads, rows, MOST_THREADS)
     assert len(inner) == used
@@ -67,7 +67,7 @@ def test_threads_make_up_all_rows_once(threads: int, rows: int) -> None:
 def test_inference_mode_reaches_the_threads(threads: int) -> None:
     modes = []
     with torch.inference_mode():
-        over_threads(lambda part: modes.append(torch.is_inference_mode_enabled()), 40, CPU)
+        over_threads(lambda part: modes.append(torch.is_inference_mode_enabled()), lambda parts: slices(40, parts), CPU)
     assert set(modes) == {True}
 
 
@@ -76,5 +76,5 @@ def test_an_error_of_a_thread_is_raised_and_the_threads_are_put_back(threads: in
         raise ValueError("this row")
 
     with pytest.raises(ValueError, match="this row"):
-        over_threads(work, 30, CPU)
+        over_threads(work, lambda parts: slices(30, parts), CPU)
     assert torch.get_num_threads() == threads
