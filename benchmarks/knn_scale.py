@@ -111,8 +111,8 @@ def main() -> None:
     args = parser.parse_args()
     with Result(__file__, "k nearest neighbours at scale", PACKAGES, args) as result:
         result.text(
-            f"{args.queries:,} queries, {args.references:,} references, {args.dim} dimensions, k = {args.k}. Medians of "
-            f"{args.repeat}, in brackets the range."
+            f"{args.queries:,} queries, {args.references:,} references, {args.dim} dimensions, k = {args.k}. "
+            f"Medians of {args.repeat}, in brackets the range."
         )
         heads = ("seconds", "seconds by ours", "processor seconds", "added memory, MB", "AUROC")
         result.table(("method", *heads), rows(args))

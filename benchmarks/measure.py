@@ -18,13 +18,15 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
-from matplotlib.figure import Figure
 
 from dml_lightning.files import replacing, write_text
 from dml_lightning.runs.folder import code_digest
+
+if TYPE_CHECKING:  # a process that measures memory starts without it
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -80,7 +82,7 @@ class Result:
             self._add(_row(row))
         self._add("")
 
-    def figure(self, figure: Figure) -> None:
+    def figure(self, figure: "Figure") -> None:
         """Adds a figure, saved as a PNG file of the result's name."""
         path = self.path.with_suffix(".png")
         self._add(f"![{self.lines[0][2:]}]({path.name})", "")
