@@ -13,11 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Result, options
-from short_runs import arguments, flights
-
 from dml_lightning import callbacks
 from dml_lightning.commands.train import TrainingCLI
+from measure import Result, options
+from short_runs import arguments, flights
 
 PACKAGES = ("torch", "lightning")
 Durations = dict[str, list[float]]  # seconds of every call, by profiled action
@@ -32,8 +31,8 @@ def fit(work: Path, args: argparse.Namespace) -> Durations:
         f"--data.batches_per_epoch={args.batches}",
         "--trainer.profiler=simple",
     ]
-    profiler = TrainingCLI(words).trainer.profiler
-    durations: Durations = dict(profiler.recorded_durations)  # type: ignore[attr-defined]
+    profiler = TrainingCLI(words).trainer.profiler  # type: ignore[attr-defined]
+    durations: Durations = dict(profiler.recorded_durations)
     return durations
 
 

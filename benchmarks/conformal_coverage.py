@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from matplotlib.figure import Figure
-from measure import Result, options
 from numpy.typing import NDArray
 
 from dml_lightning.openset import one_per_group, refusal_rates
+from measure import Result, options
 
 PACKAGES = ("numpy", "matplotlib")
 ALPHAS = np.arange(2, 301) / 1000  # 0.2 % to 30 %

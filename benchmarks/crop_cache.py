@@ -9,12 +9,12 @@ alternate in the same process; the numbers are medians. Memory is measured in a 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import tifffile
 import torch
-from measure import Result, Stopwatch, in_turn, options, own_process, ratios, resident, seconds, spread
 from PIL import Image
 
 from dml_lightning.data import stores
@@ -23,6 +23,7 @@ from dml_lightning.data.crops import CropOptions, cut_frame, to_images
 from dml_lightning.data.frames import read_frame
 from dml_lightning.data.loaders import Crops
 from dml_lightning.data.normalisation import centre_crop
+from measure import Result, Stopwatch, in_turn, options, own_process, ratios, resident, seconds, spread
 
 OPTIONS = CropOptions()
 BOXES, WIDTH, HEIGHT = 20, 640, 512  # boxes in a frame, px
@@ -109,8 +110,11 @@ def measure_memory(table_file: Path, folder: Path) -> dict[str, float]:
         for key, value in (grown | dict.fromkeys(keys, sum(grown.values()))).items():
             most[key] = max(most[key], value)
 
-    original = stores.read_frame
-    stores.read_frame = lambda *a: (look("build"), original(*a))[1]
+    def read_and_look(*where: Any) -> Any:
+        look("build")
+        return read_frame(*where)
+
+    stores.read_frame = read_and_look  # type: ignore[attr-defined]
     store = CachedCrops(build_cache(table, OPTIONS, folder))
     crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     order = np.random.default_rng(0).permutation(len(table))

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from measure import Result, options
-from short_runs import fitted_runs
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.files import read_json
+from measure import Result, options
+from short_runs import fitted_runs
 
 PACKAGES = ("torch", "numpy", "scikit-learn")
 Tables = dict[str, list[pd.DataFrame]]  # the detectors of each run, by arm

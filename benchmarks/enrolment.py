@@ -19,9 +19,7 @@ import pandas as pd
 import torch
 import yaml
 from matplotlib.figure import Figure
-from measure import Result, options
 from numpy.typing import NDArray
-from short_runs import fitted_runs
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.gallery.answer import answer
@@ -29,6 +27,8 @@ from dml_lightning.gallery.gallery import Gallery, Species
 from dml_lightning.metrics.bootstrap import percentile_interval
 from dml_lightning.metrics.classification import balanced_accuracy
 from dml_lightning.types import Embeddings
+from measure import Result, options
+from short_runs import fitted_runs
 
 PACKAGES = ("torch", "numpy")
 SIZES = (1, 5, 10, 20)
@@ -221,7 +221,7 @@ def main() -> None:
             NOTES,
         )
         table = summary(rows)
-        result.table(list(table), table.itertuples(index=False), texts=3)
+        result.table(list(map(str, table)), table.itertuples(index=False), texts=3)
         result.figure(picture(rows))
 
 

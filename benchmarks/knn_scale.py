@@ -14,15 +14,16 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, ratios, spread
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.metrics.functional import auroc
 from dml_lightning.openset import KNNDetector
+from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, ratios, spread
 
 PACKAGES = ("numpy", "scikit-learn", "pytorch-ood")
 Score = Callable[[Tensor], NDArray[np.float64]]
@@ -68,8 +69,17 @@ def vectors(rows: int, args: argparse.Namespace, seed: int, ood: bool) -> tuple[
     return torch.nn.functional.normalize(centres[labels] + noise, dim=1), labels
 
 
-def measure(method: str, args: argparse.Namespace) -> tuple[float, float, float, float]:
-    """Fits and scores once: seconds and processor seconds without the making of data, added MB, AUROC."""
+class Run(NamedTuple):
+    """One method, once; the making of data is not in it."""
+
+    seconds: float
+    cpu: float  # processor seconds
+    added: float  # MB
+    auroc: float
+
+
+def measure(method: str, args: argparse.Namespace) -> Run:
+    """Fits and scores once."""
     references, labels = vectors(args.references, args, seed=1, ood=False)
     fit = METHODS[method]
     fit(references[:200], labels[:200], args.k)(references[:200])  # imports and first-call costs
@@ -84,18 +94,18 @@ def measure(method: str, args: argparse.Namespace) -> tuple[float, float, float,
             with watch:
                 scores[ood].append(score(queries))
     value = auroc(np.concatenate(scores[False]), np.concatenate(scores[True]))
-    return watch.seconds, watch.cpu, memory.added, value
+    return Run(watch.seconds, watch.cpu, memory.added, value)
 
 
 def rows(args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """A row of the table for each method."""
     works = {name: partial(own_process, measure, name, args, threads=args.threads) for name in args.methods}
     found = in_turn(works, args.repeat, warm=0)
-    times = {name: [run[0] for run in runs] for name, runs in found.items()}
+    times = {name: [run.seconds for run in runs] for name, runs in found.items()}
     for name, runs in found.items():
-        cpu, added = (statistics.median(run[part] for run in runs) for part in (1, 2))
+        cpu, added = statistics.median(run.cpu for run in runs), statistics.median(run.added for run in runs)
         by_ours = spread(ratios(times[name], times["ours"])) if "ours" in times else "-"
-        yield name, spread(times[name]), by_ours, f"{cpu:.2f}", f"{added:.0f}", f"{runs[0][3]:.8f}"
+        yield name, spread(times[name]), by_ours, f"{cpu:.2f}", f"{added:.0f}", f"{runs[0].auroc:.8f}"
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from measure import Result, options
-from short_runs import SMALL, arguments, flights
 
 from dml_lightning.cli import main as dml
 from dml_lightning.theory import max_feasible_margin
+from measure import Result, options
+from short_runs import SMALL, arguments, flights
 
 PACKAGES = ("torch", "lightning")
 FEW = (0.05, 0.4, 1.7)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from measure import Result, Stopwatch, in_turn, options, ratios, spread
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -34,6 +33,7 @@ from dml_lightning.openset import (
     RelativeMahalanobisDetector,
     ViMDetector,
 )
+from measure import Result, Stopwatch, in_turn, options, ratios, spread
 
 PACKAGES = ("numpy", "scikit-learn", "pytorch-ood")
 Data = dict[str, Tensor]  # reference, labels, known, ood, weight, bias

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from measure import Result, options
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners
 from pytorch_metric_learning.distances import LpDistance
@@ -27,6 +26,7 @@ from pytorch_metric_learning.utils.distributed import DistributedLossWrapper, Di
 from torch import Tensor, nn
 
 from dml_lightning import losses
+from measure import Result, options
 
 PACKAGES = ("pytorch-metric-learning",)
 CLASSES, FEATURES, DIM = 6, 12, 8

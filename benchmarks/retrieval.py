@@ -12,13 +12,14 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
-from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, ratios, spread
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
 from dml_lightning.metrics.functional import distance_summary, retrieval_summary
+from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, ratios, spread
 
 PACKAGES = ("numpy", "pytorch-metric-learning", "faiss-cpu")
 Values = dict[str, float]
@@ -45,8 +46,17 @@ def distances(vectors: Tensor, labels: Tensor) -> Values:
 METHODS: dict[str, Callable[[Tensor, Tensor], Values]] = {"ours": ours, "peer": peer, "distances": distances}
 
 
-def measure(method: str, rows: int, dim: int, classes: int) -> tuple[float, float, float, Values]:
-    """Runs one method once: seconds, processor seconds, added MB, and its values."""
+class Run(NamedTuple):
+    """One method, once."""
+
+    seconds: float
+    cpu: float  # processor seconds
+    added: float  # MB
+    values: Values
+
+
+def measure(method: str, rows: int, dim: int, classes: int) -> Run:
+    """Runs one method once."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(classes, (rows,), generator=generator)
     centres = 0.5 * torch.randn(classes, dim, generator=generator)
@@ -56,7 +66,7 @@ def measure(method: str, rows: int, dim: int, classes: int) -> tuple[float, floa
     run(vectors[:200], labels[:200])  # first-call costs
     with PeakMemory() as memory, Stopwatch() as watch:
         values = run(vectors, labels)
-    return watch.seconds, watch.cpu, memory.added, values
+    return Run(watch.seconds, watch.cpu, memory.added, values)
 
 
 def compare(rows: int, args: argparse.Namespace) -> Iterator[tuple[object, ...]]:
@@ -67,10 +77,10 @@ def compare(rows: int, args: argparse.Namespace) -> Iterator[tuple[object, ...]]
         for name in methods
     }
     found = in_turn(works, args.repeat, warm=0)
-    times = {name: [run[0] for run in runs] for name, runs in found.items()}
+    times = {name: [run.seconds for run in runs] for name, runs in found.items()}
     for name, runs in found.items():
-        cpu, added = (statistics.median(run[part] for run in runs) for part in (1, 2))
-        values = ", ".join(f"{key} {value:.8f}" for key, value in runs[0][3].items())
+        cpu, added = statistics.median(run.cpu for run in runs), statistics.median(run.added for run in runs)
+        values = ", ".join(f"{key} {value:.8f}" for key, value in runs[0].values.items())
         by_ours = spread(ratios(times[name], times["ours"]))
         yield name, values, f"{rows:,}", spread(times[name]), by_ours, f"{cpu:.2f}", f"{added:.0f}"
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import ROOT
-
 from dml_lightning.cli import main as dml
 from dml_lightning.simulate import simulate
+from measure import ROOT
 
 SMALL = ["--data.samples_per_class=8", "--model.init_args.encoder.backbone_args={channels: [8, 16, 32, 64]}"]
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from measure import Result, options, seconds
 
 from dml_lightning.simulate import simulate
 from dml_lightning.simulate.camera import GAIN, OFFSET, expose, paint, quantise
@@ -22,6 +21,7 @@ from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_dis
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part, Posture, bird_parts
 from dml_lightning.simulate.species import KNOWN, SPECIES
+from measure import Result, options, seconds
 
 PACKAGES = ("numpy", "scipy", "tifffile")
 ALTITUDE, LENS = 60.0, 13.5

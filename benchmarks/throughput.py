@@ -28,13 +28,13 @@ import yaml
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.profilers import SimpleProfiler
-from measure import ROOT, Result, in_turn, options, ratios, wait
 from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
 from dml_lightning.simulate import simulate
 from dml_lightning.types import Batch
+from measure import ROOT, Result, in_turn, options, ratios, wait
 
 PACKAGES = ("lightning", "timm")
 WARM = 5  # steps of an epoch before the clock starts

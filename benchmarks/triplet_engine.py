@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from measure import PeakMemory, Result, in_turn, options, own_process, ratios, seconds
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from torch import Tensor
 
 from dml_lightning.losses.functional import batch_all_triplet
+from measure import PeakMemory, Result, in_turn, options, own_process, ratios, seconds
 
 PACKAGES = ("pytorch-metric-learning",)
 DIM, MARGIN = 128, 0.2
@@ -112,7 +112,7 @@ def rows(args: argparse.Namespace, kept: dict[int, float]) -> Iterator[tuple[str
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[128, 256, 512, 1024, 2048])
+    parser.add_argument("--batches", type=int, nargs="+", default=[128, 256, 512])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process
 from pytorch_metric_learning import losses as peers
 from torch import Tensor
 
 from dml_lightning.distributed import GlobalBatch
 from dml_lightning.losses import PMLLoss, pml_share
 from dml_lightning.losses.functional import contrastive_sum, multi_similarity_sum, n_pair_sum, triplet_loss
+from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process
 
 PACKAGES = ("pytorch-metric-learning",)
 DIM, CLASSES = 128, 8
