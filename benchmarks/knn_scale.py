@@ -99,7 +99,7 @@ def measure(method: str, args: argparse.Namespace) -> Run:
 
 def rows(args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """A row of the table for each method."""
-    works = {name: partial(own_process, measure, name, args, threads=args.threads) for name in args.methods}
+    works = {name: partial(own_process, measure, name, args) for name in args.methods}
     found = in_turn(works, args.repeat, warm=0)
     times = {name: [run.seconds for run in runs] for name, runs in found.items()}
     for name, runs in found.items():

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a process that measures memory starts without it
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MIB = 2**20
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 T = TypeVar("T")
 
 
@@ -65,8 +66,9 @@ class Result:
         self.lines = ["# " + title, "", head(command, packages, args.threads, self.device), ""]
 
     def __enter__(self) -> Self:
-        """Sets the threads that the head states, and prints it."""
+        """Sets the threads that the head states, also for processes to come, and prints the head."""
         torch.set_num_threads(self.args.threads)
+        os.environ.update(dict.fromkeys(THREADS, str(self.args.threads)))
         print("\n".join(self.lines), flush=True)
         return self
 
@@ -188,17 +190,16 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
 # Memory ------------------------------------------------------------------------------------------
 
 
-def own_process(function: Callable[..., T], *arguments: object, threads: int = 1) -> T:
-    """What a function of a module's top level returns in a fresh process: its peak memory is its own."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(threads)))
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(function, *arguments).result()
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+def own_process(function: Callable[..., T], *arguments: object) -> T:
+    """What a function of a module's top level returns in a fresh process: its peak memory is its own.
+
+    The processes are forked from a server that has imported what is slow to import and computed nothing; it starts at
+    the first call, with the threads of the `Result`.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["dml_lightning.losses"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 class PeakMemory:

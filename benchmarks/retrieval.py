@@ -72,10 +72,7 @@ def measure(method: str, rows: int, dim: int, classes: int) -> Run:
 def compare(rows: int, args: argparse.Namespace) -> Iterator[tuple[object, ...]]:
     """A row of the table for each method."""
     methods = [name for name in METHODS if name != "peer" or rows <= args.peer_rows]
-    works = {
-        name: partial(own_process, measure, name, rows, args.dim, args.classes, threads=args.threads)
-        for name in methods
-    }
+    works = {name: partial(own_process, measure, name, rows, args.dim, args.classes) for name in methods}
     found = in_turn(works, args.repeat, warm=0)
     times = {name: [run.seconds for run in runs] for name, runs in found.items()}
     for name, runs in found.items():

@@ -95,7 +95,7 @@ def row(batch: int, classes: int, args: argparse.Namespace, kept: dict[int, floa
     def cell(name: str) -> str:
         if name not in medians:
             return "-"
-        added = own_process(added_memory, name, batch, classes, args.device, threads=args.threads)
+        added = own_process(added_memory, name, batch, classes, args.device)
         return f"{medians[name] * 1e3:,.1f} ms, {added:,.0f} MB"
 
     def ratio(one: str, other: str, decimals: int) -> str:

@@ -107,7 +107,7 @@ def row(name: str, args: argparse.Namespace) -> tuple[str, ...]:
     found = {world: statistics.median(times) for world, times in in_turn(works, args.repeats).items()}
 
     def cell(world: int) -> str:
-        added = own_process(added_memory, name, size, world, args.device, threads=args.threads)
+        added = own_process(added_memory, name, size, world, args.device)
         took = found[str(world)]
         return f"{took * 1e3:,.1f} ms ({took / found[str(args.worlds[0])]:.2f}), {added:,.0f} MB"
 

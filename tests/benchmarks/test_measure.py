@@ -1,6 +1,7 @@
 """The helpers of the benchmarks: heads, turns, memory of a process of its own, tables and saved files."""
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -20,6 +21,8 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="r
 def results(measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in the place of the committed results."""
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    for name in measure.THREADS:  # which a result sets: back as they were afterwards
+        monkeypatch.setenv(name, os.environ.get(name, str(torch.get_num_threads())))
     monkeypatch.setattr("sys.argv", ["anything.py", "--rows", "7"])
     return tmp_path
 
@@ -134,8 +137,16 @@ def test_peak_memory_counts_what_was_freed_again(measure: ModuleType) -> None:
     assert 480 < memory.added < 600
 
 
-def test_a_process_of_its_own(measure: ModuleType) -> None:
-    before = dict(os.environ)
-    assert measure.own_process(os.getenv, "OMP_NUM_THREADS", threads=3) == "3"
-    assert measure.own_process(os.getpid) != os.getpid()
-    assert dict(os.environ) == before
+def test_every_call_has_a_process_of_its_own(measure: ModuleType) -> None:
+    first, second = measure.own_process(os.getpid), measure.own_process(os.getpid)
+    assert len({first, second, os.getpid()}) == 3
+    assert measure.own_process(math.hypot, 3, 4) == 5
+    with pytest.raises(ValueError, match="math domain"):
+        measure.own_process(math.sqrt, -1)
+
+
+def test_a_result_sets_the_threads_of_processes_to_come(measure: ModuleType, results: Path) -> None:
+    number = torch.get_num_threads()
+    os.environ.update(dict.fromkeys(measure.THREADS, "77"))
+    with measure.Result("it.py", "Title", (), given(measure)):
+        assert {os.environ[name] for name in measure.THREADS} == {str(number)}
