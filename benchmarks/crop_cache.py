@@ -21,7 +21,7 @@ from dml_lightning.data import stores
 from dml_lightning.data.cache import CachedCrops, build_cache, cache_bytes
 from dml_lightning.data.crops import CropOptions, cut_frame, to_images
 from dml_lightning.data.frames import read_frame
-from dml_lightning.data.loaders import Crops
+from dml_lightning.data.loaders import CropDataset
 from dml_lightning.data.normalisation import centre_crop
 from measure import Result, Stopwatch, in_turn, options, own_process, ratios, resident, seconds, spread
 
@@ -78,7 +78,7 @@ def compare(folder: Path, suffix: str, frames: int, repeats: int) -> tuple[str, 
     with Stopwatch() as build:
         cache = build_cache(table, OPTIONS, folder / "cache")
     store = CachedCrops(cache)
-    crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
+    crops = CropDataset(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     rng = np.random.default_rng(0)
     same = torch.equal(crops.__getitems__(range(64)).images, open_each(table, np.arange(64)))
 
@@ -116,7 +116,7 @@ def measure_memory(table_file: Path, folder: Path) -> dict[str, float]:
 
     stores.read_frame = read_and_look  # type: ignore[attr-defined]
     store = CachedCrops(build_cache(table, OPTIONS, folder))
-    crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
+    crops = CropDataset(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     order = np.random.default_rng(0).permutation(len(table))
     for begin in range(0, len(order), BATCH):
         crops.__getitems__(order[begin : begin + BATCH])

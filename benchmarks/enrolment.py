@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.figures.palette import BLUE, ORANGE
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.metrics.bootstrap import percentile_interval
 from dml_lightning.metrics.classification import balanced_accuracy
 from dml_lightning.types import Embeddings
@@ -79,7 +79,7 @@ def with_species(bench: Bench, crops: dict[int, NDArray[np.int64]], radius: str)
         size = bench.gallery.prior.radius(own)
         if radius == "maximum":
             size = float(np.linalg.norm(own - own.mean(axis=0), axis=1).max())
-        enrolled.append(Species(bench.evidence.class_names[label], own, size))
+        enrolled.append(EnrolledSpecies(bench.evidence.class_names[label], own, size))
     return replace(bench.gallery, enrolled=tuple(enrolled))
 
 

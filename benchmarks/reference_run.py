@@ -74,7 +74,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # What moves from machine to machine or with the code, and says nothing of the numbers.
 NOT_KEPT = re.compile(
-    r"(^|[/.])(run|source|code|host|pid|started|created|seconds|command|file|sha256|words_sha256|files)$"
+    r"(^|[/.])(run|source|code|host|pid|started|created|seconds|command|file|sha256|words_sha256|files)$|[/.]files\."
 )
 PATHS = re.compile(r"[^\s\"'(),;]*/(?:[^\s\"'(),;]*)")
 RUN_HASH = re.compile(r"\b[0-9a-f]{10}-s(\d+)")

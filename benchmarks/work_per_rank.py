@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dml_lightning.distributed import GlobalBatch
 from dml_lightning.losses import PMLLoss, pml_share
-from dml_lightning.losses.functional import contrastive_sum, multi_similarity_sum, n_pair_sum, triplet_loss
+from dml_lightning.losses.functional import contrastive_sum, n_pair_sum, triplet_loss
 from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process
 
 PACKAGES = ("pytorch-metric-learning",)
@@ -49,10 +49,6 @@ def n_pair(x: Tensor, labels: Tensor, batch: GlobalBatch) -> Tensor:
     return n_pair_sum(x, labels, *batch)[0]
 
 
-def multi_similarity(x: Tensor, labels: Tensor, batch: GlobalBatch) -> Tensor:
-    return multi_similarity_sum(x, labels, *batch, 2.0, 50.0, 0.5)[0]
-
-
 def shared(loss: peers.BaseMetricLossFunction, x: Tensor, labels: Tensor, b: GlobalBatch) -> Tensor:
     return pml_share.share(loss, x, labels, b, None)
 
@@ -67,9 +63,8 @@ SHARES: dict[str, tuple[Share, int]] = {  # and what --batch is divided by: the 
     "triplets, hard": (partial(triplets, "hard"), 1),
     "contrastive": (contrastive, 1),
     "N-pair": (n_pair, 1),
-    "multi-similarity": (multi_similarity, 1),
     "adapter: triplets": (partial(shared, peers.TripletMarginLoss()), 16),
-    "adapter: multi-similarity": (partial(shared, peers.MultiSimilarityLoss()), 1),
+    "multi-similarity": (partial(shared, peers.MultiSimilarityLoss(2.0, 50.0, 0.5)), 1),
     "adapter: NT-Xent (not shared)": (partial(whole, peers.NTXentLoss()), 16),
 }
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.table import render, run_table
+from dml_lightning.compare.table import render_table, run_table
 from dml_lightning.evaluation.evidence import read_evidence, test_file
 from dml_lightning.figures.embeddings import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.files import read_json, write_json, write_text
@@ -55,7 +55,7 @@ def write_findings(
     content = _content(experiment, question, whole, folder)
     content |= {"changes": changes, "differences": unequal}
     write_json(folder / "comparison.json", content)
-    rendered = render(whole, question)
+    rendered = render_table(whole, question)
     absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
     notes = [
         *changes,

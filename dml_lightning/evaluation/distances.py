@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import SEEN_AND_NOVEL, Evidence
 from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.metrics.distances import AnchorDistances, anchor_distances, summarise_distances, summarise_gaps
 from dml_lightning.pairs.blocks import row_blocks
+from dml_lightning.types import Floats
 
 PAIRS = 100_000  # of known crops that are drawn for a histogram
-Floats = NDArray[np.float64]
 
 
 def distance_values(evidence: Evidence, margin: float = 0.2) -> dict[str, float]:

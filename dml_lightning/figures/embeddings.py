@@ -27,12 +27,12 @@ Runs = Mapping[str, Path | Evidence]  # by arm: a run's folder, an npz file of e
 PLAIN: dict[Any, Any] = {"text.parse_math": False}  # names of arms and classes may hold $
 NEIGHBOURS = 6
 MOST_NAMED = 30  # classes of a legend
-BINS = 50
-METHODS = {"tsne": "t-SNE", "pca": "PCA"}
-KINDS: dict[Role, str] = {"known": "", "novel": " (novel)", "ood": " (OOD)"}
-Frame = tuple[str, Any]  # colour and dash
-SAME: Frame = (BLUE, "-")
-OTHER: Frame = (ORANGE, (0, (2, 1)))
+HISTOGRAM_BINS = 50
+METHOD_NAMES = {"tsne": "t-SNE", "pca": "PCA"}
+ROLE_MARKS: dict[Role, str] = {"known": "", "novel": " (novel)", "ood": " (OOD)"}
+CropFrame = tuple[str, Any]  # colour and dash
+SAME_CLASS: CropFrame = (BLUE, "-")
+OTHER_CLASS: CropFrame = (ORANGE, (0, (2, 1)))
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKERS: dict[str, Any] = {  # matplotlib's of Plotly's shapes
     **{"circle": "o", "square": "s", "diamond": "D", "star": "*"},
@@ -100,7 +100,7 @@ def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassSt
         if style.name in evidence.class_names:
             x, y = points[crops.labels == evidence.class_names.index(style.name)].T
             axes.plot(x, y, linestyle="", **_mark(style))
-    axes.set_title(f"test crops, {METHODS[used_method(len(points))]} of the embedding")
+    axes.set_title(f"test crops, {METHOD_NAMES[used_method(len(points))]} of the embedding")
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -118,8 +118,8 @@ def _mark(style: ClassStyle) -> dict[str, Any]:
 def _key(styles: Mapping[str, ClassStyle]) -> list[Line2D]:
     """An entry per class for a legend; of more classes than it holds, one per role."""
     if len(styles) <= MOST_NAMED:
-        return [Line2D([], [], linestyle="", label=s.name + KINDS[s.role], **_mark(s)) for s in styles.values()]
-    roles = {role: [style for style in styles.values() if style.role == role] for role in KINDS}
+        return [Line2D([], [], linestyle="", label=s.name + ROLE_MARKS[s.role], **_mark(s)) for s in styles.values()]
+    roles = {role: [style for style in styles.values() if style.role == role] for role in ROLE_MARKS}
     return [
         Line2D([], [], linestyle="", label=f"{len(own)} {name} classes", **_mark(own[0]))
         for name, own in zip(("known", "novel", "OOD"), roles.values(), strict=True)
@@ -132,7 +132,7 @@ def draw_distances(axes: Axes, evidence: Evidence) -> None:
     sample = distance_sample(evidence)
     shown = [(getattr(sample, field), *how) for field, how in DISTANCE_LINES.items() if len(getattr(sample, field))]
     longest = max(values.max(initial=0.01) for values, _, _ in shown)
-    edges = np.linspace(0, longest, BINS + 1)
+    edges = np.linspace(0, longest, HISTOGRAM_BINS + 1)
     for values, name, style in shown:
         density, _ = np.histogram(values, edges, density=True)
         axes.step(edges, np.append(density, 0), where="post", label=name, **_line(style))
@@ -185,7 +185,7 @@ def _pictured(arm: str, evidence: Evidence) -> ShownCrops:
 
 def _frames() -> list[Line2D]:
     """What the two kinds of frames mean, for a legend."""
-    kinds = {"of the query's class": SAME, "of another class": OTHER}
+    kinds = {"of the query's class": SAME_CLASS, "of another class": OTHER_CLASS}
     return [Line2D([], [], color=c, linestyle=dash, linewidth=2.5, label=name) for name, (c, dash) in kinds.items()]
 
 
@@ -213,7 +213,7 @@ def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: lis
         axis.imshow(pool.thumbnails[index], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_xticks([])
         axis.set_yticks([])
-        colour, dash = SAME if pool.labels[index] == pool.labels[query] else OTHER
+        colour, dash = SAME_CLASS if pool.labels[index] == pool.labels[query] else OTHER_CLASS
         for spine in axis.spines.values():
             spine.set(linewidth=2.5, color=colour, linestyle=dash, capstyle="butt", visible=index != query)
         if index == query:

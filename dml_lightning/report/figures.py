@@ -197,7 +197,7 @@ def roc_figure(arms: Mapping[str, DistanceSample], lines: Mapping[str, Json], au
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """One number over the steps of one run."""
 
     arm: str
@@ -205,15 +205,17 @@ class Curve:
     values: NDArray[np.float64]
 
 
-def curves(arm: str, history: pd.DataFrame, key: str) -> list[Curve]:
+def curves(arm: str, history: pd.DataFrame, key: str) -> list[TrainingCurve]:
     """The logged values of `key`, none if it never was logged."""
     if key not in history:
         return []
     kept = history[["step", key]].dropna()
-    return [Curve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
+    return [TrainingCurve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
 
 
-def training_figure(title: str, y: str, drawn: Sequence[Curve], lines: Mapping[str, Json], **yaxis: Any) -> Figure:
+def training_figure(
+    title: str, y: str, drawn: Sequence[TrainingCurve], lines: Mapping[str, Json], **yaxis: Any
+) -> Figure:
     """A number over training, a line per run; runs of one arm share its colour."""
     arms = list(dict.fromkeys(curve.arm for curve in drawn))
     first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}

@@ -13,11 +13,10 @@ from dml_lightning.gallery.gallery import ALPHA, Gallery
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.thresholds import Threshold, conformal_threshold
-from dml_lightning.types import EvaluationSet
+from dml_lightning.types import EvaluationSet, Floats
 
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 POINTS = 300  # of a curve that are drawn
-Floats = NDArray[np.float64]
 
 
 def thresholds(
@@ -74,7 +73,7 @@ def named(evidence: Evidence) -> NDArray[np.int64]:
     return np.asarray(rules[evidence.prediction_rule].numpy())
 
 
-def confusion(evidence: Evidence) -> NDArray[np.int64]:
+def confusion_counts(evidence: Evidence) -> NDArray[np.int64]:
     """Known crops (C, C) by true class (rows) and by the class that the arm's own rule gives (columns)."""
     table = np.zeros((evidence.num_classes, evidence.num_classes), np.int64)
     np.add.at(table, (evidence.sets["known"].labels.numpy(), named(evidence)), 1)
@@ -117,7 +116,7 @@ def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
     return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
 
 
-def drift(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
+def drift_of_test(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
     """Each test flight's known crops beside rule C's calibration flights; empty with fewer than three of those."""
     if rule is None or rule.groups < 3 or not len(evidence.sets["known"]):
         return []

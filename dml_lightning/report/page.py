@@ -29,7 +29,7 @@ from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.parts import floats
 from dml_lightning.report.sections import sections
 from dml_lightning.report.style import Json, layout
-from dml_lightning.report.summary import answer
+from dml_lightning.report.summary import answer_text
 from dml_lightning.stats.tables import Table
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ METHODS: dict[Method, str] = {
 }
 
 
-def render(given: ReportInput, method: Method = "tsne") -> str:
+def render_page(given: ReportInput, method: Method = "tsne") -> str:
     """The report as one HTML page.
 
     Args:
@@ -54,7 +54,7 @@ def render(given: ReportInput, method: Method = "tsne") -> str:
     environment.filters |= {"png": crop_png, "breakable": _breakable}
     return environment.get_template("page.html").render(
         title=given.title,
-        answer=answer(given),
+        answer=answer_text(given),
         sections=made,
         number=itertools.count().__next__,
         figures_json=_json([{"data": f.data, "layout": f.layout} for f in figures]),

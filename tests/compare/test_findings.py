@@ -10,7 +10,7 @@ import pytest
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.table import render
+from dml_lightning.compare.table import render_table
 from dml_lightning.figures.embeddings import draw_curve
 from dml_lightning.files import write_json
 from tests.compare.experiments import experiment, table_of
@@ -112,7 +112,7 @@ def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
 def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:
     asked = experiment(arms={"softmax": Arm([]), "trip|let <b>": Arm([])})
     table = table_of(asked)
-    written = render(table.query("train_per_class == 5"), _question(asked)).markdown
+    written = render_table(table.query("train_per_class == 5"), _question(asked)).markdown
     written += "".join(_curve(asked, table, _question(asked), tmp_path))
     heads = [line for line in written.splitlines() if line.startswith(("| test split", "| crops"))]
     assert [head.replace(r"\|", "").count("|") for head in heads] == [4, 4]

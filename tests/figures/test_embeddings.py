@@ -20,8 +20,8 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.figures import embeddings
 from dml_lightning.figures.embeddings import (
     NEIGHBOURS,
-    OTHER,
-    SAME,
+    OTHER_CLASS,
+    SAME_CLASS,
     draw_comparison,
     draw_curve,
     draw_neighbours,
@@ -126,7 +126,7 @@ def test_neighbours_are_the_nearest_and_frames_say_whether_they_are_of_the_class
         for axes, image, (_, index) in zip(row[1 : NEIGHBOURS + 1], images[1:], nearest, strict=True):
             np.testing.assert_array_equal(image, pool.thumbnails[index])
             same = pool.labels[index] == pool.labels[query]
-            colour, dash = SAME if same else OTHER
+            colour, dash = SAME_CLASS if same else OTHER_CLASS
             spine = axes.spines["left"]
             assert to_hex(spine.get_edgecolor()) == colour
             assert (spine.get_linestyle() == "-") == (dash == "-")
@@ -136,7 +136,7 @@ def test_neighbours_are_the_nearest_and_frames_say_whether_they_are_of_the_class
         again = [np.asarray(axes.images[0].get_array()) for axes in row[NEIGHBOURS + 2 :]]
         np.testing.assert_array_equal(again, images)
     assert seen == {True, False}
-    assert {SAME[0], OTHER[0]} == {BLUE, ORANGE}
+    assert {SAME_CLASS[0], OTHER_CLASS[0]} == {BLUE, ORANGE}
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["of the query's class", "of another class"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.distances import DistanceSample
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.figures.embeddings import MARKERS, OTHER, SAME
+from dml_lightning.figures.embeddings import MARKERS, OTHER_CLASS, SAME_CLASS
 from dml_lightning.figures.frames import COLOURS as BOXES
 from dml_lightning.figures.palette import (
     COLOURS,
@@ -74,7 +74,7 @@ def test_colours_of_one_figure_stay_apart(eyes: str) -> None:
         assert difference(one, other, eyes) > 16, (one, other)  # the least of Okabe and Ito's own
     for one, other in combinations(DARK, 2):
         assert difference(one, other, eyes) > 16, (one, other)
-    assert difference(SAME[0], OTHER[0], eyes) > 60
+    assert difference(SAME_CLASS[0], OTHER_CLASS[0], eyes) > 60
     lines = [style.colour for _, style in DISTANCE_LINES.values()]
     for one, other in combinations(lines, 2):
         assert difference(one, other, eyes) > 16, (one, other)
@@ -87,7 +87,7 @@ def test_colours_are_seen_on_white_paper(colour: str) -> None:
 
 
 def test_what_differs_in_colour_differs_in_something_else_too() -> None:
-    assert SAME[1] != OTHER[1]
+    assert SAME_CLASS[1] != OTHER_CLASS[1]
     solid = [style for _, style in DISTANCE_LINES.values() if style.dash == "solid"]
     assert len(solid) == 2  # between crops; the three to a prototype are broken, each in its way
     assert len({style.dash for _, style in DISTANCE_LINES.values()}) == 4

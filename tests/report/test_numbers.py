@@ -15,7 +15,7 @@ from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import confusion, coverage, drift, mistakes, named, roc, thresholds
+from dml_lightning.report.numbers import confusion_counts, coverage, drift_of_test, mistakes, named, roc, thresholds
 from dml_lightning.types import Embeddings
 from tests.made_up import Made
 
@@ -44,8 +44,8 @@ def test_a_long_curve_is_thinned_from_end_to_end() -> None:
 
 def test_confusion_is_scikit_learns(evidence: Evidence) -> None:
     truth = evidence.sets["known"].labels.numpy()
-    np.testing.assert_array_equal(confusion(evidence), confusion_matrix(truth, named(evidence)))
-    share = np.diag(confusion(evidence)).sum() / len(truth)
+    np.testing.assert_array_equal(confusion_counts(evidence), confusion_matrix(truth, named(evidence)))
+    share = np.diag(confusion_counts(evidence)).sum() / len(truth)
     assert share == pytest.approx(measure(evidence)["accuracy"])
 
 
@@ -157,7 +157,7 @@ def shifted(shift: float, flights: int = 6) -> Evidence:
 
 
 def drift_of(evidence: Evidence) -> list[FlightDrift]:
-    return drift(evidence, thresholds(evidence).get("C"))
+    return drift_of_test(evidence, thresholds(evidence).get("C"))
 
 
 def test_a_flight_that_scores_otherwise_is_found() -> None:
