@@ -48,7 +48,8 @@ class RowMetric(Metric):
     columns: ClassVar[dict[str, Tensor]]  # name -> the column without rows; the first always has one entry per crop
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"dist_sync_fn": gather_rows, **kwargs})
+        # A rank without a batch since the last `compute` would answer from the cache, and the others wait for it.
+        super().__init__(**{"dist_sync_fn": gather_rows, "compute_with_cache": False, **kwargs})
         for name in self.columns:
             self.add_state(name, [], dist_reduce_fx="cat")
 
