@@ -18,7 +18,8 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from torch import Tensor
 
-from dml_lightning.metrics.functional import distance_summary, retrieval_summary
+from dml_lightning.metrics.functional import distance_summary
+from dml_lightning.metrics.retrieval import retrieval_summary
 from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, ratios, spread
 
 PACKAGES = ("numpy", "pytorch-metric-learning", "faiss-cpu")

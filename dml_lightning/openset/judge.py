@@ -85,7 +85,7 @@ def score(distances: Floats, rule: DecisionRule) -> Floats:
 def conformal_p_values(calibration: Floats, scores: Floats) -> Floats:
     """Conformal p-values (N,): (1 + calibration scores (n,) at or above the score) / (n + 1).
 
-    >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0]))
+    >>> conformal_p_values(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0]))
     array([1.  , 0.75, 0.25])
 
     Args:

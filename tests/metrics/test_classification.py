@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
-from dml_lightning.metrics.classification import class_means, commonest_labels, distances_to
-from dml_lightning.metrics.functional import balanced_accuracy, knn_labels, nearest_neighbours, nearest_prototype_labels
+from dml_lightning.metrics.classification import (
+    balanced_accuracy,
+    class_means,
+    commonest_labels,
+    distances_to,
+    knn_labels,
+    nearest_prototype_labels,
+)
+from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
 @settings(max_examples=30, deadline=None)

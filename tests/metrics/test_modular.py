@@ -31,15 +31,8 @@ from dml_lightning.metrics import (
     RetrievalMetrics,
     RPrecision,
 )
-from dml_lightning.metrics.functional import (
-    auroc,
-    distance_summary,
-    fpr_at_tpr,
-    map_at_r,
-    r_precision,
-    recall_at_k,
-    retrieval_summary,
-)
+from dml_lightning.metrics.functional import auroc, distance_summary, fpr_at_tpr, map_at_r, recall_at_k
+from dml_lightning.metrics.retrieval import r_precision, retrieval_summary
 from dml_lightning.metrics.triplets import fractions, triplet_fractions
 from dml_lightning.stats.intervals import Scored, _interval
 

@@ -12,15 +12,9 @@ from torch import Tensor
 
 from dml_lightning.distributed import rank
 from dml_lightning.metrics import ranks as ranking
-from dml_lightning.metrics.functional import (
-    RetrievalSummary,
-    map_at_r,
-    query_ranks,
-    r_precision,
-    recall_at_k,
-    retrieval_summary,
-    summarise_retrieval,
-)
+from dml_lightning.metrics.functional import map_at_r, recall_at_k
+from dml_lightning.metrics.ranks import query_ranks
+from dml_lightning.metrics.retrieval import RetrievalSummary, r_precision, retrieval_summary, summarise_retrieval
 from dml_lightning.pairs import distances as blocks
 from dml_lightning.pairs.shares import over_threads, share_of, slices
 
