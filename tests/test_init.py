@@ -35,7 +35,7 @@ def test_public_names_are_listed() -> None:
     assert list(dml_lightning.__all__) == sorted(dml_lightning.__all__)
     assert set(dml_lightning.__all__) <= set(dir(dml_lightning))
     assert set(dml_lightning._WHERE) | {"__version__"} == set(dml_lightning.__all__)
-    assert re.fullmatch(r"\d+\.\d+\.\d+", dml_lightning.__version__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", dml_lightning.__version__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
