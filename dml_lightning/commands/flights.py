@@ -50,7 +50,7 @@ def drift(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     gallery = Gallery.load(Path(run) / "gallery")
-    threshold = gallery.detector("C").threshold
+    threshold = gallery.threshold("C")
     if not len(threshold.owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
     table = read_predictions(Path(predictions), gallery)

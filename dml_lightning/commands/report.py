@@ -6,12 +6,12 @@ from typing import Literal
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
-from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
 from dml_lightning.files import write_json, write_text
-from dml_lightning.report.inputs import ReportInput, read_inputs
-from dml_lightning.report.numbers import assumptions, coverage
+from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
+from dml_lightning.report.numbers import coverage
 from dml_lightning.report.page import render
 from dml_lightning.report.sections import sections
 from dml_lightning.report.summary import answer, arms_table
@@ -95,7 +95,7 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
     if folder.is_file():
         raise ValueError(f"--out {out} is a file; name the folder to write.")
     given = read_inputs([path])
-    texts = _audit_files(given.runs[0].evidence)
+    texts = _audit_files(given.runs[0])
     texts["report.html"] = render(given, projection)
     write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
     for name, text in texts.items():
@@ -105,17 +105,18 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
     return str(folder / "report.html")
 
 
-def _audit_files(evidence: Evidence) -> dict[str, str]:
+def _audit_files(result: RunResult) -> dict[str, str]:
     """Tables as CSV, by the name of their file."""
+    evidence = result.evidence
     found = {
         "detectors.csv": detector_table(evidence).to_csv(),
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
-    rule = coverage(evidence)
+    rule = coverage(evidence, result.thresholds.get("C"))
     if rule is not None:
         asked = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
-        flights = [[name, 0.05, share, n] for name, (share, n) in rule.by_flight.items()]
+        flights = [[name, rule.alpha, share, n] for name, (share, n) in rule.by_flight.items()]
         table = Table("", ["flight", "asked for", "refused", "crops"], asked + flights)
         found["coverage.csv"] = table.csv()
     return found

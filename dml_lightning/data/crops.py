@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.data import table as tables
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
-from dml_lightning.data.geometry import resample
+from dml_lightning.data.geometry import Boxes, outside, resample, squares
 from dml_lightning.data.normalisation import (
     FLOORS,
     Normalisation,
@@ -30,11 +31,10 @@ from dml_lightning.data.normalisation import (
 )
 from dml_lightning.types import Batch
 
-Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
 Patches = NDArray[np.float32]  # (N, P, P)
 Statistics = NDArray[np.float32]  # (N, 2): location and scale
 
-BOX_COLUMNS = ["x", "y", "width", "height"]
+BOX_COLUMNS = [*tables.BOX_COLUMNS]  # a list, which takes the columns of a table
 STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
 FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 
@@ -86,28 +86,16 @@ class CropOptions:
         return self.crop_size + 2 * half_edge
 
 
-def crop_squares(boxes: Boxes, options: CropOptions) -> tuple[Boxes, NDArray[np.float64]]:
-    """Returns centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame."""
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    return centres, shown_sides(boxes[:, 2:].max(axis=1), options.context, options.min_side)
-
-
-def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
-    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
-    return np.maximum(longer * (1 + context), min_side)
-
-
 def check_boxes(boxes: Boxes, shape: tuple[int, int], path: str) -> None:
     """Refuses a box that shows nothing of its frame of (H, W) px.
 
     Raises:
         FrameError: naming the frame and the first such box.
     """
-    height, width = shape
-    x, y, box_width, box_height = boxes.T
-    outside = (x >= width) | (y >= height) | (x + box_width <= 0) | (y + box_height <= 0)
-    if outside.any():
-        box = [float(value) for value in boxes[outside][0]]
+    wrong = outside(boxes, shape)
+    if wrong.any():
+        height, width = shape
+        box = [float(value) for value in boxes[wrong][0]]
         raise FrameError(
             path,
             f"the box x, y, width, height = {box} lies outside the {width}x{height} px frame",
@@ -131,7 +119,7 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
         FrameError: when a box lies outside its frame, or a window in degC meets a frame in counts.
     """
     check_boxes(boxes, frame.pixels.shape, path)
-    centres, sides = crop_squares(boxes, options)
+    centres, sides = squares(boxes, options.context, options.min_side)
     stored = options.stored_size
     fields = sides * (stored / options.crop_size)
     patches = np.stack([resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)])

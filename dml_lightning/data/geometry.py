@@ -1,10 +1,45 @@
-"""The geometry of crops, in NumPy alone: which pixels of a frame a square shows, and how they are resampled."""
+"""The geometry of crops: squares around boxes, and how they are resampled. NumPy alone, and copied into every export.
+
+A crop is the square around the centre of its box, never distorted and not rounded to whole pixels; beyond the frame's
+edge it continues by reflection.
+
+Letters: N boxes, H x W frame in px.
+"""
 
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
+
+
+def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame.
+
+    >>> centres, sides = squares(np.array([[10.0, 20.0, 8.0, 4.0]]), context=0.5, min_side=4.0)
+    >>> centres.tolist(), sides.tolist()
+    ([[14.0, 22.0]], [12.0])
+
+    Args:
+        boxes: (N, 4) in px.
+        context: Margin as a fraction of the box's longer side, both sides together.
+        min_side: Smallest side of a square, px.
+    """
+    return boxes[:, :2] + boxes[:, 2:] / 2, shown_sides(boxes[:, 2:].max(axis=1), context, min_side)
+
+
+def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
+    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
+    return np.maximum(longer * (1 + context), min_side)
+
+
+def outside(boxes: Boxes, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) show nothing of a frame of (H, W) px."""
+    height, width = shape
+    x, y, box_width, box_height = boxes.T
+    return np.asarray((x >= width) | (y >= height) | (x + box_width <= 0) | (y + box_height <= 0))
 
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:

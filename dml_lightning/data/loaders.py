@@ -21,7 +21,7 @@ from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.transforms import Augmentation
-from dml_lightning.types import Batch, EvaluationSet
+from dml_lightning.types import Batch, EvaluationSet, Stream
 
 Rows = NDArray[np.int64]
 
@@ -172,14 +172,11 @@ def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> N
     keep = np.ones(len(rows), bool)
     if per_class is None:
         return keep
-    generator = np.random.default_rng([_STREAM, seed])
+    generator = np.random.default_rng([Stream.FEWER_CROPS, seed])
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         keep[members[per_class:]] = False
     return keep
-
-
-_STREAM = 103  # keeps this draw apart from the samplers' for equal seeds
 
 
 def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:

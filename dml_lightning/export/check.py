@@ -75,12 +75,12 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dif
 
 def compare(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Difference:
     """Compares embeddings, and what either says of its own."""
-    rules = trained.gallery.rules
+    thresholds = trained.gallery.thresholds
     ours, score, decisions = answer(trained.gallery, expected), 0.0, 0
-    for rule in rules:
+    for rule in thresholds:
         theirs = model.judge(found[0], found[1], rule)
         score = max(score, _largest(ours.score[rule], theirs[f"ood_score_{rule}"]))
-        decisions += int(_disagreements(ours, theirs, rule, rules[rule].threshold.value).sum())
+        decisions += int(_disagreements(ours, theirs, rule, thresholds[rule].value).sum())
     return Difference(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
 
 

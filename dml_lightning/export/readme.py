@@ -34,7 +34,7 @@ rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
 ## Files
 | file | content |
 |---|---|
-| `score.py` | the reader; everything else can be used without it |
+| `score.py` | the reader, with `dml_geometry.py` and `dml_judge.py`; everything else can be used without it |
 | `encoder.onnx` | {inputs} → {outputs}, float32, N free; opset {opset}, one file |
 | `encoder.pt2` | the same for PyTorch on the CPU: `torch.export.load("encoder.pt2").module()` |
 | `model.json` | classes, enrolled species, rules, thresholds (null refuses nothing), crops, versions |

@@ -1,4 +1,6 @@
-"""Names thermal crops with an exported model, and refuses what it does not know; it stands alone.
+"""Names thermal crops with an exported model, and refuses what it does not know.
+
+It stands alone with the two files beside it, which hold the geometry of crops and the judgement of a box.
 
 Needs numpy, onnxruntime and safetensors; tifffile or Pillow only to read frames from the command line.
 
@@ -26,6 +28,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load
+
+from dml_lightning.data import geometry
+from dml_lightning.openset import judge as judgement
 
 FORMAT = 1
 FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
@@ -57,19 +62,19 @@ class Model:
 
     def __init__(self, folder: str | Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         path = Path(folder)
-        self.words = _read_words(path / "model.json")
-        self.arrays = load(_checked(path, "arrays.safetensors", self.words))
+        self.content = _read_content(path / "model.json")
+        self.arrays = load(_checked(path, "arrays.safetensors", self.content))
         absent = set(providers) - set(onnxruntime.get_available_providers())
         if absent:
             raise ValueError(
                 f"onnxruntime has no {', '.join(sorted(absent))} here, only "
                 f"{', '.join(onnxruntime.get_available_providers())}."
             )
-        graph = _checked(path, "encoder.onnx", self.words)
+        graph = _checked(path, "encoder.onnx", self.content)
         self.session = onnxruntime.InferenceSession(graph, providers=list(providers))
-        self.crop: dict[str, Any] = self.words["crop"]
-        self.rules: dict[str, dict[str, Any]] = self.words["rules"]
-        self.names = np.array(self.words["classes"] + [species["label"] for species in self.words["enrolled"]])
+        self.crop: dict[str, Any] = self.content["crop"]
+        self.rules: dict[str, dict[str, Any]] = self.content["rules"]
+        self.names = np.array(self.content["classes"] + [species["label"] for species in self.content["enrolled"]])
 
     # Frames to crops ----------------------------------------------------------------------------
 
@@ -88,13 +93,11 @@ class Model:
         _check_boxes(corners, pixels.shape)
         size, stored = self.crop["crop_size"], self.crop["stored_size"]
         edge = (stored - size) // 2
-        centres = corners[:, :2] + corners[:, 2:] / 2
-        sides = np.maximum(corners[:, 2:].max(axis=1) * (1 + self.crop["context"]), self.crop["min_side"])
-        fields = sides * (stored / size)
+        centres, sides = geometry.squares(corners, self.crop["context"], self.crop["min_side"])
         inner = slice(edge, edge + size)
         crops = [
-            _resample(pixels, centre, field, stored)[inner, inner]
-            for centre, field in zip(centres, fields, strict=True)
+            geometry.resample(pixels, centre, side, stored)[inner, inner]
+            for centre, side in zip(centres, sides * (stored / size), strict=True)
         ]
         stacked = np.array(crops, np.float32).reshape(-1, 1, size, size)
         if self.crop["normalisation"] != "frame":
@@ -178,8 +181,8 @@ class Model:
         Keys: label (by the arm's own rule, or the enrolled species in whose ball the crop lies), label_prototype (of
         the nearest prototype), label_radius (of the smallest distance less the radius of the class), label_knn,
         distance (to the nearest prototype), distance_trained (to the nearest of the classes trained on), neighbours
-        (stored crops, nearest first), ood_score_R for each rule R (larger is more OOD), p_value (rule C, classes
-        trained on; NaN without), decision.
+        and neighbour_labels (JSON lists of the nearest stored crops and their classes), ood_score_R for each rule R
+        (larger is more OOD), p_value (rule C, classes trained on; NaN without), decision.
 
         Args:
             crops: As `embed` takes them.
@@ -195,82 +198,56 @@ class Model:
         self, embeddings: Floats, logits: Floats | None, rule: str | None = None, k: int = 5
     ) -> dict[str, NDArray[Any]]:
         """What `predict` says, of embeddings (N, D) and logits (N, C)."""
-        chosen = self.words["default_rule"] if rule is None else rule
+        chosen = self.content["default_rule"] if rule is None else rule
         if chosen not in self.rules:
             raise ValueError(f"there is no rule {chosen!r}; there are {', '.join(self.rules)}.")
-        vectors = embeddings.astype(np.float64)
-        known = _distances(vectors, self.arrays["prototypes"])  # (N, C)
-        new = _distances(vectors, self.arrays["enrolled_prototypes"])  # (N, E)
-        distances = np.concatenate([known, new], axis=1)
-        nearest = distances.argmin(axis=1)
-        excess = new - self.arrays["enrolled_radii"]  # (N, E)
-        beyond = _beyond(nearest - known.shape[1], excess)
-        trained = known.argmin(axis=1)
-        if self.words["prediction_rule"] == "softmax" and logits is not None:
-            trained = logits.argmax(axis=1)
-        own = np.where(beyond <= 0, nearest, trained)
-        adjusted = np.concatenate([known - self.arrays["radii"], excess], axis=1)  # (N, C + E)
-        rows, voted = self._neighbours(embeddings, k)
-        scores = {name: self._own_score(name, known) for name in self.rules}  # without the enrolled
-        refused = (scores[chosen] > self._threshold(chosen)) & (beyond > 0)
+        vectors, arrays = embeddings.astype(np.float64), self.arrays
+        classifies = self.content["prediction_rule"] == "softmax" and logits is not None
+        judged = judgement.judge(
+            _distances(vectors, arrays["prototypes"]),
+            _distances(vectors, arrays["enrolled_prototypes"]),
+            arrays["radii"],
+            arrays["enrolled_radii"],
+            {name: self._rule(name) for name in self.rules},
+            arrays["calibration_scores"] if "C" in self.rules else None,
+            logits.argmax(axis=1) if classifies and logits is not None else None,
+        )
+        rows = self._neighbours(embeddings, k)  # (N, k)
+        labels = arrays["reference_labels"][rows]
         return {
-            "label": self.names[own],
-            "label_prototype": self.names[nearest],
-            "label_radius": self.names[adjusted.argmin(axis=1)],
-            "label_knn": self.names[voted],
-            "distance": distances.min(axis=1),
-            "distance_trained": known.min(axis=1),
-            "neighbours": rows,
-            **{f"ood_score_{name}": self._score(name, own, beyond) for name, own in scores.items()},
-            "p_value": self._p_values(scores),
-            "decision": np.where(refused, "unknown", "known"),
+            "label": self.names[judged.name],
+            "label_prototype": self.names[judged.nearest],
+            "label_radius": self.names[judged.adjusted],
+            "label_knn": self.names[judgement.vote(labels)],
+            "distance": judged.distance,
+            "distance_trained": judged.distance_trained,
+            "neighbours": np.array([json.dumps([self._crop(row) for row in own]) for own in rows.tolist()], dtype=str),
+            "neighbour_labels": np.array(
+                [json.dumps(own, ensure_ascii=False) for own in self.names[labels].tolist()], dtype=str
+            ),
+            **{f"ood_score_{name}": score for name, score in judged.score.items()},
+            "p_value": judged.p_value,
+            "decision": np.where(judged.known[chosen], "known", "unknown"),
         }
 
-    def _threshold(self, rule: str) -> float:
-        value = self.rules[rule]["threshold"]
-        return math.inf if value is None else float(value)
+    def _rule(self, name: str) -> judgement.Rule:
+        threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]
+        balls = {"nearest": None, "radius": "radii", "class": f"class_thresholds.{name}"}[kind]
+        return judgement.Rule(
+            math.inf if threshold is None else float(threshold), None if balls is None else self.arrays[balls]
+        )
 
-    def _own_score(self, rule: str, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score (N,) of a rule from distances (N, C) to the classes trained on."""
-        kind = self.rules[rule]["kind"]
-        if kind != "nearest":
-            ball = self.arrays["radii" if kind == "radius" else f"class_thresholds.{rule}"]
-            distances = distances - ball
-        least: NDArray[np.float64] = distances.min(axis=1)
-        return least
-
-    def _score(self, rule: str, own: NDArray[np.float64], beyond: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The same with the balls of the enrolled species beside those of the known classes."""
-        threshold = self._threshold(rule)
-        joined: NDArray[np.float64] = np.minimum(own, threshold + beyond)
-        return own if math.isinf(threshold) else joined
-
-    def _p_values(self, scores: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """(1 + calibration scores at or above the score) / (n + 1), under rule C."""
-        if "C" not in scores:
-            return np.full(len(next(iter(scores.values()))), np.nan)
-        calibration = self.arrays["calibration_scores"]  # ascending
-        below = np.searchsorted(calibration, scores["C"], side="left")
-        return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1))
-
-    def _neighbours(self, embeddings: Floats, k: int) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-        """The k nearest stored crops of each crop in words (N,), and the class (N,) that most of them have."""
+    def _neighbours(self, embeddings: Floats, k: int) -> NDArray[np.int64]:
+        """Rows (N, k) of the nearest stored crops of each crop."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        labels = self.arrays["reference_labels"]
-        found = nearest_rows(embeddings, self.arrays["reference_vectors"], k)
-        words = [" ".join(self._in_words(row) for row in own) for own in found.tolist()]
-        near = labels[found]  # (N, k)
-        votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)
-        voted: NDArray[np.int64] = near[np.arange(len(near)), votes.argmax(axis=1)]
-        return np.array(words, dtype=str), voted  # of equally common classes that of the nearest
+        return nearest_rows(embeddings, self.arrays["reference_vectors"], k)
 
-    def _in_words(self, row: int) -> str:
-        """A stored crop as "index:label", one of an enrolled species as "label/number:label"."""
+    def _crop(self, row: int) -> str:
+        """A stored crop by its index, one of an enrolled species as "label/number"."""
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
-        name = self.names[label]
-        enrolled = label >= len(self.words["classes"])
-        return f"{name}/{number}:{name}" if enrolled else f"{number}:{name}"
+        enrolled = label >= len(self.content["classes"])
+        return f"{self.names[label]}/{number}" if enrolled else str(number)
 
 
 def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int64]:
@@ -295,72 +272,23 @@ def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int6
     return found
 
 
-def _beyond(enrolled: NDArray[np.int64], excess: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each crop (N,) lies outside the ball of the enrolled species that it is nearest to.
-
-    Args:
-        enrolled: (N,) number of that species, negative where a class trained on is nearest: infinitely far.
-        excess: (N, E) distances to the prototypes of the species less their radii.
-    """
-    beyond = np.full(len(enrolled), np.inf)
-    mine = np.flatnonzero(enrolled >= 0)
-    beyond[mine] = excess[mine, enrolled[mine]]
-    return beyond
-
-
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distances (N, P) to a few points (P, D), from differences."""
     columns = [np.sqrt(((vectors - point) ** 2).sum(axis=1)) for point in points]
     return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
 
 
-# The geometry of crops -------------------------------------------------------------------------
+# Frames ----------------------------------------------------------------------------------------
 
 
 def _check_boxes(boxes: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-    height, width = shape
-    x, y, box_width, box_height = boxes.T
-    inside = (x < width) & (y < height) & (x + box_width > 0) & (y + box_height > 0)
-    sound = np.isfinite(boxes).all(axis=1) & (box_width > 0) & (box_height > 0)
-    wrong = np.flatnonzero(~(inside & sound))
+    sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    wrong = np.flatnonzero(~sound | geometry.outside(boxes, shape))
     if len(wrong):
-        box = boxes[wrong[0]].tolist()
+        box, (height, width) = boxes[wrong[0]].tolist(), shape
         raise ValueError(
             f"box {wrong[0]} with x, y, width, height = {box} shows nothing of the {width}x{height} px frame."
         )
-
-
-def _resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> Floats:
-    """A square of a frame at size x size px: antialiased linear, beyond the edges by reflection."""
-    step = side / size
-    left, columns = _filter_taps(float(centre[0]) - side / 2, step, size)
-    top, rows = _filter_taps(float(centre[1]) - side / 2, step, size)
-    height, width = pixels.shape
-    x = _reflect(np.arange(left, left + columns.shape[1]), width)
-    y = _reflect(np.arange(top, top + rows.shape[1]), height)
-    source = pixels[y[:, None], x].astype(np.float32)
-    base = source[0, 0]  # keeps single counts apart on a narrow range of large ones in float32
-    result: Floats = rows @ (source - base) @ columns.T + base
-    return result
-
-
-def _reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Mirrors at the outer edges: (d c b a | a b c d | d c b a)."""
-    inside = positions % (2 * size)
-    return np.where(inside < size, inside, 2 * size - 1 - inside)
-
-
-def _filter_taps(start: float, step: float, count: int) -> tuple[int, Floats]:
-    """First source pixel and weights (count, sources) of a triangle filter as wide as a step, but at least 1 px.
-
-    Output i covers start + i * step .. start + (i + 1) * step, source pixel j covers j .. j + 1.
-    """
-    centres = start + step * (np.arange(count) + 0.5)
-    radius = max(1.0, step)
-    first = math.floor(centres[0] - radius)
-    sources = np.arange(first, math.ceil(centres[-1] + radius)) + 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(sources - centres[:, None]) / radius)
-    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _quantiles(values: Floats, levels: Sequence[float]) -> list[np.float32]:
@@ -380,7 +308,7 @@ def _quantiles(values: Floats, levels: Sequence[float]) -> list[np.float32]:
 # Files -----------------------------------------------------------------------------------------
 
 
-def _read_words(path: Path) -> dict[str, Any]:
+def _read_content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is no exported model: it has no {path.name}.")
     try:

@@ -1,8 +1,8 @@
 """An append-only folder of records: each a JSON file beside a safetensors file with its arrays.
 
 ```
-0000.json   {"format": 1, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
-0001.json   {"format": 1, "kind": "enroll", ...}
+0000.json   {"format": 2, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
+0001.json   {"format": 2, "kind": "enroll", ...}
 ```
 A record exists once its JSON file does, which is written last and in one step; nothing is ever changed. Two writers
 never take the same number.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-FORMAT = 1
+FORMAT = 2  # of what is written; 1 is still read
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Record:
 
     number: int
     kind: str
+    format: int
     words: dict[str, Any]  # what JSON holds
     arrays: dict[str, NDArray[Any]]
 
@@ -151,4 +152,4 @@ def _record(number: int, path: Path) -> Record:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(f"{data} is damaged ({error}).") from None
-    return Record(number, kind, words, arrays)
+    return Record(number, kind, version, words, arrays)

@@ -9,7 +9,6 @@ B anchors, N references, D embedding size; A anchors that have a positive and a 
 """
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Rule, cut, mine, rank
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import Layout, arrange, blocks
+from dml_lightning.pairs.shares import over_threads
 
 
 class TripletSums(NamedTuple):
@@ -55,21 +55,15 @@ def add(one: PairSums, other: PairSums) -> PairSums:
 
 
 def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Rule, wanted: bool) -> PairSums:
-    """`sweep` over all anchors; on the CPU each thread takes its own blocks from start to end.
+    """`sweep` over all anchors; on the CPU each thread takes blocks of its own, in turn."""
+    rows = list(blocks(layout))
 
-    Small operations that each wait for all threads waste most of them, and NumPy sorts on one.
-    """
-    rows, threads = list(blocks(layout)), torch.get_num_threads()
-    share = min(threads, len(rows)) if x.device.type == "cpu" else 1
-    if share <= 1:
-        return sweep(x, y, layout, rule, rows, wanted)
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(share) as pool:
-            parts = pool.map(lambda i: sweep(x, y, layout, rule, rows[i::share], wanted), range(share))
-            return functools.reduce(add, parts)
-    finally:
-        torch.set_num_threads(threads)
+    def split(parts: int) -> list[list[slice]]:
+        parts = max(1, min(parts, len(rows)))
+        return [rows[part::parts] for part in range(parts)]
+
+    sums = over_threads(lambda part: sweep(x, y, layout, rule, part, wanted), split, x.device)
+    return functools.reduce(add, sums)
 
 
 def triplet_sums(

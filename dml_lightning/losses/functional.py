@@ -199,28 +199,3 @@ def n_pair_sum(
         others = similarity.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
         gap = torch.where(positive, similarity - others, torch.inf)
         return -F.logsigmoid(gap).sum(dtype=torch.float64), positive.sum()
-
-
-def multi_similarity_sum(
-    anchors: Tensor,
-    labels: Tensor,
-    references: Tensor,
-    reference_labels: Tensor,
-    offset: int | None,
-    alpha: float,
-    beta: float,
-    base: float,
-) -> tuple[Tensor, Tensor]:
-    """Σ over anchors of the multi-similarity loss, and the number of anchors.
-
-    (1/α) log(1 + Σ_p exp(−α(S_ip − λ))) + (1/β) log(1 + Σ_n exp(β(S_in − λ))), S the dot product:
-    Wang et al. 2019, equation 15.
-    """
-    positive, negative = pair_masks(labels, reference_labels, offset)
-    with full_precision(anchors):
-        excess = anchors @ references.T - base  # (B, N)
-        near = (-alpha * excess).masked_fill(~positive, -torch.inf).logsumexp(1)
-        far = (beta * excess).masked_fill(~negative, -torch.inf).logsumexp(1)
-        total = -F.logsigmoid(-near) / alpha - F.logsigmoid(-far) / beta
-        count = torch.tensor(len(anchors), device=anchors.device)
-        return total.sum(dtype=torch.float64), count

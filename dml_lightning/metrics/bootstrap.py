@@ -1,26 +1,13 @@
 """Bootstrap intervals that resample flights, not crops: crops of one flight are not independent."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from dml_lightning.metrics.ood import Scores, as_scores, auroc
-from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its bootstrap interval."""
-
-    estimate: float  # on all samples
-    low: float  # NaN with fewer than two groups
-    high: float
-    groups: int
-    draws: int  # resamples that gave a value; the others lacked known or OOD samples
+from dml_lightning.metrics.ood import Scores
+from dml_lightning.pairs.blocks import row_blocks
 
 
 def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -55,53 +42,28 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
     return float(1 - 2 * stats.norm.sf(half))
 
 
-def cluster_bootstrap(
-    known_scores: Vectors,
-    ood_scores: Vectors,
-    known_groups: Vectors,
-    ood_groups: Vectors,
-    statistic: Callable[[Scores, Scores], float] = auroc,
-    n: int = 1000,
-    seed: int = 0,
-    *,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval of `statistic(known, ood)` over groups drawn with replacement.
+def expanded_interval(values: ArrayLike, groups: int, level: float = 0.95) -> tuple[float, float]:
+    """Ends of the interval of a mean from its resampled values (T,); NaN with fewer than two groups.
 
-    A group keeps its known and its OOD samples together. With few groups (below about forty) percentile
-    intervals are too short: `level=expanded_level(groups)` makes up for it.
+    This is the interval of every bootstrapped number here. For the mean of n normal values it held the truth in 51 %
+    of simulations with n = 2, 74 % with 3, 91 % with 5 and 94 to 96 % with 10 to 40; plain percentiles in 51, 74, 84
+    and 91 to 94 %.
 
     Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        known_groups: (N,) flight or frame of each known sample, strings or integers.
-        ood_groups: (M,) likewise.
-        statistic: Takes known and OOD scores.
-        n: Resamples.
-        seed: Of the resampling.
-        level: Coverage of the interval.
-
-    Raises:
-        ValueError: If there is not one group per score.
+        values: Of resamples of groups; NaN where a resample gave none.
+        groups: How many there were to draw from, on the side that has fewer.
+        level: Coverage.
     """
-    known, ood = as_scores(known_scores, "known_scores"), as_scores(ood_scores, "ood_scores")
-    labels = [to_numpy(known_groups), to_numpy(ood_groups)]
-    for name, scores, groups in zip(("known", "ood"), (known, ood), labels, strict=True):
-        if groups.shape != scores.shape:
-            raise ValueError(f"{name}_groups must have shape {scores.shape}, got {groups.shape}.")
-    names, owners = np.unique(np.concatenate(labels), return_inverse=True)
-    known_owners, ood_owners = owners[: len(known)], owners[len(known) :]
-    values = []
-    for times in group_draws(len(names), n, seed):
-        drawn = np.repeat(known, times[known_owners]), np.repeat(ood, times[ood_owners])
-        values.append(statistic(*drawn) if all(map(len, drawn)) else float("nan"))
-    low, high = percentile_interval(values, level)
-    usable = int(np.count_nonzero(~np.isnan(values)))
-    return Interval(statistic(known, ood), low, high, len(names), usable)
+    if groups < 2:
+        return float("nan"), float("nan")
+    return percentile_interval(values, expanded_level(groups, level))
 
 
 class Resampled(NamedTuple):
-    """Flights drawn with replacement, once for all scores that are to be compared."""
+    """Flights drawn with replacement, once for all scores that are to be compared.
+
+    A drawn flight counts its samples as often as it was drawn, instead of repeating them.
+    """
 
     times: Scores  # (T, G) how often each draw holds each flight
     known: NDArray[np.int64]  # (N,) flight of each known sample
@@ -148,9 +110,14 @@ class Resampled(NamedTuple):
             np.divide(hits, pairs, out=values[rows], where=pairs > 0)
         return values
 
+    def interval(self, values: Scores, sets: NDArray[np.bool_]) -> tuple[float, float]:
+        """95 % interval of the mean over the sets that a draw holds; NaN where a side comes from a single flight.
 
-def interval(values: Scores) -> tuple[float, float]:
-    """95 % percentile interval of the mean over the sets that a draw holds, from (T, P); NaN if none holds any."""
-    held = (~np.isnan(values)).sum(axis=1)  # (T,)
-    means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
-    return percentile_interval(means)
+        Args:
+            values: (T, P) of `aurocs`.
+            sets: (P, M) as there.
+        """
+        held = (~np.isnan(values)).sum(axis=1)  # (T,)
+        means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
+        sides = (self.known, self.others[sets.any(axis=0)])
+        return expanded_interval(means, min(len(np.unique(side)) for side in sides))

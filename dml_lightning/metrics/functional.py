@@ -1,6 +1,5 @@
 """Every metric as a pure function."""
 
-from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
 from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
 from dml_lightning.metrics.distances import (
     AnchorDistances,
@@ -15,14 +14,12 @@ from dml_lightning.metrics.distances import (
 )
 from dml_lightning.metrics.ood import (
     OODMetrics,
-    OODSummary,
     aupr,
     auroc,
     best_threshold,
     detection_accuracy,
     fpr_at_tpr,
     ood_metrics,
-    ood_summary,
 )
 from dml_lightning.metrics.retrieval import (
     QueryRanks,
@@ -40,10 +37,8 @@ __all__ = [
     "AnchorDistances",
     "DistanceSummary",
     "GapSummary",
-    "Interval",
     "Neighbours",
     "OODMetrics",
-    "OODSummary",
     "QueryRanks",
     "RetrievalSummary",
     "anchor_distances",
@@ -52,7 +47,6 @@ __all__ = [
     "balanced_accuracy",
     "best_threshold",
     "class_distance_table",
-    "cluster_bootstrap",
     "detection_accuracy",
     "distance_summary",
     "fpr_at_tpr",
@@ -62,7 +56,6 @@ __all__ = [
     "nearest_neighbours",
     "nearest_prototype_labels",
     "ood_metrics",
-    "ood_summary",
     "query_ranks",
     "r_precision",
     "recall_at_k",

@@ -4,9 +4,7 @@ Everything is computed from ranks or order statistics in float64: no sigmoid, no
 ties count one half in AUROC and stand together in every curve. Where the positive class matters it is named.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,17 +177,6 @@ class OODMetrics(NamedTuple):
     ood: int
 
 
-@dataclass(frozen=True)
-class OODSummary:
-    """Metrics over all OOD samples, near and far ones, and class by class; None where there are none."""
-
-    overall: OODMetrics
-    near: OODMetrics | None
-    far: OODMetrics | None
-    by_class: dict[Any, OODMetrics]
-    macro: OODMetrics  # mean over the classes, so that a large class does not drown a small one
-
-
 def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
     """Every metric of this file on one pair of score sets, (N,) and (M,)."""
     return OODMetrics(
@@ -202,41 +189,3 @@ def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
         known=len(known_scores),
         ood=len(ood_scores),
     )
-
-
-def ood_summary(
-    known_scores: Vectors, ood_scores: Vectors, ood_labels: Vectors, far: Collection[Any] = ()
-) -> OODSummary:
-    """Metrics per OOD class, for near and far classes, overall and averaged over the classes.
-
-    Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        ood_labels: (M,) class of each OOD sample, integers or strings.
-        far: The classes that count as far; the others are near.
-
-    Raises:
-        ValueError: If there is not one label per OOD score.
-    """
-    scores, labels = as_scores(ood_scores, "ood_scores"), to_numpy(ood_labels)
-    if labels.shape != scores.shape:
-        raise ValueError(f"ood_labels must have shape {scores.shape}, got {labels.shape}.")
-    classes = np.unique(labels).tolist()
-    is_far = np.isin(labels, [c for c in classes if c in far])
-    by_class = {c: ood_metrics(known_scores, scores[labels == c]) for c in classes}
-    overall = ood_metrics(known_scores, scores)
-    return OODSummary(
-        overall=overall,
-        near=ood_metrics(known_scores, scores[~is_far]) if not is_far.all() else None,
-        far=ood_metrics(known_scores, scores[is_far]) if is_far.any() else None,
-        by_class=by_class,
-        macro=_macro(overall, list(by_class.values())),
-    )
-
-
-def _macro(overall: OODMetrics, classes: list[OODMetrics]) -> OODMetrics:
-    """Mean of every metric over the classes, with the sample counts of `overall`."""
-    if not classes:
-        return overall
-    means = np.mean([one[:6] for one in classes], axis=0).tolist()
-    return OODMetrics._make([*means, overall.known, overall.ood])

@@ -23,7 +23,7 @@ from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_block
 from dml_lightning.pairs.distances import PairwiseDistances
 from dml_lightning.pairs.keys import LAST, narrow_keys, smallest, wide_keys
 from dml_lightning.pairs.order import ClassOrder
-from dml_lightning.pairs.shares import joined, over_threads, share_of
+from dml_lightning.pairs.shares import joined, over_threads, share_of, slices
 
 
 class QueryRanks(NamedTuple):
@@ -113,7 +113,7 @@ def _rank(
                     counts[0, segment], counts[1, segment] = relevant, first
                     shares[0, segment], shares[1, segment] = _precisions(hits)
 
-    over_threads(rank_part, len(asked), vectors.device)
+    over_threads(rank_part, lambda parts: slices(len(asked), parts), vectors.device)
     back = order.queries.argsort()
     return QueryRanks(*counts[:, back], *shares[:, back])
 

@@ -256,7 +256,7 @@ def coverage_figure(arms: Mapping[str, Coverage], lines: Mapping[str, Json]) -> 
     return Figure(
         "False rejection under rule C",
         "Known test crops refused against the share asked for. "
-        + "; ".join(f"{a}: {f.refused[0.05]:.3f} at 5 %" for a, f in arms.items())
+        + "; ".join(f"{a}: {f.refused[f.alpha]:.3f} at {100 * f.alpha:g} %" for a, f in arms.items())
         + ".",
         data,
         layout(

@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.figures.projection import SPRITE_COLUMNS, Crops, Method, chosen_crops, crop_png, project, sprite
 from dml_lightning.report.inputs import ReportInput
-from dml_lightning.report.numbers import fitted
 from dml_lightning.report.parts import floats
 from dml_lightning.report.sections import sections
 from dml_lightning.report.style import ClassStyle, Json, class_styles, layout
@@ -91,7 +91,7 @@ def embeddings(given: ReportInput, method: Method) -> Json:
         if not same:
             pools.append(crops)
             drawn.append([evidence.class_names[label] for label in crops.labels])
-        distances = np.asarray(fitted(evidence).distances(vectors))  # (N, C)
+        distances = np.asarray(reference_prototypes(evidence).distances(vectors))  # (N, C)
         points = project(vectors, method)
         arms.append(
             {

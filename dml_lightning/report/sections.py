@@ -1,25 +1,26 @@
 """What a report says, section by section; how it looks is the page's business."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
+from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
 from dml_lightning.report.numbers import (
     Coverage,
     Scores,
-    assumptions,
     confusion,
     coverage,
     drift,
     mistakes,
     scores,
-    thresholds,
 )
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json, arm_styles
@@ -75,7 +76,7 @@ class Findings:
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
         """Rule C by arm, where there are calibration crops."""
-        found = {arm: coverage(run.evidence) for arm, run in self.given.shown.items()}
+        found = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
         return {arm: each for arm, each in found.items() if each is not None}
 
     @cached_property
@@ -99,7 +100,7 @@ def _projection() -> Section:
 
 def _distances(found: Findings) -> Section:
     figures = [
-        distances_figure(arm, found.scores[arm], thresholds(run.evidence, run.validation), run.evidence.normalized)
+        distances_figure(arm, found.scores[arm], cuts(run.thresholds), run.evidence.normalized)
         for arm, run in found.given.shown.items()
     ]
     said = (
@@ -107,6 +108,14 @@ def _distances(found: Findings) -> Section:
         "refuses. Vertical lines are thresholds: crops to their right are refused."
     )
     return Section("distances", "Distances", [said], figures=figures)
+
+
+def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
+    """Thresholds as they are drawn, by the text beside them."""
+    named = {"B": "B: validation"}
+    return {
+        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value for rule, each in thresholds.items()
+    }
 
 
 def _refusal(found: Findings) -> Section | None:
@@ -148,7 +157,7 @@ def _coverage(found: Findings) -> Section | None:
     flights = list(next(iter(arms.values())).by_flight)
     one = next(iter(arms.values()))
     table = Table(
-        "Known test crops refused at 5 %, flight by flight",
+        f"Known test crops refused at {100 * one.alpha:g} %, flight by flight",
         ["flight", "crops", *arms],
         [
             [name, one.by_flight[name][1], *(c.by_flight.get(name, (float("nan"), 0))[0] for c in arms.values())]
@@ -171,7 +180,7 @@ def _drift_table(found: Findings) -> list[Table]:
     rows = [
         [arm, each.flight, each.used, each.shift, each.low, each.high, each.p_holm]
         for arm, run in found.given.shown.items()
-        for each in drift(run.evidence)
+        for each in drift(run.evidence, run.thresholds.get("C"))
     ]
     heads = ["arm", "flight", "crops", "shift", "low", "high", "Holm p"]
     caption = "Drift: mean distance to the nearest prototype, against the calibration flights"

@@ -104,6 +104,18 @@ def read_run(run: Path) -> dict[str, Any]:
     return {"stages": {}} | read_json(run / "run.json")
 
 
+def read_metrics(run: Path, stage: str) -> dict[str, float]:
+    """The last value of each number that a stage logged, by its name without the stage; empty where there is none.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    content = read_json(run / "metrics" / f"{stage}.json")
+    return {
+        key.removeprefix(f"{stage}/"): float("nan") if value is None else float(value) for key, value in content.items()
+    }
+
+
 def read_fit(run: Path) -> dict[str, Any]:
     """What run.json says of the run's fit; empty where there has been none."""
     fit: dict[str, Any] = read_run(run)["stages"].get("fit", {})

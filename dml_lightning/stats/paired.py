@@ -31,9 +31,8 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]
         Two arrays of shape (...).
     """
     units = np.asarray(values, dtype=float)
-    n = len(units)
-    half = stats.t.isf((1 - level) / 2, n - 1) * units.std(axis=0, ddof=1) / math.sqrt(n)
-    mean = units.mean(axis=0)
+    mean, error = units.mean(axis=0), stats.sem(units, axis=0)
+    half = stats.t.isf((1 - level) / 2, len(units) - 1) * error
     return mean - half, mean + half
 
 

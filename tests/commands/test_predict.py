@@ -183,7 +183,7 @@ def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: P
         embedded = trained.embed_table(reading.table, 32, "stop", {})
         tables = _tables(reading, embedded, trained.gallery, "A", 5)
         tracemalloc.start()
-        assert _write(tmp_path / "out.csv", tables, None) == 3 * frames
+        assert _write(tmp_path / "out.csv", tables, None, str) == 3 * frames
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 1_000_000  # bytes; the added frames hold 20 MB, their crops 1.5

@@ -1,5 +1,6 @@
 """The table of all detectors, row by row against the detectors and the metrics."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.detectors import detector_table, scorers
 from dml_lightning.evaluation.evidence import Evidence, LinearHead
-from dml_lightning.metrics.bootstrap import cluster_bootstrap
-from dml_lightning.metrics.functional import auroc, ood_metrics, ood_summary
+from dml_lightning.metrics.bootstrap import expanded_level
+from dml_lightning.metrics.ood import auroc, ood_metrics
 from dml_lightning.openset import (
     EnergyDetector,
     KNNDetector,
@@ -20,7 +21,9 @@ from dml_lightning.openset import (
     RelativeMahalanobisDetector,
     ViMDetector,
 )
+from dml_lightning.stats.intervals import ood_interval
 from dml_lightning.types import Embeddings
+from tests.metrics.slow_bootstrap import slow_bootstrap
 
 DISTANCES = [
     "nearest prototype",
@@ -94,14 +97,12 @@ def test_estimates_equal_the_metrics() -> None:
     for name, score in scorers(said).items():
         known, ood, novel = (score(said.sets[s].vectors) for s in ("known", "ood", "novel"))
         labels = np.array(NAMES)[said.sets["ood"].labels]
-        summary = ood_summary(known, ood, labels, said.far_ood)
+        far = np.isin(labels, [*said.far_ood])
         row = table.loc[name]
-        assert summary.near is not None
-        assert summary.far is not None
-        assert row["auroc"] == summary.overall.auroc
-        assert row["auroc_near"] == summary.near.auroc
-        assert row["auroc_far"] == summary.far.auroc
-        assert row["auroc_macro"] == pytest.approx(summary.macro.auroc)
+        assert row["auroc"] == auroc(known, ood)
+        assert row["auroc_near"] == auroc(known, ood[~far])
+        assert row["auroc_far"] == auroc(known, ood[far])
+        assert row["auroc_macro"] == pytest.approx(np.mean([auroc(known, ood[labels == c]) for c in set(labels)]))
         assert row["novel_auroc"] == auroc(known, novel)
         for column, value in ood_metrics(known, ood)._asdict().items():
             assert row[column] == value
@@ -109,15 +110,27 @@ def test_estimates_equal_the_metrics() -> None:
 
 
 @pytest.mark.parametrize("flights", [2, 6, 60])
-def test_intervals_equal_the_slow_bootstrap(flights: int) -> None:
-    said = evidence(novel=0, flights=flights)
-    table = detector_table(said, draws=200, seed=3)
-    groups = said.groups
+@pytest.mark.parametrize("novel", [0, 20])
+def test_intervals_equal_the_slow_bootstrap(flights: int, novel: int) -> None:
+    """Whether there are novel crops or not: they are not among what the OOD interval is about."""
+    said = evidence(novel=novel, flights=flights)
+    table, groups = detector_table(said, draws=200, seed=3), said.groups
+    level = expanded_level(min(len(set(groups[s])) for s in ("known", "ood")))
     for name, score in scorers(said).items():
-        known, ood = (score(said.sets[s].vectors) for s in ("known", "ood"))
-        slow = cluster_bootstrap(known, ood, groups["known"], groups["ood"], n=200, seed=3)
+        known, ood = (score(said.sets[s].vectors).numpy() for s in ("known", "ood"))
+        slow = slow_bootstrap(known, ood, groups["known"], groups["ood"], 200, seed=3, level=level)
         own = table.loc[name, ["auroc_low", "auroc_high"]].tolist()
         assert own == pytest.approx([slow.low, slow.high], abs=1e-12)
+
+
+def test_one_number_has_one_interval(tmp_path: Path) -> None:
+    """The table of detectors and the comparison say the same of one run."""
+    said = evidence()
+    said.save(tmp_path / "embeddings" / "test.npz")
+    both = ood_interval([tmp_path])
+    assert both is not None
+    row = detector_table(said).loc["nearest prototype"]
+    assert row[["auroc", "auroc_low", "auroc_high"]].tolist() == [both.estimate, both.low, both.high]
 
 
 def test_the_same_seed_gives_the_same_table() -> None:

@@ -5,6 +5,7 @@
 leaves FOLDER/frames/*.tiff, boxes.npz, expected.npz (what the run says) and model (the export).
 """
 
+import json
 import sys
 import warnings
 from dataclasses import replace
@@ -136,14 +137,15 @@ def main(case: str, folder: Path) -> None:
         label_knn=said.label_knn,
         distance=said.distance,
         distance_trained=said.distance_trained,
-        neighbours=said.neighbours,
+        neighbours=[json.dumps(own) for own in said.neighbours],
+        neighbour_labels=[json.dumps(own) for own in said.neighbour_labels],
         p_value=said.p_value,
-        rules=list(trained.gallery.rules),
+        rules=list(trained.gallery.thresholds),
         default_rule=trained.gallery.default_rule,
-        calibration=len(trained.gallery.rules["C"].threshold.scores),
+        calibration=len(trained.gallery.thresholds["C"].scores),
         **{f"score_{rule}": values for rule, values in said.score.items()},
         **{f"known_{rule}": values for rule, values in said.known.items()},
-        **{f"threshold_{rule}": d.threshold.value for rule, d in trained.gallery.rules.items()},
+        **{f"threshold_{rule}": each.value for rule, each in trained.gallery.thresholds.items()},
     )
     table.to_csv(folder / "boxes.csv", index=False)
     unit = "counts" if trained.options.radiometry is None else "degC"

@@ -18,7 +18,7 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.export import check
-from dml_lightning.export.contents import model_arrays, model_words
+from dml_lightning.export.contents import model_arrays, model_content
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -47,8 +47,8 @@ def trained(tmp_path: Path) -> TrainedRun:
 def model_of(trained: TrainedRun) -> Model:
     """What the exported folder would hold, without a graph."""
     model = Model.__new__(Model)
-    model.words, model.arrays = model_words(trained, "counts"), model_arrays(trained)
-    model.rules, model.names = model.words["rules"], np.array(model.words["classes"])
+    model.content, model.arrays = model_content(trained, "counts"), model_arrays(trained)
+    model.rules, model.names = model.content["rules"], np.array(model.content["classes"])
     return model
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.data.crops import CropOptions, centre_crop, crop_squares, cut_frame
+from dml_lightning.data.crops import CropOptions, centre_crop, cut_frame
 from dml_lightning.data.frames import Frame, Radiometry
+from dml_lightning.data.geometry import squares
 from dml_lightning.export.score import Crops, Model, nearest_rows, read_boxes
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
@@ -57,7 +58,7 @@ def test_crops_are_those_of_the_run(dtype: str, size: int, normalisation: Any) -
         assert np.allclose(found.statistics, statistics, rtol=1e-6)
     else:
         assert found.statistics is None
-    assert crop_squares(boxes, options)[1].min() >= 9  # small boxes are among them
+    assert squares(boxes, options.context, options.min_side)[1].min() >= 9  # small boxes are among them
 
 
 def test_no_box_gives_no_crop() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.export.contents import _rule_words, model_arrays
+from dml_lightning.export.contents import model_arrays, rule_content
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery, Species
@@ -44,9 +44,9 @@ def reader(of: Gallery) -> Model:
     """What `score.py` makes of the exported files, but for the graph."""
     trained: Any = SimpleNamespace(gallery=of, module=SimpleNamespace(linear_head=lambda: None))
     model = Model.__new__(Model)
-    model.words = {"classes": of.class_names, "prediction_rule": of.prediction_rule, "default_rule": of.default_rule}
+    model.content = {"classes": of.class_names, "prediction_rule": of.prediction_rule, "default_rule": of.default_rule}
     model.arrays = model_arrays(trained)
-    model.rules = {name: _rule_words(rule) for name, rule in of.rules.items()}
+    model.rules = {name: rule_content(rule) for name, rule in of.thresholds.items()}
     model.names = np.array(of.names)
     return model
 
@@ -60,7 +60,7 @@ def test_every_answer_is_the_run_s(named_by: PredictionRule) -> None:
     rows = torch.arange(len(places))
     ours = answer(of, Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits)))
     model = reader(of)
-    for rule in of.rules:
+    for rule in of.thresholds:
         theirs = model.judge(places, logits, rule)
         assert np.array_equal(ours.known[rule], theirs["decision"] == "known")
         assert np.allclose(ours.score[rule], theirs[f"ood_score_{rule}"])

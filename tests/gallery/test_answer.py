@@ -63,8 +63,8 @@ def test_every_answer_is_that_of_the_definition(
     rule = {"prediction_rule": named_by}
     said = answer(replace(gallery, **rule), queries)  # type: ignore[arg-type]
     before = answer(replace(trained, **rule), queries)  # type: ignore[arg-type]
-    own = [*gallery.rules["A"].prototypes, *(s.prototype for s in gallery.enrolled)]
-    radii = [*gallery.rules["A"].radii, *(s.radius for s in gallery.enrolled)]
+    own = [*gallery.prototypes.prototypes, *(s.prototype for s in gallery.enrolled)]
+    radii = [*gallery.prototypes.radii, *(s.radius for s in gallery.enrolled)]
     seen = set()
     for row, place in enumerate(queries.vectors.double().numpy()):
         distances = np.array([np.linalg.norm(place - prototype) for prototype in own])
@@ -75,12 +75,12 @@ def test_every_answer_is_that_of_the_definition(
         assert said.label_radius[row] == gallery.names[int((distances - radii).argmin())]
         assert said.distance[row] == pytest.approx(distances.min())
         assert said.distance_trained[row] == before.distance[row] == pytest.approx(distances[:2].min())
-        for name, detector in gallery.rules.items():
+        for name, threshold in gallery.thresholds.items():
             assert said.known[name][row] == (before.known[name][row] or inside)
             expected = before.score[name][row]
             if nearest >= 2:
                 beyond = distances[nearest] - radii[nearest]
-                expected = min(expected, detector.threshold.value + beyond)
+                expected = min(expected, threshold.value + beyond)
             assert said.score[name][row] == pytest.approx(expected)
         in_a_ball = (distances[2:] <= radii[2:]).any()
         seen.add((nearest >= 2, bool(in_a_ball), bool(before.known["C"][row])))
@@ -91,11 +91,11 @@ def test_no_refused_crop_becomes_one_of_a_trained_class(
     trained: Gallery, gallery: Gallery, queries: Embeddings
 ) -> None:
     before, after = answer(trained, queries), answer(gallery, queries)
-    for rule in gallery.rules:
+    for rule in gallery.thresholds:
         gained = after.known[rule] & ~before.known[rule]
         assert gained.any()
         assert {name for name, new in zip(after.label, gained, strict=True) if new} <= {"eider", "smew"}
-        refused = after.score[rule] > gallery.detector(rule).threshold.value
+        refused = after.score[rule] > gallery.threshold(rule).value
         assert np.array_equal(after.known[rule], ~refused)
 
 
@@ -119,8 +119,8 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
         assert said.score["A"][row] == pytest.approx(inside, abs=1e-6)
         above = sum(score >= distances[nearest] for score in calibration)
         assert said.p_value[row] == pytest.approx((1 + above) / (len(calibration) + 1))
-    for rule, detector in gallery.rules.items():
-        assert np.array_equal(said.known[rule], said.score[rule] <= detector.threshold.value)
+    for rule, threshold in gallery.thresholds.items():
+        assert np.array_equal(said.known[rule], said.score[rule] <= threshold.value)
     assert np.array_equal(said.known["C"], said.p_value > 0.05)
 
 
@@ -129,12 +129,13 @@ def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Eviden
     queries = embeddings([0, 5], 3, 7)
     said = answer(Gallery.load(stored), queries, k=7)
     reference = evidence.sets["reference"]
-    words = [f"{100 + i}:{NAMES[c]}" for i, c in enumerate(reference.labels.tolist())]
-    words += [f"eider/{i}:eider" for i in range(4)]
+    names = [(str(100 + i), NAMES[c]) for i, c in enumerate(reference.labels.tolist())]
+    names += [(f"eider/{i}", "eider") for i in range(4)]
     places = [*reference.vectors.double().numpy(), *crops(5, 4, 0).astype(float)]
     for row, vector in enumerate(queries.vectors.double().numpy()):
         order = sorted(range(len(places)), key=lambda i: np.linalg.norm(places[i] - vector))
-        assert said.neighbours[row] == " ".join(words[i] for i in order[:7])
+        nearest = [names[i] for i in order[:7]]
+        assert list(zip(said.neighbours[row], said.neighbour_labels[row], strict=True)) == nearest
     assert said.label_knn == 3 * ["coot"] + 3 * ["eider"]
 
 

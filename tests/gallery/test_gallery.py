@@ -22,9 +22,9 @@ def test_what_is_loaded_answers_as_what_was_saved(evidence: Evidence, stored: Pa
     assert (loaded.names, loaded.prior, loaded.encoder) == (NAMES, built.prior, DIGEST)
     assert list(loaded.rules) == ["A", "B", "C", "C_class"]
     assert loaded.default_rule == "C"
-    threshold = loaded.detector("C").threshold
+    threshold = loaded.threshold("C")
     assert (threshold.samples, threshold.groups) == (120, 4)
-    assert np.array_equal(threshold.owners, built.detector("C").threshold.owners)
+    assert np.array_equal(threshold.owners, built.threshold("C").owners)
 
 
 def test_saving_the_same_again_adds_nothing(evidence: Evidence, stored: Path) -> None:
@@ -51,7 +51,7 @@ def test_rules_are_the_strongest_that_the_data_allow(evidence: Evidence) -> None
     assert gallery.default_rule == "A"
     assert np.isnan(answer(gallery, embeddings([0], 3, 0)).p_value).all()
     with pytest.raises(ValueError, match=r"no rule 'C' .* which has A\. Rule C needs a calibration"):
-        gallery.detector("C")
+        gallery.threshold("C")
 
 
 def test_a_calibration_too_small_for_alpha_is_not_the_default(evidence: Evidence) -> None:
@@ -101,9 +101,9 @@ def test_a_gallery_is_built_from_embeddings_on_a_device(evidence: Evidence) -> N
 
 
 def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
-    chosen = Gallery.build(evidence, DIGEST, alpha=0.3, per_flight=True).rules["C"].threshold
+    chosen = Gallery.build(evidence, DIGEST, alpha=0.3, per_flight=True).threshold("C")
     assert chosen is not None
     assert (chosen.samples, chosen.groups) == (4, 4)
-    everything = Gallery.build(evidence, DIGEST, alpha=0.3).rules["C"].threshold
+    everything = Gallery.build(evidence, DIGEST, alpha=0.3).threshold("C")
     assert everything is not None
     assert (everything.samples, everything.groups) == (120, 4)

@@ -12,11 +12,9 @@ from dml_lightning.metrics.functional import (
     aupr,
     auroc,
     best_threshold,
-    cluster_bootstrap,
     detection_accuracy,
     fpr_at_tpr,
     ood_metrics,
-    ood_summary,
 )
 
 Array = NDArray[np.float64]
@@ -126,27 +124,6 @@ def test_torch_and_numpy_agree() -> None:
     assert auroc(known.bfloat16(), ood.bfloat16()) == pytest.approx(auroc(known, ood), abs=0.02)
 
 
-def test_summary_by_class_near_and_far() -> None:
-    rng = np.random.default_rng(1)
-    known = rng.normal(0, 1, 200)
-    labels = np.array(["mammal"] * 90 + ["glint"] * 10 + ["debris"] * 30)
-    ood = rng.normal(0, 1, 130) + np.array([1.0] * 90 + [3.0] * 10 + [2.0] * 30)
-    summary = ood_summary(known, ood, labels, far={"glint"})
-    assert list(summary.by_class) == ["debris", "glint", "mammal"]
-    assert summary.by_class["glint"] == ood_metrics(known, ood[90:100]) == summary.far
-    assert summary.near == ood_metrics(known, ood[labels != "glint"])
-    assert summary.overall == ood_metrics(known, ood)
-    expected = np.mean([one.auroc for one in summary.by_class.values()])
-    assert summary.macro.auroc == pytest.approx(expected)
-    assert summary.macro.auroc != pytest.approx(summary.overall.auroc)
-    assert (summary.macro.known, summary.macro.ood) == (200, 130)
-    integers = ood_summary(known, ood, np.unique(labels, return_inverse=True)[1], far=[1])
-    assert integers.far == summary.far
-    assert ood_summary(known, ood, labels).far is None
-    assert ood_summary(known, ood, labels, far=set(labels)).near is None
-    assert math.isnan(ood_summary(known, ood[:0], labels[:0]).macro.auroc)
-
-
 def test_errors() -> None:
     some = np.ones(3)
     with pytest.raises(ValueError, match=r"known_scores must have shape \(N,\)"):
@@ -157,7 +134,3 @@ def test_errors() -> None:
         fpr_at_tpr(some, some, positive="id")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tpr"):
         fpr_at_tpr(some, some, tpr=0.0)
-    with pytest.raises(ValueError, match="ood_labels"):
-        ood_summary(some, some, np.ones(2))
-    with pytest.raises(ValueError, match="ood_groups"):
-        cluster_bootstrap(some, some, some, np.ones(2))

@@ -22,7 +22,7 @@ from dml_lightning.metrics.functional import (
     summarise_retrieval,
 )
 from dml_lightning.pairs import distances as blocks
-from dml_lightning.pairs.shares import over_threads, share_of
+from dml_lightning.pairs.shares import over_threads, share_of, slices
 
 
 def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:
@@ -355,6 +355,6 @@ def test_what_fails_in_a_thread_fails_in_the_caller(threads: Callable[[int], Non
             raise ArithmeticError("in a thread")
 
     with pytest.raises(ArithmeticError, match="in a thread"):
-        over_threads(work, 5, torch.device("cpu"))
+        over_threads(work, lambda parts: slices(5, parts), torch.device("cpu"))
     assert sorted(done) == [(0, 2, 1), (2, 5, 1)]
     assert torch.get_num_threads() == 2

@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,27 +19,20 @@ def test_scores_equal_scikit_learn(seed: int, k: int) -> None:
     assert KNNDetector(k).fit(z, np.zeros(30, int)).score(x) == pytest.approx(expected)
 
 
-def test_labels_calibration_and_state(tmp_path: Path) -> None:
+def test_calibration_and_pickling() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=300)
     x = 5.0 * np.eye(3)[y] + rng.normal(size=(300, 3))
     detector = KNNDetector(3).fit(x[:100], y[:100])
-    assert (detector.predict_labels(x[100:]) == y[100:]).mean() > 0.9
     detector.calibrate(x[100:200], alpha=0.1)
     assert detector.threshold is not None
     assert 0.02 < detector.threshold.refuses(detector.score(x[200:])).mean() < 0.2
-    np.savez(tmp_path / "knn.npz", **detector.state())  # type: ignore[arg-type]
-    with np.load(tmp_path / "knn.npz", allow_pickle=False) as file:
-        loaded = KNNDetector.from_state(file)
-    for copy in (loaded, pickle.loads(pickle.dumps(detector))):
-        assert np.array_equal(copy.score(x), detector.score(x))
-        assert copy.threshold is not None
-        assert copy.threshold.value == detector.threshold.value
+    copy = pickle.loads(pickle.dumps(detector))
+    assert np.array_equal(copy.score(x), detector.score(x))
+    assert copy.threshold.value == detector.threshold.value
     by_b = detector.calibrate(x[100:200], rule="B", ood=x[:50] + 20).threshold
     assert by_b is not None
     assert by_b.refuses(detector.score(x + 20)).all()
-    bare = KNNDetector.from_state(KNNDetector(2).fit(x, y).state())
-    assert (bare.k, bare.threshold) == (2, None)
 
 
 def test_it_decides_as_every_detector_does() -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from dml_lightning.metrics.functional import auroc
 from dml_lightning.openset import PrototypeDetector, assumption_report, one_per_group
+from dml_lightning.openset.arrays import unnested
+from dml_lightning.openset.thresholds import Threshold
 from tests.openset.balls import balls
 
 Array = NDArray[np.float64]
@@ -136,17 +138,17 @@ def test_per_class_refuses_only_what_every_class_refuses() -> None:
     x, y = sample(3, n=900)
     detector = PrototypeDetector().fit(x[:100], y[:100])
     detector.calibrate(x[100:500], y[100:500], alpha=0.1, per_class=True)
-    assert detector.per_class is not None
+    assert detector.threshold.per_class is not None
     fresh, truth = x[500:], y[500:]
     distances = detector.distances(fresh)
-    refused = (distances > detector.per_class.values).all(1)
+    refused = (distances > detector.threshold.per_class.values).all(1)
     said = detector.predict(fresh)
     assert (said.is_ood == refused).all()
     assert (said.is_ood == (said.p_value <= 0.1)).all()
     for c, label in enumerate(detector.classes):
         calibration = np.sort(detector.distances(x[100:500][y[100:500] == label])[:, c])
         rank = math.ceil((len(calibration) + 1) * 0.9)
-        assert detector.per_class.values[c] == calibration[rank - 1]
+        assert detector.threshold.per_class.values[c] == calibration[rank - 1]
         assert said.is_ood[truth == label].mean() <= 0.2
     assert said.rule.endswith("per class")
 
@@ -168,11 +170,12 @@ def test_state_survives_npz_and_pickle(tmp_path: Path, how: str) -> None:
     else:
         rule: Any = how
         detector.calibrate(x, rule=rule, kind="nearest", ood=x + 5, epsilon=0.1)
-    state = detector.state()
+    state = detector.state() | {f"threshold.{name}": value for name, value in detector.threshold.state().items()}
     assert all(isinstance(value, np.ndarray) and value.dtype != object for value in state.values())
     np.savez(tmp_path / "detector.npz", **state)  # type: ignore[arg-type]
     with np.load(tmp_path / "detector.npz", allow_pickle=False) as file:
         loaded = PrototypeDetector.from_state(file)
+        loaded.threshold = Threshold.from_state(unnested("threshold", file))
     for copy in (loaded, pickle.loads(pickle.dumps(detector))):
         said, expected = copy.predict(x + 1), detector.predict(x + 1)
         assert said.rule == expected.rule

@@ -9,8 +9,12 @@ import torch
 from sklearn.metrics import confusion_matrix
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.numbers import measure
+from dml_lightning.evaluation.ood import reference_prototypes
+from dml_lightning.flights.drift import FlightDrift
+from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import confusion, coverage, drift, measure, mistakes, named, roc, scores, thresholds
+from dml_lightning.report.numbers import confusion, coverage, drift, mistakes, named, roc, scores, thresholds
 from dml_lightning.types import Embeddings
 from tests.made_up import Made
 
@@ -58,19 +62,32 @@ def test_scores_are_plain_distances(evidence: Evidence) -> None:
     assert found.inter.min() == pytest.approx(pairs[(known.labels[:, None] != known.labels).numpy()].min())
 
 
-def test_thresholds_name_the_rules_that_have_their_crops(evidence: Evidence) -> None:
-    assert set(thresholds(evidence)) == {"C: conformal 5 %"}
-    assert set(thresholds(evidence, evidence)) == {"B: validation", "C: conformal 5 %"}
-    found = thresholds(evidence)["C: conformal 5 %"]
+def test_thresholds_are_there_for_the_rules_that_have_their_crops(evidence: Evidence) -> None:
+    assert set(thresholds(evidence)) == {"C"}
+    assert set(thresholds(evidence, evidence)) == {"B", "C"}
     calibration = evidence.sets["calibration"].vectors.numpy()
-    from dml_lightning.report.numbers import fitted
+    own = np.sort(reference_prototypes(evidence).score(calibration))
+    assert thresholds(evidence)["C"].value == own[int(np.ceil(61 * 0.95)) - 1]
 
-    own = np.sort(fitted(evidence).score(calibration))
-    assert found == own[int(np.ceil(61 * 0.95)) - 1]
+
+@pytest.mark.filterwarnings("ignore:.*calibration samples.*too few")
+def test_a_run_s_rule_c_is_that_of_its_gallery(evidence: Evidence) -> None:
+    """Its own alpha and one crop per flight, where a calibration anew would take 5 % and all crops."""
+    gallery = Gallery.build(evidence, "digest", alpha=0.25, per_flight=True)
+    rule = thresholds(evidence, evidence, gallery)["C"]
+    assert (rule.alpha, rule.samples, rule.groups) == (0.25, 4, 4)
+    found = coverage(evidence, rule)
+    assert found is not None
+    assert (found.alpha, found.samples, found.flights) == (0.25, 4, 4)
+    assert list(found.refused) == [0.25, 0.3]  # what four crops allow
+    refused = reference_prototypes(evidence).score(evidence.sets["known"].vectors.numpy()) > rule.value
+    assert found.refused[0.25] == refused.mean()
+    assert np.isinf(Gallery.build(evidence, "digest", alpha=0.01).threshold("C").value)
+    assert "C" not in thresholds(evidence, None, Gallery.build(evidence, "digest", alpha=0.01))
 
 
 def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evidence) -> None:
-    found = coverage(evidence)
+    found = coverage(evidence, thresholds(evidence)["C"])
     assert found is not None
     assert (found.samples, found.flights) == (60, 4)
     assert list(found.refused) == [0.02, 0.05, 0.1, 0.2, 0.3]  # 1 % needs 99 crops
@@ -82,7 +99,8 @@ def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evid
 
 def test_no_coverage_without_calibration_crops(tmp_path: Path, made: Made) -> None:
     np.savez(tmp_path / "e.npz", **made(calibration=6))
-    assert coverage(read_evidence(tmp_path / "e.npz")) is None  # 18 crops, 19 needed
+    assert thresholds(read_evidence(tmp_path / "e.npz")) == {}  # 18 crops, 19 needed
+    assert coverage(read_evidence(tmp_path / "e.npz"), None) is None
 
 
 def test_mistakes_are_mistakes_and_the_surest_come_first(evidence: Evidence) -> None:
@@ -137,15 +155,20 @@ def shifted(shift: float, flights: int = 6) -> Evidence:
     return Evidence(sets, ["a", "b"], 2, groups)
 
 
+def drift_of(of: Evidence) -> list[FlightDrift]:
+    return drift(of, thresholds(of).get("C"))
+
+
 def test_a_flight_that_scores_otherwise_is_found() -> None:
-    (same,), (moved,) = drift(shifted(0.0)), drift(shifted(6.0))
+    (same,), (moved,) = drift_of(shifted(0.0)), drift_of(shifted(6.0))
     assert (same.flight, same.used, same.drifted) == ("new", 60, False)
     assert moved.drifted
     assert moved.shift > 3
 
 
 def test_two_calibration_flights_say_nothing() -> None:
-    assert drift(shifted(0.0, flights=2)) == []
+    assert drift_of(shifted(0.0, flights=2)) == []
     bare = shifted(0.0)
-    assert drift(replace(bare, sets={**bare.sets, "calibration": bare.sets["novel"]}, groups={
-        **bare.groups, "calibration": np.empty(0, str)})) == []  # fmt: skip
+    sets = {**bare.sets, "calibration": bare.sets["novel"]}
+    groups = {**bare.groups, "calibration": np.empty(0, str)}
+    assert drift_of(replace(bare, sets=sets, groups=groups)) == []

@@ -6,20 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from dml_lightning.metrics.bootstrap import cluster_bootstrap, expanded_level, group_draws, percentile_interval
+from dml_lightning.metrics.bootstrap import expanded_level, group_draws
 from dml_lightning.metrics.ood import auroc
 from dml_lightning.stats import intervals
-from dml_lightning.stats.intervals import Interval, Scored, ood_interval, paired_ood_interval, score_run
+from dml_lightning.stats.intervals import Interval, Scored, ood_interval, score_run
+from tests.metrics.slow_bootstrap import slow_bootstrap
 
 Floats = NDArray[np.float64]
 
 
-def write_run(
-    run: Path, known: Floats, ood: Floats, known_groups: Sequence[str], ood_groups: Sequence[str], first_index: int = 0
-) -> Path:
+def write_run(run: Path, known: Floats, ood: Floats, known_groups: Sequence[str], ood_groups: Sequence[str]) -> Path:
     """A run with one class whose prototype is 0: the scores are the distances given."""
     sizes = [10, len(known), len(ood)]
     path = run / "embeddings" / "test.npz"
@@ -30,16 +28,15 @@ def write_run(
         labels=np.repeat(["duck", "duck", "dog"], sizes),
         roles=np.repeat(["reference", "known", "ood"], sizes),
         groups=np.array(["train"] * 10 + [*known_groups, *ood_groups]),
-        index=np.arange(sum(sizes)) + first_index,
+        index=np.arange(sum(sizes)),
     )
     return run
 
 
-def flights(run: Path, seed: int, effect: float = 0.4, groups: int = 20, difficulty: int | None = None) -> Path:
-    """A run whose flights differ more than their crops do; `difficulty` seeds what two arms share."""
+def flights(run: Path, seed: int, effect: float = 0.4, groups: int = 20) -> Path:
+    """A run whose flights differ more than their crops do."""
     rng = np.random.default_rng(seed)
-    shared = rng if difficulty is None else np.random.default_rng(difficulty)
-    ease = shared.normal(0, 0.5, groups)  # how far a flight's OOD crops stand out
+    ease = rng.normal(0, 0.5, groups)  # how far a flight's OOD crops stand out
     of_known, of_ood = np.repeat(np.arange(groups), 10), np.repeat(np.arange(groups), 3)
     known = np.abs(rng.normal(1, 0.3, len(of_known)))
     ood = np.abs(rng.normal(1 + effect, 0.3, len(of_ood)) + ease[of_ood])
@@ -51,7 +48,7 @@ def found(interval: Interval | None) -> Interval:
     return interval
 
 
-def slow(runs: Sequence[Path], draws: int, signs: Sequence[float] = ()) -> tuple[float, float]:
+def slow(runs: Sequence[Path], draws: int) -> tuple[float, float]:
     """Ends of the interval from crops repeated as often as their group is drawn, with scikit-learn's AUROC."""
     scored = [score_run(run) for run in runs]
     names = sorted({g for s in scored if s for g in (*s.known_groups, *s.ood_groups)})
@@ -66,7 +63,7 @@ def slow(runs: Sequence[Path], draws: int, signs: Sequence[float] = ()) -> tuple
             sides = [weights[truth == side].sum() for side in (0, 1)]
             value = roc_auc_score(truth, np.r_[s.known, s.ood], sample_weight=weights) if all(sides) else np.nan
             values.append(value)
-        means.append(np.mean(values) if not signs else np.dot(signs, values))
+        means.append(np.mean(values))
     fewest = min(
         len({g for s in scored if s for g in s.known_groups}), len({g for s in scored if s for g in s.ood_groups})
     )
@@ -85,9 +82,6 @@ def test_the_interval_is_that_of_repeated_crops(tmp_path: Path) -> None:
     runs = [tied(tmp_path / str(seed), seed) for seed in range(2)]  # some draws have no OOD crop
     interval = found(ood_interval(runs, draws=60))
     assert (interval.low, interval.high) == pytest.approx(slow(runs, 60))
-    pair = [tied(tmp_path / "b", seed=5)]
-    difference = found(paired_ood_interval(runs[:1], pair, draws=60))
-    assert (difference.low, difference.high) == pytest.approx(slow([runs[0], *pair], 60, signs=(1, -1)))
 
 
 def test_one_run_gets_what_the_metric_of_one_run_gives(tmp_path: Path) -> None:
@@ -95,9 +89,9 @@ def test_one_run_gets_what_the_metric_of_one_run_gives(tmp_path: Path) -> None:
     s = score_run(run)
     assert s is not None
     level = expanded_level(len(set(s.ood_groups)))
-    one = cluster_bootstrap(s.known, s.ood, s.known_groups, s.ood_groups, n=100, level=level)
+    one = slow_bootstrap(s.known, s.ood, s.known_groups, s.ood_groups, 100, level=level)
     interval = found(ood_interval([run], draws=100))
-    assert (interval.estimate, interval.low, interval.high) == pytest.approx((one.estimate, one.low, one.high))
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx(one[:3])
 
 
 def test_an_interval_holds_the_estimate_and_says_how_many(tmp_path: Path) -> None:
@@ -116,86 +110,42 @@ def test_runs_that_share_flights_do_not_narrow_the_interval(tmp_path: Path) -> N
 def test_no_interval_without_ood_crops_or_with_one_group(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", np.ones(4), np.empty(0), ["g"] * 4, [])
     assert ood_interval([run]) is None
-    assert paired_ood_interval([run], [run]) is None
     single = write_run(tmp_path / "b", np.ones(4), np.full(2, 2.0), ["g"] * 4, ["g"] * 2)
     interval = found(ood_interval([single], draws=20))
     assert interval.estimate == 1.0
     assert np.isnan([interval.low, interval.high]).all()
     assert "nan" not in str(interval)
     assert "no interval: known or OOD crops come from one group" in str(interval)
-    assert np.isnan(percentile_interval([np.nan])).all()
 
 
-def test_an_arm_against_itself_does_not_differ(tmp_path: Path) -> None:
-    runs = [flights(tmp_path / str(seed), seed) for seed in range(2)]
-    assert found(paired_ood_interval(runs, runs, draws=50))[:3] == (0.0, 0.0, 0.0)
-
-
-def test_a_difference_changes_sign_with_the_order_of_the_arms(tmp_path: Path) -> None:
-    a = [flights(tmp_path / f"a{s}", s, effect=0.8, difficulty=s) for s in range(2)]
-    b = [flights(tmp_path / f"b{s}", 9 + s, difficulty=s) for s in range(2)]
-    forth, back = (found(paired_ood_interval(*arms, draws=100)) for arms in ((a, b), (b, a)))
-    arms = [found(ood_interval(runs, draws=100)).estimate for runs in (a, b)]
-    assert forth.estimate == pytest.approx(arms[0] - arms[1])
-    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
-    assert forth.low > 0
-
-
-def test_runs_that_do_not_pair_up_are_refused(tmp_path: Path) -> None:
-    known, ood, groups = np.ones(4), np.full(2, 2.0), ["g", "g", "h", "h"]
-    run = write_run(tmp_path / "a", known, ood, groups, ["g", "h"])
-    other = write_run(tmp_path / "b", known, ood, groups, ["g", "h"], first_index=100)
-    none = write_run(tmp_path / "c", known, np.empty(0), groups, [])
-    with pytest.raises(ValueError, match="2 runs of one arm cannot be paired with 1 of the other"):
-        paired_ood_interval([run, run], [run])
-    for stranger in (other, none):
-        with pytest.raises(ValueError, match=r"a and .* were tested on other crops: pair runs of one"):
-            paired_ood_interval([run], [stranger])
-
-
-def simulated(seed: int, effect: float = 0.0, arm: int = 0) -> Scored:
-    """An arm's scores of 40 flights, 15 with OOD crops; flights are hard or easy for every arm."""
-    rng, shared = np.random.default_rng([seed, arm]), np.random.default_rng([seed, 2])
+def simulated(seed: int) -> Scored:
+    """Scores of 40 flights, 15 with OOD crops; flights are hard or easy."""
+    rng, shared = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 2])
     known, ood = np.repeat(np.arange(40), 6), np.repeat(np.arange(15), 6)
     names = np.array([f"g{i:02d}" for i in range(40)])
     return Scored(
         known=rng.normal(0, 1, len(known)) + shared.normal(0, 0.5, 40)[known],
         known_groups=names[known],
-        ood=rng.normal(1 + effect, 1, len(ood)) + shared.normal(0, 1.5, 40)[ood],
+        ood=rng.normal(1, 1, len(ood)) + shared.normal(0, 1.5, 40)[ood],
         ood_groups=names[ood],
-        crops=np.arange(len(known) + len(ood)),
     )
 
 
-def test_intervals_over_flights_cover_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = [Path("a"), Path("b")]
+def test_intervals_over_flights_cover_and_those_over_crops_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path("run")
     truth = np.mean([auroc(s.known, s.ood) for s in map(simulated, range(10**6, 10**6 + 1000))])
     simulations = 300
     rows = []
     for seed in range(simulations):
-        scored = {path: simulated(seed, arm=arm) for arm, path in enumerate(arms)}
-        monkeypatch.setattr(intervals, "score_run", scored.__getitem__)
-        one, two = (found(ood_interval([path], draws=200)) for path in arms)
-        paired = found(paired_ood_interval(arms[:1], arms[1:], draws=200))
-        half = np.hypot(one.high - one.low, two.high - two.low) / 2  # as if flights were not shared
-        s = scored[arms[0]]
-        known, ood = np.arange(len(s.known)), np.arange(len(s.ood)) + len(s.known)
-        wrong = cluster_bootstrap(s.known, s.ood, known, ood, n=100) if seed < 100 else None
-        rows.append(
-            [
-                one.low <= truth <= one.high,
-                paired.low <= 0 <= paired.high,
-                abs(one.estimate - two.estimate) <= half,
-                wrong.low <= truth <= wrong.high if wrong else np.nan,
-                (paired.high - paired.low) / (2 * half),
-            ]
-        )
-    single, pair, unpaired, by_crop, width = np.nanmean(np.array(rows, dtype=float), axis=0)
+        scored = simulated(seed)
+        monkeypatch.setattr(intervals, "score_run", {run: scored}.__getitem__)
+        interval = found(ood_interval([run], draws=200))
+        crops = np.arange(len(scored.known)), np.arange(len(scored.ood)) + len(scored.known)
+        wrong = slow_bootstrap(scored.known, scored.ood, *crops, 100) if seed < 60 else None
+        rows.append([interval.low <= truth <= interval.high, wrong.low <= truth <= wrong.high if wrong else np.nan])
+    by_flight, by_crop = np.nanmean(np.array(rows, dtype=float), axis=0)
     error = (0.95 * 0.05 / simulations) ** 0.5
-    assert single == pytest.approx(0.95, abs=4 * error)
-    assert pair == pytest.approx(0.95, abs=4 * error)
-    assert unpaired > 0.99  # it covers, with an interval
-    assert width < 0.6  # that is nearly twice as wide
+    assert by_flight == pytest.approx(0.95, abs=4 * error)
     assert by_crop < 0.8
 
 
@@ -205,9 +155,6 @@ def test_percentiles_are_expanded_by_the_side_with_fewer_groups(monkeypatch: pyt
     interval = found(ood_interval([Path("a")], draws=300))
     assert (interval.groups, interval.ood_groups) == (40, 15)
     sides = scored.known, scored.ood, scored.known_groups, scored.ood_groups
-    wide, plain = (cluster_bootstrap(*sides, n=300, level=q) for q in (expanded_level(15), 0.95))
+    wide, plain = (slow_bootstrap(*sides, 300, level=q) for q in (expanded_level(15), 0.95))
     assert (interval.low, interval.high) == pytest.approx((wide.low, wide.high))
     assert wide.low < plain.low < plain.high < wide.high
-    few = expanded_level(4, 0.9)  # the interval of a mean of four normal values becomes Student's
-    standard_error = (3 / 4) ** 0.5  # as the bootstrap of four sees it, in units of the right one
-    assert stats.norm.isf((1 - few) / 2) * standard_error == pytest.approx(stats.t.isf(0.05, 3))
