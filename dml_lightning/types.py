@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -20,6 +22,7 @@ class Stream(IntEnum):
     TRAINING_STEP = 107
 
 
+Floats = NDArray[np.float64]
 Role = Literal["known", "novel", "ood"]
 ROLES: tuple[Role, ...] = ("known", "novel", "ood")
 

@@ -130,3 +130,16 @@ def test_a_pickle_of_before_loads() -> None:
 def test_the_finder_stands_once_in_front() -> None:
     finders = [finder for finder in sys.meta_path if isinstance(finder, OldNames)]
     assert len(finders) == 1
+
+
+def test_other_names_of_metrics_functional_load_for_one_more_release() -> None:
+    from dml_lightning.metrics import functional
+    from dml_lightning.metrics.retrieval import retrieval_summary
+
+    with pytest.warns(DeprecationWarning, match=r"is dml_lightning.metrics.retrieval.retrieval_summary now"):
+        assert functional.retrieval_summary is retrieval_summary
+    with pytest.raises(AttributeError, match=r"functional' has no attribute 'never_was'"):
+        _ = functional.never_was
+    assert set(functional.__all__) == {
+        *("distance_summary", "DistanceSummary", "recall_at_k", "map_at_r", "auroc", "fpr_at_tpr")
+    }

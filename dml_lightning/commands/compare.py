@@ -19,7 +19,7 @@ from dml_lightning.files import locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
-from dml_lightning.stats.units import Unit
+from dml_lightning.stats.units import InferenceUnit
 
 
 def compare(
@@ -28,7 +28,7 @@ def compare(
     arms: dict[str, Arm],
     primary: str = "balanced_accuracy_prototype",
     baseline: str | None = None,
-    unit: Unit = "seed",
+    unit: InferenceUnit = "seed",
     seeds: list[int] = [0, 1, 2, 3, 4, 5, 6, 7],  # noqa: B006 - read by the command's parser, never changed
     folds: list[int] = [0],  # noqa: B006
     fold_by: Literal["groups", "classes"] = "groups",

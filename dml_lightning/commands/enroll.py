@@ -10,7 +10,7 @@ from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
 from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.gallery import changes
-from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
+from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.openset.conformal import samples_needed
@@ -20,7 +20,7 @@ HEAVY = 0.1  # share of the crops of one class that may answer to the other befo
 
 def enroll(
     run: str, crops: str, label: str, only: str | None = None, batch_size: int = 256, device: str = "cpu"
-) -> Species:
+) -> EnrolledSpecies:
     """Adds a species from a few crops, without training; later predictions can name it.
 
     Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird,
@@ -45,7 +45,7 @@ def enroll(
     trained = TrainedRun.load(run, device)
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
     vectors, _ = _embed(trained, table, batch_size)
-    species = changes.enroll(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
+    species = changes.add_species(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
     print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
     _print_overlaps(overlaps(trained.gallery, species), label)
     return species
@@ -83,7 +83,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
-    changes.remove(Path(run) / "gallery", label)
+    changes.remove_species(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
 
 
@@ -127,7 +127,7 @@ def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256
     owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
     groups = kept["group"].to_numpy(str)[rows]
     before = trained.gallery.thresholds.get("C")
-    changed = changes.recalibrate(
+    changed = changes.recalibrate_rule_c(
         trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
     )
     old = "none" if before is None else f"{before.value:.4g}"

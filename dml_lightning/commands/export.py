@@ -18,7 +18,7 @@ from dml_lightning.files import replacing_folder, write_json, write_text
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.runs.recipes import recipe_path
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export(run: str, out: str, unit: Unit | None = None) -> Path:
@@ -44,7 +44,7 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in NEEDED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
     trained = TrainedRun.load(run)

@@ -12,9 +12,9 @@ from dml_lightning.figures.projection import Method
 from dml_lightning.files import write_json, write_text
 from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
 from dml_lightning.report.numbers import coverage
-from dml_lightning.report.page import render
+from dml_lightning.report.page import render_page
 from dml_lightning.report.sections import sections
-from dml_lightning.report.summary import answer, arms_table
+from dml_lightning.report.summary import answer_text, arms_table
 from dml_lightning.stats.tables import Table
 
 Format = Literal["html", "md", "csv", "latex"]
@@ -48,7 +48,7 @@ def report(
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")
-    text = written(read_inputs([Path(run) for run in runs], metric), format, projection)
+    text = report_text(read_inputs([Path(run) for run in runs], metric), format, projection)
     if path is None:
         print(text, end="")
         return text
@@ -57,16 +57,16 @@ def report(
     return str(path)
 
 
-def written(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
+def report_text(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
     """The report in one of its formats."""
     if format == "html":
-        return render(given, projection)
+        return render_page(given, projection)
     if format == "csv":
         return given.table().to_csv(index=False)
     tables = [table for section in sections(given) for table in section.tables]
     if format == "latex":
         return "\n".join(table.latex() for table in tables)
-    head = f"# {given.title}\n\n{answer(given)}\n\n"
+    head = f"# {given.title}\n\n{answer_text(given)}\n\n"
     return head + "\n".join(table.markdown() for table in tables)
 
 
@@ -96,7 +96,7 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
         raise ValueError(f"--out {out} is a file; name the folder to write.")
     given = read_inputs([path])
     texts = _audit_files(given.runs[0])
-    texts["report.html"] = render(given, projection)
+    texts["report.html"] = render_page(given, projection)
     write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -35,7 +35,7 @@ def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def render(table: pd.DataFrame, question: Question) -> Rendered:
+def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     """A row per number, a column per arm: the mean over units, with its 95 % t-interval if there are several.
 
     Args:

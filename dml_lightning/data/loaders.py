@@ -35,7 +35,7 @@ class TrainingBatch(NamedTuple):
     parameters: Tensor  # (B, 12) float32, rows of `Augmentation.draw`
 
 
-class Crops(Dataset[Batch]):
+class CropDataset(Dataset[Batch]):
     """Finished crops without augmentation.
 
     Args:
@@ -75,7 +75,7 @@ class TrainingCrops(Dataset[TrainingBatch]):
         seed: of the draws.
     """
 
-    def __init__(self, crops: Crops, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, crops: CropDataset, augmentation: Augmentation, seed: int) -> None:
         self.crops, self.augmentation, self.seed = crops, augmentation, seed
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class EvaluationLoader(DataLoader[Batch]):
 
     def __init__(
         self,
-        dataset: Crops,
+        dataset: CropDataset,
         batch_size: int,
         *,
         rank: int = 0,

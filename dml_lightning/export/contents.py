@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.frames import Unit
-from dml_lightning.export.score import FORMAT
+from dml_lightning.export.score import MODEL_FORMAT
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.runs.folder import read_fit
 
-PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
+EXPORT_PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
 FIT = ("started", "versions", "code", "data")  # what run.json says of more than one machine
 Arrays = dict[str, NDArray[Any]]
 
@@ -28,7 +28,7 @@ def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
     """The content of model.json, but for the digests of the files and the outcome of the check."""
     gallery, options, fit = trained.gallery, trained.options, read_fit(trained.folder)
     return {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "run": f"{trained.folder.resolve().parent.name}/{trained.folder.resolve().name}",
         "encoder": gallery.encoder,
@@ -42,7 +42,7 @@ def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
         "rules": {name: rule_content(each) for name, each in gallery.thresholds.items()},
         "crop": {**asdict(options), "stored_size": options.stored_size, "unit": unit},
         "fit": {key: fit[key] for key in FIT if key in fit},
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in EXPORT_PACKAGES},
     }
 
 

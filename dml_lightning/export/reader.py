@@ -9,7 +9,7 @@ from dml_lightning.openset import judge
 
 # What score.py imports of this package -> the module, and what takes the import's place beside a copy of it. The copies
 # have names that no module of somebody else has.
-SHARED: dict[str, tuple[ModuleType, str]] = {
+SHARED_FILES: dict[str, tuple[ModuleType, str]] = {
     "from dml_lightning.data import geometry\n": (geometry, "import dml_geometry as geometry\n"),
     "from dml_lightning.openset import judge as judgement\n": (judge, "import dml_judge as judgement\n"),
 }
@@ -19,7 +19,7 @@ BESIDE = "sys.path.insert(0, str(Path(__file__).parent))  # for the files beside
 def write_reader(folder: Path) -> None:
     """Writes score.py and the files that it needs into a folder."""
     source = _source(score)
-    for statement, (module, alone) in SHARED.items():
+    for statement, (module, alone) in SHARED_FILES.items():
         assert source.count(statement) == 1, statement
         source = source.replace(statement, (BESIDE if BESIDE not in source else "") + alone)
         (folder / f"{alone.split()[1]}.py").write_text(_source(module), encoding="utf-8")

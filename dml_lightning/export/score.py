@@ -32,21 +32,21 @@ from safetensors.numpy import load
 from dml_lightning.data import geometry
 from dml_lightning.openset import judge as judgement
 
-FORMAT = 1
+MODEL_FORMAT = 1
 FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
 FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 BATCH = 256  # crops embedded at once
 ELEMENTS = 1 << 24  # of a block of distances
-SLACK = 8  # candidates beyond k
+MORE_CANDIDATES = 8  # candidates beyond k
 
-Floats = NDArray[np.float32]
+Float32 = NDArray[np.float32]
 
 
 class Crops(NamedTuple):
     """Raw crops of one or more frames."""
 
-    pixels: Floats  # (N, 1, S, S) in the model's unit
-    statistics: Floats | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
+    pixels: Float32  # (N, 1, S, S) in the model's unit
+    statistics: Float32 | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
 
 
 class Model:
@@ -124,7 +124,7 @@ class Model:
             raise ValueError("the frame holds NaN or infinity; fill such pixels before.")
         return pixels
 
-    def _frame_statistics(self, pixels: NDArray[Any]) -> Floats:
+    def _frame_statistics(self, pixels: NDArray[Any]) -> Float32:
         """Location and scale (2,) of a frame: median; the larger of quantile range, deviation and floor."""
         height, width = pixels.shape
         down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
@@ -135,7 +135,7 @@ class Model:
 
     # Crops to embeddings to answers ----------------------------------------------------------------
 
-    def embed(self, crops: Any) -> tuple[Floats, Floats | None]:
+    def embed(self, crops: Any) -> tuple[Float32, Float32 | None]:
         """Embeddings (N, D), and logits (N, C) of an arm that classifies.
 
         Args:
@@ -163,7 +163,7 @@ class Model:
         joined = [np.concatenate(parts)[:count] for parts in zip(*outputs, strict=True)]
         return joined[0], joined[1] if len(joined) > 1 else None
 
-    def _checked_pixels(self, pixels: NDArray[Any]) -> Floats:
+    def _checked_pixels(self, pixels: NDArray[Any]) -> Float32:
         size = self.crop["crop_size"]
         if pixels.ndim not in (3, 4) or pixels.shape[1:] not in ((size, size), (1, size, size)):
             raise ValueError(
@@ -195,7 +195,7 @@ class Model:
         return self.judge(*self.embed(crops), rule=rule, k=k)
 
     def judge(
-        self, embeddings: Floats, logits: Floats | None, rule: str | None = None, k: int = 5
+        self, embeddings: Float32, logits: Float32 | None, rule: str | None = None, k: int = 5
     ) -> dict[str, NDArray[Any]]:
         """What `predict` says, of embeddings (N, D) and logits (N, C)."""
         chosen = self.content["default_rule"] if rule is None else rule
@@ -230,14 +230,14 @@ class Model:
             "decision": np.where(judged.known[chosen], "known", "unknown"),
         }
 
-    def _rule(self, name: str) -> judgement.Rule:
+    def _rule(self, name: str) -> judgement.DecisionRule:
         threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]
         balls = {"nearest": None, "radius": "radii", "class": f"class_thresholds.{name}"}[kind]
-        return judgement.Rule(
+        return judgement.DecisionRule(
             math.inf if threshold is None else float(threshold), None if balls is None else self.arrays[balls]
         )
 
-    def _neighbours(self, embeddings: Floats, k: int) -> NDArray[np.int64]:
+    def _neighbours(self, embeddings: Float32, k: int) -> NDArray[np.int64]:
         """Rows (N, k) of the nearest stored crops of each crop."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
@@ -250,7 +250,7 @@ class Model:
         return f"{self.names[label]}/{number}" if enrolled else str(number)
 
 
-def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int64]:
+def nearest_rows(queries: Float32, references: Float32, k: int) -> NDArray[np.int64]:
     """Rows (N, k) of the nearest references (M, D) of each query (N, D); equal ones (as float32) in their order.
 
     A float64 product nominates, differences decide.
@@ -259,7 +259,7 @@ def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int6
     centre = references.astype(np.float64).mean(axis=0)
     right = references - centre
     norms = (right**2).sum(axis=1)
-    count = min(k + SLACK, len(references))
+    count = min(k + MORE_CANDIDATES, len(references))
     found = np.empty((len(queries), k), np.int64)
     block = max(1, ELEMENTS // max(len(references), count * references.shape[1]))
     for start in range(0, len(queries), block):
@@ -291,7 +291,7 @@ def _check_boxes(boxes: NDArray[np.float64], shape: tuple[int, ...]) -> None:
         )
 
 
-def _quantiles(values: Floats, levels: Sequence[float]) -> list[np.float32]:
+def _quantiles(values: Float32, levels: Sequence[float]) -> list[np.float32]:
     """Quantiles in float32 as PyTorch rounds them, which matters on a narrow range of large counts."""
     ordered, found = np.sort(values, axis=None), []
     for level in levels:
@@ -316,9 +316,9 @@ def _read_content(path: Path) -> dict[str, Any]:
         version = int(words["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
-    if version > FORMAT:
+    if version > MODEL_FORMAT:
         raise ValueError(
-            f"{path} has the format {version}, and this score.py reads {FORMAT}: use the one in the folder."
+            f"{path} has the format {version}, and this score.py reads {MODEL_FORMAT}: use the one in the folder."
         )
     return words
 

@@ -81,7 +81,7 @@ class Confusion:
         return float(np.clip(excess / weight, 0, 0.99)) if weight > 0 else 0.0
 
 
-def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
+def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
     """Answers of a gallery to held-out crops.
 
     A class of the evidence that was enrolled since becomes a row of its own, if any of its crops is held out;

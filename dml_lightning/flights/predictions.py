@@ -7,8 +7,8 @@ import pandas as pd
 
 from dml_lightning.gallery.gallery import Gallery
 
-NEEDED = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
-WORDS = (  # a class may be called 1 or NA
+NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
+TEXT_COLUMNS = (  # a class may be called 1 or NA
     *("group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
     *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
 )
@@ -24,12 +24,12 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
         raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
+            table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False)
         else:
             table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}).") from None
-    missing = [name for name in NEEDED if name not in table]
+    missing = [name for name in NEEDED_COLUMNS if name not in table]
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")

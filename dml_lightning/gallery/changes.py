@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
-from dml_lightning.gallery.contents import written
-from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
+from dml_lightning.gallery.contents import written_contents
+from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
 SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
 
-def enroll(folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = "") -> Species:
+def add_species(
+    folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
+) -> EnrolledSpecies:
     """Adds a species from k crops, without training.
 
     A label that was enrolled before gets the crops in addition to those it has.
@@ -71,7 +73,7 @@ def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None
         )
 
 
-def remove(folder: Path, label: str) -> None:
+def remove_species(folder: Path, label: str) -> None:
     """Takes an enrolled species out with all its crops; its records stay, for the history.
 
     Raises:
@@ -84,7 +86,7 @@ def remove(folder: Path, label: str) -> None:
     records.append(folder, "remove", {"encoder": gallery.encoder, "label": label}, {})
 
 
-def recalibrate(
+def recalibrate_rule_c(
     folder: Path,
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -110,7 +112,7 @@ def recalibrate(
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
     changed = gallery.calibrated(vectors, labels, groups, alpha)
-    arrays, words = written({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
+    arrays, words = written_contents({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
     words |= {"encoder": encoder, "source": source}
     records.append(folder, "calibrate", words, arrays)
     return changed

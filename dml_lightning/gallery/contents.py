@@ -15,19 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.gallery.records import Record
-from dml_lightning.openset.arrays import State, nested, unnested
+from dml_lightning.openset.arrays import ArrayState, nested, unnested
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 
 
-def written(thresholds: Mapping[str, Threshold], prototypes: PrototypeDetector | None = None) -> tuple[State, Any]:
+def written_contents(
+    thresholds: Mapping[str, Threshold], prototypes: PrototypeDetector | None = None
+) -> tuple[ArrayState, Any]:
     """Arrays of a record, and what its JSON says beside them.
 
     Args:
         thresholds: By rule.
         prototypes: Of a base; a later record changes thresholds alone.
     """
-    state: State = {} if prototypes is None else nested("prototypes", prototypes.state())
+    state: ArrayState = {} if prototypes is None else nested("prototypes", prototypes.state())
     for rule, threshold in thresholds.items():
         state |= nested(f"thresholds.{rule}", threshold.state())
     texts = {key: str(value) for key, value in state.items() if value.dtype.kind == "U"}

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from dml_lightning.distributed import whole
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
-from dml_lightning.gallery.contents import read_prototypes, read_thresholds, written
+from dml_lightning.gallery.contents import read_prototypes, read_thresholds, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
-from dml_lightning.openset.arrays import State, nested
+from dml_lightning.openset.arrays import ArrayState, nested
 from dml_lightning.openset.conformal import one_per_group, samples_needed
-from dml_lightning.openset.judge import Rule
+from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import Vectors, to_numpy
@@ -32,7 +32,7 @@ ALPHA = 0.05  # share of known crops that rule C may refuse
 
 
 @dataclass(frozen=True, eq=False)
-class Species:
+class EnrolledSpecies:
     """A class that was enrolled from a few crops."""
 
     label: str
@@ -70,7 +70,7 @@ class Gallery:
     thresholds: dict[str, Threshold]  # by rule
     prior: RadiusPrior
     encoder: str
-    enrolled: tuple[Species, ...] = ()
+    enrolled: tuple[EnrolledSpecies, ...] = ()
     record: int = 0  # the last one of the folder that it was read from
 
     @property
@@ -155,7 +155,7 @@ class Gallery:
         return self.thresholds[rule]
 
     @property
-    def rules(self) -> dict[str, Rule]:
+    def rules(self) -> dict[str, DecisionRule]:
         """The rules as `openset.judge` takes them."""
         return {name: self.prototypes.rule(threshold) for name, threshold in self.thresholds.items()}
 
@@ -187,7 +187,7 @@ class Gallery:
         bases = [record for record in records.read(folder) if record.kind == "base"]
         if bases and _same(_with_base(None, bases[-1]), self):
             return
-        arrays, words = written(self.thresholds, self.prototypes)
+        arrays, words = written_contents(self.thresholds, self.prototypes)
         arrays |= {
             "vectors": self.reference.vectors.numpy(),
             "labels": self.reference.labels.numpy(),
@@ -240,9 +240,9 @@ def _same(first: Gallery, second: Gallery) -> bool:
     return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
 
 
-def _numbers(gallery: Gallery) -> State:
+def _numbers(gallery: Gallery) -> ArrayState:
     """All numbers of a base."""
-    arrays, words = written(gallery.thresholds, gallery.prototypes)
+    arrays, words = written_contents(gallery.thresholds, gallery.prototypes)
     known = gallery.reference
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in words["texts"].items()}
@@ -291,9 +291,9 @@ def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gal
     """A gallery with more crops of a species, which may be there already or not."""
     before = [species.vectors for species in gallery.enrolled if species.label == label]
     vectors = np.concatenate([*before, crops])
-    species = Species(label, vectors, gallery.prior.radius(vectors))
+    species = EnrolledSpecies(label, vectors, gallery.prior.radius(vectors))
     return replace(gallery, enrolled=(*_others(gallery, label), species))
 
 
-def _others(gallery: Gallery, label: str) -> tuple[Species, ...]:
+def _others(gallery: Gallery, label: str) -> tuple[EnrolledSpecies, ...]:
     return tuple(species for species in gallery.enrolled if species.label != label)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-FORMAT = 2  # of what is written; 1 is still read
+RECORD_FORMAT = 2  # of what is written; 1 is still read
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[st
     while True:
         data = folder / f"{number:04d}-{token}.safetensors"
         head = {
-            "format": FORMAT,
+            "format": RECORD_FORMAT,
             "kind": kind,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "file": data.name,
@@ -134,14 +134,14 @@ def _record(number: int, path: Path) -> Record:
     try:
         words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version, said = int(words["format"]), words.pop("words_sha256", None)
-        if version <= FORMAT and said not in (None, _digest(words)):
+        if version <= RECORD_FORMAT and said not in (None, _digest(words)):
             raise ValueError("its words are not those that were written")
         kind, data, digest = str(words["kind"]), path.with_name(words["file"]), words["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
-    if version > FORMAT:
+    if version > RECORD_FORMAT:
         raise ValueError(
-            f"{path} has the format {version}, and this version reads {FORMAT}: install a newer dml-lightning."
+            f"{path} has the format {version}, and this version reads {RECORD_FORMAT}: install a newer dml-lightning."
         )
     if not data.is_file():
         raise ValueError(f"{path} names {data.name}, which is missing: restore the whole folder.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
-from dml_lightning.losses.pml_share import can_be_shared, mine, share
+from dml_lightning.losses.pml_share import can_be_shared, mine_globally, share
 from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
 
@@ -68,7 +68,7 @@ class PMLLoss(EmbeddingLoss):
 
     def _of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
         shared = distributed.world_size() > 1 and can_be_shared(self.loss)
-        mined = mine(self.loss if shared else None, self.miner, batch)
+        mined = mine_globally(self.loss if shared else None, self.miner, batch)
         # the library calls a batch with a single mined pair or triplet one without any
         if shared and (mined is None or any(len(column) > 1 for column in mined)):
             return share(self.loss, anchors, labels, batch, mined)

@@ -1,13 +1,15 @@
 """Bootstrap intervals that resample flights, not crops: crops of one flight are not independent."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from dml_lightning.metrics.ood import Scores
-from dml_lightning.pairs.blocks import row_blocks
+from dml_lightning.metrics.ood import Scores, as_scores, auroc
+from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
 
 
 def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -57,6 +59,60 @@ def expanded_interval(values: ArrayLike, groups: int, level: float = 0.95) -> tu
     if groups < 2:
         return float("nan"), float("nan")
     return percentile_interval(values, expanded_level(groups, level))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval."""
+
+    estimate: float  # on all samples
+    low: float  # NaN where a side comes from fewer than two groups
+    high: float
+    groups: int  # that were drawn from
+    draws: int  # resamples that gave a value; the others lacked known or OOD samples
+
+
+def cluster_bootstrap(
+    known_scores: Vectors,
+    ood_scores: Vectors,
+    known_groups: Vectors,
+    ood_groups: Vectors,
+    statistic: Callable[[Scores, Scores], float] = auroc,
+    n: int = 1000,
+    seed: int = 0,
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """`expanded_interval` of `statistic(known, ood)` over groups drawn with replacement.
+
+    A group keeps its known and its OOD samples together. AUROCs are faster by `Resampled`, with the same draws.
+
+    Args:
+        known_scores: (N,).
+        ood_scores: (M,).
+        known_groups: (N,) flight or frame of each known sample, strings or integers.
+        ood_groups: (M,) likewise.
+        statistic: Takes known and OOD scores.
+        n: Resamples.
+        seed: Of the resampling.
+        level: Coverage of the interval.
+
+    Raises:
+        ValueError: If there is not one group per score.
+    """
+    known, ood = as_scores(known_scores, "known_scores"), as_scores(ood_scores, "ood_scores")
+    sides = [to_numpy(known_groups), to_numpy(ood_groups)]
+    for name, scores, groups in zip(("known", "ood"), (known, ood), sides, strict=True):
+        if groups.shape != scores.shape:
+            raise ValueError(f"{name}_groups must have shape {scores.shape}, got {groups.shape}.")
+    names, owners = np.unique(np.concatenate(sides), return_inverse=True)
+    known_owners, ood_owners = owners[: len(known)], owners[len(known) :]
+    values = []
+    for times in group_draws(len(names), n, seed):
+        drawn = np.repeat(known, times[known_owners]), np.repeat(ood, times[ood_owners])
+        values.append(statistic(*drawn) if all(map(len, drawn)) else float("nan"))
+    low, high = expanded_interval(values, min(len(np.unique(side)) for side in sides), level)
+    return Interval(statistic(known, ood), low, high, len(names), int(np.count_nonzero(~np.isnan(values))))
 
 
 class Resampled(NamedTuple):

@@ -86,7 +86,7 @@ def fpr_at_tpr(known_scores: Vectors, ood_scores: Vectors, tpr: float = 0.95, po
     return float((negatives >= threshold).mean())
 
 
-class Curve(NamedTuple):
+class CumulativeCounts(NamedTuple):
     """Counts at or above each distinct score, scores descending."""
 
     thresholds: Scores  # (T,)
@@ -94,14 +94,14 @@ class Curve(NamedTuple):
     false_positives: NDArray[np.int64]  # (T,)
 
 
-def _curve(positives: Scores, negatives: Scores) -> Curve:
+def _cumulative_counts(positives: Scores, negatives: Scores) -> CumulativeCounts:
     scores = np.concatenate([positives, negatives])
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(order < len(positives))
     ordered = scores[order]
     last = np.append(ordered[1:] != ordered[:-1], True)  # the last of each group of equal scores
     rank = np.arange(1, len(scores) + 1)
-    return Curve(ordered[last], found[last], (rank - found)[last])
+    return CumulativeCounts(ordered[last], found[last], (rank - found)[last])
 
 
 def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood") -> float:
@@ -117,7 +117,7 @@ def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood")
     positives, negatives = _oriented(known_scores, ood_scores, positive)
     if len(positives) == 0 or len(negatives) == 0:
         return float("nan")
-    _, true, false = _curve(positives, negatives)
+    _, true, false = _cumulative_counts(positives, negatives)
     return float((np.diff(true, prepend=0) * (true / (true + false))).sum() / len(positives))
 
 
@@ -137,7 +137,7 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     positives, negatives = _oriented(known_scores, ood_scores, "ood")
     if len(positives) == 0 or len(negatives) == 0:
         return BestThreshold(float("nan"), float("nan"))
-    thresholds, true, false = _curve(positives, negatives)
+    thresholds, true, false = _cumulative_counts(positives, negatives)
     found = np.append(0, true)  # refused OOD samples: above the highest score none, then ever more
     lost = np.append(0, false)  # refused known samples
     best = int((found * len(negatives) - lost * len(positives)).argmax())  # exact in integers

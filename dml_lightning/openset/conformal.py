@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores
 from dml_lightning.openset import judge
-from dml_lightning.openset.arrays import State
+from dml_lightning.openset.arrays import ArrayState
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 
@@ -70,7 +70,7 @@ def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:
         scores: (N,).
     """
     calibration = np.sort(as_scores(calibration_scores, "calibration_scores"))
-    return judge.p_values(calibration, as_scores(scores, "scores"))
+    return judge.conformal_p_values(calibration, as_scores(scores, "scores"))
 
 
 def refusal_rates(calibration_scores: Vectors, scores: Vectors, alphas: Vectors) -> Scores:
@@ -113,7 +113,7 @@ class ClassThresholds:
 
     def score(self, distances: Scores) -> Scores:
         """Excess over the threshold of the most lenient class, (N,), from distances (N, C); refused above 0."""
-        return judge.score(distances, judge.Rule(0.0, self.values))
+        return judge.score(distances, judge.DecisionRule(0.0, self.values))
 
     def p_values(self, distances: Scores) -> Scores:
         """Largest p-value over the classes (N,), from distances (N, C)."""
@@ -121,7 +121,7 @@ class ClassThresholds:
         largest: Scores = np.max([p_values(own, column) for own, column in columns], axis=0)
         return largest
 
-    def state(self) -> State:
+    def state(self) -> ArrayState:
         """Plain arrays: the calibration distances of all classes in a row, and how many each has."""
         return {
             "values": self.values,

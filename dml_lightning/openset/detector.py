@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.openset.arrays import Array, like
-from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+from dml_lightning.openset.thresholds import RuleName, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_vectors, row_blocks, to_numpy
 
 
@@ -60,7 +60,7 @@ class Detector(ABC):
         self,
         embeddings: Vectors,
         *,
-        rule: Rule = "C",
+        rule: RuleName = "C",
         alpha: float = 0.05,
         ood: Vectors | None = None,
         groups: Vectors | None = None,

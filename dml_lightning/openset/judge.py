@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 
-class Rule(NamedTuple):
+class DecisionRule(NamedTuple):
     """How a rule scores a box from its distances to the classes, and from which score on it refuses."""
 
     threshold: float  # scores above it are refused; infinite refuses nothing
@@ -40,7 +40,7 @@ def judge(
     enrolled: Floats,
     radii: Floats,
     enrolled_radii: Floats,
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, DecisionRule],
     calibration: Floats | None = None,
     classified: Whole | None = None,
 ) -> Judgement:
@@ -72,20 +72,20 @@ def judge(
         distance_trained=trained.min(axis=1),
         score={name: _with_enrolled(own[name], rule.threshold, outside) for name, rule in rules.items()},
         known={name: (own[name] <= rule.threshold) | (outside <= 0) for name, rule in rules.items()},
-        p_value=p_values(calibration, own["C"]) if calibration is not None else np.full(len(trained), np.nan),
+        p_value=conformal_p_values(calibration, own["C"]) if calibration is not None else np.full(len(trained), np.nan),
     )
 
 
-def score(distances: Floats, rule: Rule) -> Floats:
+def score(distances: Floats, rule: DecisionRule) -> Floats:
     """Score (N,) of a rule from distances (N, C) to the classes: the smallest, less the class's ball if it has one."""
     least: Floats = (distances if rule.balls is None else distances - rule.balls).min(axis=1)
     return least
 
 
-def p_values(calibration: Floats, scores: Floats) -> Floats:
+def conformal_p_values(calibration: Floats, scores: Floats) -> Floats:
     """Conformal p-values (N,): (1 + calibration scores (n,) at or above the score) / (n + 1).
 
-    >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0]))
+    >>> conformal_p_values(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0]))
     array([1.  , 0.75, 0.25])
 
     Args:

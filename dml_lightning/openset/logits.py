@@ -17,7 +17,7 @@ from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
 
-ROUNDING = 1e-12  # of the largest variance: a direction with less is not spanned
+SPANNED = 1e-12  # of the largest variance: a direction with less is not spanned
 
 
 class LogitDetector(Detector):
@@ -136,7 +136,7 @@ class ViMDetector(LogitDetector):
         largest = float(self.logits(vectors).amax(1).mean())
         features = vectors.double() - beside(self.origin, vectors)
         sizes, directions = torch.linalg.eigh(features.T @ features / len(features))  # ascending
-        spanned = int((sizes > ROUNDING * sizes[-1]).sum())
+        spanned = int((sizes > SPANNED * sizes[-1]).sum())
         principal = self.principal
         if principal is None:
             principal = max(0, min(vectors.shape[1] // 2, spanned - 1))

@@ -23,7 +23,7 @@ from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths
 
 FLAT = 1e-6  # smallest variance, of the mean one; up to 1e6 samples shrinkage leaves more
-ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
+SPREAD_ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
 
 
 def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
         centred: (N, D) the same without the mean of their class.
     """
     variances, directions = torch.linalg.eigh(_shrunk_covariance(centred))
-    floor = max(FLAT * float(variances.mean()), ROUNDING * float(vectors.square().mean()))
+    floor = max(FLAT * float(variances.mean()), SPREAD_ROUNDING * float(vectors.square().mean()))
     matrix: Tensor = directions / variances.clamp(min=floor or 1.0).sqrt()
     return matrix
 

@@ -17,10 +17,10 @@ from typing_extensions import override
 
 from dml_lightning.metrics.classification import class_means, distances_to
 from dml_lightning.openset import judge
-from dml_lightning.openset.arrays import Array, State, like
+from dml_lightning.openset.arrays import Array, ArrayState, like
 from dml_lightning.openset.conformal import class_thresholds
 from dml_lightning.openset.detector import Decision, Detector
-from dml_lightning.openset.thresholds import Kind, Rule, Threshold, choose_threshold
+from dml_lightning.openset.thresholds import Kind, RuleName, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
 
 
@@ -111,7 +111,7 @@ class PrototypeDetector(Detector):
         embeddings: Vectors | None = None,
         labels: Vectors | None = None,
         *,
-        rule: Rule = "C",
+        rule: RuleName = "C",
         kind: Kind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
@@ -138,7 +138,7 @@ class PrototypeDetector(Detector):
         embeddings: Vectors | None = None,
         labels: Vectors | None = None,
         *,
-        rule: Rule = "C",
+        rule: RuleName = "C",
         kind: Kind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
@@ -174,11 +174,11 @@ class PrototypeDetector(Detector):
         known = self._of_kind(embeddings, kind)
         return replace(choose_threshold(rule, known, others, alpha=alpha, groups=groups), kind=kind)
 
-    def rule(self, threshold: Threshold) -> judge.Rule:
+    def rule(self, threshold: Threshold) -> judge.DecisionRule:
         """A threshold as `openset.judge` takes it: with what is taken off the distances beforehand."""
         if threshold.per_class is not None:
-            return judge.Rule(threshold.value, threshold.per_class.values)
-        return judge.Rule(threshold.value, self.radii if threshold.kind == "radius" else None)
+            return judge.DecisionRule(threshold.value, threshold.per_class.values)
+        return judge.DecisionRule(threshold.value, self.radii if threshold.kind == "radius" else None)
 
     @override
     def predict(self, embeddings: Vectors) -> Prediction:
@@ -196,7 +196,7 @@ class PrototypeDetector(Detector):
             nearest_distance=distances.min(1),
         )
 
-    def state(self) -> State:
+    def state(self) -> ArrayState:
         """Prototypes and radii as plain arrays; thresholds have a state of their own."""
         return {
             "radius_quantile": np.array(self.radius_quantile),
@@ -236,7 +236,7 @@ class PrototypeDetector(Detector):
         self,
         embeddings: Vectors | None,
         labels: Vectors | None,
-        rule: Rule,
+        rule: RuleName,
         alpha: float,
         groups: Vectors | None,
     ) -> Threshold:

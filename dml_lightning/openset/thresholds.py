@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
-from dml_lightning.openset.arrays import State, nested, unnested
+from dml_lightning.openset.arrays import ArrayState, nested, unnested
 from dml_lightning.openset.conformal import ClassThresholds, conformal_value, p_values
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
-Rule = Literal["A", "B", "C"]
+RuleName = Literal["A", "B", "C"]
 Kind = Literal["nearest", "radius"]
 
 
@@ -25,7 +25,7 @@ Kind = Literal["nearest", "radius"]
 class Threshold:
     """A threshold, the score that it applies to, and where it came from."""
 
-    rule: Rule
+    rule: RuleName
     value: float  # refuse scores above it
     alpha: float = float("nan")  # rule C: largest share of known samples refused, on average
     samples: int = 0  # known samples it was chosen on
@@ -63,9 +63,9 @@ class Threshold:
             return np.full(len(scores), np.nan)
         return p_values(self.scores, scores)
 
-    def state(self) -> State:
+    def state(self) -> ArrayState:
         """Plain arrays, for `numpy.savez`."""
-        state: State = {
+        state: ArrayState = {
             "rule": np.array(self.rule),
             "kind": np.array(self.kind),
             "value": np.array(self.value),
@@ -140,7 +140,7 @@ def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: V
 
 
 def choose_threshold(
-    rule: Rule,
+    rule: RuleName,
     known_scores: Vectors,
     ood_scores: Vectors | None = None,
     *,

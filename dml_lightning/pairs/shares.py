@@ -15,7 +15,7 @@ from torch import Tensor
 from dml_lightning.distributed import gather, rank, world_size
 
 MOST_THREADS = 8  # each holds blocks of its own
-Part = TypeVar("Part")
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
@@ -30,7 +30,7 @@ def joined(part: Tensor, split_over_ranks: bool) -> Tensor:
 
 
 def over_threads(
-    work: Callable[[Part], Result], split: Callable[[int], Sequence[Part]], device: torch.device
+    work: Callable[[Piece], Result], split: Callable[[int], Sequence[Piece]], device: torch.device
 ) -> list[Result]:
     """Results of `work` on each part, in order: on the processor a part for each of torch's threads (8 at most).
 
@@ -49,7 +49,7 @@ def over_threads(
         return [work(part) for part in parts]
     inference = torch.is_inference_mode_enabled()  # of this thread only
 
-    def alone(part: Part) -> Result:
+    def alone(part: Piece) -> Result:
         torch.set_num_threads(1)
         with torch.inference_mode(inference), torch.no_grad():
             return work(part)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.evaluation.numbers import measure
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
@@ -154,11 +154,6 @@ class ReportInput:
 def words(metric: str) -> str:
     """A number's name as it is said in a sentence."""
     return metric.replace("_", " ")
-
-
-def test_file(source: Path) -> Path:
-    """Where the test embeddings of a run, or of anybody, lie."""
-    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
 
 
 def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInput:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence
@@ -14,44 +13,10 @@ from dml_lightning.gallery.gallery import ALPHA, Gallery
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.thresholds import Threshold, conformal_threshold
-from dml_lightning.pairs.blocks import row_blocks
-from dml_lightning.types import EvaluationSet
+from dml_lightning.types import EvaluationSet, Floats
 
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-PAIRS = 100_000  # drawn for a histogram
 POINTS = 300  # of a curve that are drawn
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Distances to the nearest prototype, and those between known crops."""
-
-    known: Floats  # (N,)
-    novel: Floats
-    ood: Floats
-    intra: Floats  # of drawn pairs of known crops of one class
-    inter: Floats  # of two classes
-
-
-def scores(evidence: Evidence) -> Scores:
-    """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
-    detector = reference_prototypes(evidence)
-    known, novel, ood = (
-        np.asarray(detector.score(evidence.sets[name].vectors.numpy())) for name in ("known", "novel", "ood")
-    )
-    vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
-    first, second = np.random.default_rng(0).integers(len(labels), size=(2, PAIRS))
-    apart = first != second
-    a, b = torch.from_numpy(first[apart]), torch.from_numpy(second[apart])
-    distances = _pair_distances(vectors, a, b)
-    same = (labels[a] == labels[b]).numpy()
-    return Scores(known, novel, ood, distances[same], distances[~same])
-
-
-def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
-    return np.concatenate([np.empty(0), *found])
 
 
 def thresholds(
@@ -108,7 +73,7 @@ def named(evidence: Evidence) -> NDArray[np.int64]:
     return np.asarray(rules[evidence.prediction_rule].numpy())
 
 
-def confusion(evidence: Evidence) -> NDArray[np.int64]:
+def confusion_counts(evidence: Evidence) -> NDArray[np.int64]:
     """Known crops (C, C) by true class (rows) and by the class that the arm's own rule gives (columns)."""
     table = np.zeros((evidence.num_classes, evidence.num_classes), np.int64)
     np.add.at(table, (evidence.sets["known"].labels.numpy(), named(evidence)), 1)
@@ -151,7 +116,7 @@ def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
     return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
 
 
-def drift(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
+def drift_of_test(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
     """Each test flight's known crops beside rule C's calibration flights; empty with fewer than three of those."""
     if rule is None or rule.groups < 3 or not len(evidence.sets["known"]):
         return []

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from dml_lightning.files import locked, read_json, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
+RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 # Settings that leave the result as it is, and those that the data digest stands for.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
 _PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
@@ -145,7 +145,7 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
             "command": sys.argv[1:],
             "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
             "seconds": round(time.time() - started, 1),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": {name: importlib.metadata.version(name) for name in RUN_PACKAGES},
             "code": code_digest(),
             "data": data_digest,
             "host": socket.gethostname(),

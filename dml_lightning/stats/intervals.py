@@ -14,7 +14,7 @@ from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset import PrototypeDetector
 
 
-class Interval(NamedTuple):
+class OODInterval(NamedTuple):
     """A mean over runs with its 95 % interval."""
 
     estimate: float
@@ -60,7 +60,7 @@ def score_run(run: Path) -> Scored | None:
     )
 
 
-def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> Interval | None:
+def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> OODInterval | None:
     """The mean OOD AUROC of an arm's runs; None if there are no OOD crops.
 
     Groups are drawn with replacement, once for all runs: runs on other splits share flights, so their AUROCs
@@ -76,14 +76,14 @@ def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> Inte
     return _interval(scored, draws, seed) if scored else None
 
 
-def _interval(scored: Sequence[Scored], draws: int, seed: int) -> Interval:
+def _interval(scored: Sequence[Scored], draws: int, seed: int) -> OODInterval:
     known_groups = np.unique(np.concatenate([one.known_groups for one in scored]))
     ood_groups = np.unique(np.concatenate([one.ood_groups for one in scored]))
     names = np.union1d(known_groups, ood_groups)
     times = group_draws(len(names), draws, seed).astype(np.float64)
     values = np.column_stack([_aurocs(one, names, times) for one in scored])  # (draws, runs)
     low, high = expanded_interval(values.mean(axis=1), min(len(known_groups), len(ood_groups)))
-    return Interval(
+    return OODInterval(
         estimate=float(np.mean([auroc(one.known, one.ood) for one in scored])),
         low=low,
         high=high,

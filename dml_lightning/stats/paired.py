@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dml_lightning.pairs.blocks import row_blocks
-
-Array = NDArray[np.float64]
+from dml_lightning.types import Floats
 
 EXACT = 16  # units up to which all 2^n sign patterns are tried
 DRAWS = 2**16 - 1  # patterns drawn beyond
 
 
-def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]:
+def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Floats, Floats]:
     """Lower and upper end of Student's interval of the mean over axis 0.
 
     Args:
@@ -36,7 +35,7 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]
     return mean - half, mean + half
 
 
-def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Array:
+def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Floats:
     """Two-sided p-value of each column: the share of sign patterns with a sum as far from 0 as the observed one.
 
     Exact for up to `EXACT` units; beyond, `DRAWS` patterns are drawn and the observed one is counted with them, so
@@ -75,7 +74,7 @@ def units_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
     return max(2, math.ceil(math.log2(2 * comparisons / alpha)))
 
 
-def holm(p_values: NDArray[Any]) -> Array:
+def holm(p_values: NDArray[Any]) -> Floats:
     """Holm's adjusted p-values over the last axis, (..., m) to (..., m).
 
     Rejecting those at most alpha keeps the chance of any false rejection at alpha or below, however the tests depend

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dml_lightning.cli import main
-from dml_lightning.gallery.gallery import Species
+from dml_lightning.gallery.gallery import EnrolledSpecies
 
 NEW = "tundra_swan"
 
@@ -21,5 +21,5 @@ def predictions(run: Path, flights: Path, out: Path) -> pd.DataFrame:
     return pd.read_csv(main(["predict", f"--run={run}", data, f"--out={out}"]))
 
 
-def enroll(run: Path, crops: Path, *more: str, label: str = NEW) -> Species:
+def enroll(run: Path, crops: Path, *more: str, label: str = NEW) -> EnrolledSpecies:
     return main(["enroll", f"--run={run}", f"--crops={crops}", f"--label={label}", *more])

@@ -26,7 +26,7 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert "nearest classes" in said
     enrolled = predictions(run, flights, tmp_path / "enrolled.csv")
     assert NEW in set(enrolled["label"])
-    assert enrolled["neighbours"].str.contains(f"{NEW}/0:{NEW}").any()
+    assert enrolled["neighbours"].str.contains(f'"{NEW}/0"').any()
     same = enrolled["label_prototype"] != NEW  # nearest to a known prototype still
     pd.testing.assert_series_equal(enrolled.loc[same, "label"], before.loc[same, "label"])
     pd.testing.assert_series_equal(enrolled.loc[same, "distance"], before.loc[same, "distance"])
@@ -131,13 +131,13 @@ def test_recalibration_takes_its_threshold_from_checked_crops(
     changed = main([*words, "--alpha=0.1"])
     said = capsys.readouterr().out
     assert f"{len(known)} crops of known classes; 4 of others are left out." in said
-    threshold = changed.detector("C").threshold
+    threshold = changed.threshold("C")
     assert (threshold.samples, threshold.alpha) == (len(known), 0.1)
     trained = TrainedRun.load(str(run))
     table = known.reset_index(drop=True)
     parts = trained.embed_table(table, 64, "stop", {})
     vectors = np.concatenate([part.vectors.numpy() for part in parts])
-    nearest = np.sort(trained.gallery.rules["A"].distances(vectors).min(1))
+    nearest = np.sort(trained.gallery.prototypes.distances(vectors).min(1))
     rank = int(np.ceil((len(known) + 1) * 0.9 - 1e-9))
     assert threshold.value == pytest.approx(nearest[rank - 1], abs=1e-5)
     assert Gallery.load(run / "gallery").default_rule == "C"

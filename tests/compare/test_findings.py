@@ -2,9 +2,7 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.table import render
+from dml_lightning.compare.table import render_table
 from dml_lightning.figures.embeddings import draw_curve
 from dml_lightning.files import write_json
 from tests.compare.experiments import experiment, table_of
@@ -43,7 +41,7 @@ def test_a_curve_shows_what_there_is(tmp_path: Path, absent: str, row: list[int]
     assert (tmp_path / "curve.png").is_file()
 
 
-def test_a_figure_leaves_an_absent_point_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_leaves_an_absent_point_out() -> None:
     curve = pd.DataFrame(
         [
             {"train_per_class": size, "arm": arm, "mean": 0.5, "low": 0.4, "high": 0.6}
@@ -51,15 +49,10 @@ def test_a_figure_leaves_an_absent_point_out(tmp_path: Path, monkeypatch: pytest
             if (size, arm) != ("20", "triplet")
         ]
     )
-    drawn: list[Any] = []
-    monkeypatch.setattr(plt, "close", drawn.append)  # so that it can be looked at
-    draw_curve(curve, "map_at_r", tmp_path / "curve.png")
-    monkeypatch.undo()
-    (axes,) = drawn[0].axes
+    (axes,) = draw_curve(curve, "map_at_r").axes
     heights = [np.isfinite(container.lines[0].get_ydata(orig=False)).tolist() for container in axes.containers]
     assert heights == [[True, True, True], [True, False, True]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20", "all"]
-    plt.close(drawn[0])
 
 
 def test_a_size_whose_runs_all_failed_still_counts_in_the_correction(tmp_path: Path) -> None:
@@ -119,7 +112,7 @@ def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
 def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:
     asked = experiment(arms={"softmax": Arm([]), "trip|let <b>": Arm([])})
     table = table_of(asked)
-    written = render(table.query("train_per_class == 5"), _question(asked)).markdown
+    written = render_table(table.query("train_per_class == 5"), _question(asked)).markdown
     written += "".join(_curve(asked, table, _question(asked), tmp_path))
     heads = [line for line in written.splitlines() if line.startswith(("| test split", "| crops"))]
     assert [head.replace(r"\|", "").count("|") for head in heads] == [4, 4]

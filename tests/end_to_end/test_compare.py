@@ -20,8 +20,9 @@ from dml_lightning.cli import main
 from dml_lightning.commands.jobs import planned_recipe
 from dml_lightning.compare.jobs import Job
 from dml_lightning.files import read_json
-from dml_lightning.runs.fairness import differences, read_recipe
+from dml_lightning.runs.fairness import differences
 from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.recipes import read_recipe
 from tests import ROOT
 
 MODEL = f"{ROOT}/configs/model"

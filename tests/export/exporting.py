@@ -22,7 +22,7 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.changes import enroll
+from dml_lightning.gallery.changes import add_species
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
@@ -115,8 +115,8 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         Gallery.build(said, digest, alpha=0.1).save(run / "gallery")
     if case == "softmax":
         vectors = said.sets["novel"].vectors.numpy()
-        enroll(run / "gallery", "swan", vectors[:3], digest)
-        enroll(run / "gallery", "heron", vectors[3:5], digest)
+        add_species(run / "gallery", "swan", vectors[:3], digest)
+        add_species(run / "gallery", "heron", vectors[3:5], digest)
     gallery = Gallery.load(run / "gallery")
     enrolled = gallery.enrolled  # the last with a ball that leaves out much of what is nearest to it
     narrow = (*enrolled[:-1], *(replace(each, radius=each.radius / 3) for each in enrolled[-1:]))

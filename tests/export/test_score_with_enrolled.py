@@ -12,7 +12,7 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.export.contents import model_arrays, rule_content
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.types import Embeddings, PredictionRule
 
 CENTRES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
@@ -34,8 +34,8 @@ def gallery(named_by: PredictionRule) -> Gallery:
     built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest")
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
     enrolled = (
-        Species("eider", (EIDER + spread).astype(np.float32), 3.5),
-        Species("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
+        EnrolledSpecies("eider", (EIDER + spread).astype(np.float32), 3.5),
+        EnrolledSpecies("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
     )
     return replace(built, prediction_rule=named_by, enrolled=enrolled)
 

@@ -10,7 +10,7 @@ import torch
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.types import Embeddings
 from tests.gallery.crops import DIGEST, NAMES, crops, embeddings
 
@@ -41,8 +41,8 @@ def gallery(trained: Gallery) -> Gallery:
     """With one species whose ball is large, and one whose ball is too small for its surroundings."""
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
     enrolled = (
-        Species("eider", (EIDER + spread).astype(np.float32), 3.5),
-        Species("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
+        EnrolledSpecies("eider", (EIDER + spread).astype(np.float32), 3.5),
+        EnrolledSpecies("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
     )
     return replace(trained, enrolled=enrolled)
 
@@ -125,7 +125,7 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
 
 
 def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Evidence, stored: Path) -> None:
-    changes.enroll(stored, "eider", crops(5, 4, 0), DIGEST)
+    changes.add_species(stored, "eider", crops(5, 4, 0), DIGEST)
     queries = embeddings([0, 5], 3, 7)
     said = answer(Gallery.load(stored), queries, k=7)
     reference = evidence.sets["reference"]
@@ -140,7 +140,7 @@ def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Eviden
 
 
 def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
-    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.add_species(stored, "eider", crops(5, 5, 0), DIGEST)
     gallery = replace(Gallery.load(stored), prediction_rule="softmax")
     said = answer(gallery, embeddings([0, 5], 10, 10))
     inside = said.distance[10:] <= gallery.enrolled[0].radius

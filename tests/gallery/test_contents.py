@@ -15,7 +15,7 @@ from tests.gallery.crops import DIGEST
 def record(evidence: Evidence, tmp_path: Path) -> records.Record:
     """A record of a gallery's prototypes and thresholds, read back from the disk."""
     gallery = Gallery.build(evidence, DIGEST)
-    arrays, words = contents.written(gallery.thresholds, gallery.prototypes)
+    arrays, words = contents.written_contents(gallery.thresholds, gallery.prototypes)
     records.append(tmp_path, "base", words, arrays)
     (found,) = records.read(tmp_path)
     return found
@@ -43,7 +43,7 @@ def test_thresholds_come_back_with_what_they_were_chosen_on(evidence: Evidence, 
 
 def test_a_change_of_thresholds_holds_no_prototypes(evidence: Evidence) -> None:
     gallery = Gallery.build(evidence, DIGEST)
-    arrays, words = contents.written({"C": gallery.threshold("C")})
+    arrays, words = contents.written_contents({"C": gallery.thresholds["C"]})
     assert words["thresholds"] == ["C"]
     assert all(name.startswith("thresholds.C.") for name in [*arrays, *words["texts"]])
     assert not any(array.dtype.kind == "U" for array in arrays.values())  # texts are JSON's
@@ -54,7 +54,7 @@ def test_a_record_of_format_1_holds_a_detector_by_rule(evidence: Evidence) -> No
     gallery = Gallery.build(evidence, DIGEST)
     arrays, texts = {}, {}
     for rule in ("A", "B"):
-        threshold = gallery.threshold(rule).state()
+        threshold = gallery.thresholds[rule].state()
         parts = gallery.prototypes.state() | {"kind": threshold.pop("kind")}
         parts |= {f"threshold.{name}": value for name, value in threshold.items()}
         for name, value in parts.items():
@@ -64,6 +64,6 @@ def test_a_record_of_format_1_holds_a_detector_by_rule(evidence: Evidence) -> No
     assert np.array_equal(contents.read_prototypes(old).radii, gallery.prototypes.radii)
     found = contents.read_thresholds(old)
     assert {rule: own.value for rule, own in found.items()} == {
-        rule: gallery.threshold(rule).value for rule in ("A", "B")
+        rule: gallery.thresholds[rule].value for rule in ("A", "B")
     }
-    assert [own.kind for own in found.values()] == [gallery.threshold(rule).kind for rule in ("A", "B")]
+    assert [own.kind for own in found.values()] == [gallery.thresholds[rule].kind for rule in ("A", "B")]

@@ -10,7 +10,7 @@ import torch
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species, encoder_digest
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery, encoder_digest
 from dml_lightning.types import Embeddings
 from tests.gallery.crops import DIGEST, NAMES, crops, embeddings, same
 
@@ -34,7 +34,7 @@ def test_saving_the_same_again_adds_nothing(evidence: Evidence, stored: Path) ->
 
 
 def test_a_new_base_keeps_species_of_the_same_encoder_alone(evidence: Evidence, stored: Path) -> None:
-    changes.enroll(stored, "eider", crops(5, 5, 0), DIGEST)
+    changes.add_species(stored, "eider", crops(5, 5, 0), DIGEST)
     Gallery.build(evidence, DIGEST, alpha=0.2).save(stored)
     assert Gallery.load(stored).names == [*NAMES, "eider"]
     Gallery.build(evidence, "another").save(stored)
@@ -61,7 +61,7 @@ def test_a_calibration_too_small_for_alpha_is_not_the_default(evidence: Evidence
     with pytest.warns(UserWarning, match="too few for alpha"):
         gallery = Gallery.build(replace(evidence, sets=sets, groups=groups), DIGEST)
     assert gallery.default_rule == "B"
-    enrolled = replace(gallery, enrolled=(Species("eider", crops(5, 3, 0), 1.0),))
+    enrolled = replace(gallery, enrolled=(EnrolledSpecies("eider", crops(5, 3, 0), 1.0),))
     assert answer(enrolled, embeddings([9], 5, 0)).known["C"].all()  # refuses nothing
 
 

@@ -15,8 +15,8 @@ from tests.gallery.crops import CENTRES, DIGEST, DIM, NAMES, crops
 def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
     """A species between the coots and the gadwalls."""
     middle = (CENTRES[0] + CENTRES[1]) / 2 + np.random.default_rng(0).normal(0, 3, (6, DIM))
-    changes.enroll(stored, "smew", crops(6, 3, 0), DIGEST)
-    species = changes.enroll(stored, "eider", middle.astype(np.float32), DIGEST)
+    changes.add_species(stored, "smew", crops(6, 3, 0), DIGEST)
+    species = changes.add_species(stored, "eider", middle.astype(np.float32), DIGEST)
     found = overlaps(Gallery.load(stored), species)
     assert {each.label for each in found[2:]} == {"mallard", "smew"}
     own = [vector.astype(float) for vector in species.vectors]
@@ -35,5 +35,5 @@ def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
             for i, crop in enumerate(own)
         ]
         assert each.lost == np.mean(lost)
-    single = changes.enroll(stored, "pintail", crops(7, 1, 0), DIGEST)
+    single = changes.add_species(stored, "pintail", crops(7, 1, 0), DIGEST)
     assert all(np.isnan(each.lost) for each in overlaps(Gallery.load(stored), single))

@@ -144,6 +144,6 @@ def test_a_gap_is_refused(folder: Path) -> None:
 def test_a_newer_format_is_refused(folder: Path) -> None:
     path = folder / "0002.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"format": records.FORMAT + 1}))
+    path.write_text(json.dumps(content | {"format": records.RECORD_FORMAT + 1}))
     with pytest.raises(ValueError, match="install a newer"):
         records.read(folder)

@@ -6,12 +6,13 @@ from scipy import stats
 
 from dml_lightning.metrics.bootstrap import (
     Resampled,
+    cluster_bootstrap,
     expanded_interval,
     expanded_level,
     group_draws,
     percentile_interval,
 )
-from dml_lightning.metrics.ood import auroc
+from dml_lightning.metrics.ood import Scores, auroc
 from tests.metrics.slow_bootstrap import slow_bootstrap
 
 
@@ -79,6 +80,22 @@ def test_one_flight_on_a_side_has_nothing_to_vary() -> None:
     known, ood, sets = np.arange(4.0), np.arange(2.0), np.ones((1, 2), bool)
     drawn = Resampled.of(np.array(list("aabb")), np.array(["a", "a"]), 50, 0)  # OOD crops of one flight alone
     assert np.isnan(drawn.interval(drawn.aurocs(known, ood, sets), sets)).all()
+
+
+def test_any_statistic_has_the_interval_of_repeated_samples() -> None:
+    rng = np.random.default_rng(4)
+    groups = rng.integers(5, size=50)
+    known, ood = rng.normal(size=50), rng.normal(1, 1, 50)
+
+    def gap(first: Scores, second: Scores) -> float:
+        return float(second.mean() - first.mean())
+
+    found = cluster_bootstrap(known, ood, groups, groups, gap, n=100, seed=3, level=0.8)
+    slow = slow_bootstrap(known, ood, groups, groups, 100, 3, expanded_level(5, 0.8), gap)
+    assert (found.estimate, found.low, found.high, found.draws) == pytest.approx(tuple(slow))
+    assert found.groups == 5
+    with pytest.raises(ValueError, match=r"ood_groups must have shape \(50,\), got \(49,\)"):
+        cluster_bootstrap(known, ood, groups, groups[1:])
 
 
 def test_few_groups_give_students_interval() -> None:

@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
-from dml_lightning.metrics.classification import class_means, distances_to, vote
-from dml_lightning.metrics.functional import balanced_accuracy, knn_labels, nearest_neighbours, nearest_prototype_labels
+from dml_lightning.metrics.classification import (
+    balanced_accuracy,
+    class_means,
+    commonest_labels,
+    distances_to,
+    knn_labels,
+    nearest_prototype_labels,
+)
+from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
 @settings(max_examples=30, deadline=None)
@@ -33,8 +40,8 @@ def test_equal_neighbours_are_drawn_by_the_seed() -> None:
 
 def test_votes() -> None:
     neighbours = torch.tensor([[3, 1, 1], [2, 0, 5], [4, 7, 7], [0, 0, 9]])
-    assert vote(neighbours).tolist() == [1, 2, 7, 0]
-    assert vote(torch.tensor([[1, 2, 2, 1]])).tolist() == [1]  # a draw: the nearest decides
+    assert commonest_labels(neighbours).tolist() == [1, 2, 7, 0]
+    assert commonest_labels(torch.tensor([[1, 2, 2, 1]])).tolist() == [1]  # a draw: the nearest decides
 
 
 def test_knn_labels() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dml_lightning.metrics.functional import anchor_distances, class_distance_table, distance_summary, gap_summary
+from dml_lightning.metrics.distances import anchor_distances, class_distance_table, gap_summary
+from dml_lightning.metrics.functional import distance_summary
 from dml_lightning.pairs import distances as blocks
 from tests.ranks import Gloo
 

@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from dml_lightning.metrics.functional import (
-    aupr,
-    auroc,
-    best_threshold,
-    detection_accuracy,
-    fpr_at_tpr,
-    ood_metrics,
-)
+from dml_lightning.metrics.functional import auroc, fpr_at_tpr
+from dml_lightning.metrics.ood import aupr, best_threshold, detection_accuracy, ood_metrics
 
 Array = NDArray[np.float64]
 tied = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30)

@@ -20,10 +20,10 @@ from dml_lightning.flights.predictions import read_predictions, rule_of
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.gallery.records import FORMAT, read
+from dml_lightning.gallery.records import RECORD_FORMAT, read
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.renamed import MODULES
-from dml_lightning.runs.fairness import read_recipe
+from dml_lightning.runs.recipes import read_recipe
 
 HERE = Path(__file__).parent
 RUN = HERE / "run_of_0_1"
@@ -72,11 +72,11 @@ def test_a_run_embeds_as_it_did() -> None:
 def test_a_changed_gallery_goes_on_in_the_new_format(run: Path) -> None:
     folder = run / "gallery"
     before = Gallery.load(folder)
-    changes.remove(folder, "tundra swan")
+    changes.remove_species(folder, "tundra swan")
     known = read_evidence(run / "embeddings" / "test.npz").sets["known"]
     groups = np.array(["a", "b"] * len(known))[: len(known)]
-    changes.recalibrate(folder, known.vectors.numpy(), known.labels.numpy(), groups, before.encoder, 0.2)
-    assert [record.format for record in read(folder)] == [1, 1, 1, FORMAT, FORMAT]
+    changes.recalibrate_rule_c(folder, known.vectors.numpy(), known.labels.numpy(), groups, before.encoder, 0.2)
+    assert [record.format for record in read(folder)] == [1, 1, 1, RECORD_FORMAT, RECORD_FORMAT]
     after = Gallery.load(folder)
     assert (after.names, after.threshold("C").alpha) == (before.class_names, 0.2)
     assert after.threshold("B").value == before.threshold("B").value

@@ -5,10 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.openset.judge import Rule, judge, p_values, score, vote
+from dml_lightning.openset.judge import DecisionRule, conformal_p_values, judge, score, vote
 
 RADII, ENROLLED_RADII = np.array([1.0, 3.0]), np.array([2.0, 0.5])
-RULES = {"A": Rule(0.0, RADII), "B": Rule(2.5), "C": Rule(np.inf), "D": Rule(1.0, np.array([0.0, 4.0]))}
+RULES = {
+    "A": DecisionRule(0.0, RADII),
+    "B": DecisionRule(2.5),
+    "C": DecisionRule(np.inf),
+    "D": DecisionRule(1.0, np.array([0.0, 4.0])),
+}
 CALIBRATION = np.array([0.5, 1.0, 1.0, 2.0])
 
 
@@ -47,13 +52,13 @@ def test_without_a_calibration_there_are_no_p_values() -> None:
 
 def test_a_score_is_the_least_distance_less_the_ball() -> None:
     distances = np.array([[1.0, 3.5], [4.0, 9.0]])
-    assert score(distances, Rule(0.0)).tolist() == [1, 4]
-    assert score(distances, Rule(0.0, np.array([0.0, 3.0]))).tolist() == [0.5, 4]
+    assert score(distances, DecisionRule(0.0)).tolist() == [1, 4]
+    assert score(distances, DecisionRule(0.0, np.array([0.0, 3.0]))).tolist() == [0.5, 4]
 
 
 def test_p_values_count_ties_as_beyond() -> None:
-    assert p_values(CALIBRATION, np.array([0.0, 1.0, 2.0, 2.1])).tolist() == [1, 0.8, 0.4, 0.2]
-    assert p_values(np.empty(0), np.array([1.0])).tolist() == [1]
+    assert conformal_p_values(CALIBRATION, np.array([0.0, 1.0, 2.0, 2.1])).tolist() == [1, 0.8, 0.4, 0.2]
+    assert conformal_p_values(np.empty(0), np.array([1.0])).tolist() == [1]
 
 
 @settings(max_examples=60, deadline=None)

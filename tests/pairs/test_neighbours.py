@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dml_lightning.metrics.functional import Neighbours, nearest_neighbours
 from dml_lightning.pairs import distances as blocks
 from dml_lightning.pairs import neighbours
+from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
 
 
 def slow(queries: Tensor, references: Tensor, k: int) -> Tensor:

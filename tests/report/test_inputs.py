@@ -8,7 +8,7 @@ import pytest
 
 from dml_lightning.cli import run_command
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer
+from dml_lightning.report.summary import answer_text
 from dml_lightning.stats.results import Comparison
 from tests.made_up import Made, RunOf
 
@@ -33,7 +33,7 @@ def test_arms_that_differ_in_more_than_their_files_are_named(run_of: RunOf) -> N
     recipe.write_text(recipe.read_text() + "\ntrainer: {max_epochs: 99}\n")
     given = read_inputs(runs)
     assert any("trainer.max_epochs" in sentence for sentence in given.differences)
-    assert "the runs differ in more than arm, seed and fold" in answer(given)
+    assert "the runs differ in more than arm, seed and fold" in answer_text(given)
 
 
 def test_seeds_of_one_arm_with_another_recipe_are_named(run_of: RunOf) -> None:
@@ -44,7 +44,7 @@ def test_seeds_of_one_arm_with_another_recipe_are_named(run_of: RunOf) -> None:
     (sentence,) = read_inputs(runs).differences
     assert sentence.startswith("model.init_args.loss.init_args.margin of triplet: ")
     assert sentence.endswith("has 0.9")
-    assert sentence in answer(read_inputs(runs))
+    assert sentence in answer_text(read_inputs(runs))
 
 
 def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) -> None:

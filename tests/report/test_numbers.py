@@ -8,13 +8,14 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
+from dml_lightning.evaluation.distances import distance_sample
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.evaluation.numbers import measure
 from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import confusion, coverage, drift, mistakes, named, roc, scores, thresholds
+from dml_lightning.report.numbers import confusion_counts, coverage, drift_of_test, mistakes, named, roc, thresholds
 from dml_lightning.types import Embeddings
 from tests.made_up import Made
 
@@ -43,16 +44,16 @@ def test_a_long_curve_is_thinned_from_end_to_end() -> None:
 
 def test_confusion_is_scikit_learns(evidence: Evidence) -> None:
     truth = evidence.sets["known"].labels.numpy()
-    np.testing.assert_array_equal(confusion(evidence), confusion_matrix(truth, named(evidence)))
-    share = np.diag(confusion(evidence)).sum() / len(truth)
+    np.testing.assert_array_equal(confusion_counts(evidence), confusion_matrix(truth, named(evidence)))
+    share = np.diag(confusion_counts(evidence)).sum() / len(truth)
     assert share == pytest.approx(measure(evidence)["accuracy"])
 
 
-def test_scores_are_plain_distances(evidence: Evidence) -> None:
+def test_sampled_distances_are_plain_distances(evidence: Evidence) -> None:
     reference = evidence.sets["reference"]
     means = np.stack([reference.vectors[reference.labels == c].double().mean(0) for c in range(3)])
     ood = evidence.sets["ood"].vectors.double().numpy()
-    found = scores(evidence)
+    found = distance_sample(evidence)
     expected = np.linalg.norm(ood[:, None] - means, axis=2).min(1)
     np.testing.assert_allclose(found.ood, expected)
     known = evidence.sets["known"]
@@ -112,9 +113,9 @@ def test_mistakes_are_mistakes_and_the_surest_come_first(evidence: Evidence) -> 
     assert sure == sorted(sure, reverse=True)
     near = [float(c.confidence.split()[-1]) for c in found["Not a known species, and closest to one"]]
     assert near == sorted(near)
-    assert near[0] == pytest.approx(scores(evidence).ood.min(), abs=0.006)
+    assert near[0] == pytest.approx(distance_sample(evidence).ood.min(), abs=0.006)
     far = [c.confidence for c in found["Known species, and farthest from all of them"]]
-    assert float(far[0].split()[-1]) == pytest.approx(scores(evidence).known.max(), abs=0.006)
+    assert float(far[0].split()[-1]) == pytest.approx(distance_sample(evidence).known.max(), abs=0.006)
 
 
 def test_the_picture_of_a_mistake_is_that_crop(evidence: Evidence) -> None:
@@ -155,8 +156,8 @@ def shifted(shift: float, flights: int = 6) -> Evidence:
     return Evidence(sets, ["a", "b"], 2, groups)
 
 
-def drift_of(of: Evidence) -> list[FlightDrift]:
-    return drift(of, thresholds(of).get("C"))
+def drift_of(evidence: Evidence) -> list[FlightDrift]:
+    return drift_of_test(evidence, thresholds(evidence).get("C"))
 
 
 def test_a_flight_that_scores_otherwise_is_found() -> None:

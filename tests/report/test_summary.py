@@ -1,7 +1,7 @@
 """The answer and the differences of a report."""
 
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer, differences_section
+from dml_lightning.report.summary import answer_text, differences_section
 from dml_lightning.stats.results import Comparison
 from tests.made_up import RunOf
 
@@ -34,4 +34,4 @@ def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax", 0), run_of("softmax", 1), run_of("triplet", 0)])
     assert not isinstance(given.comparison, str)
     assert given.comparison.left_out == ("triplet",)
-    assert "Fewer than two complete seeds: triplet." in answer(given)
+    assert "Fewer than two complete seeds: triplet." in answer_text(given)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dml_lightning.files import write_json, write_text
-from dml_lightning.runs.fairness import arm_differences, differences, read_recipe, recipe_differences
+from dml_lightning.runs.fairness import arm_differences, differences, recipe_differences
+from dml_lightning.runs.recipes import read_recipe
 
 RECIPE: dict[str, Any] = {
     "seed_everything": 1,

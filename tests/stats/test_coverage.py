@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dml_lightning.stats.paired import family_level, holm, sign_flip_p, t_interval
-from dml_lightning.stats.units import Unit, unit_means
+from dml_lightning.stats.units import InferenceUnit, unit_means
 
 Array = NDArray[np.float64]
 SIMULATIONS = 4000
@@ -26,7 +26,7 @@ def covered(interval: tuple[Array, Array], truth: float | Array = 0.0) -> NDArra
     return inside
 
 
-def experiments(seeds: int, folds: int, of: Unit, spread: float, count: int = 1500) -> pd.DataFrame:
+def experiments(seeds: int, folds: int, of: InferenceUnit, spread: float, count: int = 1500) -> pd.DataFrame:
     """`count` experiments as arms of one table, with true mean 0: values shared along `of`, and cells around them."""
     rng = np.random.default_rng(3)
     shared = rng.normal(0, spread, (count, seeds if of == "seed" else folds))
@@ -37,14 +37,14 @@ def experiments(seeds: int, folds: int, of: Unit, spread: float, count: int = 15
 
 
 @pytest.mark.parametrize(("unit", "seeds", "folds"), [("seed", 8, 5), ("fold", 5, 6)])
-def test_units_cover_and_cells_do_not(unit: Unit, seeds: int, folds: int) -> None:
+def test_units_cover_and_cells_do_not(unit: InferenceUnit, seeds: int, folds: int) -> None:
     table = experiments(seeds, folds, of=unit, spread=1.1)
     of_units = covered(t_interval(unit_means(table, "value", unit).to_numpy())).mean()
     assert of_units == pytest.approx(0.95, abs=tolerance(0.95, 1500))
     cells = table["value"].to_numpy().reshape(1500, -1).T  # (seeds * folds, experiments)
     of_cells = covered(t_interval(cells)).mean()
     assert of_cells < 0.8
-    averaged: Unit = "fold" if unit == "seed" else "seed"  # the other unit is as wrong
+    averaged: InferenceUnit = "fold" if unit == "seed" else "seed"  # the other unit is as wrong
     of_others = covered(t_interval(unit_means(table, "value", averaged).to_numpy())).mean()
     assert of_others < 0.8
 

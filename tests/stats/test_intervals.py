@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from dml_lightning.metrics.bootstrap import expanded_level, group_draws
 from dml_lightning.metrics.ood import auroc
 from dml_lightning.stats import intervals
-from dml_lightning.stats.intervals import Interval, Scored, ood_interval, score_run
+from dml_lightning.stats.intervals import OODInterval, Scored, ood_interval, score_run
 from tests.metrics.slow_bootstrap import slow_bootstrap
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ def flights(run: Path, seed: int, effect: float = 0.4, groups: int = 20) -> Path
     return write_run(run, known, ood, *([f"g{i}" for i in of] for of in (of_known, of_ood)))
 
 
-def found(interval: Interval | None) -> Interval:
+def found(interval: OODInterval | None) -> OODInterval:
     assert interval is not None
     return interval
 
