@@ -81,3 +81,21 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("fcntl.lockf", refuse)
     with pytest.warns(UserWarning, match=r"has no file locks \(No locks available\)"), files.locked(tmp_path):
         pass
+
+
+def test_a_folder_takes_its_place_when_it_is_complete_or_not_at_all(tmp_path: Path) -> None:
+    def write(fail: bool) -> None:
+        with files.replacing_folder(tmp_path / "deep" / "folder") as folder:
+            (folder / "file").write_text("whole")
+            if fail:
+                raise ValueError("in the midst")
+
+    with pytest.raises(ValueError, match="in the midst"):
+        write(fail=True)
+    assert not list((tmp_path / "deep").iterdir())
+    write(fail=False)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]
+    assert (tmp_path / "deep" / "folder" / "file").read_text() == "whole"
+    with pytest.raises(OSError, match="not empty"):
+        write(fail=False)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]

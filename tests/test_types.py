@@ -2,7 +2,7 @@
 
 import torch
 
-from dml_lightning.types import EVALUATION_SETS, SETS, Batch, Embeddings
+from dml_lightning.types import EVALUATION_SETS, SETS, Batch, Embeddings, Stream
 
 
 def test_a_batch_names_its_index_which_tuples_have_as_a_method() -> None:
@@ -24,3 +24,7 @@ def test_embeddings_move_with_all_their_columns() -> None:
 
 def test_calibration_comes_last_and_only_where_it_is_asked_for() -> None:
     assert (*EVALUATION_SETS, "calibration") == SETS
+
+
+def test_every_kind_of_draw_has_a_stream_of_its_own() -> None:
+    assert len({stream.value for stream in Stream}) == len(Stream.__members__)

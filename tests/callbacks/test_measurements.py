@@ -16,7 +16,12 @@ from tests.end_to_end.arms import arm_words
 @pytest.fixture(scope="module")
 def run(words: list[str]) -> Path:
     """A run of the triplet arm with a few more steps, tracked by Weights & Biases offline."""
-    longer = [*arm_words(words, "triplet"), "--name=longer", "--data.batches_per_epoch=16"]
+    longer = [
+        *arm_words(words, "triplet"),
+        "--name=longer",
+        "--data.batches_per_epoch=16",
+        "--trainer.log_every_n_steps=10",
+    ]
     folder: Path = main(["fit", *longer])
     return folder
 

@@ -42,3 +42,10 @@ def test_a_loss_needs_its_forward() -> None:
 
 def test_a_classification_loss_has_nothing_more_to_log() -> None:
     assert Plain().diagnostics(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long)) == {}
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_settings_that_are_not_positive_and_finite_are_named(value: float) -> None:
+    base.positive(margin=1e-9, scale=1e9)
+    with pytest.raises(ValueError, match=f"scale must be positive and finite, got {value}"):
+        base.positive(margin=1.0, scale=value)

@@ -5,6 +5,8 @@ from threading import Lock
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.pairs.shares import MOST_THREADS, joined, over_threads, share_of, slices
@@ -47,27 +49,32 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
-def test_threads_make_up_all_rows_once(threads: int, rows: int) -> None:
+def test_threads_make_up_all_rows_once_and_answer_in_order(threads: int, rows: int) -> None:
     seen, inner, lock = torch.zeros(rows), [], Lock()
 
-    def work(part: slice) -> None:
+    def work(part: slice) -> slice:
         with lock:
             seen[part] += 1
             inner.append((torch.get_num_threads(), torch.is_grad_enabled()))
+        return part
 
-    over_threads(work, lambda parts: slices(rows, parts), CPU)
+    parts = over_threads(work, lambda count: slices(rows, count), CPU)
     assert (seen == 1).all()
     used = min(threads, rows, MOST_THREADS)
+    assert parts == slices(rows, used)
     assert len(inner) == used
     if used > 1:
         assert set(inner) == {(1, False)}
     assert torch.get_num_threads() == threads
 
 
+def test_an_accelerator_gets_one_part(threads: int) -> None:
+    assert over_threads(lambda part: part, lambda count: slices(9, count), torch.device("meta")) == [slice(0, 9)]
+
+
 def test_inference_mode_reaches_the_threads(threads: int) -> None:
-    modes = []
     with torch.inference_mode():
-        over_threads(lambda part: modes.append(torch.is_inference_mode_enabled()), lambda parts: slices(40, parts), CPU)
+        modes = over_threads(lambda part: torch.is_inference_mode_enabled(), lambda count: slices(40, count), CPU)
     assert set(modes) == {True}
 
 
@@ -76,5 +83,14 @@ def test_an_error_of_a_thread_is_raised_and_the_threads_are_put_back(threads: in
         raise ValueError("this row")
 
     with pytest.raises(ValueError, match="this row"):
-        over_threads(work, lambda parts: slices(30, parts), CPU)
+        over_threads(work, lambda count: slices(30, count), CPU)
     assert torch.get_num_threads() == threads
+
+
+@given(st.integers(0, 50), st.integers(1, 12))
+def test_slices_make_up_all_rows_and_none_is_empty(rows: int, parts: int) -> None:
+    found = slices(rows, parts)
+    assert [row for part in found for row in range(rows)[part]] == list(range(rows))
+    sizes = [part.stop - part.start for part in found]
+    assert max(sizes) - min(sizes) <= 1
+    assert len(found) == max(1, min(parts, rows))

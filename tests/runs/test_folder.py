@@ -6,6 +6,7 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dml_lightning import files
@@ -115,3 +116,12 @@ def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave out --ckpt_path last"), runs.claimed(tmp_path / "run", resume=True):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_metrics_are_read_without_their_stage_and_null_is_nan(tmp_path: Path) -> None:
+    assert runs.read_metrics(tmp_path, "test") == {}
+    files.write_json(tmp_path / "metrics" / "test.json", {"test/map_at_r": 0.5, "test/novel_ratio": float("nan")})
+    found = runs.read_metrics(tmp_path, "test")
+    assert list(found) == ["map_at_r", "novel_ratio"]
+    assert found["map_at_r"] == 0.5
+    assert np.isnan(found["novel_ratio"])
