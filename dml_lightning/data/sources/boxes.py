@@ -66,7 +66,7 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
         report.skip("stated frame size differs from the file's", stated)
         return None
     if not all(map(math.isfinite, box[1:5])):
-        report.skip("box is not four finite numbers", box.where)
+        report.skip(box.skip or "box is not four finite numbers", box.where)
         return None
     if box.relative and max(map(abs, box[1:5])) > FRACTION_LIMIT:
         report.skip("box is not given in fractions of its frame", box.where)
@@ -74,11 +74,11 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
     across, down = (width, height) if box.relative else (1, 1)
     x, y, w, h = box.x * across, box.y * down, box.width * across, box.height * down
     if w <= 0 or h <= 0:
-        report.skip("box has no area", box.where)
+        report.skip(box.skip or "box has no area", box.where)
         return None
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if right <= left or bottom <= top:
-        report.skip("box lies outside the frame", box.where)
+        report.skip(box.skip or "box lies outside the frame", box.where)
         return None
     beyond = max(-x, -y, x + w - width, y + h - height)
     if beyond > CLIP_TOLERANCE:

@@ -94,10 +94,10 @@ class FrameFinder:
         Raises:
             ValueError: The name fits files in several folders, or its file was named otherwise or before.
         """
-        tried = (_locate(each.replace("\\", "/"), folders, own, where) for each in (name, *also))
-        found = next(filter(None, tried), None)
-        found = found or Listed(name, absolute([*folders, *own][0] / name.replace("\\", "/")), where, 0)
-        found = found._replace(name=name)
+        names = [each.replace("\\", "/") for each in (name, *also)]
+        tried = (_locate(each, folders, own, where) for each in names)
+        found = next(filter(None, tried), None) or Listed("", absolute([*folders, *own][0] / names[0]), where, 0)
+        found = found._replace(name=names[0])
         earlier = self._by_path.get(found.path)
         if earlier is None:
             self._check_namesakes(found)

@@ -52,12 +52,12 @@ def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODE
             return None
         _check_size(file, node, max_nodes)
         _keep_texts(node, texts)
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{file} is no valid YAML ({' '.join(str(error).split())}).") from error
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
 
 
 def _check_size(file: Path, node: yaml.Node, max_nodes: int) -> None:
