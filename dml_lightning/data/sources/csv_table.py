@@ -165,7 +165,7 @@ class CsvTable(Source):
             width, height = width - x + first, height - y + first
         code = UNLABELLED if self.label_column is None else row[self.label_column]
         label = self.label_names.get(code, code)
-        skip = "" if label else "row without a label"
+        skip = "" if label or not all(map(math.isfinite, (x, y, width, height))) else "row without a label"
         score = math.nan if self.score_column is None else self._score(row[self.score_column], where)
         return Box(frame, x - first, y - first, width, height, label, where, self.relative, skip=skip, score=score)
 

@@ -103,13 +103,13 @@ class FrameFinder:
             self._check_namesakes(found)
             self._by_path[found.path] = found
             self._by_last.setdefault(found.path.name, []).append(found)
-        elif once:
-            raise ValueError(f"{where} and {earlier.where} are both about {found.path}: keep one of them.")
         elif (found.parts or earlier.parts) and os.path.normpath(found.name) != os.path.normpath(earlier.name):
             raise ValueError(
                 f"{where}: two names end on one file, {earlier.name!r} ({earlier.where}) and {found.name!r} on "
                 f"{found.path}: put each frame into the folder that its name has."
             )
+        elif once:
+            raise ValueError(f"{where} and {earlier.where} are both about {found.path}: keep one of them.")
         return found.path
 
     def _check_namesakes(self, found: Listed) -> None:

@@ -100,6 +100,7 @@ def _json(file: Path) -> Found:
         return {f"{kind} ({name})": CocoJson(base, annotations=file.relative_to(base).as_posix())}
     if kind == kinds.COCO_RESULTS:
         beside = [other for other in _others(root, "json", file) if kinds.json_kind(other) == kinds.COCO]
+        beside = [other for other in beside if other.stem.startswith(INSTANCES)] or beside
         if len(beside) > 1:
             raise ValueError(
                 f"--data {file} is {kind}, and {len(beside)} COCO JSON files lie beside it: name the one that it "
@@ -239,10 +240,11 @@ def _json_folder(root: Path) -> Found:
 
 
 def _csv_folder(root: Path) -> Found:
-    if any(root.glob("01_Thermal*/02_*/*.csv")) or any(root.glob("02_Ground*/*.csv")):
-        return {"the waterfowl imagery of Hu et al.": HuWaterfowl(root)}
     tables = [file for file in _few(root.glob("*.csv"), MANY) if kinds.csv_form(file)]
-    return {layout: source for file in tables for layout, source in _table(file).items()}
+    found = {layout: source for file in tables for layout, source in _table(file).items()}
+    if any(root.glob("01_Thermal*/02_*/*.csv")) or any(root.glob("02_Ground*/*.csv")):
+        found["the waterfowl imagery of Hu et al."] = HuWaterfowl(root)
+    return found
 
 
 def _refuse_half_layouts(root: Path) -> None:
@@ -282,6 +284,8 @@ def _few(files: Iterable[Path], most: int) -> list[Path]:
 
 def _sidecar(file: Path) -> bool:
     """Whether a frame of that stem lies beside a file, or in the `images` that its `labels` belong to."""
-    folders = [file.parent, Path(*("images" if part == "labels" else part for part in file.parent.parts))]
+    parts = file.parent.parts
+    last = len(parts) - 1 - parts[::-1].index("labels") if "labels" in parts else None
+    images = [] if last is None else [Path(*parts[:last], "images", *parts[last + 1 :])]
     suffixes = [case for suffix in FRAME_SUFFIXES for case in (suffix, suffix.upper())]
-    return any((folder / (file.stem + suffix)).is_file() for folder in folders for suffix in suffixes)
+    return any((folder / (file.stem + suffix)).is_file() for folder in (file.parent, *images) for suffix in suffixes)

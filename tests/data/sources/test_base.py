@@ -263,3 +263,42 @@ def test_crop_folders(tmp_path: Path) -> None:
     assert reading.report.examples["picture outside a class folder"] == ["loose.png"]
     by_frame = CropFolders(tmp_path, group_by="frame").read()
     assert by_frame.table["group"].tolist()[0] == "duck/f1/a.png"
+
+
+def test_effort_without_a_bird(tmp_path: Path) -> None:
+    for flight in ("f0", "f1"):
+        picture(tmp_path / flight / "a.png")
+    source = Given(tmp_path, [])
+    with pytest.raises(ValueError, match="No usable box"):
+        source.read()
+    reading = source.read(allow_empty=True)
+    assert reading.table.empty
+    assert list(reading.table.columns) == list(READER_COLUMNS)
+    assert reading.frames["group"].tolist() == ["f0", "f1"]
+    cut = Given(tmp_path, [box(tmp_path / "f0" / "a.png", score=0.1)]).read(min_score=0.5, allow_empty=True)
+    assert cut.table.empty
+
+
+def test_boxes_that_were_lost_are_no_empty_frames(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    for lost in (box(tmp_path / "gone.png"), box(path, 90.0, 1.0, 2.0, 2.0)):
+        with pytest.raises(ValueError, match="No usable box"):
+            Given(tmp_path, [lost]).read(allow_empty=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="No usable box"):  # no frame was flown
+        Given(tmp_path / "empty", []).read(allow_empty=True)
+
+
+def test_frames_that_could_not_be_used_are_told_apart(tmp_path: Path) -> None:
+    good, bad = picture(tmp_path / "f0" / "a.png"), tmp_path / "f1" / "b.png"
+    bad.parent.mkdir()
+    bad.write_bytes(b"")
+    boxes = [box(good), box(tmp_path / "f2" / "c.png")]
+    reading = Given(tmp_path, boxes).read(on_bad_frame="skip")
+    assert reading.frames["group"].tolist() == ["f0"]
+    assert reading.unused[["group", "reason"]].to_numpy().tolist() == [
+        ["f1", "frame cannot be read"],
+        ["f2", "frame file is missing"],
+    ]
+    named = Given(tmp_path, boxes, group_by="^([a])").read(on_bad_frame="skip")
+    assert named.unused["group"].tolist() == ["", ""]  # a name without a group is no obstacle here

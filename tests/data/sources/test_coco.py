@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dml_lightning.data.sources import CocoJson
@@ -164,3 +165,105 @@ class TestCoco:
             CocoJson(tmp_path, "no.json").read()
         with pytest.raises(ValueError, match="holds 0 JSON files"):
             CocoJson(tmp_path).read()
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "images/train2017",
+            "train2017",
+            "annotations/train2017",
+            "annotations/images/train2017",
+            "images",
+            "",
+        ],
+    )
+    def test_the_folders_of_coco_itself(self, tmp_path: Path, place: str) -> None:
+        """instances_<subset>.json in annotations/, other JSON beside it, frames by subset."""
+        for name in ("a.png", "b.png"):
+            picture(tmp_path / place / name)
+        for name in ("instances_train2017", "captions_train2017", "person_keypoints_train2017"):
+            text(tmp_path / "annotations" / f"{name}.json", json.dumps(self.content()))
+        reading = CocoJson(tmp_path).read()
+        assert len(reading.table) == 1
+        assert reading.frames["frame"].tolist() == [str(tmp_path / place / name) for name in ("a.png", "b.png")]
+
+    def test_subsets_with_the_same_names(self, tmp_path: Path) -> None:
+        for subset in ("train", "val"):
+            for name in ("a.png", "b.png"):
+                picture(tmp_path / "images" / subset / name)
+            text(tmp_path / "annotations" / f"instances_{subset}.json", json.dumps(self.content()))
+        reading = CocoJson(tmp_path).read()
+        assert reading.table["group"].tolist() == ["images/train", "images/val"]
+        assert len(reading.frames) == 4
+
+    def test_one_image_under_two_ids(self, tmp_path: Path) -> None:
+        """Two observers: every bird would be there twice."""
+        images = [*self.content()["images"], {"id": 7, "file_name": "a.png"}]
+        self.save(tmp_path, self.content(images=images))
+        with pytest.raises(ValueError, match=r"annotations.json image 7 and annotations.json image 0 are both about"):
+            CocoJson(tmp_path).read()
+
+    def test_two_observers_in_two_files(self, tmp_path: Path) -> None:
+        for name in ("one.json", "two.json"):
+            self.save(tmp_path, self.content(), name)
+        with pytest.raises(ValueError, match=r"two.json image 0 and one.json image 0 are both about .*a\.png"):
+            CocoJson(tmp_path, ["one.json", "two.json"]).read()
+
+    def test_two_flights_on_one_flat_file(self, tmp_path: Path) -> None:
+        content = self.content()
+        for number, image in enumerate(content["images"]):
+            image["file_name"] = f"flight_{number}/a.png"
+        self.save(tmp_path, content)
+        with pytest.raises(ValueError, match=r"two names end on one file, .flight_0/a.png. .*flight_1/a.png"):
+            CocoJson(tmp_path).read()
+
+    def test_ids_as_floats(self, tmp_path: Path) -> None:
+        content = self.content()
+        for image in content["images"]:
+            image["id"] = float(image["id"])
+        content["annotations"].append({"id": 1.0, "image_id": "1", "category_id": 1.0, "bbox": [9, 9, 9, 9]})
+        self.save(tmp_path, content)
+        assert CocoJson(tmp_path).read().table["label"].tolist() == ["duck", "teal"]
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"category_id": None}, "annotation without a category"),
+            ({"image_id": None}, "annotation without an image (no image_id)"),
+        ],
+    )
+    def test_null_is_named_as_such(self, tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+        reading = self.annotate(tmp_path, change).read()
+        assert reading.report.examples == {reason: ["annotations.json annotation 1"]}
+
+    def test_names_of_categories_are_text(self, tmp_path: Path) -> None:
+        names = ["NO", None, 10, True, "null"]
+        categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+        annotations = [{"id": n, "image_id": 0, "category_id": n, "bbox": [n, 2, 3, 4]} for n in range(len(names))]
+        self.save(tmp_path, self.content(categories=categories, annotations=annotations))
+        assert CocoJson(tmp_path).read().table["label"].tolist() == ["NO", "1", "10", "true", "null"]
+        self.save(tmp_path, self.content(categories=[{"name": "duck"}]))
+        with pytest.raises(ValueError, match=r"has a category 'duck' without an id"):
+            CocoJson(tmp_path).read()
+
+    def test_fractions_and_corners(self, tmp_path: Path) -> None:
+        boxes = [[0.1, 0.25, 0.05, 0.1], [0.5, 0.5, 0.1, 0.05]]
+        annotations = [{"id": n, "image_id": 0, "category_id": 0, "bbox": box} for n, box in enumerate(boxes)]
+        self.save(tmp_path, self.content(annotations=annotations))
+        with pytest.raises(ValueError, match=r"annotation 0: .* look like fractions .* not px: set relative"):
+            CocoJson(tmp_path).read()
+        read = CocoJson(tmp_path, relative=True).read()
+        np.testing.assert_allclose(read.table[BOX], [[10, 20, 5, 8], [50, 40, 10, 4]])
+        annotations = [{"id": 0, "image_id": 0, "category_id": 0, "bbox": [60, 50, 70, 56]}]
+        self.save(tmp_path, self.content(annotations=annotations))
+        with pytest.raises(ValueError, match=r"annotation 0: .* look like two corners"):
+            CocoJson(tmp_path).read()
+        corners = CocoJson(tmp_path, box_format="xyxy").read()
+        assert corners.table[BOX].to_numpy().tolist() == [[60, 50, 10, 6]]
+        with pytest.raises(ValueError, match="box_format 'yxyx' is unknown"):
+            CocoJson(tmp_path, box_format="yxyx")
+
+    def test_scores(self, tmp_path: Path) -> None:
+        source = self.annotate(tmp_path, {"bbox": [9, 9, 9, 9], "score": 0.4})
+        np.testing.assert_equal(source.read().table["score"].tolist(), [np.nan, 0.4])
+        assert len(CocoJson(tmp_path, min_score=0.5).read().table) == 1

@@ -71,7 +71,7 @@ def test_polygons_and_ellipses(tmp_path: Path) -> None:
     brush = region("brushlabels", format="rle", rle=[1]) | {"id": "b"}
     reading = save(tmp_path, task(annotation(polygon, ellipse, brush))).read()
     np.testing.assert_allclose(reading.table[BOX], [[10, 8, 10, 32], [40, 36, 20, 8]])
-    assert reading.report.skipped.keys() <= {"region that is no box: brush", "box is not four finite numbers"}
+    assert reading.report.skipped == {"region that is no box: brush": 1}
 
 
 def test_the_newest_annotation_that_is_not_cancelled_counts(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_scores_of_regions(tmp_path: Path) -> None:
         ([{"id": 3, "image": "a.png", "annotation_id": 1}], r"task 3 has no text data\.image but \[\].*JSON-MIN"),
         (
             [task(annotation(region())), task(annotation(region()), image="/2/1a1b2c3d-a.png", number=2)],
-            r"task 2.*two names end on one file",
+            r"task 2: two names end on one file",
         ),
         (
             [task(annotation(region())), task(annotation(region()), number=2)],

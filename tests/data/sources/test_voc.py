@@ -75,3 +75,63 @@ class TestVoc:
         assert len(PascalVoc(tmp_path, "xml", "img").read().table) == 1
         with pytest.raises(ValueError, match=r"There is no XML file in .*Annotations"):
             PascalVoc(tmp_path).read()
+
+    def test_flights_with_bare_file_names(self, tmp_path: Path) -> None:
+        """Two folders of XML and of frames; `filename` has no folder."""
+        for flight in ("f1", "f2"):
+            picture(tmp_path / "JPEGImages" / flight / "DJI_1.png")
+            objects = self.entry(f"duck_{flight}", 1, 2, 4, 6)
+            text(tmp_path / "Annotations" / flight / "DJI_1.xml", self.xml("DJI_1.png", objects))
+        table = PascalVoc(tmp_path).read().table
+        assert table[["label", "group"]].to_numpy().tolist() == [
+            ["duck_f1", "JPEGImages/f1"],
+            ["duck_f2", "JPEGImages/f2"],
+        ]
+
+    def test_flights_on_one_flat_frame(self, tmp_path: Path) -> None:
+        picture(tmp_path / "JPEGImages" / "DJI_1.png")
+        for flight in ("f1", "f2"):
+            text(tmp_path / "Annotations" / flight / "DJI_1.xml", self.xml("DJI_1.png", self.entry("duck", 1, 2, 4, 6)))
+        with pytest.raises(ValueError, match=r"DJI_1\.xml and DJI_1\.xml are both about .*DJI_1\.png"):
+            PascalVoc(tmp_path).read()
+
+    def test_lists_name_frames_that_were_checked(self, tmp_path: Path) -> None:
+        source = self.save(tmp_path, self.xml("a.png", self.entry("duck", 1, 2, 4, 6)))
+        for name in ("checked", "seen one", "new"):
+            picture(tmp_path / "JPEGImages" / f"{name}.png")
+        text(tmp_path / "ImageSets" / "Main" / "train.txt", "a\nchecked\ngone\n")
+        text(tmp_path / "ImageSets" / "Main" / "duck_train.txt", "a  1\nseen one -1\n")
+        reading = source.read()
+        assert [Path(frame).stem for frame in reading.frames["frame"]] == ["a", "checked", "seen one"]
+        assert reading.report.examples == {
+            "frame that nobody has annotated": ["JPEGImages/new.png"],
+            "frame file is missing": [str(tmp_path / "JPEGImages" / "gone")],
+        }
+        everything = PascalVoc(tmp_path, unlabelled="empty").read()
+        assert len(everything.frames) == 4
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({}, [1, 2, 3, 4]),
+            ({"one_based": True}, [0, 1, 4, 5]),  # PASCAL: the last pixel belongs to the box
+            ({"one_based": True, "inclusive": False}, [0, 1, 3, 4]),  # edges shifted by 1
+            ({"inclusive": True}, [1, 2, 4, 5]),
+        ],
+    )
+    def test_counting_from_one(self, tmp_path: Path, options: dict[str, bool], expected: list[float]) -> None:
+        self.save(tmp_path, self.xml("a.png", self.entry("duck", 1, 2, 4, 6)))
+        assert PascalVoc(tmp_path, **options).read().table[BOX].to_numpy().tolist() == [expected]
+
+    def test_a_box_of_one_px_counted_from_one(self, tmp_path: Path) -> None:
+        objects = self.entry("duck", 9, 9, 9, 9) + self.entry("duck", 1, 9, 20, 20)
+        self.save(tmp_path, self.xml("a.png", objects))
+        assert "set one_based" in PascalVoc(tmp_path).read().report.warnings[0]
+        reading = PascalVoc(tmp_path, one_based=True).read()
+        assert reading.table[BOX].to_numpy().tolist() == [[8, 8, 1, 1], [0, 8, 20, 12]]
+        assert not reading.report.warnings
+
+    def test_document_types_are_refused(self, tmp_path: Path) -> None:
+        source = self.save(tmp_path, "<!DOCTYPE a>" + self.xml("a.png", self.entry("duck", 1, 2, 4, 6)))
+        with pytest.raises(ValueError, match=r"a\.xml has a document type definition"):
+            source.read()
