@@ -30,9 +30,9 @@ class PascalVoc(Source):
         annotations: Folder of the XML files, relative to the root.
         images: Folder of the frames, relative to the root.
         group_by: See `Source`.
-        one_based: Whether corners count pixels from 1, as PASCAL's own do.
+        one_based: Whether corners count pixels from 1, as PASCAL's own and supervision's do.
         inclusive: Whether xmax and ymax are the last pixel of the box, and not the edge behind it, so that the width
-            is xmax - xmin + 1. By default the same as one_based; supervision's files are one_based and not inclusive.
+            is xmax - xmin + 1. By default the same as one_based.
         unlabelled: Whether frames without an XML file, in no list, are left out ("skip") or background ("empty").
     """
 
