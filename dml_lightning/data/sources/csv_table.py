@@ -214,7 +214,7 @@ def read_rows(
                     padded = texts + [""] * (len(names) - len(texts))
                     yield rows.line_num, dict(zip(names, padded, strict=False))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is no CSV text ({error}).") from error
+        raise ValueError(f"{file} is no CSV text in UTF-8 ({error}).") from error
 
 
 def read_header(file: Path, delimiter: str = ",") -> list[str]:
@@ -227,7 +227,7 @@ def read_header(file: Path, delimiter: str = ",") -> list[str]:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             return [name.strip() for name in next(csv.reader(stream, delimiter=delimiter), [])]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is no CSV text ({error}).") from error
+        raise ValueError(f"{file} is no CSV text in UTF-8 ({error}).") from error
 
 
 def to_float(text: str) -> float:
