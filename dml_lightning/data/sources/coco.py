@@ -13,6 +13,7 @@ from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_js
 from dml_lightning.data.sources.report import ReadReport
 
 INSTANCES = "instances_"  # begins the names of COCO's own box files; the rest is the subset
+EMPTY = ("empty", "blank")  # categories of camera-trap sets for images in which nothing is seen
 BoxFormat = Literal["xywh", "xyxy"]
 
 
@@ -28,7 +29,8 @@ class CocoJson(Source):
 
     Accepted beside the format itself: the keys `annotation` and `filename` (HIT-UAV), ids that are numbers
     here and strings there, boxes stored as strings. Segmentations are not read. Images without an annotation
-    are background frames; crowd annotations are skipped and kept clear of background crops. A `score` beside a box is
+    are background frames; crowd annotations are skipped and kept clear of background crops, as is the whole of a frame
+    that an annotation without a box names (unless by "empty" or "blank"). A `score` beside a box is
     kept.
 
     Args:
@@ -118,6 +120,11 @@ class CocoJson(Source):
             elif category not in names:
                 skip = "annotation of an unknown category" if category else "annotation without a category"
             frame, stated = images[image]
+            if "bbox" not in entry and not skip:
+                if names[category].casefold() in EMPTY:
+                    continue  # of an image: what it says, that there is no box, is in the frames
+                yield Box(frame, 0, 0, 1, 1, names[category], where, relative=True, skip="annotation of a whole image")
+                continue
             sides = parse_box(entry.get("bbox"), self.box_format)
             label, score = names.get(category, ""), as_number(entry.get("score"))
             yield Box(frame, *sides, label, where, self.relative, stated=stated, skip=skip, score=score)

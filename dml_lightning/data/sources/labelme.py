@@ -88,7 +88,12 @@ def _boxes(file_name: str, frame: Path, content: dict[str, Any]) -> Iterator[Box
         skip = "" if label else "shape without a label"
         if not known:
             skip = f"shape that is no box: {kind}"
-        yield Box(frame, *sides, label, where, stated=stated, skip=skip, score=as_number(shape.get("score")))
+        yield Box(frame, *sides, label, where, stated=stated, skip=skip, score=_score(shape))
+
+
+def _score(shape: dict[str, Any]) -> float:
+    """What tools that draw by a model add: `score`, or `conf` as MegaDetector's converter calls it."""
+    return as_number(shape.get("score", shape.get("conf")))
 
 
 def _sides(kind: str, points: Any) -> tuple[Sides, bool]:

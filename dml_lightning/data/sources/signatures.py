@@ -76,9 +76,11 @@ def xml_kind(file: Path) -> str:
     """The layout of an XML file by its first element.
 
     Raises:
-        ValueError: The file is no XML.
+        ValueError: The file is no XML, or that of another tool that begins like Pascal VOC.
     """
     root: Element = read_xml(file)
+    if root.find("object/polygon") is not None and root.find("object/bndbox") is None:
+        raise ValueError(f"{file} is XML of the old LabelMe web tool, whose objects are polygons: convert it to COCO.")
     return {"annotation": VOC, "annotations": CVAT}.get(root.tag, "")
 
 

@@ -267,3 +267,15 @@ class TestCoco:
         source = self.annotate(tmp_path, {"bbox": [9, 9, 9, 9], "score": 0.4})
         np.testing.assert_equal(source.read().table["score"].tolist(), [np.nan, 0.4])
         assert len(CocoJson(tmp_path, min_score=0.5).read().table) == 1
+
+    @pytest.mark.parametrize(("name", "marked"), [("empty", 0), ("duck", 1)])
+    def test_annotations_of_whole_images(self, tmp_path: Path, name: str, marked: int) -> None:
+        """Camera-trap sets say what an image shows without saying where."""
+        content = self.content(categories=[{"id": 0, "name": "duck"}, {"id": 1, "name": name}])
+        content["annotations"].append({"id": 1, "image_id": 1, "category_id": 1})
+        self.save(tmp_path, content)
+        reading = CocoJson(tmp_path).read()
+        assert len(reading.table) == 1
+        assert len(reading.frames) == 2
+        assert reading.report.skipped == ({"annotation of a whole image": 1} if marked else {})
+        assert reading.obstacles[BOX].to_numpy().tolist() == [[0, 0, 100, 80]] * marked  # no background there

@@ -114,7 +114,7 @@ def test_the_size_of_another_picture(tmp_path: Path) -> None:
 
 def test_scores_and_other_files(tmp_path: Path) -> None:
     corners = [[1, 1], [5, 5]]
-    save(tmp_path, shape("rectangle", corners, score=0.9), shape("rectangle", corners, "teal", score=0.2))
+    save(tmp_path, shape("rectangle", corners, score=0.9), shape("rectangle", corners, "teal", conf=0.2))
     text(tmp_path / "notes.json", "{}")
     reading = LabelMe(tmp_path, min_score=0.5).read()
     assert reading.table["score"].tolist() == [0.9]

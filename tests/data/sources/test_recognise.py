@@ -98,6 +98,7 @@ def test_json_of_another_kind(tmp_path: Path, content: object, message: str) -> 
     ("name", "content", "message"),
     [
         ("a.xml", "<dataset/>", "is none of the layouts"),
+        ("a.xml", "<annotation><object><polygon/></object></annotation>", r"a\.xml is XML of the old LabelMe web tool"),
         ("a.xml", "<!DOCTYPE a><annotation/>", "has a document type definition"),
         ("a.zip", "PK", "is none of the layouts"),
         ("a.txt", YOLO_ROW, "is none of the layouts"),
