@@ -132,9 +132,8 @@ def _box(frame: Path, region: list[dict[str, Any]], shape: dict[str, Any], where
     values: dict[str, Any] = {}
     for part in region:
         values |= part["value"]
-    labels = dict.fromkeys(
-        as_text(label) for key in LABELS for label in (values.get(key) if isinstance(values.get(key), list) else ())
-    )
+    lists = [given for key in LABELS if isinstance(given := values.get(key), list)]
+    labels = dict.fromkeys(as_text(label) for given in lists for label in given)
     labels.pop("", None)
     kind = str(shape.get("type")).removesuffix("labels")
     skip = "" if len(labels) == 1 else "region with several labels" if labels else "region without a label"
