@@ -62,7 +62,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "evidence": ("evaluation.evidence",),
     "export.command": ("commands.export",),
     "flights.commands": ("commands.flights",),
-    "inference": ("gallery.trained",),
+    "inference": ("gallery.trained", "data.sources.recognise", "runs.recipes"),
     "launch": ("runs.launch",),
     "losses.distances": (
         "losses.gradient",

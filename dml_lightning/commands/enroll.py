@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
 from dml_lightning.data.sources.files import list_frames
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.gallery.overlap import Overlap, overlaps
-from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.conformal import samples_needed
 
 HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning

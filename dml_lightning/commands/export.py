@@ -8,6 +8,7 @@ import pandas as pd
 from safetensors.numpy import save
 
 from dml_lightning.data.frames import FrameError, Unit, read_frame
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.export import score
 from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
 from dml_lightning.export.contents import model_arrays, model_content, sha256
@@ -15,7 +16,7 @@ from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
 from dml_lightning.export.reader import write_reader
 from dml_lightning.export.readme import readme
 from dml_lightning.files import replacing_folder, write_json, write_text
-from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.runs.recipes import recipe_path
 
 NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")

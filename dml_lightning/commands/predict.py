@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -9,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dml_lightning.data.sources import OnBadFrame, Reading
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import replacing
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.types import Embeddings
 
 BOX = ["frame", *BOX_COLUMNS, "group"]
@@ -132,21 +134,19 @@ def _write(
     """
     writer: pq.ParquetWriter | None = None
     rows = 0
-    with replacing(path) as file:
+    with replacing(path) as file, ExitStack() as closing:
         for table in tables:
             if path.suffix == ".csv":
                 table.to_csv(file, header=rows == 0, index=False)
             else:
                 batch = pa.Table.from_pandas(table, preserve_index=False)
-                writer = writer or pq.ParquetWriter(file, batch.schema)
+                writer = writer or closing.enter_context(pq.ParquetWriter(file, batch.schema))
                 writer.write_table(batch)
             if pictures:
                 pictures.add(table)
             rows += len(table)
         if not rows:
             raise ValueError(nothing())
-        if writer:
-            writer.close()
         if pictures:
             pictures.finish()
     return rows

@@ -82,6 +82,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         cache_dir: folder of the crop cache; None opens the frame for every crop.
         on_bad_frame: "stop" raises before training, "skip" leaves its crops out and counts them.
         radiometry: turns integer counts into degC.
+        allow_identical_frames: whether frames with the same bytes may lie in two groups, and so in two splits.
 
     Raises:
         ValueError: with one sentence, whenever an argument or a file cannot be used.
@@ -120,6 +121,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         cache_dir: str | None = "cache",
         on_bad_frame: OnBadFrame = "stop",
         radiometry: Radiometry | None = None,
+        allow_identical_frames: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -139,6 +141,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.batches_per_epoch, self.eval_batch_size = batches_per_epoch, eval_batch_size
         self.reference_per_class = reference_per_class
         self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
+        self.allow_identical_frames = allow_identical_frames
         self._store: CropStore | None = None
         self._sheet = noise_sheet()
         self._told = False
@@ -193,6 +196,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             split_fractions=self.split_fractions,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
+            allow_identical_frames=self.allow_identical_frames,
         )
 
     def _novel_classes(self) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.background import BACKGROUND, background_rows, background_sides, check_background
 from dml_lightning.data.sources.base import Reading
-from dml_lightning.data.table import SPLITS, TABLE_COLUMNS, assign_roles, check_classes, validate_table
+from dml_lightning.data.table import SPLITS, TABLE_COLUMNS, assign_roles, check_classes, check_names, validate_table
 
 Counts = NDArray[np.float64]
 
@@ -164,6 +164,7 @@ def build_table(
     split_fractions: Sequence[float] = (0.6, 0.2, 0.2),
     unseen_groups: Literal["split", "all"] = "split",
     seed: int = 0,
+    allow_identical_frames: bool = False,
 ) -> pd.DataFrame:
     """Builds the crop table that training and evaluation use.
 
@@ -184,12 +185,14 @@ def build_table(
         unseen_groups: "split" takes unseen classes only from groups of their split; "all" takes every crop,
             also from flights seen in training.
         seed: Of the split and of the background crops.
+        allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
 
     Returns:
         A validated crop table in frame order; every row is used.
 
     Raises:
-        ValueError: Classes or numbers cannot be used, or a split lacks a class that it needs.
+        ValueError: Classes or numbers cannot be used, a class has the name of an answer, frames of two groups are
+            the same, or a split lacks a class that it needs.
     """
     lists = {"novel_val": novel_val, "novel_test": novel_test, "ood_val": ood_val, "ood_test": ood_test}
     if unseen_groups not in ("split", "all"):
@@ -197,6 +200,9 @@ def build_table(
     check_background(reading, lists, background)
     existing = [*reading.table["label"].unique(), *([BACKGROUND] if background else [])]
     place = check_classes(existing, known, list(lists.items()))
+    check_names(place)
+    if not allow_identical_frames:
+        _refuse_identical(reading)
     wanted = {name: where.split("_")[1] for name, where in place.items() if where != "known"}
     rows = reading.table
     if background:
@@ -217,6 +223,21 @@ def build_table(
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
     return table
+
+
+def _refuse_identical(reading: Reading) -> None:
+    """Refuses copies of a frame in two groups: a split by group would train on what it tests.
+
+    Raises:
+        ValueError: With the first pair.
+    """
+    if reading.identical:
+        first, other = reading.identical[0]
+        raise ValueError(
+            f"{len(reading.identical)} frame(s) have the same bytes as a frame of another group, the first being "
+            f"{other} and {first}: remove the copies, let group_by put them into one group, or set "
+            "allow_identical_frames."
+        )
 
 
 def _check_splits(

@@ -29,6 +29,7 @@ from dml_lightning.types import ROLES
 BOX_COLUMNS = ("x", "y", "width", "height")
 READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
 TABLE_COLUMNS = (*READER_COLUMNS, "role", "split")
+RESERVED = ("unknown", "other")  # answers that predictions and counts give
 SPLITS = ("train", "val", "test", "calibration")  # the last only where it is asked for
 
 
@@ -126,6 +127,20 @@ def check_classes(
     if "known" not in place.values():
         raise ValueError(f"No class is known: name at least one of {classes} as known.")
     return place
+
+
+def check_names(used: Iterable[str]) -> None:
+    """Refuses names of classes that stand for answers: "unknown" is a refused box, "other" what no name fits.
+
+    Raises:
+        ValueError: With the class to rename.
+    """
+    for name in used:
+        if name.strip().casefold() in RESERVED:
+            raise ValueError(
+                f"The class {name!r} has the name of an answer (a refused box is unknown, what no name fits is other): "
+                "rename it in the data, or leave it out of every list of classes."
+            )
 
 
 def assign_roles(

@@ -1,6 +1,5 @@
 """What every command after training shares: the module of a run, a data set to run it on, and embedding."""
 
-from argparse import ArgumentError
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,19 +7,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.data.sources import CocoJson, CropFolders, CsvTable, OnBadFrame, Reading, Source, Yolo
+from dml_lightning.data.sources import OnBadFrame
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.types import Batch, Embeddings
-
-OPTIONAL = ("label", "flight")  # columns of a CSV, named as in configs/data/csv.yaml
 
 
 @dataclass(frozen=True)
@@ -134,57 +130,3 @@ def crop_options(data: dict[str, Any]) -> CropOptions:
     if options.get("window") is not None:
         options["window"] = tuple(options["window"])
     return CropOptions(**options)
-
-
-def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
-    """Reads a data set by its config, or by the kind of its file.
-
-    Raises:
-        ValueError: If there is no such path or its kind is not known.
-    """
-    if path.is_dir():
-        return CropFolders(path).read(on_bad_frame)
-    if not path.is_file():
-        raise ValueError(f"--data {path} is neither a file nor a folder.")
-    if path.suffix == ".json":
-        return CocoJson(path.parent, annotations=path.name).read(on_bad_frame)
-    if path.suffix == ".csv":
-        filled = _filled_columns(path)
-        label, flight = (name if name in filled else None for name in OPTIONAL)
-        source = CsvTable(path.parent, file=path.name, label_column=label, group_column=flight)
-        return source.read(on_bad_frame)
-    if path.suffix in (".yaml", ".yml"):
-        return _source_of(path).read(on_bad_frame)
-    raise ValueError(f"--data {path}: expected a .yaml config, .json, .csv or a folder of crops.")
-
-
-def _filled_columns(path: Path) -> set[str]:
-    """Those of the optional columns of a CSV that say something."""
-    try:
-        table = pd.read_csv(path, usecols=lambda name: name.strip() in OPTIONAL, dtype=str)
-    except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
-        raise ValueError(f"{path} is no CSV text in UTF-8 ({error}).") from error
-    return {name.strip() for name in table.columns[table.notna().any()]}
-
-
-def _source_of(path: Path) -> Source:
-    """The source in a data config (`data: source:`), or a YOLO set's data.yaml."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected `data: source:`.")
-    if "names" in content and "source" not in content:
-        return Yolo(path.parent, config=path.name)
-    section: dict[str, Any] = content.get("data") or content
-    if "source" not in section:
-        raise ValueError(f"{path} has neither `data: source:` of a data config nor `names:` of a YOLO set.")
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Source, "source")
-    try:
-        config = parser.parse_object({"source": section["source"]})
-    except ArgumentError as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}.") from error
-    source: Source = parser.instantiate(config).source
-    return source

@@ -82,7 +82,7 @@ def test_a_species_that_lies_on_a_known_class_is_warned_of(
         (["--crops={tmp}/all.csv", "--label=x", "--only=dodo"], "say with --only which"),
         (["--crops={tmp}/all.csv", "--label=mallard"], "a class that the run was trained on"),
         (["--crops={tmp}/none", "--label=x"], "neither a file nor a folder"),
-        (["--crops={tmp}/empty", "--label=x"], "No usable box"),
+        (["--crops={tmp}/empty", "--label=x"], "is none of the layouts that can be read"),
     ],
 )
 def test_crops_that_cannot_be_used_get_one_sentence(

@@ -14,10 +14,11 @@ from dml_lightning.cli import main
 from dml_lightning.commands.predict import _tables, _write
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.gallery.trained import TrainedRun, read_source
+from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
 
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
@@ -273,12 +274,12 @@ def test_a_bad_frame_is_named_and_the_others_are_kept(
     [
         (["--run=/nowhere", "--data=x.csv"], "not a run's folder"),
         (["--data=/nowhere.csv"], "neither a file nor a folder"),
-        (["--data={tmp}/strange.xyz"], "expected a .yaml config"),
+        (["--data={tmp}/strange.xyz"], "is none of the layouts that can be read: expected a data config"),
         (["--data={tmp}/empty.yaml"], "neither `data: source:`"),
         (["--data={tmp}/list.yaml"], "holds a list"),
-        (["--data={tmp}/broken.yaml"], "is not YAML"),
+        (["--data={tmp}/broken.yaml"], "is no valid YAML"),
         (["--data={tmp}/source.yaml"], "source.yaml: Parser key"),
-        (["--data={tmp}/empty.csv"], "empty.csv is no CSV text in UTF-8"),
+        (["--data={tmp}/empty.csv"], "empty.csv has no column"),
         (["--data={tmp}/latin.csv"], "latin.csv is no CSV text in UTF-8"),
         (["--data={flights}/annotations.json", "--batch_size=0"], "batch_size is 0"),
         (["--data={flights}/annotations.json", "--out={tmp}"], "name the .csv or .parquet file"),

@@ -442,3 +442,22 @@ def test_real_split_by_conditions() -> None:
         assert table["label"].value_counts()[["OtherVehicle", "DontCare"]].tolist() == [12, 7]
         digests.add(tuple(known["split"]))
     assert len(digests) == 5
+
+
+def test_copies_of_a_frame_in_two_groups_are_refused_unless_allowed(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    copies = [(Path(reading.frames["frame"][0]), Path(reading.frames["frame"][1]))]
+    copied = Reading(reading.table, reading.frames, ReadReport(), identical=copies)
+    with pytest.raises(ValueError, match=r"1 frame\(s\) have the same bytes as a frame of another group"):
+        build_table(copied)
+    pd.testing.assert_frame_equal(build_table(copied, allow_identical_frames=True), build_table(reading))
+
+
+@pytest.mark.parametrize("name", ["other", "unknown", " Other "])
+def test_classes_named_like_an_answer_are_refused_when_they_are_used(tmp_path: Path, name: str) -> None:
+    reading = make_reading(tmp_path)
+    labels = sorted(reading.table["label"].unique())
+    renamed = Reading(reading.table.replace({"label": {labels[0]: name}}), reading.frames, ReadReport())
+    with pytest.raises(ValueError, match=rf"The class '{name}' has the name of an answer .*: rename it"):
+        build_table(renamed)
+    assert name not in set(build_table(renamed, known=labels[1:])["label"])

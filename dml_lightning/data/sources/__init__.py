@@ -3,10 +3,15 @@
 from dml_lightning.data.sources.base import Reading, Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.coco import CocoJson
+from dml_lightning.data.sources.coco_results import CocoResults
 from dml_lightning.data.sources.csv_table import CsvTable
+from dml_lightning.data.sources.cvat import CvatXml
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.folders import CropFolders
 from dml_lightning.data.sources.hu import HuWaterfowl
+from dml_lightning.data.sources.label_studio import LabelStudio
+from dml_lightning.data.sources.labelme import LabelMe
+from dml_lightning.data.sources.megadetector import MegaDetector
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.voc import PascalVoc
 from dml_lightning.data.sources.yolo import Yolo
@@ -14,9 +19,14 @@ from dml_lightning.data.sources.yolo import Yolo
 __all__ = [
     "Box",
     "CocoJson",
+    "CocoResults",
     "CropFolders",
     "CsvTable",
+    "CvatXml",
     "HuWaterfowl",
+    "LabelMe",
+    "LabelStudio",
+    "MegaDetector",
     "OnBadFrame",
     "PascalVoc",
     "ReadReport",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dml_lightning.data.sources.boxes import Box, boxes_table, usable_boxes
+from dml_lightning.data.sources.checks import check_forms, cut_scores, identical_frames, warn_of_groups
 from dml_lightning.data.sources.files import OnBadFrame, absolute, check_root, frame_sizes
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.table import BOX_COLUMNS
@@ -23,10 +24,18 @@ class Scan(NamedTuple):
     frames: Sequence[Path]
     boxes: Sequence[Box]
     groups: Mapping[Path, str] = MappingProxyType({})  # groups that the layout itself states
+    unused: Mapping[Path, str] = MappingProxyType({})  # frame -> why it is not used, though it lies there
+
+
+NOT_ANNOTATED = "frame that nobody has annotated"
 
 
 def _no_obstacles() -> pd.DataFrame:
     return boxes_table([]).drop(columns=["label", "group"])
+
+
+def _no_frames() -> pd.DataFrame:
+    return pd.DataFrame({"frame": [], "group": [], "reason": []}, dtype="str")
 
 
 @dataclass
@@ -34,17 +43,23 @@ class Reading:
     """A data set as read.
 
     Attributes:
-        table: One row per box, with the columns `READER_COLUMNS`, in the order of the frames.
-        frames: Columns frame, group: every frame, including those without a box.
+        table: One row per box, with the columns `READER_COLUMNS`, in the order of the frames. Where a detector has
+            given scores, they are the column `score`, NaN for a box without one.
+        frames: Columns frame, group: every frame that was looked at, including those without a box.
         report: What was skipped and why.
         obstacles: Columns frame, x, y, width, height: boxes that mark something but are no crops (crowds,
-            unknown classes); background crops keep away from them.
+            unknown classes, low scores); background crops keep away from them.
+        unused: Columns frame, group, reason: frames that are listed or lie there and could not be used; whether
+            they are empty is not known.
+        identical: Pairs of frames with the same bytes in two groups.
     """
 
     table: pd.DataFrame
     frames: pd.DataFrame
     report: ReadReport
     obstacles: pd.DataFrame = field(default_factory=_no_obstacles)
+    unused: pd.DataFrame = field(default_factory=_no_frames)
+    identical: Sequence[tuple[Path, Path]] = ()
 
 
 class Source(ABC):
@@ -61,6 +76,8 @@ class Source(ABC):
         ValueError: group_by is neither keyword nor a regular expression.
     """
 
+    min_score: float | None = None  # an option of readers whose layout may have scores
+
     def __init__(self, root: str | Path, group_by: str = "parent") -> None:
         self.root = absolute(root)
         self.group_by = group_by
@@ -76,12 +93,16 @@ class Source(ABC):
     def scan(self, report: ReadReport) -> Scan:
         """Reads the annotation files of this layout."""
 
-    def read(self, on_bad_frame: OnBadFrame = "stop") -> Reading:
+    def read(
+        self, on_bad_frame: OnBadFrame = "stop", min_score: float | None = None, allow_empty: bool = False
+    ) -> Reading:
         """Reads the whole data set; opens every frame's header, decodes no pixels.
 
         Args:
             on_bad_frame: Whether a frame with an unreadable header stops the reading or is skipped and
                 counted.
+            min_score: Leaves out boxes with a lower score, in place of the reader's own option.
+            allow_empty: Whether frames without any box are an answer; boxes that were lost are none.
 
         Returns:
             The table, all frames and the report.
@@ -89,7 +110,7 @@ class Source(ABC):
         Raises:
             FrameError: A frame cannot be read and on_bad_frame is "stop".
             ValueError: The root or an annotation file is unreadable, a file name does not match group_by,
-                or no usable box is left.
+                boxes are of another form than stated, or no usable box is left.
         """
         check_root(self.root)
         report = ReadReport()
@@ -97,16 +118,48 @@ class Source(ABC):
             scan = self.scan(report)
         except OSError as error:
             raise ValueError(f"The data set in {self.root} cannot be read: {error}.") from error
-        paths = sorted({*scan.frames, *(box.frame for box in scan.boxes)})
-        sizes = frame_sizes(paths, on_bad_frame, report)
+        for path, reason in scan.unused.items():
+            report.skip(reason, os.path.relpath(path, self.root))
+        paths = sorted({*scan.frames, *(box.frame for box in scan.boxes)} - scan.unused.keys())
+        sizes, unused = frame_sizes(paths, on_bad_frame, report)
         groups = {path: scan.groups.get(path) or self.group_of(path) for path in sizes}
-        kept, obstacles = usable_boxes(scan.boxes, sizes, report)
+        self.check_boxes(scan.boxes, sizes, report)
+        boxes = cut_scores(scan.boxes, self.min_score if min_score is None else min_score)
+        kept, obstacles = usable_boxes(boxes, sizes, report)
         report.frames, report.boxes = len(sizes), len(kept)
-        if not kept:
+        expected = [box for box in boxes if not box.skip] if allow_empty and sizes else True
+        if not kept and expected:
             raise ValueError(f"No usable box was found in {self.root}: {' '.join(str(report).split())}.")
-        table = boxes_table(kept, groups)
-        frames = pd.DataFrame({"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]})
-        return Reading(table, frames, report, boxes_table(obstacles, groups)[["frame", *BOX_COLUMNS]])
+        if self.group_by != "frame":
+            warn_of_groups(groups, report)
+        identical = identical_frames(groups)
+        for pair in identical:
+            names = " and ".join(os.path.relpath(path, self.root) for path in pair)
+            report.note("frame with the same bytes as one of another group", names)
+        return Reading(
+            boxes_table(kept, groups),
+            pd.DataFrame(
+                {"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]}, dtype="str"
+            ),
+            report,
+            boxes_table(obstacles, groups)[["frame", *BOX_COLUMNS]],
+            self._unused({**scan.unused, **unused}, scan.groups),
+            identical,
+        )
+
+    def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:
+        """Refuses boxes of another form than this layout has; readers add their own checks."""
+        check_forms(boxes, sizes, report, ": set relative" if hasattr(self, "relative") else "")
+
+    def _unused(self, reasons: Mapping[Path, str], groups: Mapping[Path, str]) -> pd.DataFrame:
+        rows = []
+        for path, reason in sorted(reasons.items()):
+            try:
+                group = groups.get(path) or self.group_of(path)
+            except ValueError:  # a name that gives no group is no obstacle for a frame that is not used
+                group = ""
+            rows.append((str(path), group, reason))
+        return pd.DataFrame(rows, columns=["frame", "group", "reason"], dtype="str")
 
     def group_of(self, frame: Path) -> str:
         """Returns the group of one frame.

@@ -11,6 +11,7 @@ from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
 
 CLIP_TOLERANCE = 0.01  # px; what six decimals of a relative coordinate lose is no reason to report
+FRACTION_LIMIT = 2.0  # a box given in fractions may leave its frame, but not by this much
 
 
 class Box(NamedTuple):
@@ -26,6 +27,7 @@ class Box(NamedTuple):
     relative: bool = False
     stated: tuple[int, int] | None = None  # frame width, height in px that the annotation claims
     skip: str = ""  # reason to leave the box out; background crops still keep away from it
+    score: float = math.nan  # a detector's confidence, from 0 to 1; NaN where there is none
 
 
 def usable_boxes(
@@ -44,6 +46,8 @@ def usable_boxes(
             obstacles.append(box)
         elif key in kept:
             report.skip("duplicate of another box", box.where)
+            if not box.score <= kept[key].score:  # the higher one stays, and any rather than none
+                kept[key] = kept[key]._replace(score=box.score if box.score == box.score else kept[key].score)
         else:
             kept[key] = box
     order = sorted(kept.values(), key=lambda box: box.frame)  # stable: keeps the file's order
@@ -61,17 +65,20 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
         stated = f"{box.where}: {box.stated[0]}x{box.stated[1]}, file {width}x{height}"
         report.skip("stated frame size differs from the file's", stated)
         return None
+    if not all(map(math.isfinite, box[1:5])):
+        report.skip(box.skip or "box is not four finite numbers", box.where)
+        return None
+    if box.relative and max(map(abs, box[1:5])) > FRACTION_LIMIT:
+        report.skip("box is not given in fractions of its frame", box.where)
+        return None
     across, down = (width, height) if box.relative else (1, 1)
     x, y, w, h = box.x * across, box.y * down, box.width * across, box.height * down
-    if not all(map(math.isfinite, (x, y, w, h))):
-        report.skip("box is not four finite numbers", box.where)
-        return None
     if w <= 0 or h <= 0:
-        report.skip("box has no area", box.where)
+        report.skip(box.skip or "box has no area", box.where)
         return None
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
     if right <= left or bottom <= top:
-        report.skip("box lies outside the frame", box.where)
+        report.skip(box.skip or "box lies outside the frame", box.where)
         return None
     beyond = max(-x, -y, x + w - width, y + h - height)
     if beyond > CLIP_TOLERANCE:
@@ -91,9 +98,11 @@ def _note_contradictions(boxes: Iterable[Box], report: ReadReport) -> None:
 
 
 def boxes_table(boxes: Sequence[Box], groups: dict[Path, str] | None = None) -> pd.DataFrame:
-    """Builds the reader's table."""
+    """Builds the reader's table; the column score is there where a box has one."""
     groups = groups or {}
     rows = [(str(b.frame), *b[1:5], b.label, groups.get(b.frame, "")) for b in boxes]
     table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
     kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
-    return table.astype(kinds)
+    table = table.astype(kinds)
+    scores = pd.Series([b.score for b in boxes], dtype="float64")
+    return table.assign(score=scores) if scores.notna().any() else table

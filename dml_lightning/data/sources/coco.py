@@ -1,18 +1,27 @@
 """COCO JSON, read tolerantly: published thermal sets depart from the format in small ways."""
 
-import json
 import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
-from dml_lightning.data.sources.files import find_frame
+from dml_lightning.data.sources.files import FrameFinder
+from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_json
 from dml_lightning.data.sources.report import ReadReport
 
-IMAGE_FOLDERS = ("", "images", "JPEGImages")
+INSTANCES = "instances_"  # begins the names of COCO's own box files; the rest is the subset
+EMPTY = ("empty", "blank")  # categories of camera-trap sets for images in which nothing is seen
+BoxFormat = Literal["xywh", "xyxy"]
+
+
+class CocoImage(NamedTuple):
+    """One entry of `images`."""
+
+    frame: Path
+    stated: tuple[int, int] | None  # width, height, px
 
 
 class CocoJson(Source):
@@ -20,15 +29,21 @@ class CocoJson(Source):
 
     Accepted beside the format itself: the keys `annotation` and `filename` (HIT-UAV), ids that are numbers
     here and strings there, boxes stored as strings. Segmentations are not read. Images without an annotation
-    are background frames; crowd annotations are skipped and kept clear of background crops.
+    are background frames; crowd annotations are skipped and kept clear of background crops, as is the whole of a frame
+    that an annotation without a box names (unless by "empty" or "blank"). A `score` beside a box is
+    kept.
 
     Args:
         root: The data set's folder.
-        annotations: JSON file or files, relative to the root. Default: the only *.json in the root or in
-            root/annotations.
-        images: Folder of the frames, relative to the root. Default: the root, the JSON file's folder,
-            root/images and root/JPEGImages are tried.
+        annotations: JSON file or files, relative to the root. Default: all `instances_*.json` of the root or
+            root/annotations, else the only *.json there.
+        images: Folder of the frames, relative to the root. Default: the root, the JSON file's folder and the one
+            above it are tried, each with `images` and `JPEGImages` in it; for `instances_<subset>.json` the folders
+            `images/<subset>` and `<subset>` come first.
         group_by: See `Source`.
+        box_format: "xywh", as COCO means it, or "xyxy" where the boxes are two corners.
+        relative: Whether boxes are fractions of the frame and not px.
+        min_score: Leaves out boxes with a lower score.
     """
 
     def __init__(
@@ -37,63 +52,91 @@ class CocoJson(Source):
         annotations: str | list[str] | None = None,
         images: str | None = None,
         group_by: str = "parent",
+        box_format: BoxFormat = "xywh",
+        relative: bool = False,
+        min_score: float | None = None,
     ) -> None:
         super().__init__(root, group_by)
+        if box_format not in ("xywh", "xyxy"):
+            raise ValueError(f'box_format {box_format!r} is unknown: give "xywh" or "xyxy".')
         self.annotations = annotations
         self.images = images
+        self.box_format = box_format
+        self.relative = relative
+        self.min_score = min_score
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all JSON files; ids count within their own file."""
         frames: list[Path] = []
         boxes: list[Box] = []
+        finder = FrameFinder()
         for file in self._files():
-            content = _load(file)
-            names = _categories(file, content)
-            images = self._images(file, content, report)
-            frames += [frame for frame, _ in images.values()]
-            boxes += _boxes(file.name, content, names, images, report)
+            content = load_coco(file)
+            names = read_categories(file, content)
+            images = read_images(self.root, self.images, file, content, finder, report)
+            frames += [image.frame for image in images.values()]
+            boxes += self._boxes(file, content, names, images, report)
         return Scan(frames, boxes)
 
     def _files(self) -> list[Path]:
-        if self.annotations is None:
-            found = sorted([*self.root.glob("*.json"), *self.root.glob("annotations/*.json")])
-            if len(found) != 1:
-                names = [path.relative_to(self.root).as_posix() for path in found]
-                raise ValueError(
-                    f"{self.root} holds {len(found)} JSON files {names} at its top or in annotations/: "
-                    "name those to read with the option annotations."
-                )
-            return found
-        named = [self.annotations] if isinstance(self.annotations, str) else self.annotations
-        return [self.root / name for name in named]
+        if self.annotations is not None:
+            named = [self.annotations] if isinstance(self.annotations, str) else self.annotations
+            return [self.root / name for name in named]
+        found = sorted([*self.root.glob("*.json"), *self.root.glob("annotations/*.json")])
+        if instances := [path for path in found if path.name.startswith(INSTANCES)]:
+            return instances
+        if len(found) != 1:
+            names = [path.relative_to(self.root).as_posix() for path in found]
+            raise ValueError(
+                f"{self.root} holds {len(found)} JSON files {names} at its top or in annotations/: "
+                "name those to read with the option annotations."
+            )
+        return found
 
-    def _images(
-        self, file: Path, content: dict[str, Any], report: ReadReport
-    ) -> dict[str, tuple[Path, tuple[int, int] | None]]:
-        """Maps image id -> (frame, stated size)."""
-        tried = [self.root / self.images] if self.images is not None else None
-        folders = tried or [file.parent, *(self.root / name for name in IMAGE_FOLDERS)]
-        images: dict[str, tuple[Path, tuple[int, int] | None]] = {}
-        for number, image in enumerate(_entries(file, content, "images", "image")):
-            where = f"{file.name} image {image.get('id', f'number {number}')}"
-            name = image.get("file_name") or image.get("filename")
-            if "id" not in image or not isinstance(name, str):
-                report.skip("image without an id or file name", where)
-            elif str(image["id"]) in images:
-                report.skip("image id occurs twice", f"{where}: {name}")
-            else:
-                images[str(image["id"])] = find_frame(name, folders), _stated_size(image)
-        return images
+    def _boxes(
+        self,
+        file: Path,
+        content: dict[str, Any],
+        names: dict[str, str],
+        images: dict[str, CocoImage],
+        report: ReadReport,
+    ) -> Iterable[Box]:
+        """Yields one box per annotation that has an image."""
+        seen: set[str] = set()
+        for number, entry in enumerate(_entries(file, content, "annotations", "annotation")):
+            identity = as_key(entry.get("id")) or f"number {number}"
+            where = f"{file.name} annotation {identity}"
+            if identity in seen:
+                report.note("annotation id occurs twice", where)
+            seen.add(identity)
+            image, category = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
+            if image not in images:
+                reason = "annotation of an unknown image" if image else "annotation without an image (no image_id)"
+                report.skip(reason, f"{where}: image {image}" if image else where)
+                continue
+            skip = ""
+            if str(entry.get("iscrowd", 0)).strip().lower() in ("1", "1.0", "true"):
+                skip = "iscrowd annotation"
+            elif category not in names:
+                skip = "annotation of an unknown category" if category else "annotation without a category"
+            frame, stated = images[image]
+            if "bbox" not in entry and not skip:
+                if names[category].casefold() in EMPTY:
+                    continue  # of an image: what it says, that there is no box, is in the frames
+                yield Box(frame, 0, 0, 1, 1, names[category], where, relative=True, skip="annotation of a whole image")
+                continue
+            sides = parse_box(entry.get("bbox"), self.box_format)
+            label, score = names.get(category, ""), as_number(entry.get("score"))
+            yield Box(frame, *sides, label, where, self.relative, stated=stated, skip=skip, score=score)
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """Parses the file into its top-level object."""
-    if not file.is_file():
-        raise ValueError(f"There is no annotation file {file}: name it with the option annotations.")
-    try:
-        content = json.loads(file.read_text("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{file} is no valid JSON ({error}).") from error
+def load_coco(file: Path) -> dict[str, Any]:
+    """Parses a file into its top-level object.
+
+    Raises:
+        ValueError: It is missing, no JSON or holds something else.
+    """
+    content = read_json(file)
     if not isinstance(content, dict):
         raise ValueError(
             f"{file} holds a {type(content).__name__} at its top: COCO JSON is an object with "
@@ -112,15 +155,48 @@ def _entries(file: Path, content: dict[str, Any], *keys: str) -> list[dict[str, 
     )
 
 
-def _categories(file: Path, content: dict[str, Any]) -> dict[str, str]:
+def read_categories(file: Path, content: dict[str, Any]) -> dict[str, str]:
     """Maps category id -> name."""
     names: dict[str, str] = {}
     for category in _entries(file, content, "categories", "category"):
-        key = str(category.get("id"))
-        name = str(category.get("name", "")).strip() or key
+        key = as_key(category.get("id"))
+        name = as_text(category.get("name")) or key
+        if not key:
+            raise ValueError(f"{file} has a category {name!r} without an id: give it one.")
         if names.setdefault(key, name) != name:
             raise ValueError(f"{file} gives category id {key} two names, {names[key]!r} and {name!r}.")
     return names
+
+
+def read_images(
+    root: Path, folder: str | None, file: Path, content: dict[str, Any], finder: FrameFinder, report: ReadReport
+) -> dict[str, CocoImage]:
+    """Maps image id -> frame and stated size.
+
+    Raises:
+        ValueError: A frame is listed twice, or its name fits several files.
+    """
+    own, places = ([], [root / folder]) if folder is not None else _folders(root, file)
+    images: dict[str, CocoImage] = {}
+    for number, image in enumerate(_entries(file, content, "images", "image")):
+        key = as_key(image.get("id"))
+        where = f"{file.name} image {key or f'number {number}'}"
+        name = image.get("file_name") or image.get("filename")
+        if not key or not isinstance(name, str):
+            report.skip("image without an id or file name", where)
+        elif key in images:
+            report.skip("image id occurs twice", f"{where}: {name}")
+        else:
+            images[key] = CocoImage(finder.find(name, places, where, own=own, once=True), _stated_size(image))
+    return images
+
+
+def _folders(root: Path, file: Path) -> tuple[list[Path], list[Path]]:
+    """Where frames may lie: the subset's own folders first, then those of all."""
+    bases = dict.fromkeys([file.parent, root, *([file.parent.parent] if file.parent != root else [])])
+    subset = file.stem.removeprefix(INSTANCES) if file.stem.startswith(INSTANCES) else ""
+    own = [base / part / subset for base in bases for part in ("images", "")] if subset else []
+    return own, [base / part for base in bases for part in ("", "images", "JPEGImages")]
 
 
 def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -130,41 +206,16 @@ def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
         return None
 
 
-def _boxes(
-    file_name: str,
-    content: dict[str, Any],
-    names: dict[str, str],
-    images: dict[str, tuple[Path, tuple[int, int] | None]],
-    report: ReadReport,
-) -> Iterable[Box]:
-    """Yields one box per annotation that has an image."""
-    seen: set[str] = set()
-    for number, entry in enumerate(_entries(Path(file_name), content, "annotations", "annotation")):
-        identity = str(entry.get("id", f"number {number}"))
-        where = f"{file_name} annotation {identity}"
-        if identity in seen:
-            report.note("annotation id occurs twice", where)
-        seen.add(identity)
-        image, category = str(entry.get("image_id")), str(entry.get("category_id"))
-        if image not in images:
-            report.skip("annotation of an unknown image", f"{where}: image {image}")
-            continue
-        skip = ""
-        if str(entry.get("iscrowd", 0)).strip().lower() in ("1", "1.0", "true"):
-            skip = "iscrowd annotation"
-        elif category not in names:
-            skip = "annotation of an unknown category"
-        frame, stated = images[image]
-        sides = parse_box(entry.get("bbox"))
-        yield Box(frame, *sides, names.get(category, ""), where, stated=stated, skip=skip)
+def parse_box(value: Any, form: BoxFormat = "xywh") -> tuple[float, float, float, float]:
+    """Reads four numbers from a list or a string such as "[1, 2, 3, 4]"; NaN where they are not that.
 
-
-def parse_box(value: Any) -> tuple[float, float, float, float]:
-    """Reads four numbers from a list or a string such as "[1, 2, 3, 4]"; NaN where they are not that."""
+    Returns:
+        Left, top, width, height.
+    """
     if isinstance(value, str):
         value = re.split(r"[\s,;]+", value.strip(" \t\n[](){}"))
     try:
         x, y, width, height = (float(number) for number in value)
     except (TypeError, ValueError):
         return (math.nan,) * 4
-    return x, y, width, height
+    return (x, y, width - x, height - y) if form == "xyxy" else (x, y, width, height)

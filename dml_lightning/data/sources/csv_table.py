@@ -9,7 +9,8 @@ from typing import Literal
 
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
-from dml_lightning.data.sources.files import find_frame
+from dml_lightning.data.sources.checks import warn_of_one_based
+from dml_lightning.data.sources.files import FrameFinder, list_frames
 from dml_lightning.data.sources.report import ReadReport
 
 UNLABELLED = "unlabelled"
@@ -38,6 +39,13 @@ class CsvTable(Source):
             and the CSV file's name without suffix `{file}`.
         label_names: Renames label codes, e.g. {"0": "animal"}; others stay as they are.
         group_by: See `Source`.
+        score_column: Column of a detector's confidence, from 0 to 1; None where there is none.
+        min_score: Leaves out boxes with a lower score.
+        relative: Whether boxes are fractions of the frame and not px.
+        one_based: Whether pixels are counted from 1; with two corners the second one is then the box's last pixel.
+        decimal: "." or "," of the numbers; a comma needs another delimiter.
+        frames: Folder, or text file with a name in each line, of all frames that were flown, also those without
+            a row.
 
     Raises:
         ValueError: The file, the delimiter, the box columns or group_by cannot be used.
@@ -57,12 +65,22 @@ class CsvTable(Source):
         frame_name: str = "{frame}",
         label_names: dict[str, str] | None = None,
         group_by: str = "parent",
+        score_column: str | None = None,
+        min_score: float | None = None,
+        relative: bool = False,
+        one_based: bool = False,
+        decimal: Literal[".", ","] = ".",
+        frames: str | None = None,
     ) -> None:
         super().__init__(root, group_by)
         if box_format not in BOX_FORMATS:
             raise ValueError(f"box_format {box_format!r} is unknown: give one of {list(BOX_FORMATS)}.")
         if len(delimiter) != 1:
             raise ValueError(f"The delimiter {delimiter!r} must be one character.")
+        if decimal not in (".", ",") or decimal == delimiter:
+            raise ValueError(f'decimal {decimal!r} must be "." or "," and not the delimiter {delimiter!r}.')
+        if relative and one_based:
+            raise ValueError("relative and one_based exclude each other: fractions count no pixels.")
         if box_columns is not None and len(box_columns) != 4:
             raise ValueError(f"box_columns {box_columns} must name four columns.")
         if not file or Path(file).is_absolute():
@@ -77,12 +95,17 @@ class CsvTable(Source):
         self.header = header
         self.frame_name = frame_name
         self.label_names = label_names or {}
+        self.score_column, self.min_score = score_column, min_score
+        self.relative, self.one_based = relative, one_based
+        self.decimal = decimal
+        self.frames = frames
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all rows of all files."""
         files = sorted(self.root.glob(self.file))
         if not files:
             raise ValueError(f"There is no file {self.file} in {self.root}.")
+        finder = FrameFinder()
         frames: dict[Path, None] = {}
         boxes: list[Box] = []
         groups: dict[Path, str] = {}
@@ -92,17 +115,36 @@ class CsvTable(Source):
                 if not row[self.frame_column]:
                     report.skip("row without a frame", where)
                     continue
-                frame = find_frame(self._name(file, row[self.frame_column], where), [self.root])
+                frame = finder.find(self._name(file, row[self.frame_column], where), [self.root], where)
                 frames[frame] = None
                 if self.group_column is not None:
                     _set_group(groups, frame, row[self.group_column], where)
                 if any(row[name] for name in self.box_columns):
                     boxes.append(self._box(frame, row, where))
-        return Scan(list(frames), boxes, groups)
+        return Scan([*frames, *self._flown(finder)], boxes, groups)
+
+    def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:
+        """Warns where corners seem to count from 1."""
+        super().check_boxes(boxes, sizes, report)
+        if self.box_format == "xyxy" and not (self.one_based or self.relative):
+            warn_of_one_based(boxes, sizes, report)
 
     def _needed(self) -> list[str]:
-        optional = [name for name in (self.label_column, self.group_column) if name is not None]
+        optional = [name for name in (self.label_column, self.group_column, self.score_column) if name is not None]
         return [self.frame_column, *self.box_columns, *optional]
+
+    def _flown(self, finder: FrameFinder) -> list[Path]:
+        """Frames of the option frames."""
+        if self.frames is None:
+            return []
+        place = self.root / self.frames
+        if place.is_dir():
+            return list_frames(place)
+        if not place.is_file():
+            raise ValueError(f"frames names {place}, which does not exist: give a folder of frames or a text file.")
+        names = [line.strip() for line in place.read_text("utf-8-sig", "replace").splitlines()]
+        where = f"{place.name} line"
+        return [finder.find(name, [self.root], f"{where} {n}") for n, name in enumerate(names, start=1) if name]
 
     def _name(self, file: Path, text: str, where: str) -> str:
         """Fills the frame_name template."""
@@ -117,12 +159,24 @@ class CsvTable(Source):
         )
 
     def _box(self, frame: Path, row: dict[str, str], where: str) -> Box:
-        x, y, width, height = (to_float(row[name]) for name in self.box_columns)
+        x, y, width, height = (self._number(row[name]) for name in self.box_columns)
+        first = float(self.one_based)
         if self.box_format == "xyxy":
-            width, height = width - x, height - y
+            width, height = width - x + first, height - y + first
         code = UNLABELLED if self.label_column is None else row[self.label_column]
         label = self.label_names.get(code, code)
-        return Box(frame, x, y, width, height, label, where, skip="" if label else "row without a label")
+        skip = "" if label or not all(map(math.isfinite, (x, y, width, height))) else "row without a label"
+        score = math.nan if self.score_column is None else self._score(row[self.score_column], where)
+        return Box(frame, x - first, y - first, width, height, label, where, self.relative, skip=skip, score=score)
+
+    def _number(self, text: str) -> float:
+        return to_float(text if self.decimal == "." else text.replace(self.decimal, "."))
+
+    def _score(self, text: str, where: str) -> float:
+        score = self._number(text)
+        if text and math.isnan(score) and text.lower() not in ("nan", "na", "null", "none"):
+            raise ValueError(f"{where}: the score {text!r} is no number from 0 to 1.")
+        return score
 
 
 def read_rows(
@@ -132,12 +186,13 @@ def read_rows(
 
     Args:
         file: The CSV file.
-        needed: Columns that must exist.
+        needed: Columns that must exist, once each.
         delimiter: One character.
         header: Column names where the file has no header row.
 
     Raises:
-        ValueError: A column is missing, or the file is no CSV text.
+        ValueError: A column is missing or there twice, a row has more fields than columns, or the file is no CSV
+            text.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -146,13 +201,33 @@ def read_rows(
             missing = [name for name in needed if name not in names]
             if missing:
                 raise ValueError(f"{file} has no column {missing}, but {names}: name the columns to read.")
+            if twice := [name for name in needed if names.count(name) > 1]:
+                raise ValueError(f"{file} has more than one column {twice[0]!r}: rename all but one.")
             for fields in rows:
                 texts = [field.strip() for field in fields]
+                if any(texts[len(names) :]):
+                    raise ValueError(
+                        f"{file} row {rows.line_num} has {len(texts)} fields for {len(names)} columns: quote texts and "
+                        "numbers that hold the delimiter (decimal commas?), or name all columns."
+                    )
                 if any(texts):
                     padded = texts + [""] * (len(names) - len(texts))
                     yield rows.line_num, dict(zip(names, padded, strict=False))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} is no CSV text ({error}).") from error
+        raise ValueError(f"{file} is no CSV text in UTF-8 ({error}).") from error
+
+
+def read_header(file: Path, delimiter: str = ",") -> list[str]:
+    """Returns the fields of the first row, without outer blanks.
+
+    Raises:
+        ValueError: The file is no CSV text.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return [name.strip() for name in next(csv.reader(stream, delimiter=delimiter), [])]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file} is no CSV text in UTF-8 ({error}).") from error
 
 
 def to_float(text: str) -> float:

@@ -1,9 +1,12 @@
-"""Finding frames on disk and reading their sizes."""
+"""Frames on disk: listing them, finding the one that an annotation names, reading their sizes."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Literal
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+from urllib.parse import unquote
 
 from dml_lightning.data.frames import FRAME_SUFFIXES, FrameError, frame_size
 from dml_lightning.data.sources.report import ReadReport
@@ -38,38 +41,147 @@ def list_frames(folder: Path, recursive: bool = True) -> list[Path]:
     )
 
 
-def find_frame(name: str, folders: Iterable[Path]) -> Path:
-    """Finds the frame that an annotation names.
+class Listed(NamedTuple):
+    """What an annotation calls a frame, and the file that this name ends on."""
 
-    Tries each folder in turn: the name as given (with either slash), with its suffix in another case, and its
-    last part alone.
+    name: str
+    path: Path
+    where: str  # file and row or id
+    parts: int  # of the name that the path shares with it; 0: all of them
 
-    Returns:
-        The path found, or where it should have been: below the first folder.
+    @property
+    def bare(self) -> bool:
+        """Whether the last part alone was found, of a name with folders."""
+        return self.parts == 1
+
+
+class FrameFinder:
+    """Finds the frames that annotations name, and refuses names that may mean another frame.
+
+    A name is looked for as it is (with either slash), then without its first folders, as paths of another computer
+    need it; the suffix may be in another case. Two names may not end on one file, and a file that shares only the
+    last part of a name serves only where no other name has that last part: `flight_2/DJI_0001.tif` is never read
+    from the `DJI_0001.tif` of another flight.
     """
-    folders = list(folders)
-    name = name.replace("\\", "/")
-    for folder in folders:
-        for candidate in (folder / name, folder / Path(name).name):
-            if candidate.is_file():
-                return absolute(candidate)
-            for suffix in (candidate.suffix.lower(), candidate.suffix.upper()):
-                if (other := candidate.with_suffix(suffix)).is_file():
-                    return absolute(other)
-    return absolute(folders[0] / name)
+
+    def __init__(self) -> None:
+        self._by_path: dict[Path, Listed] = {}
+        self._by_last: dict[str, list[Listed]] = {}
+
+    def find(
+        self,
+        name: str,
+        folders: Sequence[Path],
+        where: str,
+        *,
+        own: Sequence[Path] = (),
+        also: Sequence[str] = (),
+        once: bool = False,
+    ) -> Path:
+        """Finds the frame of one name.
+
+        Args:
+            name: As the annotation has it.
+            folders: Where frames may lie, with equal rank.
+            where: File and row or id of the annotation.
+            own: Folders that come before all others, such as a split's own.
+            also: Other names to try where there is no file of the first.
+            once: Whether the layout lists a frame only once, so that another listing is an error.
+
+        Returns:
+            The path found, or where it should have been: below the first folder.
+
+        Raises:
+            ValueError: The name fits files in several folders, or its file was named otherwise or before.
+        """
+        names = [each.replace("\\", "/") for each in (name, *also)]
+        tried = (_locate(each, folders, own, where) for each in names)
+        found = next(filter(None, tried), None) or Listed("", absolute([*folders, *own][0] / names[0]), where, 0)
+        found = found._replace(name=names[0])
+        earlier = self._by_path.get(found.path)
+        if earlier is None:
+            self._check_namesakes(found)
+            self._by_path[found.path] = found
+            self._by_last.setdefault(found.path.name, []).append(found)
+        elif (found.parts or earlier.parts) and os.path.normpath(found.name) != os.path.normpath(earlier.name):
+            raise ValueError(
+                f"{where}: two names end on one file, {earlier.name!r} ({earlier.where}) and {found.name!r} on "
+                f"{found.path}: put each frame into the folder that its name has."
+            )
+        elif once:
+            raise ValueError(f"{where} and {earlier.where} are both about {found.path}: keep one of them.")
+        return found.path
+
+    def _check_namesakes(self, found: Listed) -> None:
+        for other in self._by_last.get(found.path.name, ()):
+            if found.bare or other.bare:
+                wrong, right = (found, other) if found.bare else (other, found)
+                raise ValueError(
+                    f"{wrong.where}: {wrong.name!r} does not exist, and {wrong.path} may be another frame of that "
+                    f"name, as {right.where} names {right.name!r}: put each frame into the folder that its name has."
+                )
 
 
-def frame_sizes(paths: Iterable[Path], on_bad_frame: OnBadFrame, report: ReadReport) -> dict[Path, tuple[int, int]]:
-    """Reads (width, height) of each frame that exists."""
-    sizes = {}
+def _locate(name: str, folders: Sequence[Path], own: Sequence[Path], where: str) -> Listed | None:
+    parts = PurePosixPath(name).parts
+    for first, places in product(range(max(len(parts), 1)), (own, folders)):
+        tail = "/".join(parts[first:]) if first else name
+        hits = [hit for folder in dict.fromkeys(places) if (hit := _existing(folder / tail)) is not None]
+        if different := [hit for hit in hits[1:] if hit != hits[0] and not hit.samefile(hits[0])]:
+            raise ValueError(
+                f"{where}: the frame {name!r} may be {hits[0]} or {different[0]}: name the folder of the frames, or "
+                "move the others away."
+            )
+        if hits:
+            return Listed(name, hits[0], where, len(parts) - first if first else 0)
+    return None
+
+
+def _existing(path: Path) -> Path | None:
+    """The file at a path, or the one whose suffix is in another case."""
+    if path.is_file():
+        return absolute(path)
+    if not path.suffix:
+        return None
+    others = (path.with_suffix(suffix) for suffix in (path.suffix.lower(), path.suffix.upper()))
+    return next((absolute(other) for other in others if other.is_file()), None)
+
+
+class NearNames:
+    """Offers a frame whose name differs from a missing one in suffix, case, Unicode form or %20 alone."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, Path]] = {}
+
+    def of(self, missing: Path) -> Path | None:
+        """Returns the frame of a near name in the same folder, if there is one."""
+        folder = missing.parent
+        if folder not in self._folders:
+            frames = list_frames(folder, recursive=False) if folder.is_dir() else []
+            self._folders[folder] = {_essence(frame): frame for frame in frames}
+        return self._folders[folder].get(_essence(missing))
+
+
+def _essence(path: Path) -> str:
+    return unicodedata.normalize("NFC", unquote(path.stem)).casefold()
+
+
+def frame_sizes(
+    paths: Iterable[Path], on_bad_frame: OnBadFrame, report: ReadReport
+) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
+    """Reads (width, height) of each frame that exists; second, frame -> reason of those that cannot be used."""
+    sizes, unused, near = {}, {}, NearNames()
     for path in paths:
         if not path.is_file():
-            report.skip("frame file is missing", str(path))
+            other = near.of(path)
+            unused[path] = "frame file is missing"
+            report.skip(unused[path], f"{path}; there is {other.name}" if other else str(path))
             continue
         try:
             sizes[path] = frame_size(path)
         except FrameError as error:
             if on_bad_frame == "stop":
                 raise
-            report.skip("frame cannot be read", str(error))
-    return sizes
+            unused[path] = "frame cannot be read"
+            report.skip(unused[path], str(error))
+    return sizes, unused

@@ -5,7 +5,7 @@ from pathlib import Path
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.csv_table import read_rows, to_float
-from dml_lightning.data.sources.files import find_frame, list_frames
+from dml_lightning.data.sources.files import FrameFinder, list_frames
 from dml_lightning.data.sources.report import ReadReport
 
 HU_COLUMNS = ("imageFilename", "x(column)", "y(row)", "width", "height")
@@ -36,19 +36,18 @@ class HuWaterfowl(Source):
         base = next(iter(sorted(self.root.glob("01_Thermal*"))), self.root)
         positive, labels = self._one(base, "01_Pos*"), self._one(base, "02_*/*.csv")
         first = 1.0 if self.one_based else 0.0
-        boxes = []
+        boxes, finder = [], FrameFinder()
         for number, row in read_rows(labels, HU_COLUMNS):
             where = f"{labels.name} row {number}"
             if not row[HU_COLUMNS[0]]:
                 report.skip("row without a frame", where)
                 continue
             x, y, width, height = (to_float(row[name]) for name in HU_COLUMNS[1:])
-            frame = find_frame(row[HU_COLUMNS[0]], [positive])
+            frame = finder.find(row[HU_COLUMNS[0]], [positive], where)
             boxes.append(Box(frame, x - first, y - first, width, height, LABEL, where))
-        for unnamed in sorted(set(list_frames(positive)) - {box.frame for box in boxes}):
-            report.skip("positive frame without a row in the CSV", unnamed.name)
+        unnamed = sorted(set(list_frames(positive)) - {box.frame for box in boxes})
         negative = [frame for folder in base.glob("03_Neg*") for frame in list_frames(folder)]
-        return Scan(negative, boxes)
+        return Scan(negative, boxes, unused=dict.fromkeys(unnamed, "positive frame without a row in the CSV"))
 
     def _one(self, base: Path, pattern: str) -> Path:
         """Finds a part of the layout."""

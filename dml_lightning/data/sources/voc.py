@@ -1,38 +1,57 @@
 """Pascal VOC XML: one file per frame."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Literal
+from xml.etree.ElementTree import Element
 
 from dml_lightning.data.frames import FRAME_SUFFIXES
-from dml_lightning.data.sources.base import Scan, Source
+from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
-from dml_lightning.data.sources.files import find_frame, list_frames
+from dml_lightning.data.sources.checks import warn_of_one_based
+from dml_lightning.data.sources.files import FrameFinder, list_frames
+from dml_lightning.data.sources.parse import XmlError, as_number, read_xml
 from dml_lightning.data.sources.report import ReadReport
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+Unlabelled = Literal["skip", "empty"]
 
 
 class PascalVoc(Source):
     """Reads Pascal VOC boxes; width is xmax - xmin, as published thermal sets mean it.
 
-    A frame whose XML file has no object is a background frame; a frame without an XML file is reported and
-    not used, because nobody said that it is empty.
+    A frame whose XML file has no object is a background frame, as is one without an XML file that a list below
+    ImageSets names. Any other frame without an XML file is reported and not used, because nobody said that it is
+    empty.
 
     Args:
         root: The data set's folder.
         annotations: Folder of the XML files, relative to the root.
         images: Folder of the frames, relative to the root.
         group_by: See `Source`.
+        one_based: Whether corners count pixels from 1, as PASCAL's own and supervision's do.
+        inclusive: Whether xmax and ymax are the last pixel of the box, and not the edge behind it, so that the width
+            is xmax - xmin + 1. By default the same as one_based.
+        unlabelled: Whether frames without an XML file, in no list, are left out ("skip") or background ("empty").
     """
 
     def __init__(
-        self, root: str | Path, annotations: str = "Annotations", images: str = "JPEGImages", group_by: str = "parent"
+        self,
+        root: str | Path,
+        annotations: str = "Annotations",
+        images: str = "JPEGImages",
+        group_by: str = "parent",
+        one_based: bool = False,
+        inclusive: bool | None = None,
+        unlabelled: Unlabelled = "skip",
     ) -> None:
         super().__init__(root, group_by)
         self.annotations = annotations
         self.images = images
+        self.one_based = one_based
+        self.inclusive = one_based if inclusive is None else inclusive
+        self.unlabelled = unlabelled
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads every XML file."""
@@ -40,53 +59,70 @@ class PascalVoc(Source):
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".xml" and p.is_file())
         if not files:
             raise ValueError(f"There is no XML file in {folder}: name the folder with annotations.")
+        finder = FrameFinder()
         frames: list[Path] = []
         boxes: list[Box] = []
         for file in files:
             try:
-                tree = ElementTree.fromstring(file.read_bytes())
-            except ElementTree.ParseError as error:
-                report.skip("XML file cannot be parsed", f"{file.name}: {error}")
+                tree = read_xml(file)
+            except XmlError as error:
+                report.skip("XML file cannot be parsed", str(error))
                 continue
-            frame = self._frame(file, tree)
+            frame = self._frame(file, tree, finder)
             frames.append(frame)
-            boxes += _boxes(file.name, frame, tree)
-        for unlabelled in sorted(set(list_frames(self.root / self.images)) - set(frames)):
-            report.skip("frame without an XML file", unlabelled.name)
-        return Scan(frames, boxes)
+            boxes += self._boxes(file.name, frame, tree)
+        frames += self._listed(set(frames))
+        rest = sorted(set(list_frames(self.root / self.images)) - set(frames))
+        if self.unlabelled == "empty":
+            return Scan([*frames, *rest], boxes)
+        return Scan(frames, boxes, unused=dict.fromkeys(rest, NOT_ANNOTATED))
 
-    def _frame(self, file: Path, tree: ElementTree.Element) -> Path:
-        """Finds the frame by the stated name, else by the XML file's own name."""
+    def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:
+        """Warns where corners seem to count from 1."""
+        super().check_boxes(boxes, sizes, report)
+        if not self.one_based:
+            warn_of_one_based(boxes, sizes, report)
+
+    def _frame(self, file: Path, tree: Element, finder: FrameFinder) -> Path:
+        """Finds the frame by the stated name, else by the XML file's own; beside its own sub-folder first."""
+        below = file.parent.relative_to(self.root / self.annotations)
+        own = [self.root / self.images / below, file.parent] if below.parts else []
         folders = [self.root / self.images, file.parent, self.root]
-        named = find_frame((tree.findtext("filename") or "").strip() or file.stem, folders)
-        if named.is_file():
-            return named
-        suffixes = sorted(FRAME_SUFFIXES)
-        own = (find_frame(file.stem + suffix, folders) for suffix in suffixes)
-        return next((frame for frame in own if frame.is_file()), named)
+        stems = [str(below / file.stem), file.stem] if below.parts else [file.stem]
+        also = [stem + suffix for stem in stems for suffix in sorted(FRAME_SUFFIXES)]
+        name = (tree.findtext("filename") or "").strip() or file.stem
+        return finder.find(name, folders, file.name, own=own, also=also, once=True)
 
+    def _listed(self, annotated: set[Path]) -> Iterator[Path]:
+        """Yields frames that the lists of ImageSets/Main name and that have no XML file."""
+        finder, stems = FrameFinder(), {frame.stem for frame in annotated}
+        for file in sorted((self.root / "ImageSets" / "Main").glob("*.txt")):
+            for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), start=1):
+                words = line.split()
+                marked = len(words) > 1 and words[-1] in ("-1", "0", "1")  # whether a class is seen
+                name = line.strip().rsplit(maxsplit=1)[0] if marked else line.strip()
+                if not name or Path(name).name in stems:
+                    continue
+                also = [name + suffix for suffix in sorted(FRAME_SUFFIXES)]
+                frame = finder.find(name, [self.root / self.images], f"{file.name} line {number}", also=also)
+                if frame not in annotated:
+                    yield frame
 
-def _boxes(file_name: str, frame: Path, tree: ElementTree.Element) -> Iterator[Box]:
-    stated = _number(tree.findtext("size/width")), _number(tree.findtext("size/height"))
-    size = (int(stated[0]), int(stated[1])) if all(map(math.isfinite, stated)) else None
-    for number, entry in enumerate(tree.iter("object"), start=1):
-        left, top, right, bottom = (_number(entry.findtext(f"bndbox/{name}")) for name in CORNERS)
-        label = (entry.findtext("name") or "").strip()
-        yield Box(
-            frame,
-            left,
-            top,
-            right - left,
-            bottom - top,
-            label,
-            f"{file_name} object {number}",
-            stated=size,
-            skip="" if label else "object without a name",
-        )
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
+    def _boxes(self, file_name: str, frame: Path, tree: Element) -> Iterator[Box]:
+        stated = as_number(tree.findtext("size/width")), as_number(tree.findtext("size/height"))
+        size = (int(stated[0]), int(stated[1])) if all(map(math.isfinite, stated)) else None
+        first, last = float(self.one_based), float(self.inclusive)
+        for number, entry in enumerate(tree.iter("object"), start=1):
+            left, top, right, bottom = (as_number(entry.findtext(f"bndbox/{name}")) for name in CORNERS)
+            label = (entry.findtext("name") or "").strip()
+            yield Box(
+                frame,
+                left - first,
+                top - first,
+                right - left + last,
+                bottom - top + last,
+                label,
+                f"{file_name} object {number}",
+                stated=size,
+                skip="" if label else "object without a name",
+            )

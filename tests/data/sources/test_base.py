@@ -9,21 +9,19 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.sources import Box, CropFolders, ReadReport, Scan, Source
 from dml_lightning.data.sources.boxes import usable_boxes
-from dml_lightning.data.sources.files import find_frame, list_frames
+from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.table import READER_COLUMNS
+from tests.data.sources import making
 
 WIDTH, HEIGHT = 40, 30
 
 
 def picture(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (WIDTH, HEIGHT)).save(path)
-    return path
+    return making.picture(path, (WIDTH, HEIGHT))
 
 
 class Given(Source):
@@ -141,8 +139,8 @@ def test_a_kept_box_is_the_overlap_with_its_frame(sides: tuple[float, ...]) -> N
 
 def test_a_box_inside_keeps_its_exact_numbers(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
-    table = Given(tmp_path, [box(path, 0.1, 0.2, 0.7, 0.3)]).read().table
-    assert table.iloc[0, 1:5].tolist() == [0.1, 0.2, 0.7, 0.3]
+    table = Given(tmp_path, [box(path, 1.1, 0.2, 0.7, 0.3)]).read().table
+    assert table.iloc[0, 1:5].tolist() == [1.1, 0.2, 0.7, 0.3]
 
 
 def test_relative_boxes_are_fractions_of_the_file(tmp_path: Path) -> None:
@@ -241,19 +239,6 @@ def test_an_annotation_file_that_cannot_be_opened(tmp_path: Path) -> None:
         Locked(tmp_path, []).read()
 
 
-def test_find_frame(tmp_path: Path) -> None:
-    upper = picture(tmp_path / "a b.TIF")
-    lower = picture(tmp_path / "deep" / "c.png")
-    folders = [tmp_path, tmp_path / "deep"]
-    assert find_frame("a b.tif", folders) == upper
-    assert find_frame("c.PNG", folders) == lower
-    assert find_frame("deep\\c.png", folders) == lower
-    assert find_frame("/elsewhere/deep/c.png", folders) == lower
-    assert find_frame(str(lower), folders) == lower
-    assert find_frame("no.png", folders) == tmp_path / "no.png"
-    assert find_frame("../no.png", [tmp_path / "deep"]) == tmp_path / "no.png"
-
-
 def test_relative_roots_and_links_give_the_paths_that_the_user_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,3 +263,42 @@ def test_crop_folders(tmp_path: Path) -> None:
     assert reading.report.examples["picture outside a class folder"] == ["loose.png"]
     by_frame = CropFolders(tmp_path, group_by="frame").read()
     assert by_frame.table["group"].tolist()[0] == "duck/f1/a.png"
+
+
+def test_effort_without_a_bird(tmp_path: Path) -> None:
+    for flight in ("f0", "f1"):
+        picture(tmp_path / flight / "a.png")
+    source = Given(tmp_path, [])
+    with pytest.raises(ValueError, match="No usable box"):
+        source.read()
+    reading = source.read(allow_empty=True)
+    assert reading.table.empty
+    assert list(reading.table.columns) == list(READER_COLUMNS)
+    assert reading.frames["group"].tolist() == ["f0", "f1"]
+    cut = Given(tmp_path, [box(tmp_path / "f0" / "a.png", score=0.1)]).read(min_score=0.5, allow_empty=True)
+    assert cut.table.empty
+
+
+def test_boxes_that_were_lost_are_no_empty_frames(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    for lost in (box(tmp_path / "gone.png"), box(path, 90.0, 1.0, 2.0, 2.0)):
+        with pytest.raises(ValueError, match="No usable box"):
+            Given(tmp_path, [lost]).read(allow_empty=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="No usable box"):  # no frame was flown
+        Given(tmp_path / "empty", []).read(allow_empty=True)
+
+
+def test_frames_that_could_not_be_used_are_told_apart(tmp_path: Path) -> None:
+    good, bad = picture(tmp_path / "f0" / "a.png"), tmp_path / "f1" / "b.png"
+    bad.parent.mkdir()
+    bad.write_bytes(b"")
+    boxes = [box(good), box(tmp_path / "f2" / "c.png")]
+    reading = Given(tmp_path, boxes).read(on_bad_frame="skip")
+    assert reading.frames["group"].tolist() == ["f0"]
+    assert reading.unused[["group", "reason"]].to_numpy().tolist() == [
+        ["f1", "frame cannot be read"],
+        ["f2", "frame file is missing"],
+    ]
+    named = Given(tmp_path, boxes, group_by="^([a])").read(on_bad_frame="skip")
+    assert named.unused["group"].tolist() == ["", ""]  # a name without a group is no obstacle here
