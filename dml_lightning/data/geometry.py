@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST_SQUARE = 8192  # px of a frame that one crop may show: 268 MB of float32
+LEAST_PRESENT = 0.5  # of the weight of a resampled pixel
+
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Maps whole positions outside 0..size-1 into it by mirrors at the outer edges: (d c b a | a b c d | d c b a)."""
@@ -32,29 +35,83 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
+def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
     """Resamples a square of a frame to size x size px, in the unit of the frame.
 
     Args:
-        pixels: (H, W).
+        pixels: (H, W), an array or anything that has a shape and is sliced alike; NaN for missing pixels.
         centre: (2,) x and y in px; pixel j covers j .. j + 1.
         side: of the square in px of the frame; it may exceed the frame.
         size: px of the result.
 
     Returns:
-        (size, size) float32.
+        (size, size) float32. Missing pixels have no weight; where they are more than half of what a pixel of the result
+        shows, it is NaN.
+
+    Raises:
+        ValueError: when the square is too large to be held in memory.
     """
+    if not side <= LARGEST_SQUARE:
+        raise ValueError(f"a square of {side:g} px of a frame is larger than {LARGEST_SQUARE} px")
     step = side / size
     left, columns = filter_taps(float(centre[0]) - side / 2, step, size)
     top, rows = filter_taps(float(centre[1]) - side / 2, step, size)
-    height, width = pixels.shape
-    x = np.arange(left, left + columns.shape[1])
-    y = np.arange(top, top + rows.shape[1])
-    if left >= 0 and top >= 0 and x[-1] < width and y[-1] < height:
-        source = pixels[top : top + len(y), left : left + len(x)].astype(np.float32)
-    else:
-        source = pixels[reflect(y, height)[:, None], reflect(x, width)].astype(np.float32)
+    source = _part(pixels, top, left, (rows.shape[1], columns.shape[1])).astype(np.float32)
+    present = ~np.isnan(source)
+    if not present.all():
+        return _resample_present(rows, np.where(present, source, 0), present, columns)
     # products of differences keep single counts apart on a narrow range of large ones in float32
     base = source[0, 0]
     result: NDArray[np.float32] = rows @ (source - base) @ columns.T + base
     return result
+
+
+def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[Any]:
+    """Pixels (H', W') of a frame from a row and column on, which may lie outside: there it is continued by mirrors."""
+    y, x = (
+        reflect(np.arange(start, start + count), size)
+        for start, count, size in zip((top, left), shape, pixels.shape, strict=True)
+    )
+    first_y, first_x = y.min(), x.min()
+    part = np.asarray(pixels[first_y : y.max() + 1, first_x : x.max() + 1])
+    return (
+        part if part.shape == shape and y[0] <= y[-1] and x[0] <= x[-1] else part[(y - first_y)[:, None], x - first_x]
+    )
+
+
+def _resample_present(
+    rows: NDArray[np.float32], source: NDArray[np.float32], present: NDArray[np.bool_], columns: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The weighted mean of the pixels that are there."""
+    base = source[present].flat[0] if present.any() else np.float32(0)
+    weights = rows @ present.astype(np.float32) @ columns.T
+    total = rows @ np.where(present, source - base, 0) @ columns.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weights >= LEAST_PRESENT, total / weights + base, np.float32(np.nan))
+
+
+def fill_missing(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gives each NaN of an image (H, W) the value of the nearest pixel that has one; of equally near ones the topmost.
+
+    An image of NaN alone stays as it is.
+
+    >>> fill_missing(np.array([[1, np.nan, np.nan, 4]], np.float32)).tolist()
+    [[1.0, 1.0, 4.0, 4.0]]
+    """
+    present = ~np.isnan(image)
+    if present.all() or not present.any():
+        return image
+    height, width = image.shape
+    here = np.arange(width)
+    before = np.maximum.accumulate(np.where(present, here, -4 * width), axis=1)
+    after = np.minimum.accumulate(np.where(present, here, 5 * width)[:, ::-1], axis=1)[:, ::-1]
+    column = np.where(here - before <= after - here, before, after)  # nearest in its own row
+    across = (column - here) ** 2
+    best, source = np.full(image.shape, np.iinfo(np.int64).max), np.zeros((2, *image.shape), np.int64)
+    for row in np.flatnonzero(present.any(axis=1)):
+        distance = (np.arange(height) - row)[:, None] ** 2 + across[row]
+        nearer = distance < best
+        best = np.where(nearer, distance, best)
+        source[0][nearer] = row
+        source[1] = np.where(nearer, column[row], source[1])
+    return image[source[0], source[1]]
