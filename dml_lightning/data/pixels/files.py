@@ -72,9 +72,7 @@ def quiet(path: StrPath) -> Iterator[None]:
     except FrameError:
         raise
     except ModuleNotFoundError as error:
-        raise FrameError(
-            path, f"reading it needs {error.name}", f"install it, as by: pip install {error.name}"
-        ) from None
+        raise FrameError(path, f"reading it needs {error.name}", f"install it: pip install {error.name}") from None
     except Exception as error:  # a damaged file makes decoders raise nearly anything
         what = " ".join(str(error).split()).rstrip(".;") or type(error).__name__
         what = what.replace(f"'{path}'", "").strip()
