@@ -143,7 +143,7 @@ def check_celsius(path: StrPath, celsius: NDArray[Any]) -> None:
     if not PLAUSIBLE[0] <= median <= PLAUSIBLE[1]:
         raise FrameError(
             path,
-            f"half of the pixels would be beyond {median:g} degC: {_CAUSES}",
+            f"the median of its pixels is {median:g} degC: {_CAUSES}",
             "frames are in degC, and a radiometry (degC = gain * counts + offset) fits its camera's counts, never an "
             "8-bit picture",
         )

@@ -25,10 +25,17 @@ NOTE_WHITE_IS_ZERO = "16-bit TIFF with WhiteIsZero: its counts are kept as they 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a file on disk, whose pixels are read later."""
+    """One page of a file on disk, whose pixels are read later.
+
+    Attributes:
+        file: Its path.
+        page: The tags.
+        plain: Whether the pixels lie in the file as they do in memory.
+    """
 
     file: str
     page: "tifffile.TiffPage"
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -95,13 +102,15 @@ def open_tiff(path: StrPath) -> Tiff:
         declared = declared.over(sidecar(path))
         turned = orientation.checked(path, tags[orientation.TAG].value if orientation.TAG in tags else None)
         nodata = None if image.dtype is None else nodata_as(path, declared, image.dtype)
-        mask = Page(str(path), masks[0]) if masks else None
+        source = Page(str(path), image, image.is_memmappable)
+        mask = Page(str(path), masks[0], masks[0].is_memmappable) if masks else None
     beside = Path(f"{path}.msk")
     if mask is None and beside.is_file():
         with tifffile.TiffFile(beside) as tiff:
-            mask = Page(str(beside), _frame_of(beside, tiff)[0])
+            page = _frame_of(beside, tiff)[0]
+            mask = Page(str(beside), page, page.is_memmappable)
     _check_mask(path, image, mask)
-    return Tiff(str(path), Page(str(path), image), mask, turned, declared, nodata)
+    return Tiff(str(path), source, mask, turned, declared, nodata)
 
 
 def read_whole(tiff: Tiff) -> Channel:

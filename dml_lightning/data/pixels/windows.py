@@ -31,8 +31,7 @@ class Segments:
         self.source, page = source, source.page
         self.tile = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
         self.across = math.ceil(page.imagewidth / self.tile[1])
-        self.mapped = page.is_memmappable
-        if not self.mapped:
+        if not source.plain:
             import tifffile
 
             with tifffile.TiffFile(source.file) as tiff:  # what decoding needs of the tags
@@ -47,7 +46,7 @@ class Segments:
     def window(self, rows: range, columns: range) -> NDArray[Any]:
         """Returns pixels (H, W) or (H, W, bands) of adjoining rows and columns."""
         page = self.source.page
-        if self.mapped:
+        if self.source.plain:
             whole = np.memmap(
                 self.source.file,
                 page.parent.byteorder + page._dtype.char,
@@ -154,4 +153,4 @@ def by_windows(tiff: Tiff) -> bool:
     if page.nbytes <= LARGE or tiff.orientation != 1 or (page.samplesperpixel > 1 and page.planarconfig != 1):
         return False
     piece = math.prod(page.chunks) * page.dtype.itemsize
-    return bool(piece <= LARGEST_SEGMENT or page.is_memmappable)
+    return piece <= LARGEST_SEGMENT or tiff.image.plain
