@@ -46,13 +46,12 @@ def _npy() -> bytes:
 def seeds() -> dict[str, bytes]:
     """Valid files by name."""
     counts = np.vectorize(counts_of)(CELSIUS).astype(np.uint16)
+    scaled = gdal(28000, scale=0.01, offset=-273.15)
     exif = Image.Exif()
     exif[274], exif[271] = 6, "DJI"
     return {
         "tiff": tiff_bytes(GREY16),
-        "tiff tiles": tiff_bytes(
-            GREY16, tile=(16, 16), compression="zlib", extratags=gdal(28000, scale=0.01, offset=-273.15)
-        ),
+        "tiff tiles": tiff_bytes(GREY16, tile=(16, 16), compression="zlib", extratags=scaled),
         "tiff strips": tiff_bytes(CELSIUS, rowsperstrip=3, compression="lzw", extratags=gdal("nan")),
         "bigtiff": tiff_bytes(GREY8, bigtiff=True, byteorder=">", photometric="miniswhite"),
         "tiff mask": _masked(),

@@ -11,6 +11,7 @@ from dml_lightning.data.pixels import frame_size, read_frame
 from .mutations import damaged, outcome, seeds
 
 SEEDS = seeds()
+HEADS = [b"II*\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1", b"\x93NUMPY"]
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.integers(1, 4)), max_size=6)
 
 
@@ -30,9 +31,6 @@ def test_damaged_files(tmp_path: Path, name: str, edits: list[tuple[float, int, 
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    head=st.sampled_from([b"II*\0", b"MM\0+", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1", b"\x93NUMPY"]),
-    rest=st.binary(),
-)
+@given(head=st.sampled_from(HEADS), rest=st.binary())
 def test_signatures_before_anything(tmp_path: Path, head: bytes, rest: bytes) -> None:
     outcome(tmp_path / "a.bin", head + rest, read_frame)
