@@ -32,8 +32,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## every benchmark, side by side with its peer
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+# make bench: by default each is small and writes nothing; large settings are arguments of the script. One that fails
+# does not stop the others. `make bench ONLY=retrieval` runs one.
+BENCHMARKS = $(filter-out measure short_runs, $(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+ONLY ?= $(BENCHMARKS)
+bench: $(INSTALLED)  ## every benchmark in its small form, side by side with its peer; about 15 minutes
+	@failed=; for name in $(ONLY); do \
+	  echo "== python benchmarks/$$name.py"; \
+	  OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python benchmarks/$$name.py || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

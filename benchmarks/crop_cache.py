@@ -1,23 +1,15 @@
 """Crops per second out of the cache against opening the frame for every crop, and memory against the number of frames.
 
-    python benchmarks/crop_cache.py -o benchmarks/results/crop_cache.md
+    python benchmarks/crop_cache.py                                       # small; nothing is written
+    python benchmarks/crop_cache.py --frames 100 --repeats 9 --save
 
 Both ways read to the same normalised float32 tensor, without augmentation, on one thread. The repeats of the two ways
 alternate in the same process; the numbers are medians. Memory is measured in a fresh process for each number of frames.
 """
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,15 +17,19 @@ import tifffile
 import torch
 from PIL import Image
 
+from dml_lightning.data import stores
 from dml_lightning.data.cache import CachedCrops, build_cache, cache_bytes
 from dml_lightning.data.crops import CropOptions, cut_frame, to_images
 from dml_lightning.data.frames import read_frame
-from dml_lightning.data.loaders import Crops
+from dml_lightning.data.loaders import CropDataset
 from dml_lightning.data.normalisation import centre_crop
+from measure import Result, Stopwatch, in_turn, options, own_process, ratios, resident, seconds, spread
 
 OPTIONS = CropOptions()
 BOXES, WIDTH, HEIGHT = 20, 640, 512  # boxes in a frame, px
 BATCH = 128
+SUFFIXES = (".png", ".tiff", ".jpg")
+PACKAGES = ("torch", "numpy", "pillow", "tifffile", "imagecodecs")
 
 
 def write_frames(folder: Path, count: int, suffix: str) -> pd.DataFrame:
@@ -75,135 +71,95 @@ def open_each(table: pd.DataFrame, rows: np.ndarray) -> torch.Tensor:
     return torch.cat(images)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def compare(folder: Path, suffix: str, frames: int, repeats: int) -> str:
+def compare(folder: Path, suffix: str, frames: int, repeats: int) -> tuple[str, ...]:
+    """A row: crops per second both ways, and what the cache takes."""
     folder.mkdir()
     table = write_frames(folder, frames, suffix)
-    build = seconds(lambda: build_cache(table, OPTIONS, folder / "cache"))
-    store = CachedCrops(build_cache(table, OPTIONS, folder / "cache"))
-    crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
+    with Stopwatch() as build:
+        cache = build_cache(table, OPTIONS, folder / "cache")
+    store = CachedCrops(cache)
+    crops = CropDataset(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     rng = np.random.default_rng(0)
     same = torch.equal(crops.__getitems__(range(64)).images, open_each(table, np.arange(64)))
-    slow, fast = [], []
-    for _ in range(repeats):
+
+    def slow() -> float:
         few = rng.permutation(len(table))[:64]
-        slow.append(seconds(lambda few=few: open_each(table, few)) / len(few))
+        return seconds(lambda: open_each(table, few)) / len(few)
+
+    def fast() -> float:
         order = rng.permutation(len(table))[: len(table) // BATCH * BATCH].reshape(-1, BATCH)
-        fast.append(seconds(lambda order=order: [crops.__getitems__(b) for b in order]) / order.size)
-    one, other = np.median(slow), np.median(fast)
+        return seconds(lambda: [crops.__getitems__(batch) for batch in order]) / order.size
+
+    times = in_turn({"opened": slow, "cache": fast}, repeats)
+    rates = [f"{1 / np.median(times[way]):,.0f}" for way in ("opened", "cache")]
     size = cache_bytes(store.folder) / 1e6
-    return (
-        f"| {suffix[1:]} | {1 / one:,.0f} | {1 / other:,.0f} | {one / other:,.0f}x |"
-        f" {min(slow) / max(fast):,.0f}x to {max(slow) / min(fast):,.0f}x | {build / frames * 1e3:.1f} |"
-        f" {size:.0f} | {'yes' if same else 'NO'} |"
-    )
+    faster = spread(ratios(times["opened"], times["cache"]), 0)
+    return suffix[1:], *rates, faster, f"{build.seconds / frames * 1e3:.1f}", f"{size:.0f}", "yes" if same else "NO"
 
 
-def resident() -> dict[str, float]:
-    """This process's own (anonymous) memory and the pages of mapped files that it holds, in MB."""
-    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return {name: int(fields[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")}
-
-
-def measure_memory(table_file: str, folder: str) -> None:
-    """Builds and reads a cache; prints by how much the memory of this process grew at most, in MB."""
+def measure_memory(table_file: Path, folder: Path) -> dict[str, float]:
+    """Builds and reads a cache; by how much the memory of this process grew at most, in MB."""
     table = pd.read_csv(table_file)
     open_each(table, np.arange(2))  # load what reading a frame needs
-    start, most = resident(), {"RssAnon": 0.0, "RssFile": 0.0, "build": 0.0}
+    fields = ("RssAnon", "RssFile")  # its own, and the pages of mapped files that it holds
+    start = {name: resident(name) for name in fields}
+    most = dict.fromkeys((*fields, "build"), 0.0)
 
-    def look(key: str | None = None) -> None:
-        now = resident()
-        for name in ("RssAnon", "RssFile"):
-            most[name] = max(most[name], now[name] - start[name])
-        if key:
-            most[key] = max(most[key], sum(now.values()) - sum(start.values()))
+    def look(*keys: str) -> None:
+        grown = {name: resident(name) - start[name] for name in fields}
+        for key, value in (grown | dict.fromkeys(keys, sum(grown.values()))).items():
+            most[key] = max(most[key], value)
 
-    from dml_lightning.data import stores
+    def read_and_look(*where: Any) -> Any:
+        look("build")
+        return read_frame(*where)
 
-    original = stores.read_frame
-    stores.read_frame = lambda *a: (look("build"), original(*a))[1]
-    store = CachedCrops(build_cache(table, OPTIONS, Path(folder)))
-    crops = Crops(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
+    stores.read_frame = read_and_look  # type: ignore[attr-defined]
+    store = CachedCrops(build_cache(table, OPTIONS, folder))
+    crops = CropDataset(store, np.arange(len(table)), np.zeros(len(table), np.int64), OPTIONS)
     order = np.random.default_rng(0).permutation(len(table))
     for begin in range(0, len(order), BATCH):
         crops.__getitems__(order[begin : begin + BATCH])
         look()
-    print(json.dumps(most | {"cache": cache_bytes(store.folder) / 1e6}))
+    return most | {"cache": cache_bytes(store.folder) / 1e6}
 
 
-def memory_row(folder: Path, frames: int) -> str:
+def memory_row(folder: Path, frames: int) -> tuple[str, ...]:
+    """Growth of memory for one number of frames."""
     folder.mkdir()
     write_frames(folder, frames, ".png").to_csv(folder / "table.csv", index=False)
-    command = [sys.executable, __file__, "--memory", str(folder / "table.csv"), str(folder / "cache")]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    most = json.loads(output.splitlines()[-1])
-    return f"| {frames} | {most['cache']:.0f} | {most['build']:.1f} | {most['RssAnon']:.1f} | {most['RssFile']:.1f} |"
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
-
-
-def report(frames: int, repeats: int) -> str:
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        speed = [compare(root / s[1:], s, frames, repeats) for s in (".png", ".tiff", ".jpg")]
-        memory = [memory_row(root / f"memory{n}", n) for n in (frames, 4 * frames, 16 * frames)]
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "numpy", "pillow", "tifffile", "imagecodecs"))
-    return "\n".join(
-        [
-            "# Crop cache",
-            "",
-            f"Command: `python benchmarks/crop_cache.py --frames {frames} --repeats {repeats}`",
-            f"Date {date.today()}; Python {platform.python_version()}, {packages}; {processor()}, one thread;"
-            " the machine was shared with other work.",
-            "",
-            f"Frames of {WIDTH}x{HEIGHT} px with {BOXES} boxes, PNG and TIFF of 16 bit, JPEG of 8 bit; {frames}"
-            f" frames per format; crops of {OPTIONS.crop_size} px read to a normalised tensor in batches of {BATCH},"
-            f" augmentation excluded. Medians of {repeats} alternating repeats;"
-            " the range is that of the worst and best pair.",
-            "",
-            "| format | crops/s, frame opened for every crop | crops/s, cache | ratio | range |"
-            " building, ms/frame | cache, MB | same tensors |",
-            "|---|---|---|---|---|---|---|---|",
-            *speed,
-            "",
-            "Growth of memory while a cache is built from 16-bit PNG and read once in random order, in a fresh"
-            " process, in MB. Pages of the mapped file belong to the system's file cache and are given back when"
-            " memory is short.",
-            "",
-            "| frames | cache | most while building | most of its own | mapped pages of the file |",
-            "|---|---|---|---|---|",
-            *memory,
-            "",
-        ]
-    )
+    most = own_process(measure_memory, folder / "table.csv", folder / "cache")
+    shown = (most[name] for name in ("build", "RssAnon", "RssFile"))
+    return str(frames), f"{most['cache']:.0f}", *(f"{value:.1f}" for value in shown)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--memory", nargs=2, metavar=("TABLE", "FOLDER"), help="used by itself")
-    parser.add_argument("-o", "--output", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.memory:
-        measure_memory(*arguments.memory)
-        return
-    text = report(arguments.frames, arguments.repeats)
-    print(text)
-    if arguments.output:
-        temporary = arguments.output.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(arguments.output)
+    parser = options(__doc__)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    with Result(__file__, "Crop cache", PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:
+        result.text(
+            f"Frames of {WIDTH}x{HEIGHT} px with {BOXES} boxes, PNG and TIFF of 16 bit, JPEG of 8 bit; {args.frames} "
+            f"frames per format; crops of {OPTIONS.crop_size} px read to a normalised tensor in batches of {BATCH}, "
+            f"augmentation excluded. Medians of {args.repeats} repeats taken in turn; in brackets the smallest and "
+            "largest ratio."
+        )
+        heads = ("crops/s, frame opened for every crop", "crops/s, cache", "times as fast", "building, ms/frame")
+        result.table(
+            ("format", *heads, "cache, MB", "same tensors"),
+            (compare(Path(work, suffix[1:]), suffix, args.frames, args.repeats) for suffix in SUFFIXES),
+        )
+        result.text(
+            "Growth of memory while a cache is built from 16-bit PNG and read once in random order, in a fresh "
+            "process, in MB. Pages of the mapped file belong to the system's file cache and are given back when "
+            "memory is short."
+        )
+        result.table(
+            ("frames", "cache", "most while building", "most of its own", "mapped pages of the file"),
+            (memory_row(Path(work, f"memory{n}"), n) for n in (args.frames, 4 * args.frames, 16 * args.frames)),
+            texts=0,
+        )
 
 
 if __name__ == "__main__":

@@ -1,31 +1,49 @@
 """Every OOD detector on every arm of a comparison, with intervals over flights.
 
-python benchmarks/detectors_by_arm.py runs/softmax_vs_triplet runs/hit_uav --out benchmarks/results/detectors_by_arm.md
+    python benchmarks/detectors_by_arm.py                     # two short runs on simulated flights; nothing is written
+    python benchmarks/detectors_by_arm.py runs/softmax_vs_triplet runs/hit_uav --save
 
-Embeddings are those of the tested runs; nothing is trained. A cell is the OOD AUROC of the arm's first run with its
-95 % bootstrap interval over flights, and behind it the mean over all seeds.
+Embeddings are those of the tested runs of finished comparisons; on these nothing is trained. A cell is the OOD AUROC
+of the arm's first run with its 95 % bootstrap interval over flights, and behind it the mean over all seeds.
 """
 
-import argparse
-import platform
+import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.files import read_json, write_text
+from dml_lightning.files import read_json
+from measure import Result, options
+from short_runs import fitted_runs
+
+PACKAGES = ("torch", "numpy", "scikit-learn")
+Tables = dict[str, list[pd.DataFrame]]  # the detectors of each run, by arm
 
 
-def tables(folder: Path) -> dict[str, list[pd.DataFrame]]:
-    """The detector table of each run of a comparison, by arm."""
-    found: dict[str, list[pd.DataFrame]] = {}
-    for run in read_json(folder / "comparison.json")["runs"]:
-        evidence = read_evidence(Path(run["run"], "embeddings", "test.npz"))
-        found.setdefault(run["arm"], []).append(detector_table(evidence))
-    return found
+def runs_of(comparison: Path) -> dict[str, list[Path]]:
+    """The tested runs of a finished comparison, by arm.
+
+    Raises:
+        ValueError: If there is no `comparison.json`.
+    """
+    content = read_json(comparison / "comparison.json")
+    if not content:
+        raise ValueError(f"{comparison} has no comparison.json; give the folder of a finished dml compare.")
+    runs: dict[str, list[Path]] = {}
+    for run in content["runs"]:
+        runs.setdefault(run["arm"], []).append(Path(run["run"]))
+    return runs
+
+
+def tables(runs: dict[str, list[Path]]) -> Tables:
+    """The detector table of each run."""
+    return {
+        arm: [detector_table(read_evidence(run / "embeddings" / "test.npz")) for run in own]
+        for arm, own in runs.items()
+    }
 
 
 def cell(runs: list[pd.DataFrame], detector: str) -> str:
@@ -37,35 +55,34 @@ def cell(runs: list[pd.DataFrame], detector: str) -> str:
     return f"{first['auroc']:.3f} [{first['auroc_low']:.3f}, {first['auroc_high']:.3f}], {mean:.3f}"
 
 
-def lines(folder: Path) -> Iterator[str]:
-    """One table in Markdown."""
-    found = tables(folder)
-    arms = list(found)
-    runs = max(len(own) for own in found.values())
-    sizes = next(iter(found.values()))[0].iloc[0]
-    yield f"\n## {folder.name}: {runs} seeds per arm, {sizes['groups']:.0f} flights resampled\n\n"
-    yield "| detector | " + " | ".join(arms) + " |\n| --- |" + " ---: |" * len(arms) + "\n"
-    detectors = dict.fromkeys(name for own in found.values() for name in own[0].index)
-    for detector in detectors:
-        yield f"| {detector} | " + " | ".join(cell(found[arm], detector) for arm in arms) + " |\n"
+def add(result: Result, name: str, found: Tables) -> None:
+    """One section: a row per detector, a column per arm."""
+    seeds, sizes = max(len(own) for own in found.values()), next(iter(found.values()))[0].iloc[0]
+    result.text(f"## {name}: {seeds} seeds per arm, {sizes['groups']:.0f} flights resampled")
+    detectors = dict.fromkeys(detector for own in found.values() for detector in own[0].index)
+    result.table(("detector", *found), ((each, *(cell(own, each) for own in found.values())) for each in detectors))
+
+
+def sources(comparisons: list[Path], work: Path) -> Iterator[tuple[str, dict[str, list[Path]]]]:
+    """Name and runs of each comparison; short runs where none is given."""
+    if not comparisons:
+        yield "two short epochs on simulated flights", fitted_runs(work)
+    for folder in comparisons:
+        yield folder.name, runs_of(folder)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("comparisons", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    head = (
-        "# OOD AUROC of every detector on every arm\n\n"
-        f"`python benchmarks/detectors_by_arm.py {' '.join(map(str, arguments.comparisons))}`, "
-        f"torch {version('torch')}, Python {platform.python_version()}.\n\n"
-        "A cell: first seed with its 95 % bootstrap interval over flights, mean over seeds. Detectors on logits need a "
-        "classifier.\n"
-    )
-    text = head + "".join(line for folder in arguments.comparisons for line in lines(folder))
-    print(text)
-    if arguments.out:
-        write_text(arguments.out, text)
+    parser = options(__doc__)
+    parser.add_argument("comparisons", nargs="*", type=Path, help="folders of finished comparisons")
+    args = parser.parse_args()
+    title = "OOD AUROC of every detector on every arm"
+    with Result(__file__, title, PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:
+        result.text(
+            "A cell: first seed with its 95 % bootstrap interval over flights, mean over seeds. Detectors on logits "
+            "need a classifier."
+        )
+        for name, runs in sources(args.comparisons, Path(work)):
+            add(result, name, tables(runs))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What a few crops of a new species give: accuracy on it, and what they change for the known ones.
 
-`python benchmarks/enrolment.py RUN RUN ...` takes tested runs, one per arm, and trains nothing. The novel classes of
-the test split are enrolled from k crops each, drawn anew each time from flights other than those that are then judged.
-Judged are held-out crops of the novel classes, of the known classes, and of no species at all.
+    python benchmarks/enrolment.py                          # two short runs on simulated flights; nothing is written
+    python benchmarks/enrolment.py RUN RUN --draws 50 --save
+
+RUN is the folder of a tested run, one per arm; on these nothing is trained. The novel classes of the test split are
+enrolled from k crops each, drawn anew each time from flights other than those that are then judged. Judged are held-out
+crops of the novel classes, of the known classes, and of no species at all.
 """
 
-import argparse
-import platform
-import time
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +22,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.figures.palette import BLUE, ORANGE
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.metrics.bootstrap import percentile_interval
 from dml_lightning.metrics.classification import balanced_accuracy
 from dml_lightning.types import Embeddings
+from measure import Result, options
+from short_runs import fitted_runs
 
-RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("torch", "numpy")
 SIZES = (1, 5, 10, 20)
 RADII = ("shrunk", "maximum")
-COLOURS = {"shrunk": "#0072b2", "maximum": "#e69f00"}
+COLOURS = {"shrunk": BLUE, "maximum": ORANGE}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def with_species(bench: Bench, crops: dict[int, NDArray[np.int64]], radius: str)
         size = bench.gallery.prior.radius(own)
         if radius == "maximum":
             size = float(np.linalg.norm(own - own.mean(axis=0), axis=1).max())
-        enrolled.append(Species(bench.evidence.class_names[label], own, size))
+        enrolled.append(EnrolledSpecies(bench.evidence.class_names[label], own, size))
     return replace(bench.gallery, enrolled=tuple(enrolled))
 
 
@@ -139,13 +143,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table).sort_values(["arm", "k", "radius"], ascending=[False, True, False])
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
-    return "\n".join(["| " + " | ".join(table) + " |", "|---|---|---|" + "---:|" * (table.shape[1] - 3), *lines])
-
-
-def draw(rows: pd.DataFrame, path: Path) -> None:
+def picture(rows: pd.DataFrame) -> Figure:
     """Three panels per arm against k: the new species, the known ones, what is neither."""
     arms = list(dict.fromkeys(rows["arm"]))
     figure = Figure(figsize=(11, 3.4 * len(arms)), layout="constrained")
@@ -164,7 +162,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
             axis.set_xticks([0, *SIZES])
             axis.grid(color="#e4e7eb")
             axis.legend(fontsize=7, loc="best")
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def curve(axis: mpl.axes.Axes, rows: pd.DataFrame, name: str, radius: str, style: str) -> None:
@@ -185,50 +183,47 @@ def curve(axis: mpl.axes.Axes, rows: pd.DataFrame, name: str, radius: str, style
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of tested runs, one per arm")
-    parser.add_argument("--draws", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    started = time.perf_counter()
-    benches = [read_run(run) for run in options.runs]
-    rows = pd.concat([measure(bench, options.draws) for bench in benches], ignore_index=True)
-    draw(rows, options.out / "enrolment.png")
-    table = summary(rows)
-    text = report(benches, table, options.draws, time.perf_counter() - started)
-    (options.out / "enrolment.md").write_text(text)
-    print(text)
+NOTES = """- named: crops of a new species that get its name. The softmax arm's classifier has no weights for it, so
+  its own answer is 0 at k = 0 whatever the crop; the other rows name by the prototype of its penultimate embedding.
+- accepted: crops of a new species that are not refused; found: named and not refused.
+- known accuracy: balanced, named by the arm's own rule; known change: against k = 0 of the same draw; known lost:
+  known crops that get a new species' name; known refused and OOD accepted: by the arm's default rule.
+- maximum: the radius is the largest of the k distances to their mean; shrunk: towards the known classes' spread."""
 
 
-def report(benches: list[Bench], table: pd.DataFrame, number: int, seconds: float) -> str:
-    """The result with its recipe."""
+def recipe(benches: list[Bench]) -> str:
+    """What is judged, and by which rules."""
     first = benches[0].evidence
     novel = [first.class_names[i] for i in first.sets["novel"].labels.unique().tolist()]
     sizes = ", ".join(f"{len(first.sets[name])} {name}" for name in ("known", "novel", "ood"))
     rules = ", ".join(f"{b.arm}: {b.gallery.detector(b.gallery.default_rule).threshold.name}" for b in benches)
-    return f"""# Species enrolled from a few crops
+    flights = {name: len(np.unique(first.groups[name])) for name in ("known", "novel")}
+    return (
+        f"Test crops: {sizes}; {flights['known']} flights with known species. New species: {', '.join(novel)}, in "
+        f"{flights['novel']} flights. Rules: {rules}."
+    )
 
-`python benchmarks/enrolment.py RUN RUN --draws {number}`, {time.strftime("%Y-%m-%d")}, torch {torch.__version__},
-numpy {np.__version__}, Python {platform.python_version()}; {seconds:.0f} s on one thread of {platform.machine()}.
 
-Test crops: {sizes}; {len(np.unique(first.groups["known"]))} flights with known species. New species:
-{", ".join(novel)}, in {len(np.unique(first.groups["novel"]))} flights. Rules: {rules}.
-
-Each draw takes the crops from half of the flights that show a new species and tests on the other half; all new
-species are enrolled together. Means over draws, in brackets the middle 95 % of draws. k = 0 is the run as it is.
-
-- named: crops of a new species that get its name. The softmax arm's classifier has no weights for it, so its own
-  answer is 0 at k = 0 whatever the crop; the other rows name by the prototype of its penultimate embedding.
-- accepted: crops of a new species that are not refused; found: named and not refused.
-- known accuracy: balanced, named by the arm's own rule; known change: against k = 0 of the same draw; known lost:
-  known crops that get a new species' name; known refused and OOD accepted: by the arm's default rule.
-- maximum: the radius is the largest of the k distances to their mean; shrunk: towards the known classes' spread.
-
-{markdown(table)}
-
-![enrolment](enrolment.png)
-"""
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of tested runs, one per arm")
+    parser.add_argument("--draws", type=int, default=10)
+    args = parser.parse_args()
+    title = "Species enrolled from a few crops"
+    with Result(__file__, title, PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:
+        runs = args.runs or [run for own in fitted_runs(Path(work)).values() for run in own]
+        benches = [read_run(run) for run in runs]
+        rows = pd.concat([measure(bench, args.draws) for bench in benches], ignore_index=True)
+        result.text(
+            recipe(benches),
+            f"Each of {args.draws} draws takes the crops from half of the flights that show a new species and tests on "
+            "the other half; all new species are enrolled together. Means over draws, in brackets the middle 95 % of "
+            "draws. k = 0 is the run as it is.",
+            NOTES,
+        )
+        table = summary(rows)
+        result.table(list(map(str, table)), table.itertuples(index=False), texts=3)
+        result.figure(picture(rows))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,29 @@
 """What the margin does: distances, loss and active triplets from a margin too small to one beyond its bound.
 
-`python benchmarks/margin_sweep.py` fits the triplet arm on simulated flights once for each margin and reads
-what `TrainingState` has logged over the last fifth of training, and what the held-out flights of the known
-species give at the end.
+    python benchmarks/margin_sweep.py                     # three margins, a small encoder; nothing is written
+    python benchmarks/margin_sweep.py --full --save       # every margin; about 5 minutes
+
+Fits the triplet arm on simulated flights once for each margin and reads what `TrainingState` has logged over the last
+fifth of training, and what the held-out flights of the known species give at the end.
 """
 
 import argparse
 import json
-import platform
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
-import lightning
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from dml_lightning.cli import main as dml
-from dml_lightning.simulate import simulate
 from dml_lightning.theory import max_feasible_margin
+from measure import Result, options
+from short_runs import SMALL, arguments, flights
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = ("torch", "lightning")
+FEW = (0.05, 0.4, 1.7)
 MARGINS = (0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3, 1.5, 1.7, 2.0)
 KNOWN = [
     "american_coot",
@@ -42,23 +40,17 @@ TRAIN = ["triplet_intra", "triplet_inter", "mean_hinge", "hinge_active_fraction"
 HELD_OUT = ["map_at_r", "novel_map_at_r", "roth_embedding_density", "roth_spectral_decay"]
 
 
-def fit(work: Path, margin: float, epochs: int, batches: int) -> dict[str, float]:
+def fit(work: Path, margin: float, args: argparse.Namespace) -> dict[str, float]:
     """One training; the mean of the last fifth of what it logged, and the evaluation at its end."""
     words = [
-        *(f"--config={ROOT}/configs/{name}.yaml" for name in ("base", "data/simulated", "model/triplet")),
-        f"--data.source.init_args.root={work}/flights",
-        f"--data.cache_dir={work}/cache",
+        *arguments(work, "triplet", args.epochs),
+        *([] if args.full else SMALL),
         f"--data.known={KNOWN}",
-        f"--data.batches_per_epoch={batches}",
+        f"--data.batches_per_epoch={args.batches}",
         f"--model.init_args.encoder.embedding_dim={DIM}",
         f"--model.init_args.loss.init_args.margin={margin}",
         "--model.init_args.allow_infeasible_margin=true",
-        f"--trainer.max_epochs={epochs}",
-        f"--trainer.check_val_every_n_epoch={epochs}",
-        "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
-        "--tracking.wandb=disabled",
-        f"--runs_root={work}/runs",
+        f"--trainer.check_val_every_n_epoch={args.epochs}",
         f"--name=margin-{margin:g}",
     ]
     run = dml(["fit", *words])
@@ -75,9 +67,9 @@ def fit(work: Path, margin: float, epochs: int, batches: int) -> dict[str, float
     }
 
 
-def draw(table: pd.DataFrame, bound: float, path: Path) -> None:
+def picture(table: pd.DataFrame, bound: float) -> Figure:
     """Distances above, shares below, over the margin on a logarithmic axis."""
-    figure = Figure(figsize=(8.4, 6.0), layout="constrained", dpi=110)
+    figure = Figure(figsize=(8.4, 6.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     gap = table.triplet_inter - table.triplet_intra
     upper.plot(table.margin, table.triplet_inter, "o-", color="C0", label="D_inter, between species")
@@ -105,70 +97,54 @@ def draw(table: pd.DataFrame, bound: float, path: Path) -> None:
         axes.set_xlim(0.0085, 2.4)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.savefig(path)
+    return figure
 
 
-def report(table: pd.DataFrame, bound: float, setting: str) -> str:
-    """The table and its recipe."""
-    versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
-    heads = {
-        "margin": "margin",
-        "triplet_inter": "D_inter",
-        "triplet_intra": "D_intra",
-        "mean_hinge": "mean hinge",
-        "hinge_active_fraction": "active fraction",
-        "worst_anchor_gap": "worst anchor gap",
-        "map_at_r": "MAP@R known",
-        "novel_map_at_r": "MAP@R novel",
-        "roth_embedding_density": "Roth density",
-        "roth_spectral_decay": "Roth spectral decay",
-        "state": "state at the end",
-    }
-    rows = [
-        "| " + " | ".join(f"{row[key]:.3g}" if key != "state" else row[key] for key in heads) + " |"
-        for _, row in table.iterrows()
-    ]
-    return "\n".join(
-        [
-            "# What the margin does",
-            "",
-            f"`python benchmarks/margin_sweep.py`, {time.strftime('%Y-%m-%d')}, {versions}, "
-            f"{torch.get_num_threads()} thread of {platform.machine()}; {setting}. One seed.",
-            "",
-            f"{len(KNOWN)} species in {DIM} dimensions: Rankin's bound is {bound:.4f}. Distances, hinge and "
-            "active fraction are means over all valid training triplets of the last fifth of the steps; MAP@R "
-            "and Roth's measures are those of flights held out.",
-            "",
-            "| " + " | ".join(heads.values()) + " |",
-            "|" + "---:|" * (len(heads) - 1) + "---|",
-            *rows,
-            "",
-            "![margin sweep](margin_sweep.png)",
-            "",
-        ]
-    )
+HEADS = {
+    "margin": "margin",
+    "triplet_inter": "D_inter",
+    "triplet_intra": "D_intra",
+    "mean_hinge": "mean hinge",
+    "hinge_active_fraction": "active fraction",
+    "worst_anchor_gap": "worst anchor gap",
+    "map_at_r": "MAP@R known",
+    "novel_map_at_r": "MAP@R novel",
+    "roth_embedding_density": "Roth density",
+    "roth_spectral_decay": "Roth spectral decay",
+    "state": "state at the end",
+}
+
+
+def parse() -> argparse.Namespace:
+    parser = options(__doc__)
+    parser.add_argument("--full", action="store_true", help="every margin, 24 flights, 8 epochs of the demo's encoder")
+    parser.add_argument("--epochs", type=int, help="default 2, with --full 8")
+    parser.add_argument("--batches", type=int, help="per epoch; default 30, with --full 50")
+    args = parser.parse_args()
+    args.epochs = args.epochs or (8 if args.full else 2)
+    args.batches = args.batches or (50 if args.full else 30)
+    if args.epochs * args.batches < 30:
+        parser.error("TrainingState looks every 30 steps: epochs times batches must be 30 or more.")
+    return args
 
 
 def main() -> None:
-    """Sweeps, prints the table, keeps it and draws it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=50, help="per epoch")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    """Sweeps and reports."""
+    args = parse()
     warnings.filterwarnings("ignore", message="Training is .*")  # to get there is what this is for
-    mpl.use("agg")
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as work:
-        simulate(Path(work, "flights"), flights=24, frames=20, workers=1, progress=False)
-        table = pd.DataFrame([fit(Path(work), margin, options.epochs, options.batches) for margin in MARGINS])
     bound = max_feasible_margin(len(KNOWN), DIM)
-    minutes = (time.perf_counter() - started) / 60
-    setting = f"{options.epochs} epochs of {options.batches} batches each, {minutes:.0f} minutes"
-    text = report(table, bound, setting)
-    print(text)
-    (options.out / "margin_sweep.md").write_text(text, encoding="utf-8")
-    draw(table, bound, options.out / "margin_sweep.png")
+    with Result(__file__, "What the margin does", PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:
+        result.text(
+            f"{args.epochs} epochs of {args.batches} batches each, one seed. {len(KNOWN)} species in {DIM} dimensions: "
+            f"Rankin's bound is {bound:.4f}. Distances, hinge and active fraction are means over all valid training "
+            "triplets of the last fifth of the steps; MAP@R and Roth's measures are those of flights held out."
+        )
+        flights(Path(work), *((24, 20) if args.full else (16, 6)))
+        margins = MARGINS if args.full else FEW
+        table = pd.DataFrame([fit(Path(work), margin, args) for margin in margins])
+        cells = [[f"{row[key]:.3g}" if key != "state" else row[key] for key in HEADS] for _, row in table.iterrows()]
+        result.table(list(HEADS.values()), cells, texts=0)
+        result.figure(picture(table, bound))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
 """OOD detectors beside pytorch-ood on the same embeddings: AUROC, and time of fit and of score.
 
-    python benchmarks/ood_detectors.py [--rows 20000] [--references 20000] [--dim 128] [--classes 8] [--repeat 5]
-    python benchmarks/ood_detectors.py --references 60            # fewer references than dimensions
-    python benchmarks/ood_detectors.py --constant 4               # dimensions that are constant in the reference
+    python benchmarks/ood_detectors.py                                   # small sets; nothing is written
+    python benchmarks/ood_detectors.py --rows 20000 --references 20000 --repeat 5 --save
     python benchmarks/ood_detectors.py --evidence runs/.../embeddings/test.npz
 
 Synthetic embeddings: a mixture of Gaussians of one anisotropic covariance, at unit length; OOD crops come from
-classes of their own. The linear head has the class means as weights. Each pair of measurements alternates between
-ours and the peer's in one process, and the ratio is the median over the pairs.
+classes of their own. There are three tables: with `--references`, with fewer references than dimensions, and with
+dimensions that are constant in the reference. The linear head has the class means as weights. Each pair of
+measurements alternates between ours and the peer's in one process, and the ratio is the median over the pairs.
 """
 
 import argparse
-import platform
 import statistics
-import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +33,9 @@ from dml_lightning.openset import (
     RelativeMahalanobisDetector,
     ViMDetector,
 )
+from measure import Result, Stopwatch, in_turn, options, ratios, spread
 
+PACKAGES = ("numpy", "scikit-learn", "pytorch-ood")
 Data = dict[str, Tensor]  # reference, labels, known, ood, weight, bias
 Scorer = Callable[[Tensor], Tensor]
 Method = Callable[[Data], Scorer]  # fits
@@ -152,63 +152,72 @@ class Run(NamedTuple):
 
 
 def timed(method: Method, data: Data) -> Run:
-    start = time.perf_counter()
-    score = method(data)
-    fitted = time.perf_counter()
-    known, ood = score(data["known"]), score(data["ood"])
-    scored = time.perf_counter()
+    with Stopwatch() as fit:
+        score = method(data)
+    with Stopwatch() as scoring:
+        known, ood = score(data["known"]), score(data["ood"])
     found = auroc(known.nan_to_num(torch.inf), ood.nan_to_num(-torch.inf))
-    return Run(fitted - start, scored - fitted, found)
+    return Run(fit.seconds, scoring.seconds, found)
 
 
-def row(name: str, own: list[Run], other: list[Run]) -> str:
+def row(name: str, own: Sequence[Run], other: Sequence[Run]) -> tuple[str, ...]:
     """A line of the table; `other` is empty where the peer has no such detector."""
 
-    def seconds(runs: list[Run]) -> list[str]:
+    def medians(runs: Sequence[Run]) -> list[str]:
         parts = ([run.fit for run in runs], [run.score for run in runs])
         return [f"{1e3 * statistics.median(part):.1f}" for part in parts] if runs else ["-"] * 2
 
     def ratio(one: Callable[[Run], float]) -> str:
-        found = sorted(one(b) / one(a) for a, b in zip(own, other, strict=True)) if other else []
-        return f"{statistics.median(found):.2f} ({found[0]:.2f}-{found[-1]:.2f})" if found else "-"
+        return spread(ratios([one(run) for run in other], [one(run) for run in own])) if other else "-"
 
     aurocs = [f"{runs[-1].auroc:.5f}" if runs else "-" for runs in (own, other)]
-    ratios = [ratio(lambda run: run.score), ratio(lambda run: run.fit + run.score)]
-    return f"| {name} | " + " | ".join(aurocs + seconds(own) + seconds(other) + ratios) + " |"
+    both = [ratio(lambda run: run.score), ratio(lambda run: run.fit + run.score)]
+    return name, *aurocs, *medians(own), *medians(other), *both
+
+
+def rows(data: Data, args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """A line of the table for each detector."""
+    for name, (own, other) in pairs(args.neighbour).items():
+        methods = {"ours": own} | ({} if other is None else {"peer": other})
+        runs = in_turn({who: partial(timed, method, data) for who, method in methods.items()}, args.repeat)
+        yield row(name, runs["ours"], runs.get("peer", []))
+
+
+def sets(args: argparse.Namespace) -> Iterator[tuple[str, Data]]:
+    """Title and embeddings of each table."""
+    if args.evidence:
+        yield str(args.evidence), from_file(args.evidence)
+        return
+    few = min(args.rows, 4000)
+    yield "Many references", mixture(args.rows, args.references, args.dim, args.classes, 0)
+    yield "Fewer references than dimensions", mixture(few, args.dim // 2, args.dim, args.classes, 0)
+    constant = min(4, args.dim // 2)
+    yield f"{constant} dimensions constant in the reference", mixture(few, few, args.dim, args.classes, constant)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--references", type=int, default=20_000)
+    parser = options(__doc__)
+    parser.add_argument("--rows", type=int, default=4_000, help="crops to score, half of them OOD")
+    parser.add_argument("--references", type=int, default=4_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--classes", type=int, default=8)
-    parser.add_argument("--constant", type=int, default=0)
     parser.add_argument("--neighbour", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--evidence", type=Path)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--evidence", type=Path, help="embeddings of a tested run, instead")
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(args.threads)
-    data = (
-        from_file(args.evidence)
-        if args.evidence
-        else mixture(args.rows, args.references, args.dim, args.classes, args.constant)
-    )
-    sizes = ", ".join(f"{len(data[name])} {name}" for name in ("reference", "known", "ood"))
-    print(f"{sizes}, {data['reference'].shape[1]} dimensions, {args.threads} threads; ", end="")
-    names = ("numpy", "torch", "pytorch-ood", "scikit-learn")
-    print(", ".join(f"{name} {version(name)}" for name in names), platform.machine(), "\n")
-    print("| detector | AUROC | peer's | fit, ms | score, ms | peer's fit | peer's score ", end="")
-    print("| peer's score by ours | peer's fit and score by ours |\n" + "|---" * 9 + "|")
-    for name, (own, other) in pairs(args.neighbour).items():
-        runs: tuple[list[Run], list[Run]] = ([], [])
-        for _ in range(args.repeat + 1):
-            for method, kept in zip((own, other), runs, strict=True):
-                if method is not None:
-                    kept.append(timed(method, data))
-        print(row(name, runs[0][1:], runs[1][1:]), flush=True)  # the first of each warms up
+    heads = ("AUROC", "peer's", "fit, ms", "score, ms", "peer's fit", "peer's score")
+    last = ("peer's score by ours", "peer's fit and score by ours")
+    with Result(__file__, "OOD detectors beside pytorch-ood", PACKAGES, args) as result, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result.text(
+            f"Ratios are medians over {args.repeat} pairs, in brackets the range. Ours takes float64 for Mahalanobis "
+            "and for every fit, the peer float32. The two Mahalanobis rows are not the same estimator: ours shrinks "
+            "the covariance, the peer adds 1e-6 to the scatter."
+        )
+        for title, data in sets(args):
+            sizes = ", ".join(f"{len(data[name]):,} {name}" for name in ("reference", "known", "ood"))
+            result.text(f"## {title}", f"{sizes}, {data['reference'].shape[1]} dimensions.")
+            result.table(("detector", *heads, *last), rows(data, args))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What W ranks compute against one process with the same batch: ours, the peer's wrapper, each rank by itself.
 
-    python benchmarks/rank_parity.py
+    python benchmarks/rank_parity.py                              # 2 ranks; nothing is written
+    python benchmarks/rank_parity.py --ranks 2 4 --save
 
 Every column is compared with its own loss in one process. A cell holds the logged value, the cosine of the
 gradient and its norm (both after averaging over ranks, as DistributedDataParallel does), 1 being right; the
@@ -8,18 +9,13 @@ value is that of the rank furthest off. Ranks are asymmetric: other classes and 
 without negatives. float64 on gloo; a linear encoder, embeddings of length 1.
 """
 
-import argparse
 import multiprocessing as mp
-import platform
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_metric_learning
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -30,8 +26,9 @@ from pytorch_metric_learning.utils.distributed import DistributedLossWrapper, Di
 from torch import Tensor, nn
 
 from dml_lightning import losses
+from measure import Result, options
 
-RESULTS = Path(__file__).resolve().parent / "results" / "rank_parity.md"
+PACKAGES = ("pytorch-metric-learning",)
 CLASSES, FEATURES, DIM = 6, 12, 8
 LABELS = [  # of each rank; the peer's gather needs as many crops on each
     [0] * 9 + [1] * 3,
@@ -190,42 +187,30 @@ def cell(name: str, way: str, world: int, outcomes: list[Any] | None) -> str:
     return f"{ratio:.3f}, {cosine:.4f}, {(other.norm() / gradient.norm()).item():.3f}"
 
 
-def report(worlds: list[int]) -> str:
-    """The table."""
-    lines = [
-        "# W ranks against one process",
-        "",
-        f"`python benchmarks/rank_parity.py`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
-        f"pytorch-metric-learning {pytorch_metric_learning.__version__}, "
-        f"Python {platform.python_version()}, gloo, float64.",
-        "",
-        "A cell: value, cosine of the gradient, norm of the gradient, each against the same loss in one process with "
-        "the whole batch; 1 is right. `wrapper` is pytorch-metric-learning's DistributedLossWrapper (and miner "
-        "wrapper), `each rank alone` is its loss under DistributedDataParallel without one. Ranks are asymmetric, 12 "
-        "crops each. An error's name stands where the library refuses; - where it has no such loss or wrapper.",
-        "",
-        f"| loss | W | {' | '.join(WAYS)} |",
-        "|---|---|" + "---|" * len(WAYS),
-    ]
+def rows(worlds: list[int]) -> Iterator[tuple[str, ...]]:
+    """A row for each loss and number of ranks."""
     for world in worlds:
         found = run(world)
         for name in CASES:
-            cells = [cell(name, way, world, found.get((name, way))) for way in WAYS]
-            lines.append(f"| {name} | {world} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+            yield name, str(world), *(cell(name, way, world, found.get((name, way))) for way in WAYS)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    torch.set_num_threads(1)  # children of a parent that used OpenMP hang otherwise
-    warnings.simplefilter("ignore")
-    text = report(options.ranks)
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
+    parser = options(__doc__)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2], help=f"up to {len(LABELS)}")
+    args = parser.parse_args()
+    if args.threads != 1 or max(args.ranks) > len(LABELS):  # children of a parent that used OpenMP hang
+        parser.error(f"ranks run on one thread each, and there are batches for up to {len(LABELS)} of them.")
+    with Result(__file__, "W ranks against one process", PACKAGES, args) as result:
+        warnings.simplefilter("ignore")
+        result.text(
+            "gloo, float64. A cell: value, cosine of the gradient, norm of the gradient, each against the same loss in "
+            "one process with the whole batch; 1 is right. `wrapper` is pytorch-metric-learning's "
+            "DistributedLossWrapper (and miner wrapper), `each rank alone` is its loss under DistributedDataParallel "
+            "without one. Ranks are asymmetric, 12 crops each. An error's name stands where the library refuses; - "
+            "where it has no such loss or wrapper."
+        )
+        result.table(("loss", "W", *WAYS), rows(args.ranks), texts=6)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     python benchmarks/reference_run.py --out reference/new                     # of this one
     python benchmarks/reference_run.py --compare reference/old reference/new   # what differs, and by how much
 
-Without arguments it runs this checkout twice and compares: numbers must repeat to the last bit. The commands run on one
-thread each. Folders of runs, digests of code, times and paths are left out of what is kept.
+Without `--out` it runs the checkout twice and compares: numbers must repeat to the last bit (`--checkout .`, about 15
+minutes). Without any argument it does so in the quick form, `--quick`: one arm and no comparison, a few minutes. The
+commands run on one thread each. Folders of runs, digests of code, times and paths are left out of what is kept.
 """
 
 import argparse
@@ -73,7 +74,7 @@ Arrays = dict[str, NDArray[Any]]
 
 # What moves from machine to machine or with the code, and says nothing of the numbers.
 NOT_KEPT = re.compile(
-    r"(^|[/.])(run|source|code|host|pid|started|created|seconds|command|file|sha256|words_sha256|files)$"
+    r"(^|[/.])(run|source|code|host|pid|started|created|seconds|command|file|sha256|words_sha256|files)$|[/.]files\."
 )
 PATHS = re.compile(r"[^\s\"'(),;]*/(?:[^\s\"'(),;]*)")
 RUN_HASH = re.compile(r"\b[0-9a-f]{10}-s(\d+)")
@@ -85,10 +86,11 @@ class Reference:
     Args:
         checkout: Whose package and configs are used.
         folder: Receives the flights, runs and what is kept of them.
+        quick: Runs one arm and no comparison.
     """
 
-    def __init__(self, checkout: Path, folder: Path) -> None:
-        self.checkout, self.folder = checkout.resolve(), folder.resolve()
+    def __init__(self, checkout: Path, folder: Path, quick: bool = False) -> None:
+        self.checkout, self.folder, self.quick = checkout.resolve(), folder.resolve(), quick
         self.folder.mkdir(parents=True, exist_ok=True)
         self.facts: Facts = {}
         self.arrays: Arrays = {}
@@ -116,7 +118,8 @@ class Reference:
             "simulate", "--out", str(flights), "--flights", "16", "--frames", "4", "--width", "480", "--height", "384"
         )
         data = [f"--data.source.init_args.root={flights}", f"--data.cache_dir={self.folder / 'cache'}"]
-        for name, (arm, more) in ARMS.items():
+        arms = {"triplet": ARMS["triplet"]} if self.quick else ARMS
+        for name, (arm, more) in arms.items():
             words = [
                 *SHORT,
                 f"--config=configs/model/{arm}.yaml",
@@ -127,12 +130,13 @@ class Reference:
             ]
             self.dml("fit", *words)
             self.keep_run(name, self.folder_of(name))
-        for name in ("softmax", "triplet"):
+        for name in (arm for arm in ("softmax", "triplet") if arm in arms):
             self.dml("validate", "--run", str(self.folder_of(name)))
             self.dml("test", "--run", str(self.folder_of(name)))
             self.keep_run(f"tested {name}", self.folder_of(name))
             self.after_training(name, flights)
-        self.comparison(data)
+        if not self.quick:
+            self.comparison(data)
         (self.folder / "facts.json").write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
         np.savez_compressed(self.folder / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
         print(f"{self.folder}: {len(self.facts)} values and {len(self.arrays)} arrays, digest {self.digest()}")
@@ -343,20 +347,22 @@ def numeric(values: NDArray[Any]) -> NDArray[Any] | None:
 def main() -> None:
     """The command line, see the top of the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="whose package and configs are run")
+    parser.add_argument("--checkout", type=Path, help="whose package and configs are run; this one if not given")
     parser.add_argument("--out", type=Path, help="folder to write; a temporary one if not given")
     parser.add_argument("--compare", type=Path, nargs=2, help="two folders written before")
     parser.add_argument("--mapping", type=Path, help="JSON: place in the first -> place in the second, or empty")
+    parser.add_argument("--quick", action="store_true", help="one arm, no comparison; so it is without any argument")
     given = parser.parse_args()
     mapping = json.loads(given.mapping.read_text(encoding="utf-8")) if given.mapping else {}
     if given.compare:
         raise SystemExit(compare(*given.compare, mapping) > 0)
+    checkout, quick = given.checkout or ROOT, given.quick or not (given.checkout or given.out)
     if given.out:
-        return Reference(given.checkout, given.out).run()
+        return Reference(checkout, given.out, quick).run()
     with tempfile.TemporaryDirectory() as folder:
         once, again = Path(folder, "once"), Path(folder, "again")
-        Reference(given.checkout, once).run()
-        Reference(given.checkout, again).run()
+        Reference(checkout, once, quick).run()
+        Reference(checkout, again, quick).run()
         raise SystemExit(compare(once, again, mapping) > 0)
 
 

@@ -1,19 +1,16 @@
 """How fast the simulator writes, and how its output compares with published and measured figures.
 
-    python benchmarks/simulator.py            # about half a minute; writes results/simulator.md
+    python benchmarks/simulator.py            # about half a minute; nothing is written
+    python benchmarks/simulator.py --save
 
 Speed is the wall time of `simulate(..., flights=6, frames=20)`, workers' start included. Figures are
 measured on painted birds and exposed frames; only the noise under "peak over noise" is a setting.
 """
 
 import os
-import platform
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,24 +21,23 @@ from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_dis
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part, Posture, bird_parts
 from dml_lightning.simulate.species import KNOWN, SPECIES
+from measure import Result, options, seconds
 
-RESULTS = Path(__file__).parent / "results" / "simulator.md"
+PACKAGES = ("numpy", "scipy", "tifffile")
 ALTITUDE, LENS = 60.0, 13.5
 FLIGHTS = [draw_flight(number, 0, ALTITUDE, LENS, 640, 512) for number in range(12)]
 Row = tuple[str, str, str]
 
 
-def speed(workers: int, flights: int = 6, frames: int = 20) -> tuple[float, float, float]:
-    """Frames per second, CPU ms per frame over all processes, and MB per frame."""
+def speed(workers: int, flights: int = 6, frames: int = 20) -> tuple[str, ...]:
+    """Workers, frames per second, CPU ms per frame over all processes, and MB per frame."""
     before = os.times()
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        out = simulate(Path(folder) / "out", flights=flights, frames=frames, workers=workers, progress=False)
-        seconds = time.perf_counter() - start
+        out, number = Path(folder, "out"), flights * frames
+        took = seconds(lambda: simulate(out, flights=flights, frames=frames, workers=workers, progress=False))
         cpu = sum(os.times()[:4]) - sum(before[:4])
         size = sum(path.stat().st_size for path in out.rglob("*.tiff"))
-    number = flights * frames
-    return number / seconds, 1e3 * cpu / number, size / 1e6 / number
+    return str(workers), f"{number / took:.1f}", f"{1e3 * cpu / number:.0f}", f"{size / 1e6 / number:.2f}"
 
 
 def painted(
@@ -118,28 +114,14 @@ def noise() -> list[Row]:
 
 
 def main() -> None:
-    cores = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0]
-    speeds = [(workers, *speed(workers)) for workers in (1, 2)]
-    lines = [
-        "# Simulator: speed and realism",
-        "",
-        f"`python benchmarks/simulator.py`, {date.today()}, {cores} cores ({platform.machine()}), "
-        f"load before the run {load:.1f}; Python {platform.python_version()}, "
-        f"NumPy {version('numpy')}, SciPy {version('scipy')}, tifffile {version('tifffile')}.",
-        "",
-        "| workers | frames/s (640 by 512 px, 20 birds) | CPU ms per frame | MB per frame |",
-        "|---|---|---|---|",
-        *(f"| {n} | {rate:.1f} | {cpu:.0f} | {size:.2f} |" for n, rate, cpu, size in speeds),
-        "",
-        "| figure | published or measured on real frames | simulated |",
-        "|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in [*sizes(), *warmth(), *noise()]),
-        "",
-    ]
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    args = options(__doc__).parse_args()
+    with Result(__file__, "Simulator: speed and realism", PACKAGES, args) as result:
+        speeds = map(speed, (1, 2))
+        result.table(
+            ("workers", "frames/s (640 by 512 px, 20 birds)", "CPU ms per frame", "MB per frame"), speeds, texts=0
+        )
+        figures = (row for part in (sizes, warmth, noise) for row in part())
+        result.table(("figure", "published or measured on real frames", "simulated"), figures, texts=3)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A training step of ours with every callback, beside a bare PyTorch loop of the same encoder, loss and batches.
 
-    python benchmarks/throughput.py
-    python benchmarks/throughput.py --device cuda --workers 8 --crop 128 --samples 64
+    python benchmarks/throughput.py                                               # short; nothing is written
+    python benchmarks/throughput.py --steps 65 --repeats 7 --save
+    python benchmarks/throughput.py --device cuda --workers 8 --crop 128 --samples 64 --steps 65 --repeats 5 --save
 
 A repeat trains three times, in turn: the bare loop, `Trainer.fit` without callbacks and with all of
 configs/base.yaml. A step lasts from one batch's start to the next one's, so that fetching, logging and callbacks are
@@ -11,7 +12,6 @@ On CUDA: float32, bf16, channels_last and torch.compile for two backbones, with 
 """
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import timm
 import torch
 import yaml
 from lightning.pytorch.cli import instantiate_class
@@ -35,8 +34,9 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
 from dml_lightning.simulate import simulate
 from dml_lightning.types import Batch
+from measure import ROOT, Result, in_turn, options, ratios, wait
 
-ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("lightning", "timm")
 WARM = 5  # steps of an epoch before the clock starts
 ARMS = {"softmax": SoftmaxModule, "triplet": TripletModule}
 WAYS = ("bare loop", "fit, no callbacks", "fit, all callbacks")
@@ -234,29 +234,19 @@ def autocast(setting: Setting) -> AbstractContextManager[Any]:
     return torch.autocast(setting.device.type, torch.bfloat16)
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 # The table -------------------------------------------------------------------------------------
 
 
 def compare(setting: Setting) -> dict[str, tuple[float, float]]:
     """Median seconds of a step of each way, and median of its ratio to the bare loop of the same repeat."""
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(setting.options.repeats + 1):  # the first warms up
-        times["bare loop"].append(bare(setting)[0])
-        times["fit, no callbacks"].append(fit(setting, with_callbacks=False))
-        times["fit, all callbacks"].append(fit(setting, with_callbacks=True))
-    return {
-        way: (
-            statistics.median(t[1:]),
-            statistics.median(a / b for a, b in zip(t[1:], times["bare loop"][1:], strict=True)),
-        )
-        for way, t in times.items()
+    works: dict[str, Callable[[], float]] = {
+        "bare loop": lambda: bare(setting)[0],
+        "fit, no callbacks": lambda: fit(setting, with_callbacks=False),
+        "fit, all callbacks": lambda: fit(setting, with_callbacks=True),
     }
+    times = in_turn(works, setting.options.repeats)
+    first = times["bare loop"]
+    return {way: (statistics.median(took), statistics.median(ratios(took, first))) for way, took in times.items()}
 
 
 def loader_speed(setting: Setting) -> float:
@@ -280,46 +270,32 @@ def callbacks_cost(setting: Setting) -> dict[str, float]:
     return found
 
 
-def describe(setting: Setting, name: str) -> tuple[str, list[str]]:
+def describe(setting: Setting, name: str) -> tuple[tuple[str, ...], str]:
     """A row of the table, and where its time goes."""
     found = compare(setting)
     cells = [f"{1e3 * found[way][0]:.2f} ms ({found[way][1]:.3f})" for way in WAYS]
     speed = setting.crops / found["fit, all callbacks"][0]
-    label = f"{setting.arm} | {setting.backbone} | {name}"
-    row = f"| {label} | {' | '.join(cells)} | {speed:,.0f} |"
     _, parts = bare(setting, active=True)
     whole = sum(parts.values())
     shares = ", ".join(f"{part} {spent / whole:.1%}" for part, spent in parts.items())
     hooks = {k: v for k, v in callbacks_cost(setting).items() if v > 1e-6}
     costs = ", ".join(f"{k} {1e6 * v:.0f} µs" for k, v in sorted(hooks.items(), key=lambda i: -i[1]))
-    return row, [
+    return (setting.arm, setting.backbone, name, *cells, f"{speed:,.0f}"), (
         f"- {setting.arm}, {setting.backbone}, {name}: {shares} of the bare loop's {1e3 * whole:.2f} ms "
         f"when each part is waited for; callbacks per step: {costs}."
-    ]
+    )
 
 
-def head(options: argparse.Namespace) -> list[str]:
-    cuda = options.device == "cuda"
-    machine = torch.cuda.get_device_name() if cuda else f"{platform.machine()} CPU"
-    words = " ".join(f"--{k} {v}" for k, v in vars(options).items() if k not in ("out",))
-    return [
-        "# A training step beside a bare PyTorch loop",
-        "",
-        f"`python benchmarks/throughput.py {words}`, {time.strftime('%Y-%m-%d')}, {machine}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, lightning {L.__version__}, "
-        f"timm {timm.__version__}, Python {platform.python_version()}.",
-        "",
-        f"Batches of {options.classes} x {options.samples} crops of {options.crop} px. Median over {options.repeats} "
-        f"repeats of the mean of {options.steps - WARM} steps, {TIMES[options.clock]}; in brackets the median "
-        "ratio to the bare loop of the same repeat.",
-        "",
-        f"| arm | backbone | variant | {' | '.join(WAYS)} | crops/s |",
-        "|---|---|---|" + "---|" * len(WAYS) + "---:|",
-    ]
+def settings(args: argparse.Namespace, work: Path) -> Iterator[tuple[Setting, str]]:
+    """Every row's setting and the name of its variant."""
+    for arm in args.arms.split(","):
+        for backbone in args.backbones.split(","):
+            for variant in (v.strip() for v in args.variants.split(";")):
+                yield Setting(arm, backbone, VARIANTS[variant], args, work), variant
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--arms", default="softmax,triplet")
     parser.add_argument("--backbones", help="timm names; resnet10t is that of configs/base.yaml")
@@ -327,44 +303,43 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--crop", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=65)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--clock", choices=TIMES, default="wall", help="cpu for a busy machine")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    if options.steps < WARM + 2 or options.repeats < 1:
+    args = parser.parse_args()
+    if args.steps < WARM + 2 or args.repeats < 1:
         parser.error(f"a figure takes at least {WARM + 2} steps, {WARM} of them warming up, and 1 repeat")
-    cuda = options.device == "cuda"
-    options.backbones = options.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t")
-    options.variants = options.variants or (";".join(VARIANTS) if cuda else "float32")
-    return options
+    cuda = args.device == "cuda"
+    args.backbones = args.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t")
+    args.variants = args.variants or (";".join(VARIANTS) if cuda else "float32")
+    return args
 
 
 def main() -> None:
-    """Measures, prints the table and keeps it."""
-    options = parse()
-    warnings.simplefilter("ignore")
-    name = "throughput_cuda.md" if options.device == "cuda" else "throughput.md"
-    out = options.out or ROOT / "benchmarks" / "results" / name
-    lines, notes = head(options), []
-    print("\n".join(lines))
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+    """Measures and reports."""
+    args = parse()
+    title = "A training step beside a bare PyTorch loop"
+    with Result(__file__, title, PACKAGES, args) as result, tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        result.text(
+            f"Batches of {args.classes} x {args.samples} crops of {args.crop} px. Median over {args.repeats} repeats "
+            f"of the mean of {args.steps - WARM} steps, {TIMES[args.clock]}; in brackets the median ratio to the bare "
+            "loop of the same repeat."
+        )
+        work, notes = Path(folder), []
         simulate(work / "flights", flights=6, frames=20, progress=False)
-        for arm in options.arms.split(","):
-            for backbone in options.backbones.split(","):
-                for variant in (v.strip() for v in options.variants.split(";")):
-                    setting = Setting(arm, backbone, VARIANTS[variant], options, work)
-                    row, why = describe(setting, variant)
-                    print(row, *why, sep="\n", flush=True)
-                    lines.append(row)
-                    notes += why
-        speed = loader_speed(setting)
-    notes.append(f"- The loader alone, {options.workers} workers: {speed:,.0f} crops/s.")
-    print(notes[-1])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("\n".join([*lines, "", "Where the time goes:", "", *notes, ""]), encoding="utf-8")
+
+        def rows() -> Iterator[tuple[str, ...]]:
+            for setting, variant in settings(args, work):
+                row, note = describe(setting, variant)
+                notes.append(note)
+                yield row
+
+        result.table(("arm", "backbone", "variant", *WAYS, "crops/s"), rows(), texts=3)
+        speed = loader_speed(next(settings(args, work))[0])
+        notes.append(f"- The loader alone, {args.workers} workers: {speed:,.0f} crops/s.")
+        result.text("Where the time goes:", "\n".join(notes))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dml_lightning.losses import TripletLoss
     from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _WHERE = {
     "ActiveTriplets": "dml_lightning.callbacks",

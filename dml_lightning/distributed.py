@@ -104,6 +104,21 @@ def global_batch(embeddings: Tensor, labels: Tensor) -> GlobalBatch:
     return GlobalBatch(gather_with_grad(embeddings, rows), gather(labels, rows), sum(rows[: rank()]))
 
 
+def without_copies(index: Tensor) -> Tensor:
+    """Rows (M,) that hold each number of `index` (N,) once, the first of equal ones, in ascending order of it.
+
+    Ranks that must have equally many batches pad: copies of a crop share its index.
+
+    Example:
+        >>> without_copies(torch.tensor([3, 1, 3, 0]))
+        tensor([3, 1, 0])
+    """
+    ordered, rows = torch.sort(index, stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return rows[first]
+
+
 def all_sum(tensor: Tensor) -> Tensor:
     """Sum over ranks, without a gradient."""
     total = tensor.detach().clone()

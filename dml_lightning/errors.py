@@ -3,7 +3,7 @@
 import traceback
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE_FOLDER = Path(__file__).parent
 
 
 def own_sentence(error: BaseException | None) -> str | None:
@@ -11,7 +11,7 @@ def own_sentence(error: BaseException | None) -> str | None:
     found = None
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)
-        raised_here = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE)
+        raised_here = bool(frames) and Path(frames[-1].filename).is_relative_to(PACKAGE_FOLDER)
         if isinstance(error, ValueError) and raised_here:
             found = str(error)
         error = error.__cause__ or error.__context__

@@ -103,22 +103,25 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 
 
+def moved_name(module: str, name: str, places: tuple[str, ...]) -> Any:
+    """What `name` of a module is now: the first of these places that has it, with a `DeprecationWarning`."""
+    for place in () if name.startswith("__") else places:
+        new = importlib.import_module(f"{PACKAGE}.{place}")
+        if hasattr(new, name):
+            warnings.warn(
+                f"{module}.{name} is {new.__name__}.{name} now; the old name goes with the next release.",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            return getattr(new, name)
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
 class MovedModule(ModuleType):
     """Stands for a module whose names have moved."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        for place in MODULES[self.__name__.removeprefix(f"{PACKAGE}.")]:
-            module = importlib.import_module(f"{PACKAGE}.{place}")
-            if hasattr(module, name):
-                warnings.warn(
-                    f"{self.__name__}.{name} is {module.__name__}.{name} now; the old name goes with the next release.",
-                    DeprecationWarning,
-                    stacklevel=2,
-                )
-                return getattr(module, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return moved_name(self.__name__, name, MODULES[self.__name__.removeprefix(f"{PACKAGE}.")])
 
 
 class OldNames:
@@ -126,7 +129,11 @@ class OldNames:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The spec of an old module, None for any other."""
-        return ModuleSpec(name, self) if name.removeprefix(f"{PACKAGE}.") in MODULES else None  # type: ignore[arg-type]
+        old = name.removeprefix(f"{PACKAGE}.")
+        if old not in MODULES:
+            return None
+        has_modules = any(other.startswith(f"{old}.") for other in MODULES)
+        return ModuleSpec(name, self, is_package=has_modules)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module that stands for it."""

@@ -4,11 +4,25 @@ Letters in shapes: B crops of a batch, N crops of a set, D embedding size, C kno
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+
+class Stream(IntEnum):
+    """First word of the seed of each kind of draw, which keeps them apart where users give one seed for all."""
+
+    BATCHES = 101
+    AUGMENTATION = 102
+    FEWER_CROPS = 103  # which crops stay where a class has more than wanted
+    TRAINING_STEP = 107
+
+
+Floats = NDArray[np.float64]
 Role = Literal["known", "novel", "ood"]
 ROLES: tuple[Role, ...] = ("known", "novel", "ood")
 

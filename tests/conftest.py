@@ -1,72 +1,27 @@
-"""Workers that stay alive: one gloo group per world size for the whole session."""
+"""What tests of several folders share: groups of ranks, simulated flights, a finished run of each arm, made-up runs."""
 
-import multiprocessing as mp
-import pickle
 import signal
-import traceback
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-import torch.distributed as dist
+
+from dml_lightning.cli import main
+from dml_lightning.simulate import simulate
+from tests import ROOT
+from tests.made_up import Made, RunOf, arrays, write_run
+from tests.ranks import Gloo, Pool
+
+TINY_ENCODER = "{channels: [8, 8, 16, 16], stem_width: 8}"
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and every process that they start too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _serve(rank: int, world: int, rendezvous: str, connection: Connection) -> None:
-    torch.set_num_threads(1)  # children of a parent that used OpenMP hang otherwise
-    dist.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
-    )
-    while (message := connection.recv_bytes()) != b"":
-        function, arguments = pickle.loads(message)
-        try:
-            answer = (True, function(*arguments))
-        except Exception:
-            answer = (False, traceback.format_exc())
-        connection.send_bytes(pickle.dumps(answer))
-    dist.destroy_process_group()
-
-
-class Pool:
-    """`world` processes, ranks 0 to world − 1 of one gloo group."""
-
-    def __init__(self, world: int, folder: Path) -> None:
-        context = mp.get_context("fork")
-        self.connections, self.processes = [], []
-        for rank in range(world):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, world, str(folder / "rendezvous"), there), daemon=True)
-            process.start()
-            self.connections.append(here)
-            self.processes.append(process)
-
-    def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Call a module-level function on every rank; a list argument gives each rank its item."""
-        for rank, connection in enumerate(self.connections):
-            own = [a[rank] if isinstance(a, list) else a for a in arguments]
-            connection.send_bytes(pickle.dumps((function, own)))
-        answers = [pickle.loads(connection.recv_bytes()) for connection in self.connections]
-        for good, answer in answers:
-            if not good:
-                raise RuntimeError(answer)
-        return [answer for _, answer in answers]
-
-    def close(self) -> None:
-        """End the workers."""
-        for connection, process in zip(self.connections, self.processes, strict=True):
-            connection.send_bytes(b"")
-            process.join(timeout=30)
-
-
 @pytest.fixture(scope="session")
-def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Pool]]:
+def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gloo]:
     """`gloo(world)`: the pool of that many ranks, started on first use."""
     pools: dict[int, Pool] = {}
 
@@ -78,3 +33,55 @@ def gloo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], P
     yield pool
     for started in pools.values():
         started.close()
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six flights of four small frames."""
+    out = tmp_path_factory.mktemp("flights") / "simulated"
+    return simulate(out, flights=6, frames=4, width=480, height=384, workers=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def words(flights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What `dml fit` needs for a small and short run, but for the arm."""
+    work = tmp_path_factory.mktemp("work")
+    return [
+        f"--config={ROOT}/configs/base.yaml",
+        f"--config={ROOT}/configs/data/simulated.yaml",
+        f"--data.source.init_args.root={flights}",
+        f"--data.cache_dir={work}/cache",
+        "--data.batches_per_epoch=4",
+        "--data.known=[canada_goose, gadwall, mallard, snow_goose]",
+        "--data.classes_per_batch=4",
+        "--data.samples_per_class=8",
+        "--data.unseen_groups=all",
+        f"--model.init_args.encoder.backbone_args={TINY_ENCODER}",
+        "--model.init_args.encoder.embedding_dim=8",
+        f"--runs_root={work}/runs",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+        "--trainer.log_every_n_steps=1",
+        "--trainer.enable_progress_bar=false",
+    ]
+
+
+@pytest.fixture(scope="session")
+def runs(words: list[str]) -> dict[str, Path]:
+    """A finished run of each arm."""
+    return {
+        arm: main(["fit", *words, f"--config={ROOT}/configs/model/{arm}.yaml", f"--name={arm}"])
+        for arm in ("softmax", "triplet")
+    }
+
+
+@pytest.fixture(scope="session")
+def made() -> Made:
+    """The arrays of an npz file."""
+    return arrays
+
+
+@pytest.fixture
+def run_of(tmp_path: Path) -> RunOf:
+    """Writes a run's folder: what `dml test` leaves, without a training."""
+    return partial(write_run, tmp_path)

@@ -21,24 +21,24 @@ from dml_lightning import theory
         (9, 4, math.sqrt(2)),
     ],
 )
-def test_rankin(classes, dim, bound):
+def test_rankin(classes: int, dim: int, bound: float) -> None:
     assert theory.max_feasible_margin(classes, dim) == pytest.approx(bound)
     assert theory.max_feasible_margin(classes, dim, squared=True) == pytest.approx(bound**2)
 
 
-def test_the_example_of_eight_classes():
+def test_the_example_of_eight_classes() -> None:
     assert round(theory.max_feasible_margin(8, 7), 4) == 1.5119
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 8])
-def test_a_simplex_attains_the_bound(classes):
+def test_a_simplex_attains_the_bound(classes: int) -> None:
     points = torch.eye(classes, dtype=torch.float64) - 1 / classes
     points /= points.norm(dim=1, keepdim=True)
     nearest = torch.pdist(points).min().item()
     assert nearest == pytest.approx(theory.max_feasible_margin(classes, classes - 1))
 
 
-def test_strictly_below_beyond_twice_the_dimension():
+def test_strictly_below_beyond_twice_the_dimension() -> None:
     assert theory.is_feasible_margin(math.sqrt(2), 8, 4)
     assert not theory.is_feasible_margin(math.sqrt(2), 9, 4)
     assert theory.is_feasible_margin(1.414, 9, 4)
@@ -47,13 +47,13 @@ def test_strictly_below_beyond_twice_the_dimension():
 
 @pytest.mark.parametrize(("classes", "dim"), [(8, 7), (5, 2), (8, 4), (2, 1)])
 @pytest.mark.parametrize("squared", [False, True])
-def test_the_attained_bound_itself_is_feasible(classes, dim, squared):
+def test_the_attained_bound_itself_is_feasible(classes: int, dim: int, squared: bool) -> None:
     bound = theory.max_feasible_margin(classes, dim, squared)
     assert theory.is_feasible_margin(bound, classes, dim, squared)
     assert not theory.is_feasible_margin(bound * 1.0001, classes, dim, squared)
 
 
-def test_the_refusal_names_bound_classes_and_dimension():
+def test_the_refusal_names_bound_classes_and_dimension() -> None:
     with pytest.raises(ValueError, match=r"1\.6 .* 8 classes .* 16 dimensions .* at most 1\.5119"):
         theory.check_margin(1.6, 8, 16)
     with pytest.raises(ValueError, match=r"below 1\.4142"):
@@ -62,12 +62,12 @@ def test_the_refusal_names_bound_classes_and_dimension():
 
 
 @pytest.mark.parametrize(("classes", "dim"), [(1, 4), (4, 0)])
-def test_no_classes_or_no_dimension(classes, dim):
+def test_no_classes_or_no_dimension(classes: int, dim: int) -> None:
     with pytest.raises(ValueError, match="at least"):
         theory.max_feasible_margin(classes, dim)
 
 
-def test_the_table_never_rises_with_the_classes():
+def test_the_table_never_rises_with_the_classes() -> None:
     rows = theory.margin_table(8, 16)
     assert any(row.num_classes == 8 for row in rows)
     bounds = [row.euclidean for row in rows]
@@ -83,7 +83,7 @@ def worst_triangle(share: float, p: float) -> float:
 
 
 @pytest.mark.parametrize(("p", "bound"), [(0.25, 0.9642), (0.5, 0.8284), (0.75, 0.5352)])
-def test_metric_bound_is_sharp_on_a_grid(p, bound):
+def test_metric_bound_is_sharp_on_a_grid(p: float, bound: float) -> None:
     assert theory.metric_bound(p) == pytest.approx(bound, abs=1e-4)
     assert worst_triangle(0.98 * bound, p) > -1e-12
     assert worst_triangle(1.02 * bound, p) < -1e-6
@@ -91,17 +91,17 @@ def test_metric_bound_is_sharp_on_a_grid(p, bound):
     assert not theory.is_metric(0.0, min(1.0, 1.01 * bound), p)
 
 
-def test_p_of_one_is_never_a_metric():
+def test_p_of_one_is_never_a_metric() -> None:
     assert theory.metric_bound(1.0) == 0
     assert not theory.is_metric(0.0, 1e-6, 1.0)
 
 
 @pytest.mark.parametrize(("a", "b", "p"), [(-0.1, 0.5, 0.5), (0, 0, 0.5), (0, 1.1, 0.5), (1, 1, 0), (1, 1, 1.1)])
-def test_parameters_out_of_range(a, b, p):
+def test_parameters_out_of_range(a: float, b: float, p: float) -> None:
     with pytest.raises(ValueError, match="must be"):
         theory.check_metric_parameters(a, b, p)
 
 
-def test_label_distance():
+def test_label_distance() -> None:
     assert theory.label_distance(0.0, 1.0, 1.0) == math.inf
     assert theory.label_distance(1.0, 1.0, 0.5) == pytest.approx(math.log(2))

@@ -9,10 +9,11 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import Measurement
 from dml_lightning.distributed import gather
-from dml_lightning.evaluation.active import MOST_ANCHORS, active_values, fractions
+from dml_lightning.evaluation.active import active_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_counts
+from dml_lightning.metrics.triplets import MOST_ANCHORS, fractions
 from dml_lightning.types import Batch
 
 

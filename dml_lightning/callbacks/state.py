@@ -19,14 +19,14 @@ from dml_lightning.models import EmbeddingModule
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin
 from dml_lightning.types import Batch
 
-State = Literal["infeasible", "satisfied", "collapsed", "noisy", "stalled", "learning"]
-STATES: tuple[State, ...] = get_args(State)
+StateName = Literal["infeasible", "satisfied", "collapsed", "noisy", "stalled", "learning"]
+STATES: tuple[StateName, ...] = get_args(StateName)
 
 RECENT = 5  # looks that must agree on a satisfied or collapsed batch
 NEAR_ZERO = 0.05  # distances below this share of the RMS norm are a collapse ...
 NEAR_MARGIN = 0.9  # ... if the mean hinge is above this share of the margin as well
 
-ADVICE: dict[State, str] = {
+ADVICE: dict[StateName, str] = {
     "infeasible": "no embedding can satisfy it: lower the margin to at most {bound:.4f}, or give the "
     "embedding more dimensions",
     "collapsed": "all embeddings are nearly one point: lower the learning rate or warm up longer, learn from "
@@ -90,7 +90,7 @@ def augmentation_distance(vectors: Tensor, index: Tensor, squared: bool = False)
 
 def training_state(
     looks: Sequence[Look], margin: float, *, squared: bool = False, window: int = 50, flat: float = 0.01
-) -> State:
+) -> StateName:
     """Names the state of training from the latest looks.
 
     Args:
@@ -178,9 +178,9 @@ class TrainingState(L.Callback):
         self.margin, self.squared = margin, squared
         self.every_n_steps, self.window = every_n_steps, window
         self.flat, self.stop = flat, stop
-        self.state: State = "learning"
+        self.state: StateName = "learning"
         self._looks: deque[Look] = deque(maxlen=window)
-        self._told: set[State] = set()
+        self._told: set[StateName] = set()
         self._last_step = 0
 
     @override
@@ -212,13 +212,13 @@ class TrainingState(L.Callback):
             return loss.margin, loss.squared
         return self.margin, self.squared
 
-    def _name_state(self, margin: float, squared: bool, bound: float | None) -> State:
+    def _name_state(self, margin: float, squared: bool, bound: float | None) -> StateName:
         if bound is not None:
             return "infeasible"
         looks = list(self._looks)
         return training_state(looks, margin, squared=squared, window=self.window, flat=self.flat)
 
-    def _enter(self, trainer: L.Trainer, state: State, margin: float, bound: float | None) -> None:
+    def _enter(self, trainer: L.Trainer, state: StateName, margin: float, bound: float | None) -> None:
         self.state = state
         if state not in ADVICE or state in self._told:
             return
@@ -256,7 +256,7 @@ def _bound(module: L.LightningModule) -> float | None:
     return max_feasible_margin(*setting)
 
 
-def _tell(trainer: L.Trainer, state: State, advice: str) -> None:
+def _tell(trainer: L.Trainer, state: StateName, advice: str) -> None:
     text = f"Training is {state} at step {trainer.global_step} {advice}."
     rank_zero_warn(text, category=UserWarning)
     for logger in trainer.loggers if trainer.is_global_zero else []:

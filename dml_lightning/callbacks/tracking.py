@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
 from dml_lightning.callbacks.writer import result_folder
+from dml_lightning.evaluation.evidence import read_evidence, test_file
 from dml_lightning.evaluation.ood import POSITIVES
 from dml_lightning.figures.embeddings import draw_comparison, draw_neighbours
 from dml_lightning.models import EmbeddingModule
@@ -35,8 +36,9 @@ class Tracking(EvaluationCallback):
             return
         arm = Path(trainer.default_root_dir).parent.name
         pictures = {name: folder / "figures" / f"{name}.png" for name in ("projection", "neighbours")}
-        draw_comparison({arm: folder}, pictures["projection"])
-        draw_neighbours({arm: folder}, pictures["neighbours"])
+        tested = {arm: read_evidence(test_file(folder))}
+        draw_comparison(tested, pictures["projection"])
+        draw_neighbours(tested, pictures["neighbours"])
         table = ood_by_class({key: float(v) for key, v in trainer.callback_metrics.items()})
         for logger in loggers:
             for name, path in pictures.items():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
-from dml_lightning.data.loaders import Crops
+from dml_lightning.data.loaders import CropDataset
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.files import read_json, write_json
 from dml_lightning.gallery.gallery import ALPHA, Gallery, encoder_digest
@@ -104,7 +104,7 @@ def result_folder(trainer: L.Trainer) -> Path:
     return run / "other" / ("initial" if used is None else used.stem)
 
 
-def _thumbnails(crops: Crops) -> NDArray[np.uint8]:
+def _thumbnails(crops: CropDataset) -> NDArray[np.uint8]:
     """Crops (N, S, S) for figures: 8 bits from the 1st to the 99.5th percentile of each.
 
     Rows come in the order of the crops' index, as the gathered embeddings do.

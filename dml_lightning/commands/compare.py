@@ -15,10 +15,11 @@ from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.tracking import track_summary
-from dml_lightning.files import locked, read_json, write_json
+from dml_lightning.files import locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
+from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
-from dml_lightning.stats.units import Unit
+from dml_lightning.stats.units import InferenceUnit
 
 
 def compare(
@@ -27,7 +28,7 @@ def compare(
     arms: dict[str, Arm],
     primary: str = "balanced_accuracy_prototype",
     baseline: str | None = None,
-    unit: Unit = "seed",
+    unit: InferenceUnit = "seed",
     seeds: list[int] = [0, 1, 2, 3, 4, 5, 6, 7],  # noqa: B006 - read by the command's parser, never changed
     folds: list[int] = [0],  # noqa: B006
     fold_by: Literal["groups", "classes"] = "groups",
@@ -219,7 +220,7 @@ def _run_jobs(
 def _check_primary(primary: str, outcome: Outcome) -> None:
     """Stops at the first tested run that lacks the primary number, instead of after all of them."""
     assert outcome.run is not None
-    names = [name.removeprefix("test/") for name in read_json(outcome.run / "metrics/test.json")]
+    names = list(read_metrics(outcome.run, "test"))
     if outcome.job.train and primary not in names:
         raise ValueError(
             f"{outcome.job.title} has no number {primary}, which the answer is to be about; it has "

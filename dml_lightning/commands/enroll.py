@@ -4,26 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
 from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.gallery import changes
-from dml_lightning.gallery.changes import SAME
-from dml_lightning.gallery.gallery import ALPHA, Gallery, Species
+from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.pairs.neighbours import nearest_neighbours
 
 HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
 
 
 def enroll(
     run: str, crops: str, label: str, only: str | None = None, batch_size: int = 256, device: str = "cpu"
-) -> Species:
+) -> EnrolledSpecies:
     """Adds a species from a few crops, without training; later predictions can name it.
 
     Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird,
@@ -48,7 +45,7 @@ def enroll(
     trained = TrainedRun.load(run, device)
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
     vectors, _ = _embed(trained, table, batch_size)
-    species = changes.enroll(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
+    species = changes.add_species(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
     print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
     _print_overlaps(overlaps(trained.gallery, species), label)
     return species
@@ -65,15 +62,14 @@ def list_species(run: str) -> pd.DataFrame:
     """
     gallery = Gallery.load(Path(run) / "gallery")
     sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
-    known = zip(gallery.class_names, sizes.tolist(), gallery.rules["A"].radii.tolist(), strict=True)
+    known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
     rows += [(s.label, "enrolled", len(s.vectors), s.radius) for s in gallery.enrolled]
     table = pd.DataFrame(rows, columns=["label", "origin", "crops", "radius"])
     print(table.to_string(index=False, float_format="%.4g"))
-    for rule, detector in gallery.rules.items():
-        threshold = detector.threshold
+    for rule, threshold in gallery.thresholds.items():
         default = ", the default" if rule == gallery.default_rule else ""
-        print(f"rule {rule}: {threshold.words}; threshold {threshold.value:.4g}{default}")
+        print(f"rule {rule}: {threshold.origin}; threshold {threshold.value:.4g}{default}")
     return table
 
 
@@ -87,7 +83,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
-    changes.remove(Path(run) / "gallery", label)
+    changes.remove_species(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
 
 
@@ -130,12 +126,12 @@ def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256
     numbers = {name: number for number, name in enumerate(names)}
     owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
     groups = kept["group"].to_numpy(str)[rows]
-    before = trained.gallery.rules.get("C")
-    changed = changes.recalibrate(
+    before = trained.gallery.thresholds.get("C")
+    changed = changes.recalibrate_rule_c(
         trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
     )
-    old = "none" if before is None else f"{before.threshold.value:.4g}"
-    print(f"rule C: threshold {changed.detector('C').threshold.value:.4g}, before {old}.")
+    old = "none" if before is None else f"{before.value:.4g}"
+    print(f"rule C: threshold {changed.threshold('C').value:.4g}, before {old}.")
     if len(set(groups.tolist())) == 1:
         print(f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone.")
     return changed
@@ -183,13 +179,11 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[N
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
     """Refuses crops that the prototypes are made of: they lie nearer than new ones, and so would the threshold."""
-    crops, reference = torch.from_numpy(vectors), gallery.reference.vectors
-    nearest = reference[nearest_neighbours(crops, reference, 1).rows[:, 0]]  # (n, D)
-    seen = (crops - nearest).abs().amax(dim=1) <= SAME * reference.abs().max()
+    seen = changes.repeated(vectors, gallery.reference.vectors.numpy())
     if seen.any():
         raise ValueError(
-            f"{int(seen.sum())} of the {len(crops)} crops of {data} were trained on, and lie nearer to the prototypes "
-            "than new ones: leave them out."
+            f"{int(seen.sum())} of the {len(vectors)} crops of {data} were trained on, and lie nearer to the "
+            "prototypes than new ones: leave them out."
         )
 
 

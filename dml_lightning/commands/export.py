@@ -1,6 +1,5 @@
 """`dml export`: one folder with which a finished run can be used elsewhere."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +10,15 @@ from safetensors.numpy import save
 from dml_lightning.data.frames import FrameError, Unit, read_frame
 from dml_lightning.export import score
 from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
-from dml_lightning.export.contents import model_arrays, model_words, sha256
+from dml_lightning.export.contents import model_arrays, model_content, sha256
 from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
+from dml_lightning.export.reader import write_reader
 from dml_lightning.export.readme import readme
-from dml_lightning.files import write_json, write_text
+from dml_lightning.files import replacing_folder, write_json, write_text
 from dml_lightning.gallery.trained import TrainedRun, read_source
 from dml_lightning.runs.recipes import recipe_path
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export(run: str, out: str, unit: Unit | None = None) -> Path:
@@ -44,7 +44,7 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in NEEDED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
     trained = TrainedRun.load(run)
@@ -69,36 +69,29 @@ def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFr
     Raises:
         ValueError: If the exported model says something else than the run.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        lines = _fill(temporary, trained, unit, table)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return lines
+    with replacing_folder(folder) as temporary:
+        return _fill(temporary, trained, unit, table)
 
 
 def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None) -> list[str]:
-    words = model_words(trained, unit)
+    content = model_content(trained, unit)
     graph = DeployedEncoder(trained.module.encoder, trained.module.linear_head(), trained.options, unit)
-    description = f"Raw thermal crops in {unit} to embeddings; run {words['run']}, encoder {words['encoder']}."
+    description = f"Raw thermal crops in {unit} to embeddings; run {content['run']}, encoder {content['encoder']}."
     write_graphs(graph, unit, folder, description)
     (folder / "arrays.safetensors").write_bytes(save(model_arrays(trained)))
     files = ("encoder.onnx", "encoder.pt2", "arrays.safetensors")
-    words["files"] = {name: sha256(folder / name) for name in files}
-    write_json(folder / "model.json", words)
-    shutil.copyfile(score.__file__, folder / "score.py")
+    content["files"] = {name: sha256(folder / name) for name in files}
+    write_json(folder / "model.json", content)
+    write_reader(folder)
     shutil.copyfile(recipe_path(trained.folder), folder / "recipe.fit.yaml")
-    words["checks"] = _check(folder, graph, trained, unit, table)
-    write_json(folder / "model.json", words)
+    content["checks"] = _check(folder, graph, trained, unit, table)
+    write_json(folder / "model.json", content)
     size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
     inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
-    shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(words['classes'])})"}
+    shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(content['classes'])})"}
     outputs = [f"{name} {shapes[name]}" for name in graph.output_names]
-    write_text(folder / "README.md", readme(words, inputs, outputs, OPSET))
-    return list(words["checks"])
+    write_text(folder / "README.md", readme(content, inputs, outputs, OPSET))
+    return list(content["checks"])
 
 
 def _check(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.files import write_json, write_text
-from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion, confusion
+from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, correct
 from dml_lightning.flights.drift import FlightDrift, flight_drift
 from dml_lightning.flights.predictions import check_threshold, read_predictions, rule_of
@@ -50,7 +50,7 @@ def drift(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     gallery = Gallery.load(Path(run) / "gallery")
-    threshold = gallery.detector("C").threshold
+    threshold = gallery.threshold("C")
     if not len(threshold.owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
     table = read_predictions(Path(predictions), gallery)
@@ -109,7 +109,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
     gallery = Gallery.load(Path(run) / "gallery")
     table = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
-    matrix = confusion(gallery, evidence, rule_of(table))
+    matrix = held_out_confusion(gallery, evidence, rule_of(table))
     counts = count_flights(table, matrix, level)
     print(f"Confusion from {path}, {len(matrix.flights)} flights, rule {rule_of(table)}.")
     for sentence in cautions(matrix, evidence, sorted(table["group"].unique())):

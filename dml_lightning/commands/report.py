@@ -6,15 +6,15 @@ from typing import Literal
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
-from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
 from dml_lightning.files import write_json, write_text
-from dml_lightning.report.inputs import ReportInput, read_inputs
-from dml_lightning.report.numbers import assumptions, coverage
-from dml_lightning.report.page import render
+from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
+from dml_lightning.report.numbers import coverage
+from dml_lightning.report.page import render_page
 from dml_lightning.report.sections import sections
-from dml_lightning.report.summary import answer, arms_table
+from dml_lightning.report.summary import answer_text, arms_table
 from dml_lightning.stats.tables import Table
 
 Format = Literal["html", "md", "csv", "latex"]
@@ -48,7 +48,7 @@ def report(
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")
-    text = written(read_inputs([Path(run) for run in runs], metric), format, projection)
+    text = report_text(read_inputs([Path(run) for run in runs], metric), format, projection)
     if path is None:
         print(text, end="")
         return text
@@ -57,16 +57,16 @@ def report(
     return str(path)
 
 
-def written(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
+def report_text(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
     """The report in one of its formats."""
     if format == "html":
-        return render(given, projection)
+        return render_page(given, projection)
     if format == "csv":
         return given.table().to_csv(index=False)
     tables = [table for section in sections(given) for table in section.tables]
     if format == "latex":
         return "\n".join(table.latex() for table in tables)
-    head = f"# {given.title}\n\n{answer(given)}\n\n"
+    head = f"# {given.title}\n\n{answer_text(given)}\n\n"
     return head + "\n".join(table.markdown() for table in tables)
 
 
@@ -95,8 +95,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
     if folder.is_file():
         raise ValueError(f"--out {out} is a file; name the folder to write.")
     given = read_inputs([path])
-    texts = _audit_files(given.runs[0].evidence)
-    texts["report.html"] = render(given, projection)
+    texts = _audit_files(given.runs[0])
+    texts["report.html"] = render_page(given, projection)
     write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -105,17 +105,18 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
     return str(folder / "report.html")
 
 
-def _audit_files(evidence: Evidence) -> dict[str, str]:
+def _audit_files(result: RunResult) -> dict[str, str]:
     """Tables as CSV, by the name of their file."""
+    evidence = result.evidence
     found = {
         "detectors.csv": detector_table(evidence).to_csv(),
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
-    rule = coverage(evidence)
+    rule = coverage(evidence, result.thresholds.get("C"))
     if rule is not None:
         asked = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
-        flights = [[name, 0.05, share, n] for name, (share, n) in rule.by_flight.items()]
+        flights = [[name, rule.alpha, share, n] for name, (share, n) in rule.by_flight.items()]
         table = Table("", ["flight", "asked for", "refused", "crops"], asked + flights)
         found["coverage.csv"] = table.csv()
     return found

@@ -31,7 +31,7 @@ from dml_lightning.runs.tracker import RunLogger
 
 
 @dataclass(frozen=True)
-class Tracking:
+class TrackingOptions:
     """How runs are tracked beside their CSV files.
 
     Args:
@@ -101,7 +101,7 @@ class TrainingCLI(LightningCLI):
         parser.add_argument(
             "--reuse", type=bool, default=False, help="Take a finished run as it is, and go on with one that has begun."
         )
-        parser.add_class_arguments(Tracking, "tracking")
+        parser.add_class_arguments(TrackingOptions, "tracking")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
@@ -207,7 +207,7 @@ class TrainingCLI(LightningCLI):
 
     def _loggers(self, settings: Any) -> list[Logger]:
         csv = self._history(str(self.subcommand))
-        tracking: Tracking = Tracking(**vars(settings.tracking))
+        tracking: TrackingOptions = TrackingOptions(**vars(settings.tracking))
         if tracking.wandb == "disabled":
             return [csv]
         identity = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.run.name}")

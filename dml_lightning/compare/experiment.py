@@ -10,7 +10,7 @@ from typing import Literal
 
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
-from dml_lightning.stats.units import Unit
+from dml_lightning.stats.units import InferenceUnit
 
 LONGEST_NAME = 150  # bytes of an arm's, in the names of files that may have 255
 
@@ -39,7 +39,7 @@ class Experiment:
     arms: dict[str, Arm]
     primary: str
     baseline: str
-    unit: Unit
+    unit: InferenceUnit
     seeds: list[int]
     folds: list[int]
     fold_by: Literal["groups", "classes"]

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.table import render, run_table
+from dml_lightning.compare.table import render_table, run_table
+from dml_lightning.evaluation.evidence import read_evidence, test_file
 from dml_lightning.figures.embeddings import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.files import read_json, write_json, write_text
 from dml_lightning.stats.arms import compare_arms, curve_table
@@ -54,7 +55,7 @@ def write_findings(
     content = _content(experiment, question, whole, folder)
     content |= {"changes": changes, "differences": unequal}
     write_json(folder / "comparison.json", content)
-    rendered = render(whole, question)
+    rendered = render_table(whole, question)
     absent = [arm for arm in experiment.arms if arm not in set(whole["arm"])]
     notes = [
         *changes,
@@ -151,7 +152,7 @@ def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
     """The trained arms side by side, of the first seed and fold that has them."""
     first = table[(table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])]
     runs = {row["arm"]: Path(row["run"]) for row in first.to_dict("records")}
-    trained = {arm: runs[arm] for arm in experiment.trained if arm in runs}
+    trained = {arm: read_evidence(test_file(runs[arm])) for arm in experiment.trained if arm in runs}
     if trained:
         draw_comparison(trained, folder / "comparison.png")
         draw_neighbours(trained, folder / "neighbours.png")

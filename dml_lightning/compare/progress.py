@@ -17,7 +17,7 @@ from dml_lightning.compare.jobs import Job, Outcome, find_run
 from dml_lightning.runs.folder import read_run
 
 TAIL = 65536  # bytes of a history that hold its last epochs
-SHOWN = 12  # ended jobs that stay in sight
+MOST_ENDED = 12  # ended jobs that stay in sight
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Progress:
                 print(f"[{self._told}/{self.total}] {outcome.job.title}: {what}", flush=True)
             return
         table = Table("run", "epoch", escape(self.metric), "time")
-        for outcome in ended[-SHOWN:]:
+        for outcome in ended[-MOST_ENDED:]:
             value = _last(outcome.run, self.metric).value if outcome.run else None
             state = "[red]failed[/red]" if outcome.error else "[green]done[/green]"
             table.add_row(escape(outcome.job.title), state, _number(value), "")

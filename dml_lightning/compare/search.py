@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.files import read_json
+from dml_lightning.runs.folder import read_metrics
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ class Search:
         """
         if outcome.run is None:
             return math.nan
-        metrics = read_json(outcome.run / "metrics" / "val.json")
+        metrics = {f"val/{name}": value for name, value in read_metrics(outcome.run, "val").items()}
         if self.metric not in metrics:
             raise ValueError(f"{outcome.run} has no number {self.metric}; it has {', '.join(metrics)}.")
-        return math.nan if metrics[self.metric] is None else float(metrics[self.metric])
+        return metrics[self.metric]
 
     def _better(self, value: float, before: float) -> bool:
         if math.isnan(value) or math.isnan(before):

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dml_lightning.compare.jobs import Outcome
-from dml_lightning.files import read_json
+from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import t_interval
 from dml_lightning.stats.results import COLUMNS, Question
 from dml_lightning.stats.tables import markdown_text
@@ -29,18 +29,13 @@ def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     for outcome in outcomes:
         if outcome.run is not None:
             job = outcome.job
-            content = read_json(outcome.run / "metrics" / "test.json")
-            metrics = {
-                key.removeprefix("test/"): float("nan") if value is None else float(value)
-                for key, value in content.items()
-            }
             own = {"arm": job.arm, "seed": job.seed, "fold": job.fold}
             size = float("nan") if job.train_per_class is None else float(job.train_per_class)
-            rows.append({**own, "train_per_class": size, "run": str(outcome.run), **metrics})
+            rows.append({**own, "train_per_class": size, "run": str(outcome.run), **read_metrics(outcome.run, "test")})
     return pd.DataFrame(rows)
 
 
-def render(table: pd.DataFrame, question: Question) -> Rendered:
+def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     """A row per number, a column per arm: the mean over units, with its 95 % t-interval if there are several.
 
     Args:

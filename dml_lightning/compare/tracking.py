@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dml_lightning.runs.fairness import read_recipe
+from dml_lightning.runs.recipes import read_recipe
 from dml_lightning.runs.tracker import timeouts
 
 

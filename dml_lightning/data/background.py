@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.data.crops import shown_sides
 from dml_lightning.data.frames import frame_size
+from dml_lightning.data.geometry import shown_sides
 from dml_lightning.data.sources.base import Reading
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
 
@@ -183,7 +183,7 @@ def background_rows(
     Raises:
         ValueError: If no frame has room.
     """
-    columns = ["frame", "x", "y", "width", "height"]
+    columns = ["frame", *BOX_COLUMNS]
     boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])
     sampled = sample_background(reading.frames, boxes, per_frame, sides=sides, seed=seed, **around)
     if sampled.rows.empty:

@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.data import geometry
+from dml_lightning.data import table as tables
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
-from dml_lightning.data.geometry import LARGEST_SQUARE, fill_missing, resample
+from dml_lightning.data.geometry import Boxes
 from dml_lightning.data.normalisation import (
     FLOORS,
     Normalisation,
@@ -30,14 +32,11 @@ from dml_lightning.data.normalisation import (
 )
 from dml_lightning.types import Batch
 
-Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
 Patches = NDArray[np.float32]  # (N, P, P)
 Statistics = NDArray[np.float32]  # (N, 2): location and scale
 
-BOX_COLUMNS = ["x", "y", "width", "height"]
+BOX_COLUMNS = [*tables.BOX_COLUMNS]  # a list, which takes the columns of a table
 STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
-FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
-MOST_MISSING = 0.5  # of the pixels of a crop or of its box
 
 
 @dataclass(frozen=True)
@@ -87,39 +86,6 @@ class CropOptions:
         return self.crop_size + 2 * half_edge
 
 
-def crop_squares(boxes: Boxes, options: CropOptions) -> tuple[Boxes, NDArray[np.float64]]:
-    """Returns centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame."""
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    return centres, shown_sides(boxes[:, 2:].max(axis=1), options.context, options.min_side)
-
-
-def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
-    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
-    return np.maximum(longer * (1 + context), min_side)
-
-
-def check_boxes(boxes: Boxes, size: tuple[int, int], path: str) -> None:
-    """Refuses a box that shows nothing of its frame, whose size is (width, height) in px.
-
-    Raises:
-        FrameError: naming the frame and the first such box.
-    """
-    width, height = size
-    x, y, box_width, box_height = boxes.T
-    inside = (x < width) & (y < height) & (x + box_width > 0) & (y + box_height > 0) & np.isfinite(boxes).all(axis=1)
-    if not inside.all():
-        raise _box_error(
-            path,
-            boxes[~inside][0],
-            f"lies outside the {width}x{height} px frame",
-            "boxes are in px from the top left corner of their own frame",
-        )
-
-
-def _box_error(path: str, box: Boxes, what: str, remedy: str) -> FrameError:
-    return FrameError(path, f"the box x, y, width, height = {[float(value) for value in box]} {what}", remedy)
-
-
 def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
@@ -139,31 +105,20 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
         FrameError: when a box lies outside its frame, is absurdly large or has too few pixels that are not missing, or
             a window in degC meets a frame in counts.
     """
-    check_boxes(boxes, frame.size, path)
-    on_pixels = frame.on_pixels(boxes)
-    centres, sides = crop_squares(on_pixels, options)
-    stored = options.stored_size
-    fields = sides * (stored / options.crop_size)
-    if (absurd := ~(fields <= LARGEST_SQUARE)).any():
-        what = f"needs {fields[absurd][0]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
-        raise _box_error(path, boxes[absurd][0], what, "boxes are as large as an animal")
-    patches = np.stack([resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)])
-    for number in np.flatnonzero(np.isnan(patches).any(axis=(1, 2))):
-        _check_missing(frame, patches[number], on_pixels[number], options, path, boxes[number])
-        patches[number] = fill_missing(patches[number])
+    try:
+        geometry.check_boxes(boxes, frame.size)
+        patches = geometry.cut(
+            frame.pixels,
+            frame.on_pixels(boxes),
+            crop_size=options.crop_size,
+            stored_size=options.stored_size,
+            context=options.context,
+            min_side=options.min_side,
+        )
+    except geometry.BoxError as error:
+        box = [float(value) for value in boxes[error.number]]
+        raise FrameError(path, f"the box x, y, width, height = {box} {error.what}", error.remedy) from None
     return patches, _statistics(frame, patches, options, path)
-
-
-def _check_missing(frame: Frame, patch: Patches, inside: Boxes, options: CropOptions, path: str, box: Boxes) -> None:
-    """Refuses a crop (P, P) with NaN where too much of it, or of its box on the pixels, is missing."""
-    left, top = np.floor(inside[:2]).clip(0).astype(int)
-    right, bottom = np.ceil(inside[:2] + inside[2:]).astype(int)
-    edge = (options.stored_size - options.crop_size) // 2
-    of_crop = np.isnan(patch[edge : edge + options.crop_size, edge : edge + options.crop_size]).mean()
-    of_box = np.isnan(frame.pixels[top:bottom, left:right]).mean()
-    if max(of_crop, of_box) > MOST_MISSING:
-        what = f"has missing pixels in {of_crop:.0%} of its crop and {of_box:.0%} of itself"
-        raise _box_error(path, box, what, f"leave out boxes with more than {MOST_MISSING:.0%}")
 
 
 def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str) -> Statistics:
@@ -177,19 +132,14 @@ def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str)
         return np.tile(np.array(window_statistics(options.window), np.float32), (len(patches), 1))
     floor = FLOORS[frame.unit]
     if options.normalisation == "frame":
-        return np.tile(robust_statistics(_thinned(frame, path)[None], floor).numpy(), (len(patches), 1))
+        try:
+            sample = torch.from_numpy(geometry.thinned(frame.pixels))
+        except FrameError:
+            raise
+        except ValueError as error:
+            raise FrameError(path, str(error), "normalise by 'crop'") from None
+        return np.tile(robust_statistics(sample[None], floor).numpy(), (len(patches), 1))
     return robust_statistics(centre_crop(torch.from_numpy(patches), options.crop_size), floor).numpy()
-
-
-def _thinned(frame: Frame, path: str) -> Tensor:
-    """Pixels of a whole frame in rows and columns, without those that are missing (M,)."""
-    height, width = frame.pixels.shape
-    down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
-    thinned = frame.pixels[::down, ::across].astype(np.float32)
-    present = thinned[~np.isnan(thinned)]
-    if not present.size:
-        raise FrameError(path, "all of the pixels looked at are marked as missing", "normalise by 'crop'")
-    return torch.from_numpy(present)
 
 
 def by_frame(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:

@@ -18,7 +18,7 @@ from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.loaders import (
-    Crops,
+    CropDataset,
     EvaluationLoader,
     TrainingBatch,
     TrainingCrops,
@@ -319,7 +319,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of known training crops; `on_after_batch_transfer` turns them into `Batch`."""
         rows = self.training_rows()
-        crops = Crops(self._crops(), rows, self.labels[rows], self.options)
+        crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
         return TrainingLoader(
             TrainingCrops(crops, self.augmentation, self.seed),
             self._planned_sampler(self.labels[rows]),
@@ -376,7 +376,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         rows = self.rows("known", "train")
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
 
-    def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> Crops:
+    def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> CropDataset:
         """The whole set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
             rows = self.training_rows()
@@ -385,7 +385,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             rows = self.rows("known", "calibration")
         else:
             rows = self.rows(name, split)
-        return Crops(self._crops(), rows, self.labels[rows], self.options)
+        return CropDataset(self._crops(), rows, self.labels[rows], self.options)
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """This rank's share of a set."""

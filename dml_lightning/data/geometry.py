@@ -1,4 +1,10 @@
-"""The geometry of crops, in NumPy alone: which pixels of a frame a square shows, and how they are resampled."""
+"""The geometry of crops: squares around boxes, and how they are resampled. NumPy alone, and copied into every export.
+
+A crop is the square around the centre of its box, never distorted and not rounded to whole pixels; beyond the frame's
+edge it continues by reflection. Pixels that a frame marks as missing (NaN) have no weight.
+
+Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W frame in px.
+"""
 
 import math
 from typing import Any
@@ -8,6 +14,121 @@ from numpy.typing import NDArray
 
 LARGEST_SQUARE = 8192  # px of a frame that one crop may show: 268 MB of float32
 LEAST_PRESENT = 0.5  # of the weight of a resampled pixel
+MOST_MISSING = 0.5  # of the pixels of a crop or of its box
+FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
+
+Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
+
+
+def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres (N, 2) as x, y and sides (N,) of the squares that crops show, in px of the frame.
+
+    >>> centres, sides = squares(np.array([[10.0, 20.0, 8.0, 4.0]]), context=0.5, min_side=4.0)
+    >>> centres.tolist(), sides.tolist()
+    ([[14.0, 22.0]], [12.0])
+
+    Args:
+        boxes: (N, 4) in px.
+        context: Margin as a fraction of the box's longer side, both sides together.
+        min_side: Smallest side of a square, px.
+    """
+    return boxes[:, :2] + boxes[:, 2:] / 2, shown_sides(boxes[:, 2:].max(axis=1), context, min_side)
+
+
+def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
+    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
+    return np.maximum(longer * (1 + context), min_side)
+
+
+class BoxError(ValueError):
+    """A box around which no crop can be cut.
+
+    Attributes:
+        number: Of the box.
+        what: Is wrong with it.
+        remedy: What would work.
+    """
+
+    def __init__(self, number: int, what: str, remedy: str) -> None:
+        super().__init__(f"box {number} {what}; {remedy}.")
+        self.number, self.what, self.remedy = number, what, remedy
+
+
+def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
+    """Refuses boxes (N, 4) that show nothing of a picture of (width, height) px.
+
+    Raises:
+        BoxError: For the first such box.
+    """
+    x, y, width, height = boxes.T
+    outside = (x >= size[0]) | (y >= size[1]) | (x + width <= 0) | (y + height <= 0)
+    wrong = np.flatnonzero(outside | ~np.isfinite(boxes).all(axis=1) | (width <= 0) | (height <= 0))
+    if len(wrong):
+        raise BoxError(
+            int(wrong[0]),
+            f"is empty or lies outside the {size[0]}x{size[1]} px frame",
+            "boxes are in px from the top left corner of their own frame",
+        )
+
+
+def cut(
+    pixels: Any, boxes: Boxes, *, crop_size: int, stored_size: int, context: float, min_side: float
+) -> NDArray[np.float32]:
+    """Cuts the squares around boxes out of a frame.
+
+    Args:
+        pixels: (H, W), as `resample` takes them.
+        boxes: (N, 4) in px of the frame.
+        crop_size: S.
+        stored_size: P, of which the crop is the centre.
+        context: As for `squares`.
+        min_side: As for `squares`.
+
+    Returns:
+        (N, P, P) in the unit of the frame. What the frame lacks has the value of the nearest pixel of the patch.
+
+    Raises:
+        BoxError: A square is absurdly large, or too much of it or of its box is missing.
+    """
+    centres, sides = squares(boxes, context, min_side)
+    fields = sides * (stored_size / crop_size)
+    for number in np.flatnonzero(~(fields <= LARGEST_SQUARE)):
+        what = f"needs {fields[number]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
+        raise BoxError(int(number), what, "boxes are as large as an animal")
+    patches = np.empty((len(boxes), stored_size, stored_size), np.float32)
+    for number, (centre, field) in enumerate(zip(centres, fields, strict=True)):
+        patch = resample(pixels, centre, field, stored_size)
+        if np.isnan(patch).any():
+            _check_missing(pixels, patch, number, boxes[number], crop_size)
+            patch = fill_missing(patch)
+        patches[number] = patch
+    return patches
+
+
+def _check_missing(pixels: Any, patch: NDArray[np.float32], number: int, box: Boxes, crop_size: int) -> None:
+    left, top = np.floor(box[:2]).clip(0).astype(int)
+    right, bottom = np.ceil(box[:2] + box[2:]).astype(int)
+    edge = (len(patch) - crop_size) // 2
+    of_crop = np.isnan(patch[edge : edge + crop_size, edge : edge + crop_size]).mean()
+    of_box = np.isnan(pixels[top:bottom, left:right]).mean()
+    if max(of_crop, of_box) > MOST_MISSING:
+        what = f"has missing pixels in {of_crop:.0%} of its crop and {of_box:.0%} of itself"
+        raise BoxError(number, what, f"leave out boxes with more than {MOST_MISSING:.0%}")
+
+
+def thinned(pixels: Any) -> NDArray[np.float32]:
+    """Pixels (M,) in rows and columns of a whole frame (H, W), without those that are missing.
+
+    Raises:
+        ValueError: All that were looked at are missing.
+    """
+    height, width = pixels.shape
+    down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
+    sample = np.asarray(pixels[::down, ::across], np.float32)
+    present: NDArray[np.float32] = sample[~np.isnan(sample)]
+    if not present.size:
+        raise ValueError("all of the pixels looked at are marked as missing")
+    return present
 
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:

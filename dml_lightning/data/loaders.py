@@ -21,7 +21,7 @@ from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.transforms import Augmentation
-from dml_lightning.types import Batch, EvaluationSet
+from dml_lightning.types import Batch, EvaluationSet, Stream
 
 Rows = NDArray[np.int64]
 
@@ -35,7 +35,7 @@ class TrainingBatch(NamedTuple):
     parameters: Tensor  # (B, 12) float32, rows of `Augmentation.draw`
 
 
-class Crops(Dataset[Batch]):
+class CropDataset(Dataset[Batch]):
     """Finished crops without augmentation.
 
     Args:
@@ -75,7 +75,7 @@ class TrainingCrops(Dataset[TrainingBatch]):
         seed: of the draws.
     """
 
-    def __init__(self, crops: Crops, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, crops: CropDataset, augmentation: Augmentation, seed: int) -> None:
         self.crops, self.augmentation, self.seed = crops, augmentation, seed
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class EvaluationLoader(DataLoader[Batch]):
 
     def __init__(
         self,
-        dataset: Crops,
+        dataset: CropDataset,
         batch_size: int,
         *,
         rank: int = 0,
@@ -172,14 +172,11 @@ def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> N
     keep = np.ones(len(rows), bool)
     if per_class is None:
         return keep
-    generator = np.random.default_rng([_STREAM, seed])
+    generator = np.random.default_rng([Stream.FEWER_CROPS, seed])
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         keep[members[per_class:]] = False
     return keep
-
-
-_STREAM = 103  # keeps this draw apart from the samplers' for equal seeds
 
 
 def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Indices = NDArray[np.int64]
+from dml_lightning.types import Stream
 
-_STREAM = 101  # keeps these draws apart from the augmentation's for equal seeds
+Indices = NDArray[np.int64]
 
 
 class PlannedBatch(list[int]):
@@ -136,4 +136,4 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     def generator(self, epoch: int) -> np.random.Generator:
         """The generator of an epoch's plan."""
-        return np.random.default_rng([_STREAM, self.seed, epoch])
+        return np.random.default_rng([Stream.BATCHES, self.seed, epoch])

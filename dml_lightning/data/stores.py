@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dml_lightning.data.crops import BOX_COLUMNS, Boxes, CropOptions, Patches, Statistics, by_frame, cut_frame
+from dml_lightning.data.crops import BOX_COLUMNS, CropOptions, Patches, Statistics, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
+from dml_lightning.data.geometry import Boxes
 
 OnBadFrame = Literal["stop", "skip"]
 Rows = NDArray[np.int64]

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.types import Stream
+
 PARAMETERS = 12  # columns of `Augmentation.draw`
 NOISE_SIDE = 256  # px; offsets into the sheet stay exact integers in bfloat16 up to 256
 BLUR_TAPS = 2  # px on either side
-_STREAM = 102  # keeps these draws apart from the samplers' for equal seeds
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Augmentation:
             positions to input positions, gain with the polarity's sign, offset, noise deviation, noise row and column,
             blur deviation. A row depends on its number only, not on the number of rows.
         """
-        uniform = np.random.default_rng([_STREAM, seed, epoch, step]).random((crops, 12))
+        uniform = np.random.default_rng([Stream.AUGMENTATION, seed, epoch, step]).random((crops, 12))
         centred = 2 * uniform - 1  # (G, 12) in -1..1
         angle = np.deg2rad(self.rotate) * centred[:, 0]
         zoom = (1 + self.scale) ** centred[:, 1]
@@ -133,7 +134,7 @@ def sum_taps(padded: Tensor, weights: Tensor, dim: int, side: int) -> Tensor:
 
 def noise_sheet() -> Tensor:
     """A fixed (256, 256) sheet of white Gaussian noise: each crop takes its window at its own drawn position."""
-    values: NDArray[np.float64] = np.random.default_rng(_STREAM).standard_normal((NOISE_SIDE, NOISE_SIDE))
+    values: NDArray[np.float64] = np.random.default_rng(Stream.AUGMENTATION).standard_normal((NOISE_SIDE, NOISE_SIDE))
     return torch.from_numpy(values.astype(np.float32))
 
 

@@ -1,9 +1,11 @@
 """All detectors on one evidence: the same distances on every arm, and the scores of a classifier where there is one.
 
-Flights are drawn once for all detectors and all sets of classes, so that the rows of a table can be compared.
+Flights are drawn once for all detectors and all sets of OOD classes, so that the rows of a table can be compared; the
+draws and the interval are those of `stats.intervals`, so that one number has one interval.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.metrics.bootstrap import Resampled, interval
+from dml_lightning.metrics.bootstrap import Resampled
 from dml_lightning.metrics.ood import Scores, auroc, ood_metrics
 from dml_lightning.openset.knn import KNNDetector
 from dml_lightning.openset.logits import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
@@ -20,6 +22,8 @@ from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.types import EvaluationSet
 
 EVALUATED: tuple[EvaluationSet, ...] = ("known", "ood", "novel")
+Side = Literal["ood", "novel"]  # what known crops are told from
+SIDES: tuple[Side, ...] = ("ood", "novel")
 Scorer = Callable[[Tensor], Tensor]  # embeddings (N, D) to OOD scores (N,), larger = more OOD
 
 
@@ -66,40 +70,42 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
         over the OOD classes) and `novel_auroc` (novel crops as the ones to refuse), each followed by the same name
         with `_low` and `_high`, a 95 % interval over flights that needs two of them; then the other metrics of
         `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the number of
-        `novel` crops and of the `groups` that were drawn from.
+        `novel` crops and of the `groups` that known and OOD crops come from.
 
     Raises:
         ValueError: If the reference is empty.
     """
     groups = evidence.groups
-    parts = _parts(evidence)
-    resampled = Resampled.of(groups["known"], np.concatenate([groups["ood"], groups["novel"]]), draws, seed)
+    drawn = {side: Resampled.of(groups["known"], groups[side], draws, seed) for side in SIDES}
+    parts = {side: _parts(evidence, side) for side in SIDES}
     rows = {}
     for name, score in scorers(evidence, k).items():
         known, ood, novel = (score(evidence.sets[chosen].vectors).cpu().numpy() for chosen in EVALUATED)
         metrics = ood_metrics(known, ood)._asdict()
         del metrics["auroc"]  # stands in front, with its interval
         rows[name] = (
-            _aurocs(known, np.concatenate([ood, novel]), parts, resampled)
+            _aurocs(known, ood, parts["ood"], drawn["ood"])
+            | _aurocs(known, novel, parts["novel"], drawn["novel"])
             | metrics
-            | {"novel": len(novel), "groups": resampled.flights}
+            | {"novel": len(novel), "groups": drawn["ood"].flights}
         )
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def _parts(evidence: Evidence) -> dict[str, NDArray[np.bool_]]:
-    """Sets (P, M) of the OOD and novel crops, in this order, that each AUROC is the mean over."""
-    labels = evidence.sets["ood"].labels.cpu().numpy()
-    is_far = evidence.is_far_ood.cpu().numpy()
-    ood = {
-        "auroc": np.ones((1, len(labels)), dtype=bool),
-        "auroc_near": ~is_far[None],
-        "auroc_far": is_far[None],
-        "auroc_macro": labels == np.unique(labels)[:, None],
-    }
-    novel = len(evidence.sets["novel"])
-    parts = {name: np.pad(sets, ((0, 0), (0, novel))) for name, sets in ood.items()}
-    parts["novel_auroc"] = np.pad(np.ones((1, novel), dtype=bool), ((0, 0), (len(labels), 0)))
+def _parts(evidence: Evidence, side: Side) -> dict[str, NDArray[np.bool_]]:
+    """Sets (P, M) of the OOD or of the novel crops that each AUROC is the mean over."""
+    labels = evidence.sets[side].labels.cpu().numpy()
+    everything = np.ones((1, len(labels)), dtype=bool)
+    if side == "novel":
+        parts = {"novel_auroc": everything}
+    else:
+        is_far = evidence.is_far_ood.cpu().numpy()
+        parts = {
+            "auroc": everything,
+            "auroc_near": ~is_far[None],
+            "auroc_far": is_far[None],
+            "auroc_macro": labels == np.unique(labels)[:, None],
+        }
     return {name: sets[sets.any(axis=1)] for name, sets in parts.items()}
 
 
@@ -112,7 +118,7 @@ def _aurocs(
     values: dict[str, float] = {}
     for (name, sets), stop in zip(parts.items(), ends, strict=True):
         exact = [auroc(known, others[own]) for own in sets]
-        low, high = interval(drawn[:, stop - len(sets) : stop])
+        low, high = resampled.interval(drawn[:, stop - len(sets) : stop], sets)
         estimate = float(np.mean(exact)) if exact else float("nan")
         values |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
     return values

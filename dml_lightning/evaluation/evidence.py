@@ -80,6 +80,11 @@ class Evidence:
         write_npz(path, **arrays)
 
 
+def test_file(source: Path) -> Path:
+    """Where the test embeddings of a run's folder, or of anybody's npz file, lie."""
+    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
+
+
 def read_evidence(path: Path) -> Evidence:
     """Reads embeddings of any framework, or those that a run of this one leaves.
 

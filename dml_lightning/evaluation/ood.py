@@ -6,7 +6,8 @@ from torch import Tensor
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.ood import Positive, auroc, fpr_at_tpr
 from dml_lightning.openset.assumptions import AssumptionReport, assumption_report
-from dml_lightning.openset.prototypes import Kind, PrototypeDetector
+from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.thresholds import Kind
 from dml_lightning.types import Embeddings
 
 KINDS: tuple[Kind, ...] = ("nearest", "radius")

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.crops import BOX_COLUMNS, by_frame
-from dml_lightning.data.decoding import decode
 from dml_lightning.data.frames import Unit
 from dml_lightning.export.graph import DeployedEncoder
 from dml_lightning.export.score import Model
@@ -22,7 +21,7 @@ RANDOM_CROPS = 64
 Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # embeddings (N, D), logits (N, C)
 
 
-class Difference(NamedTuple):
+class Deviation(NamedTuple):
     """How far the exported folder is from the run."""
 
     crops: int
@@ -32,7 +31,7 @@ class Difference(NamedTuple):
 
 
 @torch.no_grad()
-def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder: Path, model: Model) -> Difference:
+def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder: Path, model: Model) -> Deviation:
     """Compares the encoder with both written graphs on random crops, flat ones among them."""
     import torch.export
 
@@ -45,13 +44,13 @@ def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder
     found = (said[0], said[1] if logits else None)
     again = [value.numpy() for value in program(**inputs)]
     return max(
-        compare(trained, expected, model, found),
-        compare(trained, expected, model, (again[0], again[1] if logits else None)),
+        deviation(trained, expected, model, found),
+        deviation(trained, expected, model, (again[0], again[1] if logits else None)),
         key=lambda difference: difference.score,
     )
 
 
-def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Difference | None:
+def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Deviation | None:
     """Compares from the frame to the decision, by the run's own readers; None if no frame can be read."""
     embedded = list(trained.embed_table(table, RANDOM_CROPS, "skip", {}))
     if not embedded:
@@ -66,22 +65,23 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dif
     )
     read = table.iloc[np.sort(index.numpy())]  # without the frames that were skipped
     found = [
-        model.embed(model.cut(decode(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in by_frame(read)
+        model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy()))
+        for path, rows in by_frame(read)
     ]
     own_logits = [part[1] for part in found if part[1] is not None]
     vectors = np.concatenate([part[0] for part in found])
-    return compare(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
+    return deviation(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
 
 
-def compare(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Difference:
+def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Deviation:
     """Compares embeddings, and what either says of its own."""
-    rules = trained.gallery.rules
+    thresholds = trained.gallery.thresholds
     ours, score, decisions = answer(trained.gallery, expected), 0.0, 0
-    for rule in rules:
+    for rule in thresholds:
         theirs = model.judge(found[0], found[1], rule)
         score = max(score, _largest(ours.score[rule], theirs[f"ood_score_{rule}"]))
-        decisions += int(_disagreements(ours, theirs, rule, rules[rule].threshold.value).sum())
-    return Difference(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
+        decisions += int(_disagreements(ours, theirs, rule, thresholds[rule].value).sum())
+    return Deviation(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
 
 
 def _disagreements(ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, threshold: float) -> NDArray[np.bool_]:
@@ -94,7 +94,7 @@ def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(np.abs(one - other).max())
 
 
-def require(difference: Difference, what: str) -> None:
+def require(difference: Deviation, what: str) -> None:
     """Refuses an export that says something else.
 
     Raises:
@@ -107,7 +107,7 @@ def require(difference: Difference, what: str) -> None:
         )
 
 
-def said(difference: Difference, what: str) -> str:
+def said(difference: Deviation, what: str) -> str:
     """One line for the terminal and the README."""
     return (
         f"{difference.crops} {what}: embeddings within {difference.embedding:.1e}, "

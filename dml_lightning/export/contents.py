@@ -13,22 +13,22 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.frames import Unit
-from dml_lightning.export.score import FORMAT
+from dml_lightning.export.score import MODEL_FORMAT
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
-from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.runs.folder import read_fit
 
-PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
+EXPORT_PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
 FIT = ("started", "versions", "code", "data")  # what run.json says of more than one machine
 Arrays = dict[str, NDArray[Any]]
 
 
-def model_words(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
+def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
     """The content of model.json, but for the digests of the files and the outcome of the check."""
     gallery, options, fit = trained.gallery, trained.options, read_fit(trained.folder)
     return {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "run": f"{trained.folder.resolve().parent.name}/{trained.folder.resolve().name}",
         "encoder": gallery.encoder,
@@ -39,18 +39,17 @@ def model_words(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
         ],
         "prediction_rule": gallery.prediction_rule,
         "default_rule": gallery.default_rule,
-        "rules": {name: _rule_words(rule) for name, rule in gallery.rules.items()},
+        "rules": {name: rule_content(each) for name, each in gallery.thresholds.items()},
         "crop": {**asdict(options), "stored_size": options.stored_size, "unit": unit},
         "fit": {key: fit[key] for key in FIT if key in fit},
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in EXPORT_PACKAGES},
     }
 
 
-def _rule_words(detector: PrototypeDetector) -> dict[str, Any]:
+def rule_content(threshold: Threshold) -> dict[str, Any]:
     """How a rule scores and decides, and where its threshold came from; a threshold of null refuses nothing."""
-    threshold = detector.threshold
     return {
-        "kind": "class" if detector.per_class else detector.kind,
+        "kind": "class" if threshold.per_class else threshold.kind,
         "threshold": threshold.value if math.isfinite(threshold.value) else None,
         "name": threshold.name,
         "alpha": None if math.isnan(threshold.alpha) else threshold.alpha,
@@ -62,7 +61,7 @@ def _rule_words(detector: PrototypeDetector) -> dict[str, Any]:
 def model_arrays(trained: TrainedRun) -> Arrays:
     """The content of arrays.safetensors."""
     gallery = trained.gallery
-    own, enrolled = gallery.rules["A"], gallery.enrolled
+    own, enrolled = gallery.prototypes, gallery.enrolled
     dim = own.prototypes.shape[1]
     arrays: Arrays = {
         "prototypes": own.prototypes,  # (C, D)
@@ -71,11 +70,11 @@ def model_arrays(trained: TrainedRun) -> Arrays:
         "enrolled_radii": np.array([s.radius for s in enrolled], dtype=np.float64),
         **_references(gallery),
     }
-    for name, rule in gallery.rules.items():
-        if rule.per_class:
-            arrays[f"class_thresholds.{name}"] = rule.per_class.values  # (C,)
-    if "C" in gallery.rules:
-        arrays["calibration_scores"] = gallery.rules["C"].threshold.scores
+    for name, threshold in gallery.thresholds.items():
+        if threshold.per_class:
+            arrays[f"class_thresholds.{name}"] = threshold.per_class.values  # (C,)
+    if "C" in gallery.thresholds:
+        arrays["calibration_scores"] = gallery.thresholds["C"].scores
     head = trained.module.linear_head()
     if head is not None:
         arrays |= {

@@ -1,12 +1,15 @@
-"""Names thermal crops with an exported model, and refuses what it does not know; it stands alone.
+"""Names thermal crops with an exported model, and refuses what it does not know.
 
-Needs numpy, onnxruntime and safetensors; tifffile or Pillow only to read frames from the command line.
+It stands alone with what lies beside it: the geometry of crops, the judgement of a box and the rules about frame files.
+
+Needs numpy, onnxruntime and safetensors; tifffile, imagecodecs and Pillow only to read frames.
 
     python score.py crops.npy                        one CSV row per crop, on standard output
     python score.py frame.tiff --boxes boxes.csv     one per box; columns x, y, width, height in px
 
     from score import Model
     model = Model("folder")
+    frame = model.read("frame.tiff")
     said = model.predict(model.cut(frame, boxes))    # dict of arrays: label, decision, ...
 
 Letters: N crops, S side of a crop in px, H x W frame in px, D embedding size, C known classes, E enrolled species.
@@ -27,21 +30,24 @@ import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-FORMAT = 1
+from dml_lightning.data import geometry
+from dml_lightning.data import pixels as files
+from dml_lightning.openset import judge as judgement
+
+MODEL_FORMAT = 1
 FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
-FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 BATCH = 256  # crops embedded at once
 ELEMENTS = 1 << 24  # of a block of distances
-SLACK = 8  # candidates beyond k
+MORE_CANDIDATES = 8  # candidates beyond k
 
-Floats = NDArray[np.float32]
+Float32 = NDArray[np.float32]
 
 
 class Crops(NamedTuple):
     """Raw crops of one or more frames."""
 
-    pixels: Floats  # (N, 1, S, S) in the model's unit
-    statistics: Floats | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
+    pixels: Float32  # (N, 1, S, S) in the model's unit
+    statistics: Float32 | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
 
 
 class Model:
@@ -57,82 +63,74 @@ class Model:
 
     def __init__(self, folder: str | Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         path = Path(folder)
-        self.words = _read_words(path / "model.json")
-        self.arrays = load(_checked(path, "arrays.safetensors", self.words))
+        self.content = _read_content(path / "model.json")
+        self.arrays = load(_checked(path, "arrays.safetensors", self.content))
         absent = set(providers) - set(onnxruntime.get_available_providers())
         if absent:
             raise ValueError(
                 f"onnxruntime has no {', '.join(sorted(absent))} here, only "
                 f"{', '.join(onnxruntime.get_available_providers())}."
             )
-        graph = _checked(path, "encoder.onnx", self.words)
+        graph = _checked(path, "encoder.onnx", self.content)
         self.session = onnxruntime.InferenceSession(graph, providers=list(providers))
-        self.crop: dict[str, Any] = self.words["crop"]
-        self.rules: dict[str, dict[str, Any]] = self.words["rules"]
-        self.names = np.array(self.words["classes"] + [species["label"] for species in self.words["enrolled"]])
+        self.crop: dict[str, Any] = self.content["crop"]
+        self.rules: dict[str, dict[str, Any]] = self.content["rules"]
+        self.names = np.array(self.content["classes"] + [species["label"] for species in self.content["enrolled"]])
 
     # Frames to crops ----------------------------------------------------------------------------
 
-    def cut(self, frame: NDArray[Any], boxes: Any) -> Crops:
+    def read(self, path: str | Path) -> files.Frame:
+        """Reads a frame as training did: TIFF, PNG, JPEG, radiometric JPEG of FLIR or an array (.npy).
+
+        Raises:
+            ValueError: With the file and what is wrong with it.
+        """
+        return files.read_frame(path, self._radiometry())
+
+    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any) -> Crops:
         """Cuts the squares that the model was trained on.
 
         Args:
-            frame: (H, W) as the camera wrote it: unsigned integers in counts, or floats in degC.
+            frame: What `read` returns, or (H, W) as the camera wrote it: integers in counts, or floats in degC.
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
 
         Raises:
             ValueError: If the frame is of another kind than the model takes, or a box lies outside.
         """
-        pixels = self._in_unit(np.asarray(frame))
+        known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
+        if known.unit != self.crop["unit"]:
+            raise ValueError(f"the frame is in {known.unit}, and the model takes {self.crop['unit']}.")
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        _check_boxes(corners, pixels.shape)
-        size, stored = self.crop["crop_size"], self.crop["stored_size"]
-        edge = (stored - size) // 2
-        centres = corners[:, :2] + corners[:, 2:] / 2
-        sides = np.maximum(corners[:, 2:].max(axis=1) * (1 + self.crop["context"]), self.crop["min_side"])
-        fields = sides * (stored / size)
-        inner = slice(edge, edge + size)
-        crops = [
-            _resample(pixels, centre, field, stored)[inner, inner]
-            for centre, field in zip(centres, fields, strict=True)
-        ]
-        stacked = np.array(crops, np.float32).reshape(-1, 1, size, size)
-        if self.crop["normalisation"] != "frame":
-            return Crops(stacked)
-        return Crops(stacked, np.tile(self._frame_statistics(pixels), (len(stacked), 1)))
-
-    def _in_unit(self, frame: NDArray[Any]) -> NDArray[Any]:
-        if frame.ndim != 2 or frame.dtype.kind not in "fu":
+        options = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
+        try:
+            geometry.check_boxes(corners, known.size)
+            patches = geometry.cut(known.pixels, known.on_pixels(corners), **options)
+        except geometry.BoxError as error:
+            box = corners[error.number].tolist()
             raise ValueError(
-                f"a frame is (H, W) of unsigned integers in counts or of floats in degC, got {frame.dtype} "
-                f"{frame.shape}."
-            )
-        radiometry, unit = self.crop["radiometry"], self.crop["unit"]
-        if frame.dtype.kind == "f":
-            came, pixels = "degC", frame.astype(np.float32)
-        elif radiometry is not None:
-            celsius = radiometry["gain"] * frame.astype(np.float64) + radiometry["offset"]
-            came, pixels = "degC", celsius.astype(np.float32)
-        else:
-            came, pixels = "counts", frame
-        if came != unit:
-            raise ValueError(f"the frame is {frame.dtype} in {came}, and the model takes {unit}.")
-        if not np.isfinite(pixels).all():
-            raise ValueError("the frame holds NaN or infinity; fill such pixels before.")
-        return pixels
+                f"box {error.number} with x, y, width, height = {box} {error.what}; {error.remedy}."
+            ) from None
+        size, stored = options["crop_size"], options["stored_size"]
+        inner = slice((stored - size) // 2, (stored - size) // 2 + size)
+        crops = np.ascontiguousarray(patches[:, None, inner, inner])
+        if self.crop["normalisation"] != "frame":
+            return Crops(crops)
+        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)))
 
-    def _frame_statistics(self, pixels: NDArray[Any]) -> Floats:
+    def _radiometry(self) -> files.Radiometry | None:
+        stated = self.crop["radiometry"]
+        return None if stated is None else files.Radiometry(stated["gain"], stated["offset"])
+
+    def _frame_statistics(self, pixels: Any) -> Float32:
         """Location and scale (2,) of a frame: median; the larger of quantile range, deviation and floor."""
-        height, width = pixels.shape
-        down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
-        thinned = pixels[::down, ::across].astype(np.float32)
+        thinned = geometry.thinned(pixels)
         low, median, high = _quantiles(thinned, (0.05, 0.5, 0.95))
         scale = max(high - low, thinned.std(dtype=np.float64), FLOORS[self.crop["unit"]])
         return np.array([median, scale], np.float32)
 
     # Crops to embeddings to answers ----------------------------------------------------------------
 
-    def embed(self, crops: Any) -> tuple[Floats, Floats | None]:
+    def embed(self, crops: Any) -> tuple[Float32, Float32 | None]:
         """Embeddings (N, D), and logits (N, C) of an arm that classifies.
 
         Args:
@@ -160,7 +158,7 @@ class Model:
         joined = [np.concatenate(parts)[:count] for parts in zip(*outputs, strict=True)]
         return joined[0], joined[1] if len(joined) > 1 else None
 
-    def _checked_pixels(self, pixels: NDArray[Any]) -> Floats:
+    def _checked_pixels(self, pixels: NDArray[Any]) -> Float32:
         size = self.crop["crop_size"]
         if pixels.ndim not in (3, 4) or pixels.shape[1:] not in ((size, size), (1, size, size)):
             raise ValueError(
@@ -178,8 +176,8 @@ class Model:
         Keys: label (by the arm's own rule, or the enrolled species in whose ball the crop lies), label_prototype (of
         the nearest prototype), label_radius (of the smallest distance less the radius of the class), label_knn,
         distance (to the nearest prototype), distance_trained (to the nearest of the classes trained on), neighbours
-        (stored crops, nearest first), ood_score_R for each rule R (larger is more OOD), p_value (rule C, classes
-        trained on; NaN without), decision.
+        and neighbour_labels (JSON lists of the nearest stored crops and their classes), ood_score_R for each rule R
+        (larger is more OOD), p_value (rule C, classes trained on; NaN without), decision.
 
         Args:
             crops: As `embed` takes them.
@@ -192,88 +190,62 @@ class Model:
         return self.judge(*self.embed(crops), rule=rule, k=k)
 
     def judge(
-        self, embeddings: Floats, logits: Floats | None, rule: str | None = None, k: int = 5
+        self, embeddings: Float32, logits: Float32 | None, rule: str | None = None, k: int = 5
     ) -> dict[str, NDArray[Any]]:
         """What `predict` says, of embeddings (N, D) and logits (N, C)."""
-        chosen = self.words["default_rule"] if rule is None else rule
+        chosen = self.content["default_rule"] if rule is None else rule
         if chosen not in self.rules:
             raise ValueError(f"there is no rule {chosen!r}; there are {', '.join(self.rules)}.")
-        vectors = embeddings.astype(np.float64)
-        known = _distances(vectors, self.arrays["prototypes"])  # (N, C)
-        new = _distances(vectors, self.arrays["enrolled_prototypes"])  # (N, E)
-        distances = np.concatenate([known, new], axis=1)
-        nearest = distances.argmin(axis=1)
-        excess = new - self.arrays["enrolled_radii"]  # (N, E)
-        beyond = _beyond(nearest - known.shape[1], excess)
-        trained = known.argmin(axis=1)
-        if self.words["prediction_rule"] == "softmax" and logits is not None:
-            trained = logits.argmax(axis=1)
-        own = np.where(beyond <= 0, nearest, trained)
-        adjusted = np.concatenate([known - self.arrays["radii"], excess], axis=1)  # (N, C + E)
-        rows, voted = self._neighbours(embeddings, k)
-        scores = {name: self._own_score(name, known) for name in self.rules}  # without the enrolled
-        refused = (scores[chosen] > self._threshold(chosen)) & (beyond > 0)
+        vectors, arrays = embeddings.astype(np.float64), self.arrays
+        classifies = self.content["prediction_rule"] == "softmax" and logits is not None
+        judged = judgement.judge(
+            _distances(vectors, arrays["prototypes"]),
+            _distances(vectors, arrays["enrolled_prototypes"]),
+            arrays["radii"],
+            arrays["enrolled_radii"],
+            {name: self._rule(name) for name in self.rules},
+            arrays["calibration_scores"] if "C" in self.rules else None,
+            logits.argmax(axis=1) if classifies and logits is not None else None,
+        )
+        rows = self._neighbours(embeddings, k)  # (N, k)
+        labels = arrays["reference_labels"][rows]
         return {
-            "label": self.names[own],
-            "label_prototype": self.names[nearest],
-            "label_radius": self.names[adjusted.argmin(axis=1)],
-            "label_knn": self.names[voted],
-            "distance": distances.min(axis=1),
-            "distance_trained": known.min(axis=1),
-            "neighbours": rows,
-            **{f"ood_score_{name}": self._score(name, own, beyond) for name, own in scores.items()},
-            "p_value": self._p_values(scores),
-            "decision": np.where(refused, "unknown", "known"),
+            "label": self.names[judged.name],
+            "label_prototype": self.names[judged.nearest],
+            "label_radius": self.names[judged.adjusted],
+            "label_knn": self.names[judgement.vote(labels)],
+            "distance": judged.distance,
+            "distance_trained": judged.distance_trained,
+            "neighbours": np.array([json.dumps([self._crop(row) for row in own]) for own in rows.tolist()], dtype=str),
+            "neighbour_labels": np.array(
+                [json.dumps(own, ensure_ascii=False) for own in self.names[labels].tolist()], dtype=str
+            ),
+            **{f"ood_score_{name}": score for name, score in judged.score.items()},
+            "p_value": judged.p_value,
+            "decision": np.where(judged.known[chosen], "known", "unknown"),
         }
 
-    def _threshold(self, rule: str) -> float:
-        value = self.rules[rule]["threshold"]
-        return math.inf if value is None else float(value)
+    def _rule(self, name: str) -> judgement.DecisionRule:
+        threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]
+        balls = {"nearest": None, "radius": "radii", "class": f"class_thresholds.{name}"}[kind]
+        return judgement.DecisionRule(
+            math.inf if threshold is None else float(threshold), None if balls is None else self.arrays[balls]
+        )
 
-    def _own_score(self, rule: str, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score (N,) of a rule from distances (N, C) to the classes trained on."""
-        kind = self.rules[rule]["kind"]
-        if kind != "nearest":
-            ball = self.arrays["radii" if kind == "radius" else f"class_thresholds.{rule}"]
-            distances = distances - ball
-        least: NDArray[np.float64] = distances.min(axis=1)
-        return least
-
-    def _score(self, rule: str, own: NDArray[np.float64], beyond: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The same with the balls of the enrolled species beside those of the known classes."""
-        threshold = self._threshold(rule)
-        joined: NDArray[np.float64] = np.minimum(own, threshold + beyond)
-        return own if math.isinf(threshold) else joined
-
-    def _p_values(self, scores: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """(1 + calibration scores at or above the score) / (n + 1), under rule C."""
-        if "C" not in scores:
-            return np.full(len(next(iter(scores.values()))), np.nan)
-        calibration = self.arrays["calibration_scores"]  # ascending
-        below = np.searchsorted(calibration, scores["C"], side="left")
-        return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1))
-
-    def _neighbours(self, embeddings: Floats, k: int) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-        """The k nearest stored crops of each crop in words (N,), and the class (N,) that most of them have."""
+    def _neighbours(self, embeddings: Float32, k: int) -> NDArray[np.int64]:
+        """Rows (N, k) of the nearest stored crops of each crop."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        labels = self.arrays["reference_labels"]
-        found = nearest_rows(embeddings, self.arrays["reference_vectors"], k)
-        words = [" ".join(self._in_words(row) for row in own) for own in found.tolist()]
-        near = labels[found]  # (N, k)
-        votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)
-        voted: NDArray[np.int64] = near[np.arange(len(near)), votes.argmax(axis=1)]
-        return np.array(words, dtype=str), voted  # of equally common classes that of the nearest
+        return nearest_rows(embeddings, self.arrays["reference_vectors"], k)
 
-    def _in_words(self, row: int) -> str:
-        """A stored crop as "index:label", one of an enrolled species as "label/number:label"."""
+    def _crop(self, row: int) -> str:
+        """A stored crop by its index, one of an enrolled species as "label/number"."""
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
-        name = self.names[label]
-        enrolled = label >= len(self.words["classes"])
-        return f"{name}/{number}:{name}" if enrolled else f"{number}:{name}"
+        enrolled = label >= len(self.content["classes"])
+        return f"{self.names[label]}/{number}" if enrolled else str(number)
 
 
-def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int64]:
+def nearest_rows(queries: Float32, references: Float32, k: int) -> NDArray[np.int64]:
     """Rows (N, k) of the nearest references (M, D) of each query (N, D); equal ones (as float32) in their order.
 
     A float64 product nominates, differences decide.
@@ -282,7 +254,7 @@ def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int6
     centre = references.astype(np.float64).mean(axis=0)
     right = references - centre
     norms = (right**2).sum(axis=1)
-    count = min(k + SLACK, len(references))
+    count = min(k + MORE_CANDIDATES, len(references))
     found = np.empty((len(queries), k), np.int64)
     block = max(1, ELEMENTS // max(len(references), count * references.shape[1]))
     for start in range(0, len(queries), block):
@@ -295,75 +267,16 @@ def nearest_rows(queries: Floats, references: Floats, k: int) -> NDArray[np.int6
     return found
 
 
-def _beyond(enrolled: NDArray[np.int64], excess: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each crop (N,) lies outside the ball of the enrolled species that it is nearest to.
-
-    Args:
-        enrolled: (N,) number of that species, negative where a class trained on is nearest: infinitely far.
-        excess: (N, E) distances to the prototypes of the species less their radii.
-    """
-    beyond = np.full(len(enrolled), np.inf)
-    mine = np.flatnonzero(enrolled >= 0)
-    beyond[mine] = excess[mine, enrolled[mine]]
-    return beyond
-
-
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distances (N, P) to a few points (P, D), from differences."""
     columns = [np.sqrt(((vectors - point) ** 2).sum(axis=1)) for point in points]
     return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
 
 
-# The geometry of crops -------------------------------------------------------------------------
+# Frames ----------------------------------------------------------------------------------------
 
 
-def _check_boxes(boxes: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-    height, width = shape
-    x, y, box_width, box_height = boxes.T
-    inside = (x < width) & (y < height) & (x + box_width > 0) & (y + box_height > 0)
-    sound = np.isfinite(boxes).all(axis=1) & (box_width > 0) & (box_height > 0)
-    wrong = np.flatnonzero(~(inside & sound))
-    if len(wrong):
-        box = boxes[wrong[0]].tolist()
-        raise ValueError(
-            f"box {wrong[0]} with x, y, width, height = {box} shows nothing of the {width}x{height} px frame."
-        )
-
-
-def _resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> Floats:
-    """A square of a frame at size x size px: antialiased linear, beyond the edges by reflection."""
-    step = side / size
-    left, columns = _filter_taps(float(centre[0]) - side / 2, step, size)
-    top, rows = _filter_taps(float(centre[1]) - side / 2, step, size)
-    height, width = pixels.shape
-    x = _reflect(np.arange(left, left + columns.shape[1]), width)
-    y = _reflect(np.arange(top, top + rows.shape[1]), height)
-    source = pixels[y[:, None], x].astype(np.float32)
-    base = source[0, 0]  # keeps single counts apart on a narrow range of large ones in float32
-    result: Floats = rows @ (source - base) @ columns.T + base
-    return result
-
-
-def _reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Mirrors at the outer edges: (d c b a | a b c d | d c b a)."""
-    inside = positions % (2 * size)
-    return np.where(inside < size, inside, 2 * size - 1 - inside)
-
-
-def _filter_taps(start: float, step: float, count: int) -> tuple[int, Floats]:
-    """First source pixel and weights (count, sources) of a triangle filter as wide as a step, but at least 1 px.
-
-    Output i covers start + i * step .. start + (i + 1) * step, source pixel j covers j .. j + 1.
-    """
-    centres = start + step * (np.arange(count) + 0.5)
-    radius = max(1.0, step)
-    first = math.floor(centres[0] - radius)
-    sources = np.arange(first, math.ceil(centres[-1] + radius)) + 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(sources - centres[:, None]) / radius)
-    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _quantiles(values: Floats, levels: Sequence[float]) -> list[np.float32]:
+def _quantiles(values: Float32, levels: Sequence[float]) -> list[np.float32]:
     """Quantiles in float32 as PyTorch rounds them, which matters on a narrow range of large counts."""
     ordered, found = np.sort(values, axis=None), []
     for level in levels:
@@ -380,7 +293,7 @@ def _quantiles(values: Floats, levels: Sequence[float]) -> list[np.float32]:
 # Files -----------------------------------------------------------------------------------------
 
 
-def _read_words(path: Path) -> dict[str, Any]:
+def _read_content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is no exported model: it has no {path.name}.")
     try:
@@ -388,9 +301,9 @@ def _read_words(path: Path) -> dict[str, Any]:
         version = int(words["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
-    if version > FORMAT:
+    if version > MODEL_FORMAT:
         raise ValueError(
-            f"{path} has the format {version}, and this score.py reads {FORMAT}: use the one in the folder."
+            f"{path} has the format {version}, and this score.py reads {MODEL_FORMAT}: use the one in the folder."
         )
     return words
 
@@ -406,19 +319,18 @@ def _checked(folder: Path, name: str, words: dict[str, Any]) -> bytes:
     return content
 
 
-def read_pixels(path: Path) -> NDArray[Any]:
-    """The array of a .npy, TIFF or other picture file."""
-    if path.suffix == ".npy":
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-        return array
-    if path.suffix in (".tif", ".tiff"):
-        import tifffile
+def read_crops(path: Path) -> NDArray[Any]:
+    """Crops (N, S, S) of a .npy file.
 
-        return np.asarray(tifffile.imread(path))
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    Raises:
+        ValueError: It is another file, or holds no real numbers.
+    """
+    if files.kind_of(path) != "npy":
+        raise ValueError(f"{path} is a frame: give its boxes by --boxes, or crops as .npy.")
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {array.dtype}: crops are real numbers.")
+    return array
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
@@ -441,8 +353,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
     given = parser.parse_args()
     try:
-        model, pixels = Model(given.model), read_pixels(given.pixels)
-        crops = model.cut(pixels, read_boxes(given.boxes)) if given.boxes else pixels
+        model = Model(given.model)
+        crops = (
+            model.cut(model.read(given.pixels), read_boxes(given.boxes)) if given.boxes else read_crops(given.pixels)
+        )
         said = model.predict(crops, given.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None

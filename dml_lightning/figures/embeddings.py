@@ -1,148 +1,195 @@
-"""Figures of runs: embeddings, distances and neighbours, arms side by side."""
+"""Figures of runs: embeddings, distances and neighbours, arms side by side.
+
+Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. It is not one of
+pyplot's: nothing has to be closed, and matplotlib's settings stay as they are.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
-from dml_lightning.openset import PrototypeDetector
+from dml_lightning.evaluation.distances import distance_sample
+from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
+from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, ORANGE, ClassStyle, LineStyle, arm_lines, class_styles
+from dml_lightning.figures.projection import ShownCrops, chosen_crops, project, shown_crops, used_method
+from dml_lightning.files import replacing
+from dml_lightning.types import Role
 
+Runs = Mapping[str, Path | Evidence]  # by arm: a run's folder, an npz file of embeddings, or what was read from one
 PLAIN: dict[Any, Any] = {"text.parse_math": False}  # names of arms and classes may hold $
-MOST_POINTS = 1500  # of a projection
 NEIGHBOURS = 6
-SHOWN = ("known", "novel", "ood")  # roles of test crops
+MOST_NAMED = 30  # classes of a legend
+HISTOGRAM_BINS = 50
+METHOD_NAMES = {"tsne": "t-SNE", "pca": "PCA"}
+ROLE_MARKS: dict[Role, str] = {"known": "", "novel": " (novel)", "ood": " (OOD)"}
+CropFrame = tuple[str, Any]  # colour and dash
+SAME_CLASS: CropFrame = (BLUE, "-")
+OTHER_CLASS: CropFrame = (ORANGE, (0, (2, 1)))
+LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+MARKERS: dict[str, Any] = {  # matplotlib's of Plotly's shapes
+    **{"circle": "o", "square": "s", "diamond": "D", "star": "*"},
+    **{"triangle-up": "^", "triangle-down": "v", "triangle-left": "<", "triangle-right": ">"},
+    **{"x-thin-open": "x", "cross-thin-open": "+", "asterisk-open": (6, 2, 0), "hash-open": "1"},
+}
 
 
-class TestSet(NamedTuple):
-    """The arrays that a tested run leaves in embeddings/test.npz."""
+def read_arms(runs: Runs) -> dict[str, Evidence]:
+    """Test embeddings by arm, read where they are not given.
 
-    vectors: NDArray[np.float32]  # (N, D)
-    labels: NDArray[np.int64]  # (N,)
-    roles: NDArray[np.str_]  # (N,) the role of each, as in an Evidence
-    class_names: NDArray[np.str_]
-    thumbnails: NDArray[np.uint8]  # (N, S, S)
-
-    def rows(self, rows: NDArray[np.bool_]) -> "TestSet":
-        """Some of the crops, by a mask (N,)."""
-        return self._replace(
-            vectors=self.vectors[rows],
-            labels=self.labels[rows],
-            roles=self.roles[rows],
-            thumbnails=self.thumbnails[rows],
-        )
-
-
-def read_test_set(run: Path) -> TestSet:
-    """What `dml test` left in the run's folder."""
-    with np.load(run / "embeddings" / "test.npz") as file:
-        return TestSet(**{name: file[name] for name in TestSet._fields})
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure that is whole or absent, and closes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=110, bbox_inches="tight", format=path.suffix[1:])
-    temporary.replace(path)
-    plt.close(figure)
+    Raises:
+        ValueError: If there is no arm, or a file cannot be read as embeddings.
+    """
+    if not runs:
+        raise ValueError("there is no run to draw; give one or more by the name of their arm.")
+    return {arm: run if isinstance(run, Evidence) else read_evidence(test_file(run)) for arm, run in runs.items()}
 
 
 @matplotlib.rc_context(PLAIN)
-def draw_comparison(runs: Mapping[str, Path], path: Path) -> None:
-    """2-D projections above, distance histograms below, one column per arm."""
-    figure, axes = plt.subplots(2, len(runs), figsize=(6.2 * len(runs), 9), squeeze=False, height_ratios=[1.5, 1])
-    for (arm, run), column in zip(runs.items(), axes.T, strict=True):
-        tested = read_test_set(run)
-        draw_projection(column[0], tested)
-        column[0].set_title(f"{arm}: test crops, t-SNE of the embedding")
-        draw_distances(column[1], tested)
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, markerscale=1.5)
-    save(figure, path)
+def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
+    """2-D projections above, distance histograms below, one column per arm.
+
+    Args:
+        runs: By arm.
+        path: The picture to write, if any.
+
+    Raises:
+        ValueError: If a run's test embeddings cannot be read.
+    """
+    arms = read_arms(runs)
+    styles = class_styles(arms.values())
+    figure = Figure(figsize=(5.6 * len(arms) + 1.6, 8.6), layout="constrained")
+    axes = figure.subplots(2, len(arms), squeeze=False, height_ratios=[1.6, 1])
+    for (arm, evidence), (above, below) in zip(arms.items(), axes.T, strict=True):
+        draw_projection(above, evidence, styles)
+        above.set_title(f"{arm}: {above.get_title()}")
+        draw_distances(below, evidence)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 9, "frameon": False}
+    axes[0, -1].legend(handles=_key(styles), **beside)
+    axes[1, -1].legend(handlelength=3.2, **beside)
+    return save(figure, path)
 
 
-def draw_projection(axes: Axes, tested: TestSet) -> None:
-    """Known species as dots, novel ones as triangles, OOD crops as black crosses."""
-    rng = np.random.default_rng(0)
-    chosen = np.flatnonzero(np.isin(tested.roles, SHOWN))
-    chosen = np.sort(rng.permutation(chosen)[:MOST_POINTS])
+def save(figure: Figure, path: Path | None) -> Figure:
+    """Writes a figure that is whole or absent, if there is a path; returns it."""
+    if path is not None:
+        with replacing(path) as file:
+            figure.savefig(file, dpi=110, bbox_inches="tight", format=path.suffix[1:])
+    return figure
+
+
+def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassStyle] | None = None) -> None:
+    """Test crops in the plane: known classes as dots, squares and stars, novel ones as triangles, OOD ones as strokes.
+
+    Args:
+        axes: To draw on; the title names the method.
+        evidence: Of one run.
+        styles: By name of class, the same for arms that stand side by side; the evidence's own if not given.
+    """
+    styles = class_styles([evidence]) if styles is None else styles
+    crops = chosen_crops(evidence)
+    points = project(crops.vectors)
+    for style in styles.values():
+        if style.name in evidence.class_names:
+            x, y = points[crops.labels == evidence.class_names.index(style.name)].T
+            axes.plot(x, y, linestyle="", **_mark(style))
+    axes.set_title(f"test crops, {METHOD_NAMES[used_method(len(points))]} of the embedding")
     axes.set_xticks([])
     axes.set_yticks([])
-    if len(chosen) < 8:
-        axes.text(0.5, 0.5, f"only {len(chosen)} test crops", ha="center", transform=axes.transAxes)
-        return
-    perplexity = min(30.0, (len(chosen) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(tested.vectors[chosen])
-    labels, roles = tested.labels[chosen], tested.roles[chosen]
-    colours = plt.get_cmap("tab20")
-    for label in np.unique(labels[roles != "ood"]):
-        rows = (labels == label) & (roles != "ood")
-        novel = roles[rows][0] == "novel"
-        axes.scatter(
-            points[rows, 0],
-            points[rows, 1],
-            s=14 if novel else 9,
-            marker="^" if novel else "o",
-            color=colours(int(label) % 20),
-            label=f"{tested.class_names[label]}{' (novel)' if novel else ''}",
-        )
-    ood = points[roles == "ood"]
-    axes.scatter(ood[:, 0], ood[:, 1], s=14, marker="x", c="black", lw=0.8, label="OOD")
 
 
-def draw_distances(axes: Axes, tested: TestSet) -> None:
-    """Densities of distances: within a species, between species, OOD crop to nearest prototype."""
-    known, reference, ood = (tested.rows(tested.roles == name) for name in ("known", "reference", "ood"))
-    detector = PrototypeDetector().fit(reference.vectors, reference.labels)
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(len(known.labels), size=(2, 100_000))
-    kept = a != b
-    a, b = a[kept], b[kept]
-    pairs = np.linalg.norm(known.vectors[a] - known.vectors[b], axis=1)
-    same = known.labels[a] == known.labels[b]
-    shown = {
-        "within a species": pairs[same],
-        "between species": pairs[~same],
-        "known to nearest prototype": detector.score(known.vectors),
-        "OOD to nearest prototype": detector.score(ood.vectors) if len(ood.labels) else np.empty(0),
+def _mark(style: ClassStyle) -> dict[str, Any]:
+    """How matplotlib marks a crop of a class."""
+    edge = (style.colour, 0.9) if style.role == "ood" else ("white", 0.4)
+    size = 7.0 if style.shape == "star" else 5.6 if style.role == "novel" else 4.6
+    return {
+        **{"marker": MARKERS[style.shape], "markersize": size, "color": style.colour},
+        **{"markeredgecolor": edge[0], "markeredgewidth": edge[1]},
     }
-    longest = max(values.max(initial=0.01) for values in shown.values())
-    bins = np.linspace(0, longest, 50).tolist()
-    for (name, values), style in zip(shown.items(), ("-", "-", "--", "--"), strict=True):
-        if len(values):
-            axes.hist(values, bins=bins, density=True, histtype="step", linestyle=style, label=name)
+
+
+def _key(styles: Mapping[str, ClassStyle]) -> list[Line2D]:
+    """An entry per class for a legend; of more classes than it holds, one per role."""
+    if len(styles) <= MOST_NAMED:
+        return [Line2D([], [], linestyle="", label=s.name + ROLE_MARKS[s.role], **_mark(s)) for s in styles.values()]
+    roles = {role: [style for style in styles.values() if style.role == role] for role in ROLE_MARKS}
+    return [
+        Line2D([], [], linestyle="", label=f"{len(own)} {name} classes", **_mark(own[0]))
+        for name, own in zip(("known", "novel", "OOD"), roles.values(), strict=True)
+        if own
+    ]
+
+
+def draw_distances(axes: Axes, evidence: Evidence) -> None:
+    """Densities of distances: within a class, between classes, and of crops to their nearest prototype."""
+    sample = distance_sample(evidence)
+    shown = [(getattr(sample, field), *how) for field, how in DISTANCE_LINES.items() if len(getattr(sample, field))]
+    longest = max(values.max(initial=0.01) for values, _, _ in shown)
+    edges = np.linspace(0, longest, HISTOGRAM_BINS + 1)
+    for values, name, style in shown:
+        density, _ = np.histogram(values, edges, density=True)
+        axes.step(edges, np.append(density, 0), where="post", label=name, **_line(style))
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("Euclidean distance")
+    axes.set_ylabel("density")
     axes.set_yticks([])
-    axes.legend(fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _line(style: LineStyle) -> dict[str, Any]:
+    return {"color": style.colour, "linestyle": LINES[style.dash], "linewidth": 0.8 * style.width}
 
 
 @matplotlib.rc_context(PLAIN)
-def draw_neighbours(runs: Mapping[str, Path], path: Path, queries: int = 8) -> None:
-    """Test crops and their nearest other crops under each arm; green frames share the query's class."""
-    roles = {arm: read_test_set(run) for arm, run in runs.items()}
-    columns = len(roles) * (NEIGHBOURS + 1) + len(roles) - 1
-    figure, axes = plt.subplots(queries, columns, figsize=(0.85 * columns, 0.95 * queries), squeeze=False)
+def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> Figure:
+    """Test crops and their nearest other crops under each arm, framed by whether they share the query's class.
+
+    Args:
+        runs: By arm.
+        path: The picture to write, if any.
+        queries: Rows, at most: a crop of each of so many classes.
+
+    Raises:
+        ValueError: If a run's test embeddings cannot be read, or have no pictures of their crops.
+    """
+    arms = read_arms(runs)
+    pools = {arm: _pictured(arm, evidence) for arm, evidence in arms.items()}
+    chosen = {arm: _queries(pool, queries) for arm, pool in pools.items()}
+    rows, columns = max(map(len, chosen.values())), len(pools) * (NEIGHBOURS + 2) - 1
+    figure = Figure(figsize=(0.85 * columns, 0.85 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    for number, (arm, tested) in enumerate(roles.items()):
+    for number, (arm, pool) in enumerate(pools.items()):
         start = number * (NEIGHBOURS + 2)
-        pool = tested.rows(np.isin(tested.roles, SHOWN))
         axes[0, start].set_title(f"{arm}: query, then nearest", fontsize=9, loc="left")
-        for row, query in enumerate(_queries(pool, queries)):
-            _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query)
-    save(figure, path)
+        for row, query in enumerate(chosen[arm]):
+            _draw_row(axes[row, start : start + NEIGHBOURS + 1], pool, query, arms[arm].class_names)
+    figure.legend(handles=_frames(), loc="outside lower center", ncols=2, fontsize=9, frameon=False, handlelength=3.5)
+    return save(figure, path)
 
 
-def _queries(pool: TestSet, number: int) -> NDArray[np.int64]:
+def _pictured(arm: str, evidence: Evidence) -> ShownCrops:
+    """Every test crop with its picture."""
+    if not evidence.thumbnails:
+        raise ValueError(f"the embeddings of {arm} have no thumbnails, so its neighbours cannot be pictured.")
+    return shown_crops(evidence)
+
+
+def _frames() -> list[Line2D]:
+    """What the two kinds of frames mean, for a legend."""
+    kinds = {"of the query's class": SAME_CLASS, "of another class": OTHER_CLASS}
+    return [Line2D([], [], color=c, linestyle=dash, linewidth=2.5, label=name) for name, (c, dash) in kinds.items()]
+
+
+def _queries(pool: ShownCrops, number: int) -> NDArray[np.int64]:
     """Crops of as many classes as there are rows: the same ones for every arm."""
     rng = np.random.default_rng(1)
     order = rng.permutation(len(pool.labels))
@@ -151,45 +198,52 @@ def _queries(pool: TestSet, number: int) -> NDArray[np.int64]:
     return np.asarray(order[first][spread])
 
 
-def _draw_row(axes: NDArray[Any], pool: TestSet, query: int) -> None:
+def _nearest(pool: ShownCrops, query: int) -> NDArray[np.int64]:
+    """Rows of the crops nearest to a query, itself first."""
     distance = np.linalg.norm(pool.vectors - pool.vectors[query], axis=1)
     distance[query] = -1
-    for axis, index in zip(axes, np.argsort(distance, kind="stable"), strict=False):
+    return np.argsort(distance, kind="stable")[: NEIGHBOURS + 1]
+
+
+def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: list[str]) -> None:
+    """A query without a frame and its neighbours in theirs."""
+    assert pool.thumbnails is not None
+    for axis, index in zip(axes, _nearest(pool, query), strict=False):
         axis.set_axis_on()
-        axis.imshow(pool.thumbnails[index], cmap="inferno", interpolation="nearest")
+        axis.imshow(pool.thumbnails[index], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set_xticks([])
         axis.set_yticks([])
-        same = pool.labels[index] == pool.labels[query]
+        colour, dash = SAME_CLASS if pool.labels[index] == pool.labels[query] else OTHER_CLASS
         for spine in axis.spines.values():
-            spine.set_linewidth(2.5)
-            spine.set_color("black" if index == query else "tab:green" if same else "tab:red")
+            spine.set(linewidth=2.5, color=colour, linestyle=dash, capstyle="butt", visible=index != query)
         if index == query:
-            axis.set_ylabel(pool.class_names[pool.labels[query]].replace("_", "\n"), fontsize=6)
+            name = class_names[pool.labels[query]].replace("_", "\n")
+            axis.set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
 
 
 @matplotlib.rc_context(PLAIN)
-def draw_curve(curve: pd.DataFrame, metric: str, path: Path) -> None:
+def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Figure:
     """The metric of each arm by the number of training crops per class, with 95 % intervals.
 
     An arm without a row at a size has no point there.
 
     Args:
-        curve: Of `statistics.curve_table` over `train_per_class`.
+        curve: Of `stats.arms.curve_table` over `train_per_class`.
         metric: For the axis.
-        path: The picture to write.
+        path: The picture to write, if any.
     """
     sizes = curve["train_per_class"].unique().tolist()
-    arms = curve["arm"].unique().tolist()
-    figure, axis = plt.subplots(figsize=(7, 4.5))
-    for number, arm in enumerate(arms):
+    lines = arm_lines(dict.fromkeys(curve["arm"], True))
+    figure = Figure(figsize=(7, 4.5))
+    axis = figure.subplots()
+    for number, (arm, style) in enumerate(lines.items()):
         own = curve[curve["arm"] == arm].set_index("train_per_class").reindex(sizes)
-        places = np.arange(len(sizes)) + 0.06 * (number - (len(arms) - 1) / 2)
+        places = np.arange(len(sizes)) + 0.06 * (number - (len(lines) - 1) / 2)
         reach = [own["mean"] - own["low"], own["high"] - own["mean"]]
-        marker = "osD^vP"[number % 6]
-        axis.errorbar(places, own["mean"], reach, label=arm, marker=marker, capsize=3)
+        axis.errorbar(places, own["mean"], reach, label=arm, marker="osD^vP"[number % 6], capsize=3, **_line(style))
     axis.set_xticks(np.arange(len(sizes)), sizes)
     axis.set_xlabel("training crops per class")
-    axis.set_ylabel(metric)
+    axis.set_ylabel(metric.replace("_", " "))
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+    return save(figure, path)

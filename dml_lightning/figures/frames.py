@@ -7,8 +7,10 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from dml_lightning.data.frames import read_frame
+from dml_lightning.figures.palette import ORANGE, SKY, rgb
+from dml_lightning.files import replacing
 
-COLOURS = {"known": (86, 180, 233), "unknown": (230, 159, 0)}  # Okabe and Ito's, told apart by all
+COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light ones, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
 FONT_SIZE = 13
 
@@ -55,10 +57,8 @@ class FramePictures:
             outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
         for outline, colour in outlines:  # last, so that no name hides a box
             draw.rectangle(outline, outline=colour, width=2)
-        path = self.folder / self._name(Path(frame))
-        temporary = path.with_name(f".{path.name}.tmp")
-        picture.save(temporary, format="PNG")
-        temporary.replace(path)
+        with replacing(self.folder / self._name(Path(frame))) as file:
+            picture.save(file, format="PNG")
 
     def _name(self, frame: Path) -> str:
         """The frame's folder and name, with a number behind it where that is taken."""

@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -11,55 +12,63 @@ from PIL import Image
 from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.types import Role
+from dml_lightning.types import ROLES
 
 Method = Literal["tsne", "pca"]
 MOST_POINTS = 1200  # of one projection
 FEWEST_OF_CLASS = 12  # that are kept however small its share, if there are as many
 FEWEST_FOR_TSNE = 30
+KEPT = 32  # projections, each with its vectors: 20 MB if they have 64 dimensions
 SPRITE_COLUMNS = 40
 SPRITE_SIDE = 32  # px of a crop, at most
 CROP_SIDE = 128  # px of one that stands alone, at most
-SHOWN: tuple[Role, ...] = ("known", "novel", "ood")
 
 
 @dataclass(frozen=True, eq=False)
-class Crops:
-    """The test crops that a projection shows."""
+class ShownCrops:
+    """Test crops of known, novel and OOD classes, as figures show them."""
 
+    vectors: NDArray[np.float64]  # (N, D)
     roles: NDArray[np.str_]  # (N,)
     labels: NDArray[np.int64]  # (N,)
     index: NDArray[np.int64]  # (N,)
     groups: NDArray[np.str_]  # (N,)
     thumbnails: NDArray[np.uint8] | None  # (N, S, S)
 
-    def same_as(self, other: "Crops") -> bool:
+    def rows(self, rows: NDArray[np.int64]) -> "ShownCrops":
+        """Some of the crops, by their rows."""
+        return ShownCrops(
+            self.vectors[rows],
+            self.roles[rows],
+            self.labels[rows],
+            self.index[rows],
+            self.groups[rows],
+            None if self.thumbnails is None else self.thumbnails[rows],
+        )
+
+    def same_as(self, other: "ShownCrops") -> bool:
         """Whether both are the same crops, so that a point of one stands for a point of the other."""
         pairs = ((self.index, other.index), (self.labels, other.labels), (self.roles, other.roles))
         return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
-def chosen_crops(evidence: Evidence, most: int = MOST_POINTS) -> tuple[Crops, NDArray[np.float64]]:
-    """Some of the test crops with their vectors (N, D): drawn with a fixed seed, small classes kept."""
-    sets = [evidence.sets[name] for name in SHOWN]
-    crops = Crops(
-        roles=np.repeat(SHOWN, [len(part) for part in sets]),
+def shown_crops(evidence: Evidence) -> ShownCrops:
+    """Every test crop: the known ones, then the novel, then the OOD ones, each in the order of the evidence."""
+    sets = [evidence.sets[role] for role in ROLES]
+    return ShownCrops(
+        vectors=np.concatenate([part.vectors.double().numpy() for part in sets]),
+        roles=np.repeat(ROLES, [len(part) for part in sets]),
         labels=np.concatenate([part.labels.numpy() for part in sets]),
         index=np.concatenate([part.index.numpy() for part in sets]),
-        groups=np.concatenate([evidence.groups[name] for name in SHOWN]),
-        thumbnails=np.concatenate([evidence.thumbnails[name] for name in SHOWN]) if evidence.thumbnails else None,
+        groups=np.concatenate([evidence.groups[role] for role in ROLES]),
+        thumbnails=np.concatenate([evidence.thumbnails[role] for role in ROLES]) if evidence.thumbnails else None,
     )
-    vectors = np.concatenate([part.vectors.double().numpy() for part in sets])
-    rows = _drawn(crops.labels, most)
-    images = crops.thumbnails
-    kept = Crops(
-        crops.roles[rows],
-        crops.labels[rows],
-        crops.index[rows],
-        crops.groups[rows],
-        None if images is None else images[rows],
-    )
-    return kept, vectors[rows]
+
+
+def chosen_crops(evidence: Evidence, most: int = MOST_POINTS) -> ShownCrops:
+    """At most `most` of the test crops: drawn with a fixed seed, small classes kept."""
+    crops = shown_crops(evidence)
+    return crops.rows(_drawn(crops.labels, most))
 
 
 def _drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -74,19 +83,31 @@ def _drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(np.concatenate(drawn))[:most])
 
 
+def used_method(number: int, method: Method = "tsne") -> Method:
+    """The method that projects so many crops: PCA for fewer than `FEWEST_FOR_TSNE`, whatever was asked for."""
+    return "pca" if number < FEWEST_FOR_TSNE else method
+
+
 def project(vectors: NDArray[np.float64], method: Method = "tsne") -> NDArray[np.float64]:
-    """Coordinates (N, 2) that are the same on every call; PCA for fewer than `FEWEST_FOR_TSNE` crops.
+    """Coordinates (N, 2) of vectors (N, D), the same on every call, by `used_method`.
 
     t-SNE shows who is whose neighbour; distances between groups and their sizes mean nothing. PCA shows the two
-    directions of largest variance.
+    directions of largest variance. The latest projections are kept, so that a second figure of a run costs nothing.
     """
-    flat = principal(vectors, 50)  # (N, 50) at most
-    plane = np.zeros((len(vectors), 2))
+    wide = np.ascontiguousarray(vectors, dtype=np.float64)
+    return _projected(wide.tobytes(), wide.shape, used_method(len(wide), method)).copy()
+
+
+@lru_cache(maxsize=KEPT)
+def _projected(content: bytes, shape: tuple[int, int], method: Method) -> NDArray[np.float64]:
+    """Coordinates (N, 2) of the vectors with these bytes and this shape."""
+    flat = principal(np.frombuffer(content).reshape(shape), 50)  # (N, 50) at most
+    plane = np.zeros((shape[0], 2))
     plane[:, : min(2, flat.shape[1])] = flat[:, :2]
-    if method == "pca" or len(vectors) < FEWEST_FOR_TSNE:
+    if method == "pca":
         return plane
     start = 1e-4 * plane / max(float(plane[:, 0].std()), 1e-12)
-    tsne = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init=start, random_state=0)
+    tsne = TSNE(perplexity=min(30.0, (len(plane) - 1) / 3), init=start, random_state=0)
     return np.asarray(tsne.fit_transform(flat), dtype=np.float64)
 
 

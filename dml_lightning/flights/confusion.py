@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.changes import repeated
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.types import EvaluationSet
 
@@ -80,7 +81,7 @@ class Confusion:
         return float(np.clip(excess / weight, 0, 0.99)) if weight > 0 else 0.0
 
 
-def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
+def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
     """Answers of a gallery to held-out crops.
 
     A class of the evidence that was enrolled since becomes a row of its own, if any of its crops is held out;
@@ -130,11 +131,10 @@ def confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
 
 
 def _enrolled(gallery: Gallery, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each embedding (N, D) is that of an enrolled crop, to the rounding of another batch size."""
+    """Whether each embedding (N, D) is that of an enrolled crop."""
     found = np.zeros(len(vectors), bool)
-    for species in gallery.enrolled:
-        for crop in species.vectors:
-            found |= np.abs(vectors - crop).max(axis=1) <= 1e-5 * np.abs(crop).max()
+    for species in gallery.enrolled if len(vectors) else ():
+        found |= repeated(vectors, species.vectors)
     return found
 
 

@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 
 from dml_lightning.flights.confusion import Confusion
 
-Counts = NDArray[np.float64]
+Draws = NDArray[np.float64]
 STEPS = 200  # of Gibbs sampling before the state that is kept
-SMALLEST = 1e-9  # chance of an answer, so that no answer is impossible
+SMALLEST_CHANCE = 1e-9  # chance of an answer, so that no answer is impossible
 
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
     """True counts of one flight, as draws from their posterior, which may be added up over flights."""
 
-    draws: Counts  # (B, R) whole numbers; each row sums to the boxes
+    draws: Draws  # (B, R) whole numbers; each row sums to the boxes
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> Draws:
         """Posterior mean (R,)."""
-        mean: Counts = self.draws.mean(axis=0)
+        mean: Draws = self.draws.mean(axis=0)
         return mean
 
-    def interval(self, level: float = 0.95) -> tuple[Counts, Counts]:
+    def interval(self, level: float = 0.95) -> tuple[Draws, Draws]:
         """Limits (R,) that hold each true count with the probability `level`, one at a time."""
         low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low, high
@@ -53,7 +53,7 @@ def correct(answers: NDArray[np.int64], confusion: Confusion, draws: int = 400, 
     """
     shares, correlation = confusion.drawn(draws, seed), confusion.overdispersion
     classes = len(confusion.rows)
-    prior: Counts = np.ones((draws, classes))  # (B, R)
+    prior: Draws = np.ones((draws, classes))  # (B, R)
     if len(answers) > 1:
         rng = np.random.default_rng([seed, 0])
         mean = own_shares(shares, correlation * _concentration(answers.sum(axis=1)), rng)
@@ -71,16 +71,16 @@ def _concentration(sizes: NDArray[np.int64]) -> float:
     return float((sizes.astype(np.float64) ** 2).sum() / max(1.0, float(sizes.sum())) ** 2)
 
 
-def own_shares(shares: Counts, overdispersion: float, rng: np.random.Generator) -> Counts:
+def own_shares(shares: Draws, overdispersion: float, rng: np.random.Generator) -> Draws:
     """Confusions (B, R, K) of single flights around means (B, R, K); Dirichlet with that correlation."""
     if overdispersion > 0:
         shares = rng.standard_gamma(shares * (1 / overdispersion - 1))
-    shares = np.maximum(shares, SMALLEST)
-    own: Counts = shares / shares.sum(axis=2, keepdims=True)
+    shares = np.maximum(shares, SMALLEST_CHANCE)
+    own: Draws = shares / shares.sum(axis=2, keepdims=True)
     return own
 
 
-def true_counts(answers: NDArray[np.int64], shares: Counts, prior: Counts, rng: np.random.Generator) -> Counts:
+def true_counts(answers: NDArray[np.int64], shares: Draws, prior: Draws, rng: np.random.Generator) -> Draws:
     """Draws (B, R) of the true counts behind `answers` (K,), each under its own confusion (B, R, K).
 
     `prior` (B, R) holds the Dirichlet parameters of the classes' shares, boxes that count as seen before.
@@ -90,7 +90,7 @@ def true_counts(answers: NDArray[np.int64], shares: Counts, prior: Counts, rng: 
     """
     chances = shares.transpose(0, 2, 1)  # (B, K, R)
     mixture = prior / prior.sum(axis=1, keepdims=True)  # (B, R)
-    counts: Counts = np.zeros_like(mixture)
+    counts: Draws = np.zeros_like(mixture)
     for _ in range(STEPS):
         weights = np.maximum(mixture[:, None, :] * chances, np.finfo(float).tiny)
         weights /= weights.sum(axis=2, keepdims=True)

@@ -95,7 +95,7 @@ def flight_drift(
         refused = float((own > threshold).mean())
         width = float(quantile * error)
         rows.append((str(flight), len(own), len(used), refused, float(shift), -width, width, float(gap), float(p)))
-    adjusted = holm(np.array([row[-1] for row in rows]))
+    adjusted = holm_of_tested(np.array([row[-1] for row in rows]))
     return [
         FlightDrift(*row, float(each), *_verdict(row[1], row[2], float(each), level))
         for row, each in zip(rows, adjusted, strict=True)
@@ -114,7 +114,7 @@ def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
     return False, f"{used} boxes to compare are too few: {FEWEST_BOXES} are needed"
 
 
-def holm(p_values: Scores) -> Scores:
+def holm_of_tested(p_values: Scores) -> Scores:
     """Holm's adjusted p-values (N,); NaN stay, and are not counted."""
     tested = ~np.isnan(p_values)
     adjusted = np.full(len(p_values), np.nan)

@@ -7,10 +7,10 @@ import pandas as pd
 
 from dml_lightning.gallery.gallery import Gallery
 
-NEEDED = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
-WORDS = (  # a class may be called 1 or NA
+NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
+TEXT_COLUMNS = (  # a class may be called 1 or NA
     *("group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
-    *("neighbours", "decision", "rule", "gallery"),
+    *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
 )
 
 
@@ -24,12 +24,12 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
         raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=dict.fromkeys(WORDS, str), keep_default_na=False)
+            table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False)
         else:
             table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}).") from None
-    missing = [name for name in NEEDED if name not in table]
+    missing = [name for name in NEEDED_COLUMNS if name not in table]
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
@@ -42,7 +42,8 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
     strangers = sorted(set(table["label"]) - set(gallery.names))
     if strangers:
         raise ValueError(f"{path} names {strangers[0]!r}, which the gallery lacks: predict again.")
-    rules = sorted({rule.partition(":")[0] for rule in table["rule"].unique()})
+    table["rule"] = table["rule"].str.partition(":")[0]  # version 0.1 wrote "C: how it was chosen"
+    rules = sorted(table["rule"].unique())
     if len(rules) > 1:
         raise ValueError(f"{path} was decided by several rules, {' and '.join(rules)}: predict again.")
     check_threshold(table, gallery, rules[0])
@@ -51,7 +52,7 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
 
 def rule_of(table: pd.DataFrame) -> str:
     """The rule that decided."""
-    return str(table["rule"].iloc[0]).partition(":")[0]
+    return str(table["rule"].iloc[0])
 
 
 def check_threshold(table: pd.DataFrame, gallery: Gallery, rule: str) -> None:
@@ -60,7 +61,7 @@ def check_threshold(table: pd.DataFrame, gallery: Gallery, rule: str) -> None:
     Raises:
         ValueError: If there is no such rule, or it has another threshold.
     """
-    now = gallery.detector(rule).threshold.value
+    now = gallery.threshold(rule).value
     used = table.get(f"threshold_{rule}", pd.Series(dtype=float)).astype(float)
     if used.empty or not np.isclose(used, now, rtol=1e-9, atol=0).all():
         raise ValueError(

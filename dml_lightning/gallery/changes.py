@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
-from dml_lightning.gallery.gallery import ALPHA, Gallery, Species, written_rules
+from dml_lightning.gallery.contents import written_contents
+from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
+from dml_lightning.pairs.neighbours import nearest_neighbours
 
 SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
 
 
-def enroll(folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = "") -> Species:
+def add_species(
+    folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
+) -> EnrolledSpecies:
     """Adds a species from k crops, without training.
 
     A label that was enrolled before gets the crops in addition to those it has.
@@ -49,23 +52,28 @@ def enroll(folder: Path, label: str, vectors: NDArray[np.float32], encoder: str,
     return next(species for species in enrolled if species.label == label)
 
 
+def repeated(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each embedding (k, D) is of a crop that is among the others (n, D), embedded in another batch perhaps."""
+    if not len(others):
+        return np.zeros(len(vectors), bool)
+    nearest = others[nearest_neighbours(vectors, others).rows[:, 0].numpy()]  # (k, D)
+    same: NDArray[np.bool_] = np.abs(vectors - nearest).max(axis=1) <= SAME * np.abs(others).max()
+    return same
+
+
 def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None:
     """Refuses crops that count twice: the radius would shrink for nothing."""
     stored = [species.vectors for species in gallery.enrolled if species.label == label]
-    vectors = np.concatenate([*stored, crops]).astype(np.float64)
-    scale = float(np.abs(vectors).max()) or 1.0
-    first = len(vectors) - len(crops)
-    both = torch.from_numpy(vectors)
-    gaps = torch.cdist(both[first:], both, p=float("inf")).numpy()  # (k, n)
-    twice = np.tril(gaps <= SAME * scale, first - 1).any(axis=1)
-    if twice.any():
+    every = np.concatenate([*stored, crops])
+    first = len(every) - len(crops)
+    twice = sum(bool(repeated(every[row : row + 1], every[:row])[0]) for row in range(first, len(every)))
+    if twice:
         raise ValueError(
-            f"{int(twice.sum())} of the {len(crops)} crops are there twice or enrolled as {label!r} already: "
-            "leave them out."
+            f"{twice} of the {len(crops)} crops are there twice or enrolled as {label!r} already: leave them out."
         )
 
 
-def remove(folder: Path, label: str) -> None:
+def remove_species(folder: Path, label: str) -> None:
     """Takes an enrolled species out with all its crops; its records stay, for the history.
 
     Raises:
@@ -78,7 +86,7 @@ def remove(folder: Path, label: str) -> None:
     records.append(folder, "remove", {"encoder": gallery.encoder, "label": label}, {})
 
 
-def recalibrate(
+def recalibrate_rule_c(
     folder: Path,
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -104,9 +112,8 @@ def recalibrate(
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
     changed = gallery.calibrated(vectors, labels, groups, alpha)
-    rules = {name: rule for name, rule in changed.rules.items() if name.startswith("C")}
-    arrays, strings = written_rules(rules)
-    words = {"encoder": encoder, "rules": list(rules), "words": strings, "source": source}
+    arrays, words = written_contents({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
+    words |= {"encoder": encoder, "source": source}
     records.append(folder, "calibrate", words, arrays)
     return changed
 

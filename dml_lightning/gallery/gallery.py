@@ -1,11 +1,10 @@
-"""What a finished run knows: embeddings of the known classes, its rules for refusing, and species enrolled since.
+"""The gallery of a finished run: embeddings of the known classes, thresholds for refusing, and species enrolled since.
 
-A gallery is a folder of records (`openset.records`): the base that a fit leaves, and behind it whatever was enrolled,
-removed or recalibrated (`openset.changes`). Nothing is overwritten.
+A gallery is a folder of records (`gallery.records`): the base that a fit leaves, and behind it whatever was enrolled,
+removed or recalibrated (`gallery.changes`). Nothing is overwritten.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +18,13 @@ from torch import Tensor, nn
 from dml_lightning.distributed import whole
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
+from dml_lightning.gallery.contents import read_prototypes, read_thresholds, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
-from dml_lightning.openset.arrays import State, nested, unnested
+from dml_lightning.openset.arrays import ArrayState, nested
 from dml_lightning.openset.conformal import one_per_group, samples_needed
+from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 from dml_lightning.types import Embeddings, PredictionRule
 
@@ -30,7 +32,7 @@ ALPHA = 0.05  # share of known crops that rule C may refuse
 
 
 @dataclass(frozen=True, eq=False)
-class Species:
+class EnrolledSpecies:
     """A class that was enrolled from a few crops."""
 
     label: str
@@ -49,12 +51,12 @@ class Stored(NamedTuple):
 
     vectors: Tensor  # (M, D)
     labels: Tensor  # (M,) positions in the gallery's names
-    words: list[str]  # (M,) as "crop index:label", those of enrolled species "label/number:label"
+    crops: list[str]  # (M,) index in the crop table, of enrolled species "label/number"
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Reference embeddings, class names, detectors by rule, and enrolled species.
+    """Reference embeddings, their prototypes, thresholds by rule, and enrolled species.
 
     Rules: `A`, outside every ball of the reference crops; `B`, distance to the nearest prototype beyond a threshold
     validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, refused by the
@@ -64,10 +66,11 @@ class Gallery:
     reference: Embeddings
     class_names: list[str]  # of the known classes, by label
     prediction_rule: PredictionRule  # the arm's own way of naming
-    rules: dict[str, PrototypeDetector]
+    prototypes: PrototypeDetector  # and radii of the known classes
+    thresholds: dict[str, Threshold]  # by rule
     prior: RadiusPrior
     encoder: str
-    enrolled: tuple[Species, ...] = ()
+    enrolled: tuple[EnrolledSpecies, ...] = ()
     record: int = 0  # the last one of the folder that it was read from
 
     @property
@@ -85,19 +88,19 @@ class Gallery:
             alpha: Of rule C.
             per_flight: Whether rule C takes one random crop of each flight, see `calibrated`.
         """
-        sets, rules = evidence.sets, dict[str, PrototypeDetector]()
+        sets = evidence.sets
         reference, known = sets["reference"].to("cpu"), sets["known"]
-        rules["A"] = _prototypes(reference)
+        prototypes = PrototypeDetector().fit(reference.vectors, reference.labels)
+        thresholds = {"A": prototypes.threshold}
         if len(sets["ood"]):
-            rules["B"] = _prototypes(reference).calibrate(
-                known.vectors, rule="B", kind="nearest", ood=sets["ood"].vectors
-            )
+            thresholds["B"] = prototypes.choose(known.vectors, rule="B", kind="nearest", ood=sets["ood"].vectors)
         gallery = Gallery(
             reference=reference,
             class_names=evidence.class_names[: evidence.num_classes],
             prediction_rule=evidence.prediction_rule,
-            rules=rules,
-            prior=RadiusPrior.fit(rules["A"], known.vectors, known.labels),
+            prototypes=prototypes,
+            thresholds=thresholds,
+            prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
         )
         held_out = sets["calibration"]
@@ -122,36 +125,39 @@ class Gallery:
         if per_flight:
             rows = one_per_group(groups)
             embeddings, labels, groups = embeddings[rows], labels[rows], groups[rows]
-        rules = {name: rule for name, rule in self.rules.items() if not name.startswith("C")}
-        rules["C"] = _prototypes(self.reference).calibrate(
-            embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups
-        )
+        thresholds = {name: each for name, each in self.thresholds.items() if not name.startswith("C")}
+        thresholds["C"] = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
         sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
         if sizes.min() >= samples_needed(alpha):
-            rules["C_class"] = _prototypes(self.reference).calibrate(
+            thresholds["C_class"] = self.prototypes.choose(
                 embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
             )
-        return replace(self, rules=rules)
+        return replace(self, thresholds=thresholds)
 
     @property
     def default_rule(self) -> str:
         """C where its threshold is finite, else B, else A: the strongest that the data allow."""
-        if "C" in self.rules and np.isfinite(self.detector("C").threshold.value):
+        if "C" in self.thresholds and np.isfinite(self.thresholds["C"].value):
             return "C"
-        return "B" if "B" in self.rules else "A"
+        return "B" if "B" in self.thresholds else "A"
 
-    def detector(self, rule: str) -> PrototypeDetector:
-        """The detector that decides by a rule.
+    def threshold(self, rule: str) -> Threshold:
+        """The threshold that a rule decides by.
 
         Raises:
             ValueError: If the gallery has no such rule.
         """
-        if rule not in self.rules:
+        if rule not in self.thresholds:
             raise ValueError(
-                f"there is no rule {rule!r} in this gallery, which has {', '.join(self.rules)}."
+                f"there is no rule {rule!r} in this gallery, which has {', '.join(self.thresholds)}."
                 + (" Rule C needs a calibration split." if rule.startswith("C") else "")
             )
-        return self.rules[rule]
+        return self.thresholds[rule]
+
+    @property
+    def rules(self) -> dict[str, DecisionRule]:
+        """The rules as `openset.judge` takes them."""
+        return {name: self.prototypes.rule(threshold) for name, threshold in self.thresholds.items()}
 
     @property
     def names(self) -> list[str]:
@@ -161,16 +167,15 @@ class Gallery:
     @cached_property
     def stored(self) -> Stored:
         """All crops, for the search of neighbours."""
-        known, names = self.reference, self.class_names
-        pairs = zip(known.index.tolist(), known.labels.tolist(), strict=True)
+        known = self.reference
         vectors, labels = [known.vectors], [known.labels]
-        words = [f"{index}:{names[label]}" for index, label in pairs]
-        for number, species in enumerate(self.enrolled, len(names)):
+        crops = [str(index) for index in known.index.tolist()]
+        for number, species in enumerate(self.enrolled, len(self.class_names)):
             size = len(species.vectors)
             vectors.append(torch.from_numpy(species.vectors))
             labels.append(torch.full((size,), number))
-            words += [f"{species.label}/{i}:{species.label}" for i in range(size)]
-        return Stored(torch.cat(vectors), torch.cat(labels), words)
+            crops += [f"{species.label}/{i}" for i in range(size)]
+        return Stored(torch.cat(vectors), torch.cat(labels), crops)
 
     # Files ---------------------------------------------------------------------------------------
 
@@ -179,24 +184,23 @@ class Gallery:
 
         A base of another encoder ends what was enrolled before: those embeddings mean nothing to it.
         """
-        state, words = written_rules(self.rules)
-        arrays = {
+        bases = [record for record in records.read(folder) if record.kind == "base"]
+        if bases and _same(_with_base(None, bases[-1]), self):
+            return
+        arrays, words = written_contents(self.thresholds, self.prototypes)
+        arrays |= {
             "vectors": self.reference.vectors.numpy(),
             "labels": self.reference.labels.numpy(),
             "index": self.reference.index.numpy(),
-            **state,
         }
         content: dict[str, Any] = {
             "encoder": self.encoder,
             "class_names": self.class_names,
             "prediction_rule": self.prediction_rule,
             "prior": asdict(self.prior),
-            "rules": list(self.rules),
-            "words": words,
+            **words,
         }
-        bases = [record for record in records.read(folder) if record.kind == "base"]
-        if not (bases and _same(bases[-1], content, arrays)):
-            records.append(folder, "base", content, arrays)
+        records.append(folder, "base", content, arrays)
 
     @staticmethod
     def load(folder: Path) -> "Gallery":
@@ -227,38 +231,27 @@ def encoder_digest(encoder: nn.Module, options: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _prototypes(reference: Embeddings) -> PrototypeDetector:
-    return PrototypeDetector().fit(reference.vectors, reference.labels)
+def _same(first: Gallery, second: Gallery) -> bool:
+    """Whether two bases answer alike: equal to the rounding of another batch size or device."""
+    names = ("encoder", "class_names", "prediction_rule")
+    if any(getattr(first, name) != getattr(second, name) for name in names):
+        return False
+    one, other = (_numbers(each) for each in (first, second))
+    return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
 
 
-def written_rules(rules: Mapping[str, PrototypeDetector]) -> tuple[State, dict[str, str]]:
-    """Rules as a record holds them: numbers for safetensors, words for JSON."""
-    state: State = {}
-    for name, detector in rules.items():
-        state |= nested(f"rules.{name}", detector.state())
-    arrays = {key: np.asarray(value) for key, value in state.items()}
-    words = {key: str(value) for key, value in arrays.items() if value.dtype.kind == "U"}
-    return {key: value for key, value in arrays.items() if key not in words}, words
-
-
-def _read_rules(record: records.Record) -> dict[str, PrototypeDetector]:
-    words = {key: np.array(value) for key, value in record.words["words"].items()}
-    state = {**record.arrays, **words}
-    return {name: PrototypeDetector.from_state(unnested(f"rules.{name}", state)) for name in record.words["rules"]}
-
-
-def _same(record: records.Record, words: dict[str, Any], arrays: State) -> bool:
-    before, prior = dict(record.words), words["prior"]
-    return (
-        all(before[key] == value for key, value in words.items() if key != "prior")
-        and all(_equal(np.array(before["prior"][key]), np.array(prior[key])) for key in prior)
-        and record.arrays.keys() == arrays.keys()
-        and all(_equal(record.arrays[key], value) for key, value in arrays.items())
-    )
+def _numbers(gallery: Gallery) -> ArrayState:
+    """All numbers of a base."""
+    arrays, words = written_contents(gallery.thresholds, gallery.prototypes)
+    known = gallery.reference
+    prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
+    texts = {key: np.array(text) for key, text in words["texts"].items()}
+    own = {"vectors": known.vectors.numpy(), "labels": known.labels.numpy(), "index": known.index.numpy()}
+    return arrays | nested("prior", prior) | texts | own
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Equal to the rounding of another batch size or device, which must not undo a recalibration."""
+    """Equal to a rounding that must not undo a recalibration."""
     if second.dtype.kind != "f":
         return np.array_equal(first, second)
     # the alpha of a rule without one is NaN in both
@@ -272,7 +265,8 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
         class_names=list(words["class_names"]),
         prediction_rule=cast(PredictionRule, words["prediction_rule"]),
-        rules=_read_rules(record),
+        prototypes=read_prototypes(record),
+        thresholds=read_thresholds(record),
         prior=RadiusPrior(**words["prior"]),
         encoder=words["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
@@ -288,8 +282,8 @@ def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
     if record.kind == "remove":
         return replace(gallery, enrolled=_others(gallery, words["label"]))
     if record.kind == "calibrate":
-        rules = {name: rule for name, rule in gallery.rules.items() if not name.startswith("C")}
-        return replace(gallery, rules=rules | _read_rules(record))
+        kept = {name: each for name, each in gallery.thresholds.items() if not name.startswith("C")}
+        return replace(gallery, thresholds=kept | read_thresholds(record))
     raise ValueError(f"record {record.number} of the gallery is of an unknown kind {record.kind!r}.")
 
 
@@ -297,9 +291,9 @@ def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gal
     """A gallery with more crops of a species, which may be there already or not."""
     before = [species.vectors for species in gallery.enrolled if species.label == label]
     vectors = np.concatenate([*before, crops])
-    species = Species(label, vectors, gallery.prior.radius(vectors))
+    species = EnrolledSpecies(label, vectors, gallery.prior.radius(vectors))
     return replace(gallery, enrolled=(*_others(gallery, label), species))
 
 
-def _others(gallery: Gallery, label: str) -> tuple[Species, ...]:
+def _others(gallery: Gallery, label: str) -> tuple[EnrolledSpecies, ...]:
     return tuple(species for species in gallery.enrolled if species.label != label)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 
 
 class Overlap(NamedTuple):
@@ -18,7 +18,7 @@ class Overlap(NamedTuple):
     lost: float  # share of the species' crops nearer to the other prototype than to their own, itself left out
 
 
-def overlaps(gallery: Gallery, species: Species) -> list[Overlap]:
+def overlaps(gallery: Gallery, species: EnrolledSpecies) -> list[Overlap]:
     """One entry per other class, the nearest prototype first.
 
     A crop of the species is held against the mean of its other crops; a single crop has none, and `lost` is NaN.
@@ -31,7 +31,7 @@ def overlaps(gallery: Gallery, species: Species) -> list[Overlap]:
     return sorted(entries, key=lambda entry: entry.distance)
 
 
-def _overlap(label: str, vectors: NDArray[np.float64], species: Species) -> Overlap:
+def _overlap(label: str, vectors: NDArray[np.float64], species: EnrolledSpecies) -> Overlap:
     own = vectors.mean(axis=0)
     to_new = np.linalg.norm(vectors - species.prototype, axis=1)
     crops = species.vectors.astype(np.float64)

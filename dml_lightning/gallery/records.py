@@ -1,8 +1,8 @@
 """An append-only folder of records: each a JSON file beside a safetensors file with its arrays.
 
 ```
-0000.json   {"format": 1, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
-0001.json   {"format": 1, "kind": "enroll", ...}
+0000.json   {"format": 2, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
+0001.json   {"format": 2, "kind": "enroll", ...}
 ```
 A record exists once its JSON file does, which is written last and in one step; nothing is ever changed. Two writers
 never take the same number.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-FORMAT = 1
+RECORD_FORMAT = 2  # of what is written; 1 is still read
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Record:
 
     number: int
     kind: str
+    format: int
     words: dict[str, Any]  # what JSON holds
     arrays: dict[str, NDArray[Any]]
 
@@ -46,7 +47,7 @@ def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[st
     while True:
         data = folder / f"{number:04d}-{token}.safetensors"
         head = {
-            "format": FORMAT,
+            "format": RECORD_FORMAT,
             "kind": kind,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "file": data.name,
@@ -133,14 +134,14 @@ def _record(number: int, path: Path) -> Record:
     try:
         words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version, said = int(words["format"]), words.pop("words_sha256", None)
-        if version <= FORMAT and said not in (None, _digest(words)):
+        if version <= RECORD_FORMAT and said not in (None, _digest(words)):
             raise ValueError("its words are not those that were written")
         kind, data, digest = str(words["kind"]), path.with_name(words["file"]), words["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
-    if version > FORMAT:
+    if version > RECORD_FORMAT:
         raise ValueError(
-            f"{path} has the format {version}, and this version reads {FORMAT}: install a newer dml-lightning."
+            f"{path} has the format {version}, and this version reads {RECORD_FORMAT}: install a newer dml-lightning."
         )
     if not data.is_file():
         raise ValueError(f"{path} names {data.name}, which is missing: restore the whole folder.")
@@ -151,4 +152,4 @@ def _record(number: int, path: Path) -> Record:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(f"{data} is damaged ({error}).") from None
-    return Record(number, kind, words, arrays)
+    return Record(number, kind, version, words, arrays)

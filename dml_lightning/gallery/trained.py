@@ -46,7 +46,7 @@ class TrainedRun:
         """
         check_device(device)
         folder = Path(run)
-        recipe = read_recipe(folder)
+        recipe = read_recipe_file(recipe_path(folder))
         gallery = Gallery.load(folder / "gallery")
         module = _load_module(folder, recipe["model"], len(gallery.class_names))
         options = crop_options(recipe["data"])
@@ -89,11 +89,6 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         yield Embeddings(
             vectors.float().cpu(), batch.labels, batch.index, None if logits is None else logits.float().cpu()
         )
-
-
-def read_recipe(run: Path) -> dict[str, Any]:
-    """The recipe that the run was fitted with."""
-    return read_recipe_file(recipe_path(run))
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:

@@ -7,8 +7,8 @@ from dml_lightning.losses.classification import (
     FocalLoss,
     MetricCrossEntropyLoss,
 )
-from dml_lightning.losses.contrastive import ContrastiveLoss, MultiSimilarityLoss, NPairLoss
-from dml_lightning.losses.pml import PMLLoss
+from dml_lightning.losses.contrastive import ContrastiveLoss, NPairLoss
+from dml_lightning.losses.pml import MultiSimilarityLoss, PMLLoss
 from dml_lightning.losses.triplet import TripletLoss
 
 __all__ = [

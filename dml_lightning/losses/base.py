@@ -35,3 +35,10 @@ class ClassificationLoss(nn.Module, ABC):
     def diagnostics(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What else the loss can say about a batch, for the log: name -> scalar."""
         return {}
+
+
+def positive(**settings: float) -> None:
+    """Refuse settings that are not positive and finite."""
+    for name, value in settings.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {value}")

@@ -5,17 +5,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 from dml_lightning import distributed
-from dml_lightning.losses.base import EmbeddingLoss
-from dml_lightning.losses.functional import check_rows, contrastive_sum, multi_similarity_sum, n_pair_sum
+from dml_lightning.losses.base import EmbeddingLoss, positive
+from dml_lightning.losses.functional import check_rows, contrastive_sum, n_pair_sum
 from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
-
-
-def positive(**settings: float) -> None:
-    """Refuse settings that are not positive and finite."""
-    for name, value in settings.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def mean_over_ranks(
@@ -68,28 +61,3 @@ class NPairLoss(EmbeddingLoss):
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's embeddings (B, D) within the global batch."""
         return mean_over_ranks(n_pair_sum, wide(embeddings) * self.scale**0.5, labels)
-
-
-class MultiSimilarityLoss(EmbeddingLoss):
-    """Mean over anchors of the multi-similarity loss, on dot products of the embeddings.
-
-    Wang et al. 2019, equation 15, without its mining (a miner of pytorch-metric-learning).
-
-    Args:
-        alpha: sharpness over positives.
-        beta: sharpness over negatives.
-        base: λ, the similarity that separates near from far.
-    """
-
-    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> None:
-        super().__init__()
-        positive(alpha=alpha, beta=beta)
-        self.alpha, self.beta, self.base = alpha, beta, base
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Loss of this rank's embeddings (B, D) within the global batch."""
-
-        def sums(a: Tensor, b: Tensor, c: Tensor, d: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-            return multi_similarity_sum(a, b, c, d, offset, self.alpha, self.beta, self.base)
-
-        return mean_over_ranks(sums, embeddings, labels)

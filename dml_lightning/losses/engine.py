@@ -9,16 +9,16 @@ B anchors, N references, D embedding size; A anchors that have a positive and a 
 """
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
-from dml_lightning.losses.mining import Rule, cut, mine, rank
+from dml_lightning.losses.mining import Selection, cut, mine, rank_keys
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import Layout, arrange, blocks
+from dml_lightning.pairs.shares import over_threads
 
 
 class TripletSums(NamedTuple):
@@ -31,7 +31,7 @@ class TripletSums(NamedTuple):
 
 
 @torch.no_grad()
-def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Rule, rows: list[slice], wanted: bool) -> PairSums:
+def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Selection, rows: list[slice], wanted: bool) -> PairSums:
     """Loss, counts and (if `wanted`) gradient of some blocks; x (A, D), y (N, D) in class order."""
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     numbers = torch.zeros(4, dtype=torch.long, device=x.device)
@@ -39,7 +39,7 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Rule, rows: list[slice], w
     direct = len(x) * len(y) <= DIRECT_PAIRS
     for part in rows:
         block = cut(distances(x[part], y, rule.squared, direct), layout, part, rule)
-        ranks = rank(block)
+        ranks = rank_keys(block)
         mined = mine(block, ranks, rule)
         total += mined.total
         active, hard = ranks.active_of_positive.sum(), ranks.hard_of_positive.sum()
@@ -54,26 +54,20 @@ def add(one: PairSums, other: PairSums) -> PairSums:
     return PairSums(*(a + b for a, b in zip(one, other, strict=True)))
 
 
-def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Rule, wanted: bool) -> PairSums:
-    """`sweep` over all anchors; on the CPU each thread takes its own blocks from start to end.
+def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Selection, wanted: bool) -> PairSums:
+    """`sweep` over all anchors; on the CPU each thread takes blocks of its own, in turn."""
+    rows = list(blocks(layout))
 
-    Small operations that each wait for all threads waste most of them, and NumPy sorts on one.
-    """
-    rows, threads = list(blocks(layout)), torch.get_num_threads()
-    share = min(threads, len(rows)) if x.device.type == "cpu" else 1
-    if share <= 1:
-        return sweep(x, y, layout, rule, rows, wanted)
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(share) as pool:
-            parts = pool.map(lambda i: sweep(x, y, layout, rule, rows[i::share], wanted), range(share))
-            return functools.reduce(add, parts)
-    finally:
-        torch.set_num_threads(threads)
+    def split(parts: int) -> list[list[slice]]:
+        parts = max(1, min(parts, len(rows)))
+        return [rows[part::parts] for part in range(parts)]
+
+    sums = over_threads(lambda part: sweep(x, y, layout, rule, part, wanted), split, x.device)
+    return functools.reduce(add, sums)
 
 
 def triplet_sums(
-    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None, rule: Rule
+    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None, rule: Selection
 ) -> TripletSums:
     """Loss of every triplet that the rule mines for these anchors, and the counts of all.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dml_lightning.losses.engine import TripletSums, triplet_sums
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
-from dml_lightning.losses.mining import Mining, Rule
+from dml_lightning.losses.mining import Mining, Selection
 from dml_lightning.pairs.blocks import full_precision, wide
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import SORTED_ELEMENTS
@@ -77,7 +77,9 @@ def triplet_loss(
         The loss, and the counts of all valid triplets whatever the mining. No triplet gives 0
         with a zero gradient.
     """
-    sums = local_sums(embeddings, labels, Rule(margin, mining, soft, squared), references, reference_labels, offset)
+    sums = local_sums(
+        embeddings, labels, Selection(margin, mining, soft, squared), references, reference_labels, offset
+    )
     count = denominator(sums, reduction)
     loss = sums.total if count is None else sums.total / count.clamp_min(1)
     return LossOutput(loss.to(wide(embeddings).dtype), sums.counts)
@@ -86,7 +88,7 @@ def triplet_loss(
 def local_sums(
     embeddings: Tensor,
     labels: Tensor,
-    rule: Rule,
+    rule: Selection,
     references: Tensor | None = None,
     reference_labels: Tensor | None = None,
     offset: int | None = None,
@@ -139,7 +141,7 @@ def triplet_counts(
 ) -> dict[str, Tensor]:
     """Count valid, active, hard, semihard and easy triplets; arguments as in `triplet_loss`."""
     others = None if references is None else references.detach()
-    rule = Rule(margin, squared=squared)
+    rule = Selection(margin, squared=squared)
     return local_sums(embeddings.detach(), labels, rule, others, reference_labels, offset).counts
 
 
@@ -199,28 +201,3 @@ def n_pair_sum(
         others = similarity.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
         gap = torch.where(positive, similarity - others, torch.inf)
         return -F.logsigmoid(gap).sum(dtype=torch.float64), positive.sum()
-
-
-def multi_similarity_sum(
-    anchors: Tensor,
-    labels: Tensor,
-    references: Tensor,
-    reference_labels: Tensor,
-    offset: int | None,
-    alpha: float,
-    beta: float,
-    base: float,
-) -> tuple[Tensor, Tensor]:
-    """Σ over anchors of the multi-similarity loss, and the number of anchors.
-
-    (1/α) log(1 + Σ_p exp(−α(S_ip − λ))) + (1/β) log(1 + Σ_n exp(β(S_in − λ))), S the dot product:
-    Wang et al. 2019, equation 15.
-    """
-    positive, negative = pair_masks(labels, reference_labels, offset)
-    with full_precision(anchors):
-        excess = anchors @ references.T - base  # (B, N)
-        near = (-alpha * excess).masked_fill(~positive, -torch.inf).logsumexp(1)
-        far = (beta * excess).masked_fill(~negative, -torch.inf).logsumexp(1)
-        total = -F.logsigmoid(-near) / alpha - F.logsigmoid(-far) / beta
-        count = torch.tensor(len(anchors), device=anchors.device)
-        return total.sum(dtype=torch.float64), count

@@ -18,7 +18,7 @@ MININGS: tuple[Mining, ...] = ("all", "semihard", "facenet", "hard", "easy_posit
 
 
 @dataclass(frozen=True)
-class Rule:
+class Selection:
     """Which triplets count, and how much each costs."""
 
     margin: float
@@ -39,7 +39,7 @@ class Block:
     present: Tensor  # (b, P) whether there is a positive
 
 
-def cut(values: Tensor, layout: Layout, rows: slice, rule: Rule) -> Block:
+def cut(values: Tensor, layout: Layout, rows: slice, rule: Selection) -> Block:
     """Tell positives from negatives in the distances (b, N) of some anchors."""
     start, size, own = (x[rows].unsqueeze(1) for x in (layout.start, layout.size, layout.own))
     within = torch.arange(int(size.max()), device=values.device)  # (P,)
@@ -70,7 +70,7 @@ def passed(order: Tensor, counted: Tensor) -> Tensor:
     return torch.empty_like(seen).scatter_(1, order, seen)
 
 
-def rank(block: Block) -> Ranks:
+def rank_keys(block: Block) -> Ranks:
     """Sort thresholds, positives and negatives of each anchor together.
 
     Equal keys stay in the order threshold, positive, negative, so that `<` is strict.
@@ -96,7 +96,7 @@ def _spread(block: Block, positive: Tensor, negative: Tensor) -> Tensor:
     return negative.scatter_add_(1, block.columns, share)
 
 
-def hinge_of_all(block: Block, ranks: Ranks, rule: Rule) -> Mined:
+def hinge_of_all(block: Block, ranks: Ranks, rule: Selection) -> Mined:
     """Sum of d_p + m − d_n over all active, or all semi-hard, triplets from counts alone.
 
     A positive counts the negatives before its threshold, a negative (below zero) the thresholds
@@ -115,7 +115,7 @@ def hinge_of_all(block: Block, ranks: Ranks, rule: Rule) -> Mined:
     return Mined(total, number, number, _spread(block, positive, weights))
 
 
-def soft_of_all(block: Block, rule: Rule) -> Mined:
+def soft_of_all(block: Block, rule: Selection) -> Mined:
     """Sum of log(1 + exp(d_p − d_n)) over all, or all semi-hard, triplets, positive by positive."""
     weights = torch.zeros_like(block.values)
     shares = torch.zeros_like(block.positives)
@@ -154,7 +154,7 @@ def select(block: Block, mining: Mining) -> tuple[Tensor, Tensor]:
     return positions, block.negatives.argmin(1, keepdim=True)
 
 
-def loss_of_selected(block: Block, rule: Rule) -> Mined:
+def loss_of_selected(block: Block, rule: Selection) -> Mined:
     """Hinge or soft margin over triplets chosen one by one."""
     positions, columns = select(block, rule.mining)
     present = block.present.gather(1, positions)
@@ -171,7 +171,7 @@ def loss_of_selected(block: Block, rule: Rule) -> Mined:
     return Mined(cost.sum(dtype=torch.float64), present.sum(), lossy.sum(), weights)
 
 
-def mine(block: Block, ranks: Ranks, rule: Rule) -> Mined:
+def mine(block: Block, ranks: Ranks, rule: Selection) -> Mined:
     """The rule's loss of one block."""
     if rule.mining in ("facenet", "hard", "easy_positive"):
         return loss_of_selected(block, rule)

@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_metric_learning import losses
+from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor
 
 from dml_lightning import distributed
-from dml_lightning.losses.base import EmbeddingLoss
+from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
-from dml_lightning.losses.pml_share import can_be_shared, mine, share
+from dml_lightning.losses.pml_share import can_be_shared, mine_globally, share
 from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
 
@@ -66,7 +68,7 @@ class PMLLoss(EmbeddingLoss):
 
     def _of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
         shared = distributed.world_size() > 1 and can_be_shared(self.loss)
-        mined = mine(self.loss if shared else None, self.miner, batch)
+        mined = mine_globally(self.loss if shared else None, self.miner, batch)
         # the library calls a batch with a single mined pair or triplet one without any
         if shared and (mined is None or any(len(column) > 1 for column in mined)):
             return share(self.loss, anchors, labels, batch, mined)
@@ -77,3 +79,22 @@ class PMLLoss(EmbeddingLoss):
         """The loss's parameters, with `proxy_lr` where it is given."""
         own = {} if self.proxy_lr is None else {"lr": self.proxy_lr}
         return [{**group, **own} for group in super().parameter_groups()]
+
+
+class MultiSimilarityLoss(PMLLoss):
+    """Mean over anchors of the multi-similarity loss, on dot products of the embeddings.
+
+    (1/α) log(1 + Σ_p exp(−α(S_ip − λ))) + (1/β) log(1 + Σ_n exp(β(S_in − λ))), Wang et al. 2019, equation 15, without
+    its mining (a miner of pytorch-metric-learning, by `PMLLoss`).
+
+    Args:
+        alpha: sharpness over positives, α.
+        beta: sharpness over negatives, β.
+        base: λ, the similarity that separates near from far.
+    """
+
+    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> None:
+        positive(alpha=alpha, beta=beta)
+        dot_products = DotProductSimilarity(normalize_embeddings=False)
+        super().__init__(losses.MultiSimilarityLoss(alpha, beta, base, distance=dot_products))
+        self.register_buffer("calls", self.calls, persistent=False)  # it draws nothing; old checkpoints lack it

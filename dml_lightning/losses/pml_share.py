@@ -16,10 +16,10 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.functional import pair_masks
 
-Indices = tuple[Tensor, ...]  # (anchors, positives, negatives), or pairs (a, p) and (a, n)
+MinedIndices = tuple[Tensor, ...]  # (anchors, positives, negatives), or pairs (a, p) and (a, n)
 
 TRIPLET_CELLS = 2**28  # of a mask (b, N, N), 1 byte each
-SHARED = (  # means of terms, each of one anchor
+PER_ANCHOR = (  # means of terms, each of one anchor
     losses.TripletMarginLoss,
     losses.ContrastiveLoss,
     losses.MultiSimilarityLoss,
@@ -33,16 +33,16 @@ def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
     nested = isinstance(loss.reducer, MultipleReducers)
     reducers = loss.reducer.reducers.values() if nested else [loss.reducer]
     return (
-        type(loss) in SHARED
+        type(loss) in PER_ANCHOR
         and not getattr(loss, "swap", False)  # swap compares a positive with a negative
         and loss.embedding_regularizer is None
         and all(type(reducer) in (MeanReducer, AvgNonZeroReducer) for reducer in reducers)
     )
 
 
-def mine(
+def mine_globally(
     loss: losses.BaseMetricLossFunction | None, miner: BaseMiner | None, batch: distributed.GlobalBatch
-) -> Indices | None:
+) -> MinedIndices | None:
     """What is chosen from the whole batch, the same on every rank; None if nothing is.
 
     Args:
@@ -50,7 +50,7 @@ def mine(
         miner: chooses pairs or triplets.
         batch: the global batch.
     """
-    mined: Indices | None = None
+    mined: MinedIndices | None = None
     if miner is not None:
         mined = miner(batch.embeddings, batch.labels)
     draw = getattr(loss, "triplets_per_anchor", "all")
@@ -64,7 +64,7 @@ def share(
     anchors: Tensor,
     labels: Tensor,
     batch: distributed.GlobalBatch,
-    mined: Indices | None,
+    mined: MinedIndices | None,
 ) -> Tensor:
     """The loss of the global batch, computed from this rank's anchors; a collective.
 
@@ -99,12 +99,12 @@ def share(
     return torch.stack(means).sum().to(anchors.dtype)
 
 
-def all_pairs(positive: Tensor, negative: Tensor) -> Indices:
+def all_pairs(positive: Tensor, negative: Tensor) -> MinedIndices:
     """Every pair of the masks (B, N)."""
     return (*torch.where(positive), *torch.where(negative))
 
 
-def all_triplets(positive: Tensor, negative: Tensor) -> Indices:
+def all_triplets(positive: Tensor, negative: Tensor) -> MinedIndices:
     """Every triplet of the masks (B, N), a few anchors at a time."""
     step = max(1, TRIPLET_CELLS // positive.shape[1] ** 2)
     parts = []
@@ -116,10 +116,10 @@ def all_triplets(positive: Tensor, negative: Tensor) -> Indices:
     return torch.cat(parts).unbind(1)
 
 
-def of_anchors(mined: Indices, offset: int, count: int) -> Indices:
+def of_anchors(mined: MinedIndices, offset: int, count: int) -> MinedIndices:
     """Those pairs or triplets whose anchor is one of `count` rows from `offset` on, counted from there."""
 
-    def own(anchors: Tensor, *others: Tensor) -> Indices:
+    def own(anchors: Tensor, *others: Tensor) -> MinedIndices:
         kept = (anchors >= offset) & (anchors < offset + count)
         return (anchors[kept] - offset, *(other[kept] for other in others))
 

@@ -9,7 +9,7 @@ from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
 from dml_lightning.losses.memory import Memory
-from dml_lightning.losses.mining import MININGS, Mining, Rule
+from dml_lightning.losses.mining import MININGS, Mining, Selection
 from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
 
@@ -71,7 +71,7 @@ class TripletLoss(EmbeddingLoss):
             batch = (references.detach(), reference_labels)
             references, reference_labels = self.memory.behind(references, reference_labels)
             self.memory.remember(*batch)
-        rule = Rule(self.margin, self.mining, self.soft, self.squared)
+        rule = Selection(self.margin, self.mining, self.soft, self.squared)
         sums = local_sums(anchors, labels, rule, references, reference_labels, offset)
         loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
         counts = distributed.all_sum(torch.stack(list(sums.counts.values())))

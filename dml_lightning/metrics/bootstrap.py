@@ -12,17 +12,6 @@ from dml_lightning.metrics.ood import Scores, as_scores, auroc
 from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its bootstrap interval."""
-
-    estimate: float  # on all samples
-    low: float  # NaN with fewer than two groups
-    high: float
-    groups: int
-    draws: int  # resamples that gave a value; the others lacked known or OOD samples
-
-
 def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
     """How often each of `groups` groups comes when as many are drawn with replacement, (draws, groups).
 
@@ -55,6 +44,34 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
     return float(1 - 2 * stats.norm.sf(half))
 
 
+def expanded_interval(values: ArrayLike, groups: int, level: float = 0.95) -> tuple[float, float]:
+    """Ends of the interval of a mean from its resampled values (T,); NaN with fewer than two groups.
+
+    This is the interval of every bootstrapped number here. For the mean of n normal values it held the truth in 51 %
+    of simulations with n = 2, 74 % with 3, 91 % with 5 and 94 to 96 % with 10 to 40; plain percentiles in 51, 74, 84
+    and 91 to 94 %.
+
+    Args:
+        values: Of resamples of groups; NaN where a resample gave none.
+        groups: How many there were to draw from, on the side that has fewer.
+        level: Coverage.
+    """
+    if groups < 2:
+        return float("nan"), float("nan")
+    return percentile_interval(values, expanded_level(groups, level))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval."""
+
+    estimate: float  # on all samples
+    low: float  # NaN where a side comes from fewer than two groups
+    high: float
+    groups: int  # that were drawn from
+    draws: int  # resamples that gave a value; the others lacked known or OOD samples
+
+
 def cluster_bootstrap(
     known_scores: Vectors,
     ood_scores: Vectors,
@@ -66,10 +83,9 @@ def cluster_bootstrap(
     *,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile interval of `statistic(known, ood)` over groups drawn with replacement.
+    """`expanded_interval` of `statistic(known, ood)` over groups drawn with replacement.
 
-    A group keeps its known and its OOD samples together. With few groups (below about forty) percentile
-    intervals are too short: `level=expanded_level(groups)` makes up for it.
+    A group keeps its known and its OOD samples together. AUROCs are faster by `Resampled`, with the same draws.
 
     Args:
         known_scores: (N,).
@@ -85,23 +101,25 @@ def cluster_bootstrap(
         ValueError: If there is not one group per score.
     """
     known, ood = as_scores(known_scores, "known_scores"), as_scores(ood_scores, "ood_scores")
-    labels = [to_numpy(known_groups), to_numpy(ood_groups)]
-    for name, scores, groups in zip(("known", "ood"), (known, ood), labels, strict=True):
+    sides = [to_numpy(known_groups), to_numpy(ood_groups)]
+    for name, scores, groups in zip(("known", "ood"), (known, ood), sides, strict=True):
         if groups.shape != scores.shape:
             raise ValueError(f"{name}_groups must have shape {scores.shape}, got {groups.shape}.")
-    names, owners = np.unique(np.concatenate(labels), return_inverse=True)
+    names, owners = np.unique(np.concatenate(sides), return_inverse=True)
     known_owners, ood_owners = owners[: len(known)], owners[len(known) :]
     values = []
     for times in group_draws(len(names), n, seed):
         drawn = np.repeat(known, times[known_owners]), np.repeat(ood, times[ood_owners])
         values.append(statistic(*drawn) if all(map(len, drawn)) else float("nan"))
-    low, high = percentile_interval(values, level)
-    usable = int(np.count_nonzero(~np.isnan(values)))
-    return Interval(statistic(known, ood), low, high, len(names), usable)
+    low, high = expanded_interval(values, min(len(np.unique(side)) for side in sides), level)
+    return Interval(statistic(known, ood), low, high, len(names), int(np.count_nonzero(~np.isnan(values))))
 
 
 class Resampled(NamedTuple):
-    """Flights drawn with replacement, once for all scores that are to be compared."""
+    """Flights drawn with replacement, once for all scores that are to be compared.
+
+    A drawn flight counts its samples as often as it was drawn, instead of repeating them.
+    """
 
     times: Scores  # (T, G) how often each draw holds each flight
     known: NDArray[np.int64]  # (N,) flight of each known sample
@@ -148,9 +166,14 @@ class Resampled(NamedTuple):
             np.divide(hits, pairs, out=values[rows], where=pairs > 0)
         return values
 
+    def interval(self, values: Scores, sets: NDArray[np.bool_]) -> tuple[float, float]:
+        """95 % interval of the mean over the sets that a draw holds; NaN where a side comes from a single flight.
 
-def interval(values: Scores) -> tuple[float, float]:
-    """95 % percentile interval of the mean over the sets that a draw holds, from (T, P); NaN if none holds any."""
-    held = (~np.isnan(values)).sum(axis=1)  # (T,)
-    means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
-    return percentile_interval(means)
+        Args:
+            values: (T, P) of `aurocs`.
+            sets: (P, M) as there.
+        """
+        held = (~np.isnan(values)).sum(axis=1)  # (T,)
+        means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
+        sides = (self.known, self.others[sets.any(axis=0)])
+        return expanded_interval(means, min(len(np.unique(side)) for side in sides))

@@ -8,7 +8,7 @@ from dml_lightning.pairs.distances import direct_distances
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
-def vote(neighbour_labels: Tensor) -> Tensor:
+def commonest_labels(neighbour_labels: Tensor) -> Tensor:
     """The commonest label of each row (Q, k), of equally common ones that of the nearest neighbour."""
     votes = torch.zeros_like(neighbour_labels)
     for column in neighbour_labels.T:
@@ -26,7 +26,7 @@ def knn_labels(
     """
     targets = as_vectors(references, "references")
     labels = as_labels(reference_labels, targets, "reference_labels")
-    return vote(labels[nearest_neighbours(queries, targets, k, seed=seed).rows])
+    return commonest_labels(labels[nearest_neighbours(queries, targets, k, seed=seed).rows])
 
 
 def class_means(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:

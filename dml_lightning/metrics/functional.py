@@ -1,73 +1,22 @@
-"""Every metric as a pure function."""
+"""The metrics that most users need, as pure functions of embeddings or scores; no torchmetrics is imported.
 
-from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
-from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
-from dml_lightning.metrics.distances import (
-    AnchorDistances,
-    DistanceSummary,
-    GapSummary,
-    anchor_distances,
-    class_distance_table,
-    distance_summary,
-    gap_summary,
-    summarise_distances,
-    summarise_gaps,
-)
-from dml_lightning.metrics.ood import (
-    OODMetrics,
-    OODSummary,
-    aupr,
-    auroc,
-    best_threshold,
-    detection_accuracy,
-    fpr_at_tpr,
-    ood_metrics,
-    ood_summary,
-)
-from dml_lightning.metrics.retrieval import (
-    QueryRanks,
-    RetrievalSummary,
-    map_at_r,
-    query_ranks,
-    r_precision,
-    recall_at_k,
-    retrieval_summary,
-    summarise_retrieval,
-)
-from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
+>>> import torch
+>>> from dml_lightning.metrics.functional import recall_at_k
+>>> recall_at_k(torch.tensor([[0.0], [0.1], [5.0], [5.2]]), torch.tensor([0, 0, 1, 1]), k=1)
+1.0
+"""
 
-__all__ = [
-    "AnchorDistances",
-    "DistanceSummary",
-    "GapSummary",
-    "Interval",
-    "Neighbours",
-    "OODMetrics",
-    "OODSummary",
-    "QueryRanks",
-    "RetrievalSummary",
-    "anchor_distances",
-    "aupr",
-    "auroc",
-    "balanced_accuracy",
-    "best_threshold",
-    "class_distance_table",
-    "cluster_bootstrap",
-    "detection_accuracy",
-    "distance_summary",
-    "fpr_at_tpr",
-    "gap_summary",
-    "knn_labels",
-    "map_at_r",
-    "nearest_neighbours",
-    "nearest_prototype_labels",
-    "ood_metrics",
-    "ood_summary",
-    "query_ranks",
-    "r_precision",
-    "recall_at_k",
-    "retrieval_summary",
-    "summarise_distances",
-    "summarise_gaps",
-    "summarise_retrieval",
-]
+from typing import Any
+
+from dml_lightning.metrics.distances import DistanceSummary, distance_summary
+from dml_lightning.metrics.ood import auroc, fpr_at_tpr
+from dml_lightning.metrics.retrieval import map_at_r, recall_at_k
+from dml_lightning.renamed import moved_name
+
+__all__ = ["DistanceSummary", "auroc", "distance_summary", "fpr_at_tpr", "map_at_r", "recall_at_k"]
+
+_OTHERS = ("classification", "distances", "ood", "ranks", "retrieval")  # whose names were exported from here, too
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name, (*(f"metrics.{module}" for module in _OTHERS), "pairs.neighbours"))

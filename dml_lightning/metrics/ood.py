@@ -4,9 +4,7 @@ Everything is computed from ranks or order statistics in float64: no sigmoid, no
 ties count one half in AUROC and stand together in every curve. Where the positive class matters it is named.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +86,7 @@ def fpr_at_tpr(known_scores: Vectors, ood_scores: Vectors, tpr: float = 0.95, po
     return float((negatives >= threshold).mean())
 
 
-class Curve(NamedTuple):
+class CumulativeCounts(NamedTuple):
     """Counts at or above each distinct score, scores descending."""
 
     thresholds: Scores  # (T,)
@@ -96,14 +94,14 @@ class Curve(NamedTuple):
     false_positives: NDArray[np.int64]  # (T,)
 
 
-def _curve(positives: Scores, negatives: Scores) -> Curve:
+def _cumulative_counts(positives: Scores, negatives: Scores) -> CumulativeCounts:
     scores = np.concatenate([positives, negatives])
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(order < len(positives))
     ordered = scores[order]
     last = np.append(ordered[1:] != ordered[:-1], True)  # the last of each group of equal scores
     rank = np.arange(1, len(scores) + 1)
-    return Curve(ordered[last], found[last], (rank - found)[last])
+    return CumulativeCounts(ordered[last], found[last], (rank - found)[last])
 
 
 def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood") -> float:
@@ -119,7 +117,7 @@ def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood")
     positives, negatives = _oriented(known_scores, ood_scores, positive)
     if len(positives) == 0 or len(negatives) == 0:
         return float("nan")
-    _, true, false = _curve(positives, negatives)
+    _, true, false = _cumulative_counts(positives, negatives)
     return float((np.diff(true, prepend=0) * (true / (true + false))).sum() / len(positives))
 
 
@@ -139,7 +137,7 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     positives, negatives = _oriented(known_scores, ood_scores, "ood")
     if len(positives) == 0 or len(negatives) == 0:
         return BestThreshold(float("nan"), float("nan"))
-    thresholds, true, false = _curve(positives, negatives)
+    thresholds, true, false = _cumulative_counts(positives, negatives)
     found = np.append(0, true)  # refused OOD samples: above the highest score none, then ever more
     lost = np.append(0, false)  # refused known samples
     best = int((found * len(negatives) - lost * len(positives)).argmax())  # exact in integers
@@ -179,17 +177,6 @@ class OODMetrics(NamedTuple):
     ood: int
 
 
-@dataclass(frozen=True)
-class OODSummary:
-    """Metrics over all OOD samples, near and far ones, and class by class; None where there are none."""
-
-    overall: OODMetrics
-    near: OODMetrics | None
-    far: OODMetrics | None
-    by_class: dict[Any, OODMetrics]
-    macro: OODMetrics  # mean over the classes, so that a large class does not drown a small one
-
-
 def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
     """Every metric of this file on one pair of score sets, (N,) and (M,)."""
     return OODMetrics(
@@ -202,41 +189,3 @@ def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
         known=len(known_scores),
         ood=len(ood_scores),
     )
-
-
-def ood_summary(
-    known_scores: Vectors, ood_scores: Vectors, ood_labels: Vectors, far: Collection[Any] = ()
-) -> OODSummary:
-    """Metrics per OOD class, for near and far classes, overall and averaged over the classes.
-
-    Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        ood_labels: (M,) class of each OOD sample, integers or strings.
-        far: The classes that count as far; the others are near.
-
-    Raises:
-        ValueError: If there is not one label per OOD score.
-    """
-    scores, labels = as_scores(ood_scores, "ood_scores"), to_numpy(ood_labels)
-    if labels.shape != scores.shape:
-        raise ValueError(f"ood_labels must have shape {scores.shape}, got {labels.shape}.")
-    classes = np.unique(labels).tolist()
-    is_far = np.isin(labels, [c for c in classes if c in far])
-    by_class = {c: ood_metrics(known_scores, scores[labels == c]) for c in classes}
-    overall = ood_metrics(known_scores, scores)
-    return OODSummary(
-        overall=overall,
-        near=ood_metrics(known_scores, scores[~is_far]) if not is_far.all() else None,
-        far=ood_metrics(known_scores, scores[is_far]) if is_far.any() else None,
-        by_class=by_class,
-        macro=_macro(overall, list(by_class.values())),
-    )
-
-
-def _macro(overall: OODMetrics, classes: list[OODMetrics]) -> OODMetrics:
-    """Mean of every metric over the classes, with the sample counts of `overall`."""
-    if not classes:
-        return overall
-    means = np.mean([one[:6] for one in classes], axis=0).tolist()
-    return OODMetrics._make([*means, overall.known, overall.ood])

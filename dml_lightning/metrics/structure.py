@@ -12,10 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dml_lightning.metrics.distances import class_distance_table
+from dml_lightning.metrics.distances import NAN, class_distance_table
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
-
-NAN = float("nan")
 
 
 class EmbeddingDensity(NamedTuple):

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from dml_lightning.data.loaders import put_loader_back
-from dml_lightning.distributed import gather
+from dml_lightning.distributed import gather, without_copies
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
@@ -172,11 +172,8 @@ class EmbeddingModule(L.LightningModule, ABC):
                 *(torch.empty(0, dtype=torch.int64, device=self.device) for _ in range(2)),
             )
         columns = {key: gather(torch.cat([row[key] for row in rows])) for key in rows[0]}
-        index, order = torch.sort(columns.pop("index"), stable=True)
-        first = torch.ones_like(index, dtype=torch.bool)
-        first[1:] = index[1:] != index[:-1]
-        kept = order[first]
-        return Embeddings(index=index[first], **{key: column[kept] for key, column in columns.items()})
+        kept = without_copies(columns["index"])
+        return Embeddings(**{key: column[kept] for key, column in columns.items()})
 
     # Optimisation ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
-State = dict[str, NDArray[Any]]
+ArrayState = dict[str, NDArray[Any]]
 
 
 def like(result: Tensor, example: Array) -> Array:
@@ -24,12 +24,12 @@ def beside(values: NDArray[np.float64], vectors: Tensor) -> Tensor:
     return torch.from_numpy(values).to(vectors.device)
 
 
-def nested(prefix: str, state: State) -> State:
+def nested(prefix: str, state: ArrayState) -> ArrayState:
     """A part's state under names that begin with `prefix.`."""
     return {f"{prefix}.{name}": np.asarray(value) for name, value in state.items()}
 
 
-def unnested(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
+def unnested(prefix: str, state: Mapping[str, NDArray[Any]]) -> ArrayState:
     """What `nested` put under `prefix`."""
     start = prefix + "."
     return {name.removeprefix(start): state[name] for name in state if name.startswith(start)}

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores
-from dml_lightning.openset.arrays import State
+from dml_lightning.openset import judge
+from dml_lightning.openset.arrays import ArrayState
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 
@@ -69,8 +70,7 @@ def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:
         scores: (N,).
     """
     calibration = np.sort(as_scores(calibration_scores, "calibration_scores"))
-    below = np.searchsorted(calibration, as_scores(scores, "scores"), side="left")
-    return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1), dtype=np.float64)
+    return judge.conformal_p_values(calibration, as_scores(scores, "scores"))
 
 
 def refusal_rates(calibration_scores: Vectors, scores: Vectors, alphas: Vectors) -> Scores:
@@ -113,8 +113,7 @@ class ClassThresholds:
 
     def score(self, distances: Scores) -> Scores:
         """Excess over the threshold of the most lenient class, (N,), from distances (N, C); refused above 0."""
-        excess: Scores = (distances - self.values).min(axis=1)
-        return excess
+        return judge.score(distances, judge.DecisionRule(0.0, self.values))
 
     def p_values(self, distances: Scores) -> Scores:
         """Largest p-value over the classes (N,), from distances (N, C)."""
@@ -122,7 +121,7 @@ class ClassThresholds:
         largest: Scores = np.max([p_values(own, column) for own, column in columns], axis=0)
         return largest
 
-    def state(self) -> State:
+    def state(self) -> ArrayState:
         """Plain arrays: the calibration distances of all classes in a row, and how many each has."""
         return {
             "values": self.values,

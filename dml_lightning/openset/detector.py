@@ -1,17 +1,16 @@
-"""What every detector does: fit, score, take a threshold, decide, and become plain arrays."""
+"""Every detector: fit, score, take a threshold, decide."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.openset.arrays import Array, State, like, nested, unnested
-from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+from dml_lightning.openset.arrays import Array, like
+from dml_lightning.openset.thresholds import RuleName, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_vectors, row_blocks, to_numpy
 
 
@@ -46,15 +45,6 @@ class Detector(ABC):
             ValueError: If `fit` was not called, or the embedding size differs.
         """
 
-    @abstractmethod
-    def _state(self) -> State:
-        """What `fit` learned and the settings, as plain arrays."""
-
-    @classmethod
-    @abstractmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """The detector that `_state` came from."""
-
     def score(self, embeddings: Array) -> Array:
         """OOD scores (N,) float64, larger = more OOD.
 
@@ -70,7 +60,7 @@ class Detector(ABC):
         self,
         embeddings: Vectors,
         *,
-        rule: Rule = "C",
+        rule: RuleName = "C",
         alpha: float = 0.05,
         ood: Vectors | None = None,
         groups: Vectors | None = None,
@@ -107,18 +97,6 @@ class Detector(ABC):
             p_value=self.threshold.p_values(score),
             rule=self.threshold.name,
         )
-
-    def state(self) -> State:
-        """Everything as plain arrays, for `numpy.savez`."""
-        return self._state() | (nested("threshold", self.threshold.state()) if self.threshold else {})
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """The detector that `state` came from; takes the mapping that `numpy.load` returns."""
-        detector = cls._from_state(state)
-        threshold = unnested("threshold", state)
-        detector.threshold = Threshold.from_state(threshold) if threshold else None
-        return detector
 
     def _scores(self, embeddings: Vectors) -> Tensor:
         vectors = as_vectors(embeddings)

@@ -4,16 +4,11 @@ Source: Sun, Ming, Zhu and Li, Out-of-Distribution Detection with Deep Nearest N
 They normalise the features first; here that is the caller's choice.
 """
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.metrics.classification import vote
-from dml_lightning.openset.arrays import State
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
 from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
@@ -48,21 +43,8 @@ class KNNDetector(Detector):
             raise ValueError(f"k = {self.k} needs as many references, got {len(self.references)}.")
         return self
 
-    def predict_labels(self, embeddings: Vectors) -> NDArray[np.int64]:
-        """The commonest class (N,) among the k nearest references, of equally common ones the nearest's."""
-        found = self._search(as_vectors(embeddings))
-        labels: NDArray[np.int64] = vote(self.labels.to(found.rows.device)[found.rows]).cpu().numpy()
-        return labels
-
     def _score(self, vectors: Tensor) -> Tensor:
         return self._search(vectors).distances[:, -1]
-
-    def _state(self) -> State:
-        return {"k": np.array(self.k), "references": self.references.cpu().numpy(), "labels": self.labels.cpu().numpy()}
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        return cls(int(state["k"])).fit(state["references"], state["labels"])
 
     def _search(self, vectors: Tensor) -> Neighbours:
         """The k nearest references of each sample (N, D)."""

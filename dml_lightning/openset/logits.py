@@ -6,19 +6,18 @@ energy, Liu et al., NeurIPS 2020, equation 4; ViM, Wang et al., CVPR 2022, equat
 Softmax leaves the logits free up to a common constant. The probability does not feel it, the others do.
 """
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dml_lightning.openset.arrays import State, beside
+from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
 
-ROUNDING = 1e-12  # of the largest variance: a direction with less is not spanned
+SPANNED = 1e-12  # of the largest variance: a direction with less is not spanned
 
 
 class LogitDetector(Detector):
@@ -54,13 +53,6 @@ class LogitDetector(Detector):
             raise ValueError(f"embeddings have {vectors.shape[1]} dimensions, the head takes {self.weight.shape[1]}.")
         weight, bias = (beside(v, vectors).to(vectors.dtype) for v in (self.weight, self.bias))
         return torch.addmm(bias, vectors, weight.T)
-
-    def _state(self) -> State:
-        return {"weight": self.weight, "bias": self.bias}
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        return cls(state["weight"], state["bias"])
 
 
 class MaxSoftmaxDetector(LogitDetector):
@@ -104,13 +96,6 @@ class EnergyDetector(LogitDetector):
         logits = self.logits(vectors).double()
         return -self.temperature * (logits / self.temperature).logsumexp(1)
 
-    def _state(self) -> State:
-        return super()._state() | {"temperature": np.array(self.temperature)}
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        return cls(state["weight"], state["bias"], float(state["temperature"]))
-
 
 class ViMDetector(LogitDetector):
     """Virtual-logit matching: alpha times the length of the residual, minus log Σ exp(logits).
@@ -151,7 +136,7 @@ class ViMDetector(LogitDetector):
         largest = float(self.logits(vectors).amax(1).mean())
         features = vectors.double() - beside(self.origin, vectors)
         sizes, directions = torch.linalg.eigh(features.T @ features / len(features))  # ascending
-        spanned = int((sizes > ROUNDING * sizes[-1]).sum())
+        spanned = int((sizes > SPANNED * sizes[-1]).sum())
         principal = self.principal
         if principal is None:
             principal = max(0, min(vectors.shape[1] // 2, spanned - 1))
@@ -176,18 +161,3 @@ class ViMDetector(LogitDetector):
         origin, residual = (beside(values, vectors).to(vectors.dtype) for values in (self.origin, self.residual))
         lengths: Tensor = ((vectors - origin) @ residual).norm(dim=1).double()
         return lengths
-
-    def _state(self) -> State:
-        return super()._state() | {
-            "principal": np.array(-1 if self.principal is None else self.principal),
-            "residual": self.residual,
-            "alpha": np.array(self.alpha),
-        }
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        principal = int(state["principal"])
-        detector = cls(state["weight"], state["bias"], None if principal < 0 else principal)
-        detector.residual = np.asarray(state["residual"])
-        detector.alpha = float(state["alpha"])
-        return detector

@@ -6,11 +6,10 @@ equation 3; Mueller and Hein, Mahalanobis++, ICML 2025 (features of unit length 
 
 The papers invert the plain covariance, which fails for fewer samples than dimensions and for a dimension that is
 constant in the reference. Here it is shrunk towards a multiple of the identity, after Ledoit and Wolf (2004), on
-class-centred data: the same estimate as scikit-learn's. All is computed in float64.
+class-centred data, by scikit-learn. All is computed in float64.
 """
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,32 +18,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dml_lightning.metrics.classification import class_means
-from dml_lightning.openset.arrays import State, beside
+from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths
 
 FLAT = 1e-6  # smallest variance, of the mean one; up to 1e6 samples shrinkage leaves more
-ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
-
-
-def shrunk_covariance(centred: Tensor) -> Tensor:
-    """Ledoit and Wolf's covariance (D, D): (1 - w) S + w tr(S)/D I, with the w that estimates best.
-
-    Equal to scikit-learn's `LedoitWolf(assume_centered=True)`. The sum over the entries of (X²)ᵀX² that w needs
-    is a sum of fourth powers of row norms, so one matrix product is enough.
-
-    Args:
-        centred: (N, D) float64 of mean 0.
-    """
-    covariance = centred.T @ centred / len(centred)  # (D, D) S
-    variance = covariance.trace() / len(covariance)
-    size = covariance.square().sum()
-    noise = (centred.square().sum(1).square().mean() - size).clamp(min=0) / len(centred)
-    distance = size - len(covariance) * variance.square()  # of S from the target, squared
-    weight = float(noise / distance) if distance > noise else float(noise > 0)
-    shrunk = (1 - weight) * covariance
-    shrunk.diagonal().add_(weight * variance)
-    return shrunk
+SPREAD_ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
 
 
 def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
@@ -54,10 +33,20 @@ def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
         vectors: (N, D) float64.
         centred: (N, D) the same without the mean of their class.
     """
-    variances, directions = torch.linalg.eigh(shrunk_covariance(centred))
-    floor = max(FLAT * float(variances.mean()), ROUNDING * float(vectors.square().mean()))
+    variances, directions = torch.linalg.eigh(_shrunk_covariance(centred))
+    floor = max(FLAT * float(variances.mean()), SPREAD_ROUNDING * float(vectors.square().mean()))
     matrix: Tensor = directions / variances.clamp(min=floor or 1.0).sqrt()
     return matrix
+
+
+def _shrunk_covariance(centred: Tensor) -> Tensor:
+    """Ledoit and Wolf's covariance (D, D) of rows (N, D) float64 of mean 0."""
+    from sklearn.covariance import ledoit_wolf  # takes a second
+
+    if len(centred) == 1:  # which scikit-learn warns of
+        return centred.T @ centred
+    shrunk, _ = ledoit_wolf(centred.cpu().numpy(), assume_centered=True)
+    return torch.from_numpy(shrunk).to(centred.device)
 
 
 class MahalanobisDetector(Detector):
@@ -116,21 +105,6 @@ class MahalanobisDetector(Detector):
         to_means = means.square().sum(1) - 2 * whitened @ means.T  # |z - m|^2 - |z|^2, (n, C)
         return (whitened.square().sum(1) + to_means.amin(1)).clamp(min=0)
 
-    def _state(self) -> State:
-        return {
-            "normalize": np.array(self.normalize),
-            "centre": self.centre,
-            "whitening": self.whitening,
-            "means": self.means,
-        }
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        detector = cls(bool(state["normalize"]))
-        for name in ("centre", "whitening", "means"):
-            setattr(detector, name, np.asarray(state[name]))
-        return detector
-
 
 class RelativeMahalanobisDetector(MahalanobisDetector):
     """Squared Mahalanobis distance to the nearest class, minus that to one Gaussian of all samples.
@@ -163,12 +137,3 @@ class RelativeMahalanobisDetector(MahalanobisDetector):
         axes = beside(self.whitening, vectors) @ torch.cat([means.T, spread], dim=1)
         products, shares = (self._centred(vectors) @ axes).tensor_split([len(means)], dim=1)
         return (means.square().sum(1) - 2 * products).amin(1) + shares.square().sum(1)
-
-    def _state(self) -> State:
-        return super()._state() | {"spread": self.spread}
-
-    @classmethod
-    def _from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        detector = super()._from_state(state)
-        detector.spread = np.asarray(state["spread"])
-        return detector

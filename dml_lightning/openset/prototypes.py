@@ -6,41 +6,42 @@ their balls and OOD samples in none, s1 separates them with s1 <= 0 < s1; s0 nee
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from dml_lightning.metrics.classification import class_means, distances_to
-from dml_lightning.openset.arrays import Array, State, like, nested, unnested
-from dml_lightning.openset.conformal import ClassThresholds, class_thresholds
-from dml_lightning.openset.thresholds import Rule, Threshold, choose_threshold
+from dml_lightning.openset import judge
+from dml_lightning.openset.arrays import Array, ArrayState, like
+from dml_lightning.openset.conformal import class_thresholds
+from dml_lightning.openset.detector import Decision, Detector
+from dml_lightning.openset.thresholds import Kind, RuleName, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
-
-Kind = Literal["nearest", "radius"]
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """What is said about each of N samples."""
+class Prediction(Decision):
+    """The class and the decision of each of N samples."""
 
     nearest_label: NDArray[np.int64]  # (N,) class of the nearest prototype
     radius_label: NDArray[np.int64]  # (N,) class of the smallest radius-adjusted distance
     nearest_distance: NDArray[np.float64]  # (N,) to the nearest prototype
-    score: NDArray[np.float64]  # (N,) the score that decides
-    is_ood: NDArray[np.bool_]  # (N,)
-    p_value: NDArray[np.float64]  # (N,) under rule C, otherwise NaN
-    rule: str  # name of the rule that decides
 
 
-class PrototypeDetector:
+class PrototypeDetector(Detector):
     """Nearest-prototype and radius-adjusted scores, with a threshold and predictions.
 
     Embeddings are taken as they are, never normalised. Tensors and arrays are both accepted, and `score` and
     `distances` answer in kind. After `fit` rule A decides on the radius score: outside every ball.
+
+    >>> x, y = torch.tensor([[0.0, 0.0], [0.0, 2.0], [9.0, 0.0]]), torch.tensor([0, 0, 1])
+    >>> PrototypeDetector().fit(x, y).score(torch.tensor([[0.0, 3.0]])).tolist()
+    [2.0]
 
     Args:
         radius_quantile: Of the distances to the prototype; 1 is the maximum, which follows a single outlier.
@@ -56,11 +57,10 @@ class PrototypeDetector:
         self.classes: NDArray[np.int64] = np.empty(0, np.int64)  # (C,) ascending
         self.prototypes: NDArray[np.float64] = np.empty((0, 0))  # (C, D)
         self.radii: NDArray[np.float64] = np.empty(0)  # (C,)
-        self.kind: Kind = "radius"  # score that the threshold applies to
-        self.threshold = Threshold("A", 0.0)
-        self.per_class: ClassThresholds | None = None
+        self.threshold: Threshold = Threshold("A", 0.0, kind="radius")
 
-    def fit(self, embeddings: Vectors, labels: Vectors) -> "PrototypeDetector":
+    @override
+    def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
         """Take prototypes and radii from reference samples.
 
         Args:
@@ -75,7 +75,8 @@ class PrototypeDetector:
         own = distances_to(vectors, means).numpy()[np.arange(len(columns)), columns]
         quantile = self.radius_quantile
         self.radii = np.array([np.quantile(own[columns == c], quantile) for c in range(len(classes))])
-        return self.calibrate(rule="A", kind="radius")
+        self.threshold = self.choose(rule="A", kind="radius")
+        return self
 
     def columns(self, labels: Vectors) -> NDArray[np.int64]:
         """Position of each label (N,) among `classes`.
@@ -85,15 +86,16 @@ class PrototypeDetector:
         """
         wanted = to_numpy(labels)
         columns = np.searchsorted(self.classes, wanted).clip(max=len(self.classes) - 1)
-        strangers = np.unique(wanted[self.classes[columns] != wanted])
-        if len(strangers):
-            raise ValueError(f"label {strangers[0]} has no prototype; the detector knows {self.classes.tolist()}.")
+        unknown = np.unique(wanted[self.classes[columns] != wanted])
+        if len(unknown):
+            raise ValueError(f"label {unknown[0]} has no prototype; the detector knows {self.classes.tolist()}.")
         return columns
 
     def distances(self, embeddings: Array) -> Array:
         """Distances (N, C) float64 to every prototype, in the order of `classes`."""
         return like(self._distances(embeddings), embeddings)
 
+    @override
     def score(self, embeddings: Array, kind: Kind = "nearest") -> Array:
         """OOD scores (N,) float64, larger = more OOD.
 
@@ -101,22 +103,50 @@ class PrototypeDetector:
             embeddings: (N, D).
             kind: "nearest": distance to the nearest prototype. "radius": smallest distance minus radius.
         """
-        return like(self._score(embeddings, kind), embeddings)
+        return like(self._of_kind(embeddings, kind), embeddings)
 
+    @override
     def calibrate(
         self,
         embeddings: Vectors | None = None,
         labels: Vectors | None = None,
         *,
-        rule: Rule = "C",
+        rule: RuleName = "C",
         kind: Kind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
         ood: Vectors | None = None,
         groups: Vectors | None = None,
         per_class: bool = False,
-    ) -> "PrototypeDetector":
-        """Choose the threshold that `predict` decides by.
+    ) -> Self:
+        """Choose the threshold that `predict` decides by; arguments as in `choose`."""
+        self.threshold = self.choose(
+            embeddings,
+            labels,
+            rule=rule,
+            kind=kind,
+            alpha=alpha,
+            epsilon=epsilon,
+            ood=ood,
+            groups=groups,
+            per_class=per_class,
+        )
+        return self
+
+    def choose(
+        self,
+        embeddings: Vectors | None = None,
+        labels: Vectors | None = None,
+        *,
+        rule: RuleName = "C",
+        kind: Kind = "radius",
+        alpha: float = 0.05,
+        epsilon: float = 0.0,
+        ood: Vectors | None = None,
+        groups: Vectors | None = None,
+        per_class: bool = False,
+    ) -> Threshold:
+        """A threshold on one of the scores; the detector's own stays as it is.
 
         Args:
             embeddings: (N, D) known samples that `fit` has not seen; rules B and C.
@@ -134,63 +164,54 @@ class PrototypeDetector:
             ValueError: If the rule is unknown or lacks its samples.
         """
         if per_class:
-            return self._calibrate_classes(embeddings, labels, rule, alpha, groups)
+            return self._choose_per_class(embeddings, labels, rule, alpha, groups)
         if rule == "A":
             largest = float(self.radii.max()) if kind == "nearest" else 0.0
-            threshold = Threshold("A", largest + epsilon)
-        elif embeddings is None:
+            return Threshold("A", largest + epsilon, kind=kind)
+        if embeddings is None:
             raise ValueError(f"rule {rule} needs embeddings of held-out known samples, got none.")
-        else:
-            others = None if ood is None else self._score(ood, kind)
-            threshold = choose_threshold(rule, self._score(embeddings, kind), others, alpha=alpha, groups=groups)
-        self.kind, self.threshold, self.per_class = kind, threshold, None
-        return self
+        others = None if ood is None else self._of_kind(ood, kind)
+        known = self._of_kind(embeddings, kind)
+        return replace(choose_threshold(rule, known, others, alpha=alpha, groups=groups), kind=kind)
 
+    def rule(self, threshold: Threshold) -> judge.DecisionRule:
+        """A threshold as `openset.judge` takes it: with what is taken off the distances beforehand."""
+        if threshold.per_class is not None:
+            return judge.DecisionRule(threshold.value, threshold.per_class.values)
+        return judge.DecisionRule(threshold.value, self.radii if threshold.kind == "radius" else None)
+
+    @override
     def predict(self, embeddings: Vectors) -> Prediction:
         """Name the class of each sample by both rules, and decide whether it is known at all."""
-        distances = to_numpy(self._distances(embeddings))  # (N, C)
-        nearest = distances.argmin(1)
-        adjusted = distances - self.radii
-        if self.per_class is not None:
-            score = self.per_class.score(distances)
-            p = self.per_class.p_values(distances)
-        else:
-            score = (adjusted if self.kind == "radius" else distances).min(1)
-            p = self.threshold.p_values(score)
+        distances, threshold = to_numpy(self._distances(embeddings)), self.threshold  # (N, C)
+        per_class = threshold.per_class
+        score = judge.score(distances, self.rule(threshold))
         return Prediction(
-            nearest_label=self.classes[nearest],
-            radius_label=self.classes[adjusted.argmin(1)],
-            nearest_distance=distances.min(1),
             score=score,
-            is_ood=self.threshold.refuses(score),
-            p_value=p,
-            rule=self.threshold.name + (", per class" if self.per_class else f", {self.kind}"),
+            is_ood=threshold.refuses(score),
+            p_value=threshold.p_values(score) if per_class is None else per_class.p_values(distances),
+            rule=threshold.name + (f", {threshold.kind}" if per_class is None else ", per class"),
+            nearest_label=self.classes[distances.argmin(1)],
+            radius_label=self.classes[(distances - self.radii).argmin(1)],
+            nearest_distance=distances.min(1),
         )
 
-    def state(self) -> State:
-        """Everything as plain arrays, for `numpy.savez`."""
-        state: State = {
+    def state(self) -> ArrayState:
+        """Prototypes and radii as plain arrays; thresholds have a state of their own."""
+        return {
             "radius_quantile": np.array(self.radius_quantile),
             "classes": self.classes,
             "prototypes": self.prototypes,
             "radii": self.radii,
-            "kind": np.array(self.kind),
-        } | nested("threshold", self.threshold.state())
-        if self.per_class is not None:
-            state |= nested("per_class", self.per_class.state())
-        return state
+        }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "PrototypeDetector":
-        """The detector that `state` came from; takes the mapping that `numpy.load` returns."""
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The detector that `state` came from, with rule A; takes the mapping that `numpy.load` returns."""
         detector = cls(float(state["radius_quantile"]))
         detector.classes = np.asarray(state["classes"])
         detector.prototypes = np.asarray(state["prototypes"])
         detector.radii = np.asarray(state["radii"])
-        detector.kind = "nearest" if str(state["kind"]) == "nearest" else "radius"
-        detector.threshold = Threshold.from_state(unnested("threshold", state))
-        per_class = unnested("per_class", state)
-        detector.per_class = ClassThresholds.from_state(per_class) if per_class else None
         return detector
 
     def _distances(self, embeddings: Vectors) -> Tensor:
@@ -199,7 +220,11 @@ class PrototypeDetector:
         vectors = as_vectors(embeddings)
         return distances_to(vectors, torch.from_numpy(self.prototypes).to(vectors.device))
 
-    def _score(self, embeddings: Vectors, kind: Kind) -> Tensor:
+    @override
+    def _score(self, vectors: Tensor) -> Tensor:
+        return self._of_kind(vectors, "nearest")
+
+    def _of_kind(self, embeddings: Vectors, kind: Kind) -> Tensor:
         distances = self._distances(embeddings)
         if kind == "radius":
             distances -= torch.from_numpy(self.radii).to(distances.device)
@@ -207,9 +232,14 @@ class PrototypeDetector:
             raise ValueError(f'kind must be "nearest" or "radius", got {kind!r}.')
         return distances.amin(1)
 
-    def _calibrate_classes(
-        self, embeddings: Vectors | None, labels: Vectors | None, rule: Rule, alpha: float, groups: Vectors | None
-    ) -> "PrototypeDetector":
+    def _choose_per_class(
+        self,
+        embeddings: Vectors | None,
+        labels: Vectors | None,
+        rule: RuleName,
+        alpha: float,
+        groups: Vectors | None,
+    ) -> Threshold:
         """Rule C with a threshold on the distance to each prototype."""
         if rule != "C" or embeddings is None or labels is None:
             raise ValueError(
@@ -218,7 +248,6 @@ class PrototypeDetector:
             )
         distances = self._distances(embeddings)
         columns = self.columns(as_labels(labels, distances))
-        self.per_class = class_thresholds(to_numpy(distances), columns, alpha)
         flights = 0 if groups is None else len(np.unique(to_numpy(groups)))
-        self.threshold = Threshold("C", 0.0, alpha, len(columns), flights)
-        return self
+        per_class = class_thresholds(to_numpy(distances), columns, alpha)
+        return Threshold("C", 0.0, alpha, len(columns), flights, per_class=per_class)

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
-from dml_lightning.openset.arrays import State
-from dml_lightning.openset.conformal import conformal_value, p_values
+from dml_lightning.openset.arrays import ArrayState, nested, unnested
+from dml_lightning.openset.conformal import ClassThresholds, conformal_value, p_values
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
-Rule = Literal["A", "B", "C"]
+RuleName = Literal["A", "B", "C"]
+Kind = Literal["nearest", "radius"]
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and where it came from."""
+    """A threshold, the score that it applies to, and where it came from."""
 
-    rule: Rule
+    rule: RuleName
     value: float  # refuse scores above it
     alpha: float = float("nan")  # rule C: largest share of known samples refused, on average
     samples: int = 0  # known samples it was chosen on
@@ -33,15 +34,17 @@ class Threshold:
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )  # rule C: number of the flight of each score; empty if nobody said
+    kind: Kind = "nearest"  # of the score, where a detector has several
+    per_class: ClassThresholds | None = field(default=None, repr=False, compare=False)  # in place of a single value
 
     @property
     def name(self) -> str:
         """The rule and where its threshold came from, for tables."""
-        return f"{self.rule}: {self.words}"
+        return f"{self.rule}: {self.origin}"
 
     @property
-    def words(self) -> str:
-        """Where the threshold came from."""
+    def origin(self) -> str:
+        """Where the threshold came from, in words."""
         if self.rule == "A":
             return "radius + epsilon"
         if self.rule == "B":
@@ -60,10 +63,11 @@ class Threshold:
             return np.full(len(scores), np.nan)
         return p_values(self.scores, scores)
 
-    def state(self) -> State:
+    def state(self) -> ArrayState:
         """Plain arrays, for `numpy.savez`."""
-        return {
+        state: ArrayState = {
             "rule": np.array(self.rule),
+            "kind": np.array(self.kind),
             "value": np.array(self.value),
             "alpha": np.array(self.alpha),
             "samples": np.array(self.samples),
@@ -71,10 +75,12 @@ class Threshold:
             "scores": self.scores,
             "owners": self.owners,
         }
+        return state if self.per_class is None else state | nested("per_class", self.per_class.state())
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Threshold":
         """The threshold that `state` came from."""
+        per_class = unnested("per_class", state)
         return cls(
             rule=str(state["rule"]),  # type: ignore[arg-type] # written by `state`
             value=float(state["value"]),
@@ -83,6 +89,8 @@ class Threshold:
             groups=int(state["groups"]),
             scores=np.asarray(state["scores"], dtype=np.float64),
             owners=np.asarray(state.get("owners", ()), dtype=np.int64),
+            kind="radius" if str(state["kind"]) == "radius" else "nearest",
+            per_class=ClassThresholds.from_state(per_class) if per_class else None,
         )
 
 
@@ -132,7 +140,7 @@ def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: V
 
 
 def choose_threshold(
-    rule: Rule,
+    rule: RuleName,
     known_scores: Vectors,
     ood_scores: Vectors | None = None,
     *,

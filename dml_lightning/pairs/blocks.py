@@ -34,15 +34,25 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
     return vectors
 
 
-def as_labels(values: Vectors, like: Tensor, name: str = "labels") -> Tensor:
-    """Check that there is one integer label per row of `like` and return them as int64 on its device.
+def as_labels(values: Vectors, like: Tensor, name: str = "labels", kind: str = "label") -> Tensor:
+    """Check that there is one integer per row of `like` and return them as int64 on its device.
+
+    Args:
+        values: (N,).
+        like: (N, ...).
+        name: Of the argument, for the message of an error.
+        kind: What the integers are, for the same.
 
     Raises:
-        ValueError: If there is not one label per row, or the labels are not integers.
+        ValueError: If there is not one per row, or they are not integers.
     """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "USO":
+        raise ValueError(
+            f"{name} must be integers, got {values.dtype}: np.unique({name}, return_inverse=True)[1] numbers names."
+        )
     labels = torch.as_tensor(values)
     if labels.shape != like.shape[:1]:
-        raise ValueError(f"{name} must hold one label per row, shape ({len(like)},), got {tuple(labels.shape)}.")
+        raise ValueError(f"{name} must hold one {kind} per row, shape ({len(like)},), got {tuple(labels.shape)}.")
     if labels.is_floating_point():
         raise ValueError(f"{name} must be integers, got {labels.dtype}.")
     return labels.to(like.device, torch.int64)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 LAST = torch.iinfo(torch.int64).max  # behind every key
+EXCLUDED = 2**31 - 2  # a narrow key behind that of an infinite distance, with its lowest bit clear
 LOW_BITS = 0xFFFFFFFE  # of the lower half of a wide key, all but the lowest
 
 

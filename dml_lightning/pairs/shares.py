@@ -4,8 +4,10 @@ Nothing is split over processes unless a caller asks for it by `split_over_ranks
 the same arguments and make the same call, or the others wait for it forever.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +15,8 @@ from torch import Tensor
 from dml_lightning.distributed import gather, rank, world_size
 
 MOST_THREADS = 8  # each holds blocks of its own
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
 
 
 def share_of(rows: Tensor, split_over_ranks: bool) -> Tensor:
@@ -25,27 +29,44 @@ def joined(part: Tensor, split_over_ranks: bool) -> Tensor:
     return gather(part) if split_over_ranks else part
 
 
-def over_threads(work: Callable[[slice], None], rows: int, device: torch.device) -> None:
-    """Call `work` with slices that make up all `rows`, one for each of torch's threads on the processor (8 at most).
+def over_threads(
+    work: Callable[[Piece], Result], split: Callable[[int], Sequence[Piece]], device: torch.device
+) -> list[Result]:
+    """Results of `work` on each part, in order: on the processor a part for each of torch's threads (8 at most).
 
     Torch splits single operations; between them its idle threads keep spinning, and NumPy's sort beside them is slower
-    than alone. Here every thread does a part of the rows from beginning to end. Another thread that uses torch for the
-    first time meanwhile gets one thread for good.
+    than alone. Here every thread does its part from beginning to end. Another thread that uses torch for the first time
+    meanwhile gets one thread for good.
+
+    Args:
+        work: Called once a part.
+        split: Gives that many parts, or fewer.
+        device: Of the data; an accelerator gets one part.
     """
     before = torch.get_num_threads()
-    threads = min(before, MOST_THREADS, rows)
-    if device.type != "cpu" or threads <= 1:
-        return work(slice(0, rows))
+    parts = split(min(before, MOST_THREADS) if device.type == "cpu" else 1)
+    if len(parts) <= 1:
+        return [work(part) for part in parts]
     inference = torch.is_inference_mode_enabled()  # of this thread only
 
-    def alone(part: slice) -> None:
+    def alone(part: Piece) -> Result:
         torch.set_num_threads(1)
         with torch.inference_mode(inference), torch.no_grad():
-            work(part)
+            return work(part)
 
-    bounds = [rows * i // threads for i in range(threads + 1)]
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(alone, map(slice, bounds, bounds[1:])))  # raises what a thread raised
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return list(pool.map(alone, parts))  # raises what a thread raised
     finally:
         torch.set_num_threads(before)
+
+
+def slices(rows: int, parts: int) -> list[slice]:
+    """Consecutive slices of nearly equal length that make up all rows; none is empty unless there are no rows.
+
+    >>> slices(5, 2)
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    parts = max(1, min(parts, rows))
+    bounds = [rows * part // parts for part in range(parts + 1)]
+    return [slice(*ends) for ends in pairwise(bounds)]

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.report.numbers import Coverage, Scores, roc, thinned
+from dml_lightning.evaluation.distances import DistanceSample
+from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, GREY, INK
+from dml_lightning.report.numbers import Coverage, roc, thinned
 from dml_lightning.report.parts import Figure, floats
-from dml_lightning.report.style import COLOURS, FLOOR, INK, Json, axis, label, layout
+from dml_lightning.report.style import Json, axis, label, layout, plotly_line
 from dml_lightning.stats.results import Comparison
 from dml_lightning.stats.tables import Table
 
@@ -30,7 +32,7 @@ def differences_figure(comparison: Comparison) -> Figure:
             "mode": "markers",
             "x": floats(means),
             "y": list(range(len(found))),
-            "marker": {"size": 12, "color": COLOURS[0], "symbol": "diamond"},
+            "marker": {"size": 12, "color": BLUE, "symbol": "diamond"},
             "error_x": {
                 "type": "data",
                 "symmetric": False,
@@ -38,7 +40,7 @@ def differences_figure(comparison: Comparison) -> Figure:
                 "arrayminus": floats([m - low for m, (low, _) in zip(means, spans, strict=True)]),
                 "thickness": 2.5,
                 "width": 7,
-                "color": COLOURS[0],
+                "color": BLUE,
             },
             "name": "mean with interval",
             "hovertext": [
@@ -119,26 +121,20 @@ def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figu
     return figure
 
 
-def distances_figure(arm: str, values: Scores, cuts: Mapping[str, float], normalized: bool) -> Figure:
+def distances_figure(arm: str, values: DistanceSample, cuts: Mapping[str, float], normalized: bool) -> Figure:
     """Densities of distances within and between classes and to the nearest prototype, with thresholds."""
-    shown = {
-        "within a class": (values.intra, COLOURS[0], "solid"),
-        "between classes": (values.inter, COLOURS[5], "solid"),
-        "known to prototype": (values.known, COLOURS[2], "dash"),
-        "novel to prototype": (values.novel, COLOURS[3], "dash"),
-        "OOD to prototype": (values.ood, INK, "dot"),
-    }
+    shown = {name: (getattr(values, field), style) for field, (name, style) in DISTANCE_LINES.items()}
     shown = {name: parts for name, parts in shown.items() if len(parts[0])}
     longest = max(float(np.quantile(parts[0], 0.999)) for parts in shown.values())
     longest = max(longest, *cuts.values(), 1e-6) * 1.03
     edges = np.linspace(0, longest, BINS + 1)
     data: list[Json] = []
-    for name, (distances, colour, dash) in shown.items():
+    for name, (distances, style) in shown.items():
         counts, _ = np.histogram(distances, bins=edges)
         density = counts / len(distances) / (edges[1] - edges[0])
-        line = {"color": colour, "dash": dash, "width": 2, "shape": "hvh"}
+        drawn = plotly_line(style) | {"shape": "hvh"}
         centres = floats((edges[:-1] + edges[1:]) / 2)
-        data.append(_drawn(centres, floats(density), line, name=name, hoverinfo="name+x"))
+        data.append(_drawn(centres, floats(density), drawn, name=name, hoverinfo="name+x"))
     top = [
         {
             "x": cut,
@@ -156,28 +152,28 @@ def distances_figure(arm: str, values: Scores, cuts: Mapping[str, float], normal
     ]
     rows = [
         [name, len(distances), *(float(np.quantile(distances, q)) for q in (0.05, 0.5, 0.95))]
-        for name, (distances, _, _) in shown.items()
+        for name, (distances, _) in shown.items()
     ]
     rows += [[f"threshold {name}", "", "", cut, ""] for name, cut in cuts.items()]
     unit = "Euclidean distance of unit vectors" if normalized else "Euclidean distance"
     return Figure(
         arm,
         f"Distances under {arm}: "
-        + "; ".join(f"{name}, median {float(np.median(d)):.2f}" for name, (d, _, _) in shown.items())
+        + "; ".join(f"{name}, median {float(np.median(d)):.2f}" for name, (d, _) in shown.items())
         + ".",
         data,
         layout(
             380,
             xaxis=axis(unit, range=[0, longest]),
             yaxis=axis("density", showticklabels=False, ticks="", rangemode="tozero"),
-            shapes=[_line(cut, FLOOR, "dash") for cut in cuts.values()],
+            shapes=[_line(cut, GREY, "dash") for cut in cuts.values()],
             annotations=top,
         ),
         Table(f"Distances, {arm}", ["", "number", "5 %", "median", "95 %"], rows),
     )
 
 
-def roc_figure(arms: Mapping[str, Scores], lines: Mapping[str, Json], aurocs: Mapping[str, str]) -> Figure:
+def roc_figure(arms: Mapping[str, DistanceSample], lines: Mapping[str, Json], aurocs: Mapping[str, str]) -> Figure:
     """OOD crops refused against known crops refused, a curve per arm; score: distance to the nearest prototype."""
     data = [_drawn([0, 1], [0, 1], CHANCE, hoverinfo="skip", showlegend=False)]
     rows: list[list[object]] = []
@@ -201,7 +197,7 @@ def roc_figure(arms: Mapping[str, Scores], lines: Mapping[str, Json], aurocs: Ma
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """One number over the steps of one run."""
 
     arm: str
@@ -209,15 +205,17 @@ class Curve:
     values: NDArray[np.float64]
 
 
-def curves(arm: str, history: pd.DataFrame, key: str) -> list[Curve]:
+def curves(arm: str, history: pd.DataFrame, key: str) -> list[TrainingCurve]:
     """The logged values of `key`, none if it never was logged."""
     if key not in history:
         return []
     kept = history[["step", key]].dropna()
-    return [Curve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
+    return [TrainingCurve(arm, kept["step"].to_numpy(), kept[key].to_numpy(float))] if len(kept) else []
 
 
-def training_figure(title: str, y: str, drawn: Sequence[Curve], lines: Mapping[str, Json], **yaxis: Any) -> Figure:
+def training_figure(
+    title: str, y: str, drawn: Sequence[TrainingCurve], lines: Mapping[str, Json], **yaxis: Any
+) -> Figure:
     """A number over training, a line per run; runs of one arm share its colour."""
     arms = list(dict.fromkeys(curve.arm for curve in drawn))
     first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}
@@ -256,7 +254,7 @@ def coverage_figure(arms: Mapping[str, Coverage], lines: Mapping[str, Json]) -> 
     return Figure(
         "False rejection under rule C",
         "Known test crops refused against the share asked for. "
-        + "; ".join(f"{a}: {f.refused[0.05]:.3f} at 5 %" for a, f in arms.items())
+        + "; ".join(f"{a}: {f.refused[f.alpha]:.3f} at {100 * f.alpha:g} %" for a, f in arms.items())
         + ".",
         data,
         layout(

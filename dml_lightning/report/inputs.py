@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from dml_lightning.evaluation.evidence import Evidence, read_evidence
-from dml_lightning.files import read_json
-from dml_lightning.report.numbers import measure
+from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
+from dml_lightning.evaluation.numbers import measure
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.openset.thresholds import Threshold
+from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs.fairness import arm_differences, differences
-from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_file
 from dml_lightning.stats.arms import compare_arms
 from dml_lightning.stats.results import Comparison, Question, higher_is_better
@@ -48,6 +50,28 @@ class RunResult:
         """The validation embeddings, on which thresholds may be chosen; None where there are none."""
         path = self.source / "embeddings" / "val.npz"
         return read_evidence(path) if path.is_file() else None
+
+    @cached_property
+    def gallery(self) -> Gallery | None:
+        """What the run decides by; None for a file of embeddings, and for a floor that was never validated.
+
+        Raises:
+            ValueError: If it is of another encoder than the test embeddings.
+        """
+        if self.folder is None or not (self.source / "gallery").is_dir():
+            return None
+        gallery = Gallery.load(self.source / "gallery")
+        if self.evidence.encoder not in ("", gallery.encoder):
+            raise ValueError(
+                f"the test embeddings of {self.source} are of another checkpoint than its gallery: "
+                f"dml test --run {self.source} makes them again."
+            )
+        return gallery
+
+    @cached_property
+    def thresholds(self) -> dict[str, Threshold]:
+        """Those on the distance to the nearest prototype, by rule."""
+        return thresholds(self.evidence, self.validation, self.gallery)
 
     @cached_property
     def stage(self) -> dict[str, Any]:
@@ -132,11 +156,6 @@ def words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def test_file(source: Path) -> Path:
-    """Where the test embeddings of a run, or of anybody, lie."""
-    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
-
-
 def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInput:
     """Reads runs, files of embeddings, or the folder of one comparison.
 
@@ -217,17 +236,13 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
         raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
     if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
-    content = read_json(path / "metrics" / "test.json")
-    metrics = {
-        key.removeprefix("test/"): float("nan") if value is None else float(value) for key, value in content.items()
-    }
     recipe = read_recipe_file(saved)
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
         fold=_fold(recipe.get("data", {})) if fold is None else fold,
         source=path,
-        metrics=metrics,
+        metrics=read_metrics(path, "test"),
         trained="fit" in read_run(path)["stages"],
     )
 

@@ -3,103 +3,51 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dml_lightning.callbacks import (
-    Accuracy,
-    ActiveTriplets,
-    Assumptions,
-    DistanceRatio,
-    OODDetection,
-    Retrieval,
-    Structure,
-)
-from dml_lightning.callbacks.base import Measurement
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import name_classes
+from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
-from dml_lightning.openset import AssumptionReport, PrototypeDetector, assumption_report
+from dml_lightning.gallery.gallery import ALPHA, Gallery
+from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.pairs.blocks import row_blocks
+from dml_lightning.openset.thresholds import Threshold, conformal_threshold
+from dml_lightning.types import EvaluationSet, Floats
 
-MEASUREMENTS: tuple[Measurement, ...] = (
-    Accuracy(),
-    DistanceRatio(),
-    Retrieval(),
-    OODDetection(),
-    ActiveTriplets(),
-    Assumptions(),
-    Structure(),
-)
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-PAIRS = 100_000  # drawn for a histogram
 POINTS = 300  # of a curve that are drawn
-Floats = NDArray[np.float64]
 
 
-def measure(evidence: Evidence) -> dict[str, float]:
-    """Every number of a test, by its name without the stage, with the callbacks' default settings."""
-    found: dict[str, float] = {}
-    for measurement in MEASUREMENTS:
-        found |= measurement.compute(evidence)
-    return {key: found[key] for key in sorted(found)}
+def thresholds(
+    evidence: Evidence, validation: Evidence | None = None, gallery: Gallery | None = None
+) -> dict[str, Threshold]:
+    """Thresholds on the distance to the nearest prototype, by their rule: those that the run decides by.
 
+    Rule A is no threshold on this distance, for each class has its own ball. Embeddings without a gallery get rule B
+    from validation crops, if there are any with OOD ones among them, and C from calibration crops, if there are enough
+    for an alpha of 5 %.
 
-def fitted(evidence: Evidence) -> PrototypeDetector:
-    """Prototypes and radii of the reference crops."""
-    reference = evidence.sets["reference"]
-    return PrototypeDetector().fit(reference.vectors.numpy(), reference.labels.numpy())
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Distances to the nearest prototype, and those between known crops."""
-
-    known: Floats  # (N,)
-    novel: Floats
-    ood: Floats
-    intra: Floats  # of drawn pairs of known crops of one class
-    inter: Floats  # of two classes
-
-
-def scores(evidence: Evidence) -> Scores:
-    """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
-    detector = fitted(evidence)
-    known, novel, ood = (
-        np.asarray(detector.score(evidence.sets[name].vectors.numpy())) for name in ("known", "novel", "ood")
-    )
-    vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
-    first, second = np.random.default_rng(0).integers(len(labels), size=(2, PAIRS))
-    apart = first != second
-    a, b = torch.from_numpy(first[apart]), torch.from_numpy(second[apart])
-    distances = _pair_distances(vectors, a, b)
-    same = (labels[a] == labels[b]).numpy()
-    return Scores(known, novel, ood, distances[same], distances[~same])
-
-
-def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
-    return np.concatenate([np.empty(0), *found])
-
-
-def thresholds(evidence: Evidence, validation: Evidence | None = None) -> dict[str, float]:
-    """Thresholds on the distance to the nearest prototype, by the name of their rule.
-
-    Rule B from validation crops, if there are any with OOD ones among them; C from calibration crops, if there are
-    enough. Rule A is no threshold on this distance, for each class has its own ball.
+    Args:
+        evidence: Of the test.
+        validation: Of the validation split.
+        gallery: Of the run that the evidence is of.
     """
-    detector = fitted(evidence)
-    found: dict[str, float] = {}
+    if gallery is not None:
+        return {
+            rule: each
+            for rule, each in gallery.thresholds.items()
+            if rule in ("B", "C") and each.kind == "nearest" and np.isfinite(each.value)
+        }
+    prototypes, found = reference_prototypes(evidence), dict[str, Threshold]()
     if validation is not None and len(validation.sets["ood"]) and len(validation.sets["known"]):
-        known, ood = (validation.sets[name].vectors.numpy() for name in ("known", "ood"))
-        detector.calibrate(known, rule="B", kind="nearest", ood=ood)
-        found["B: validation"] = detector.threshold.value
+        known, ood = (validation.sets[name].vectors for name in ("known", "ood"))
+        found["B"] = prototypes.choose(known, rule="B", kind="nearest", ood=ood)
     calibration = evidence.sets["calibration"]
-    if len(calibration) >= samples_needed(0.05):
-        detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=0.05)
-        found["C: conformal 5 %"] = detector.threshold.value
-    return {rule: cut for rule, cut in found.items() if np.isfinite(cut)}
+    if len(calibration) >= samples_needed(ALPHA):
+        groups = evidence.groups["calibration"]
+        found["C"] = prototypes.choose(calibration.vectors, rule="C", kind="nearest", alpha=ALPHA, groups=groups)
+    return found
 
 
 def thinned(length: int) -> NDArray[np.int64]:
@@ -125,62 +73,63 @@ def named(evidence: Evidence) -> NDArray[np.int64]:
     return np.asarray(rules[evidence.prediction_rule].numpy())
 
 
-def confusion(evidence: Evidence) -> NDArray[np.int64]:
+def confusion_counts(evidence: Evidence) -> NDArray[np.int64]:
     """Known crops (C, C) by true class (rows) and by the class that the arm's own rule gives (columns)."""
     table = np.zeros((evidence.num_classes, evidence.num_classes), np.int64)
     np.add.at(table, (evidence.sets["known"].labels.numpy(), named(evidence)), 1)
     return table
 
 
-def assumptions(evidence: Evidence) -> AssumptionReport:
-    """Which conditions of the separation theorem hold on the test crops."""
-    known, ood = evidence.sets["known"], evidence.sets["ood"]
-    return assumption_report(fitted(evidence), known.vectors.numpy(), known.labels.numpy(), ood.vectors.numpy())
-
-
 @dataclass(frozen=True)
 class Coverage:
-    """Rule C on the calibration crops, checked on the known test crops."""
+    """Rule C as the run uses it, checked on the known test crops."""
 
     refused: dict[float, float]  # share of known test crops refused, by alpha
-    by_flight: dict[str, tuple[float, int]]  # share refused at 5 %, and crops; empty if unnamed
+    alpha: float  # of the rule
+    by_flight: dict[str, tuple[float, int]]  # share refused by the rule, and crops; empty if unnamed
     samples: int  # calibration crops
     flights: int  # they came from
 
 
-def coverage(evidence: Evidence) -> Coverage | None:
-    """False rejection that was asked for, and that was had; None without enough calibration crops for 5 %."""
-    calibration, known = evidence.sets["calibration"], evidence.sets["known"]
-    if len(calibration) < samples_needed(0.05):
+def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
+    """False rejection that was asked for, and that was had; None without rule C.
+
+    Args:
+        evidence: Of the test.
+        rule: C, as `thresholds` has it.
+    """
+    if rule is None:
         return None
-    detector, refused = fitted(evidence), {}
-    for alpha in ALPHAS:
-        if len(calibration) >= samples_needed(alpha):
-            detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=alpha)
-            refused[alpha] = float(detector.predict(known.vectors.numpy()).is_ood.mean())
-    detector.calibrate(calibration.vectors.numpy(), rule="C", kind="nearest", alpha=0.05)
-    decided = detector.predict(known.vectors.numpy()).is_ood
-    flights = evidence.groups["known"]
+    scores = _nearest(evidence, "known")
+    alphas = sorted({*ALPHAS, rule.alpha})
+    refused = {
+        alpha: float(conformal_threshold(rule.scores, alpha).refuses(scores).mean())
+        for alpha in alphas
+        if rule.samples >= samples_needed(alpha)
+    }
+    flights, decided = evidence.groups["known"], rule.refuses(scores)
     names = np.unique(flights)
     by_flight = {
         str(flight): (float(decided[flights == flight].mean()), int((flights == flight).sum()))
-        for flight in (names if len(names) < len(known) else ())
+        for flight in (names if len(names) < len(flights) else ())
     }
-    return Coverage(refused, by_flight, len(calibration), len(np.unique(evidence.groups["calibration"])))
+    return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
 
 
-def drift(evidence: Evidence) -> list[FlightDrift]:
-    """Each test flight's known crops beside the calibration flights; empty with fewer than three of those."""
-    calibration, known = evidence.sets["calibration"], evidence.sets["known"]
-    _, owners = np.unique(evidence.groups["calibration"], return_inverse=True)
-    if len(np.unique(owners)) < 3 or not len(known):
+def drift_of_test(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
+    """Each test flight's known crops beside rule C's calibration flights; empty with fewer than three of those."""
+    if rule is None or rule.groups < 3 or not len(evidence.sets["known"]):
         return []
-    detector = fitted(evidence)
-    known_scores, held_out = (detector.score(part.vectors.numpy(), kind="nearest") for part in (known, calibration))
+    scores, flights = _nearest(evidence, "known"), evidence.groups["known"]
     try:
-        return flight_drift(held_out, owners, known_scores, evidence.groups["known"], cut=False)
+        return flight_drift(rule.scores, rule.owners, scores, flights, cut=False)
     except ValueError:
         return []  # three flights, but not with enough crops each
+
+
+def _nearest(evidence: Evidence, name: EvaluationSet) -> Floats:
+    """Distance (N,) of each crop of a set to the nearest prototype."""
+    return np.asarray(reference_prototypes(evidence).score(evidence.sets[name].vectors.numpy(), kind="nearest"))
 
 
 @dataclass(frozen=True)
@@ -196,7 +145,7 @@ class Mistake:
 
 def mistakes(evidence: Evidence, number: int = 12) -> dict[str, list[Mistake]]:
     """The worst of three kinds of mistakes: wrong names, OOD taken for known, known taken for OOD."""
-    detector = fitted(evidence)
+    detector = reference_prototypes(evidence)
     names = evidence.class_names
     said, sure, unit = _confidence(evidence, detector)
     known, ood = evidence.sets["known"], evidence.sets["ood"]

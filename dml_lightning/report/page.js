@@ -27,7 +27,7 @@
       type: "scatter", mode: "markers", hoverinfo: "none", customdata: rows,
       x: rows.map((row) => arm.x[row]), y: rows.map((row) => arm.y[row]),
       marker: {
-        symbol: style.shape, color: style.colour, size: style.role === "known" ? 6.5 : 8.5,
+        symbol: style.shape, color: style.colour, size: style.role === "known" && style.shape !== "star" ? 6.5 : 8.5,
         line: stroke ? { width: 1.6, color: style.colour } : { width: 0.6, color: "#ffffff" },
       },
     };
@@ -100,7 +100,8 @@
 
   const PATHS = {
     circle: "M7 2a5 5 0 1 0 .01 0z", square: "M2.5 2.5h9v9h-9z", diamond: "M7 1l6 6-6 6-6-6z",
-    hexagon2: "M4 2h6l3 5-3 5H4L1 7z", "triangle-up": "M7 1.5l6 10.5H1z", "triangle-down": "M7 12.5L1 2h12z",
+    star: "M7.0 1.0L8.6 5.2L13.1 5.4L9.6 8.2L10.8 12.6L7.0 10.1L3.2 12.6L4.4 8.2L0.9 5.4L5.4 5.2z",
+    "triangle-up": "M7 1.5l6 10.5H1z", "triangle-down": "M7 12.5L1 2h12z",
     "triangle-left": "M1.5 7L12 1v12z", "triangle-right": "M12.5 7L2 1v12z",
     "x-thin-open": "M2 2l10 10M12 2L2 12", "cross-thin-open": "M7 1v12M1 7h12",
     "asterisk-open": "M7 1v12M1 7h12M3 3l8 8M11 3l-8 8", "hash-open": "M5 1v12M9 1v12M1 5h12M1 9h12",

@@ -13,13 +13,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dml_lightning.figures.projection import SPRITE_COLUMNS, Crops, Method, chosen_crops, crop_png, project, sprite
+from dml_lightning.evaluation.ood import reference_prototypes
+from dml_lightning.figures.palette import class_styles
+from dml_lightning.figures.projection import (
+    SPRITE_COLUMNS,
+    Method,
+    ShownCrops,
+    chosen_crops,
+    crop_png,
+    project,
+    sprite,
+    used_method,
+)
 from dml_lightning.report.inputs import ReportInput
-from dml_lightning.report.numbers import fitted
 from dml_lightning.report.parts import floats
 from dml_lightning.report.sections import sections
-from dml_lightning.report.style import ClassStyle, Json, class_styles, layout
-from dml_lightning.report.summary import answer
+from dml_lightning.report.style import Json, layout
+from dml_lightning.report.summary import answer_text
 from dml_lightning.stats.tables import Table
 
 HERE = Path(__file__).parent
@@ -29,7 +39,7 @@ METHODS: dict[Method, str] = {
 }
 
 
-def render(given: ReportInput, method: Method = "tsne") -> str:
+def render_page(given: ReportInput, method: Method = "tsne") -> str:
     """The report as one HTML page.
 
     Args:
@@ -44,7 +54,7 @@ def render(given: ReportInput, method: Method = "tsne") -> str:
     environment.filters |= {"png": crop_png, "breakable": _breakable}
     return environment.get_template("page.html").render(
         title=given.title,
-        answer=answer(given),
+        answer=answer_text(given),
         sections=made,
         number=itertools.count().__next__,
         figures_json=_json([{"data": f.data, "layout": f.layout} for f in figures]),
@@ -79,20 +89,18 @@ def _hash(script: str) -> str:
 
 def embeddings(given: ReportInput, method: Method) -> Json:
     """What the page's script needs for the projections: classes, crops, and where each arm puts them."""
-    styles: dict[str, ClassStyle] = {}
-    pools: list[Crops] = []
+    styles = class_styles(run.evidence for run in given.shown.values())
+    pools: list[ShownCrops] = []
     arms, drawn = [], []
     for arm, run in given.shown.items():
         evidence = run.evidence
-        for style in class_styles(evidence):
-            styles.setdefault(style.name, style)
-        crops, vectors = chosen_crops(evidence)
+        crops = chosen_crops(evidence)
         same = [number for number, pool in enumerate(pools) if pool.same_as(crops)]
         if not same:
             pools.append(crops)
             drawn.append([evidence.class_names[label] for label in crops.labels])
-        distances = np.asarray(fitted(evidence).distances(vectors))  # (N, C)
-        points = project(vectors, method)
+        distances = np.asarray(reference_prototypes(evidence).distances(crops.vectors))  # (N, C)
+        points = project(crops.vectors, method)
         arms.append(
             {
                 "name": arm,
@@ -104,12 +112,11 @@ def embeddings(given: ReportInput, method: Method) -> Json:
                 "names": evidence.class_names[: evidence.num_classes],
             }
         )
-    order = sorted(styles, key=lambda name: ("known", "novel", "ood").index(styles[name].role))
-    number = {name: at for at, name in enumerate(order)}
+    number = {name: at for at, name in enumerate(styles)}
     return {
         "arms": arms,
         "pools": [_pool(pool, [number[n] for n in names]) for pool, names in zip(pools, drawn, strict=True)],
-        "classes": [vars(styles[name]) for name in order],
+        "classes": [vars(style) for style in styles.values()],
         "layout": layout(
             440,
             xaxis={"visible": False},
@@ -120,7 +127,7 @@ def embeddings(given: ReportInput, method: Method) -> Json:
     }
 
 
-def _pool(crops: Crops, labels: list[int]) -> Json:
+def _pool(crops: ShownCrops, labels: list[int]) -> Json:
     found, side = (None, 1) if crops.thumbnails is None else sprite(crops.thumbnails)
     return {
         "labels": labels,
@@ -138,8 +145,9 @@ def _described(given: ReportInput, shown: Json, method: Method) -> Json:
         [c["name"], c["role"], sum(pool["labels"].count(number) for pool in shown["pools"])]
         for number, c in enumerate(classes)
     ]
+    used = dict.fromkeys(used_method(len(arm["x"]), method) for arm in shown["arms"])
     return {
-        "method": METHODS[method],
+        "method": " ".join(METHODS[each] for each in used),
         "arms": [
             {
                 "title": name if run.trained else f"{name} (floor)",

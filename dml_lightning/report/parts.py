@@ -30,7 +30,7 @@ def floats(values: NDArray[np.floating] | Sequence[float], digits: int = 4) -> l
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeText:
     """How one arm came about."""
 
     arm: str
@@ -48,5 +48,5 @@ class Section:
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     crops: Mapping[str, Mapping[str, Sequence[Mistake]]] = field(default_factory=dict)  # by arm, by kind
-    recipes: Sequence[Recipe] = ()
+    recipes: Sequence[RecipeText] = ()
     projection: bool = False  # the page draws it here

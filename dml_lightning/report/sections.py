@@ -1,25 +1,25 @@
 """What a report says, section by section; how it looks is the page's business."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
+from dml_lightning.evaluation.distances import DistanceSample, distance_sample
+from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
+from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
 from dml_lightning.report.numbers import (
     Coverage,
-    Scores,
-    assumptions,
-    confusion,
+    confusion_counts,
     coverage,
-    drift,
+    drift_of_test,
     mistakes,
-    scores,
-    thresholds,
 )
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json, arm_styles
@@ -37,7 +37,7 @@ from dml_lightning.stats.tables import Table
 
 def sections(given: ReportInput) -> list[Section]:
     """Every section that the runs have something to say to, in the order of the page."""
-    found = Findings(given)
+    found = ShownRuns(given)
     made = [
         arms_section(given),
         differences_section(given),
@@ -57,15 +57,15 @@ def sections(given: ReportInput) -> list[Section]:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ShownRuns:
     """What several sections need of the run that is shown of each arm, computed once."""
 
     given: ReportInput
 
     @cached_property
-    def scores(self) -> dict[str, Scores]:
+    def scores(self) -> dict[str, DistanceSample]:
         """Distances by arm."""
-        return {arm: scores(run.evidence) for arm, run in self.given.shown.items()}
+        return {arm: distance_sample(run.evidence) for arm, run in self.given.shown.items()}
 
     @cached_property
     def detectors(self) -> dict[str, pd.DataFrame]:
@@ -75,7 +75,7 @@ class Findings:
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
         """Rule C by arm, where there are calibration crops."""
-        found = {arm: coverage(run.evidence) for arm, run in self.given.shown.items()}
+        found = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
         return {arm: each for arm, each in found.items() if each is not None}
 
     @cached_property
@@ -89,27 +89,35 @@ def _projection() -> Section:
         "projection",
         "Embeddings",
         [
-            "Every point is a test crop; hover over it or tap it to see the crop. Filled round and square marks are "
-            "known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
+            "Every point is a test crop; hover over it or tap it to see the crop. Dots, squares, diamonds and stars "
+            "are known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
             "every arm."
         ],
         projection=True,
     )
 
 
-def _distances(found: Findings) -> Section:
+def _distances(found: ShownRuns) -> Section:
     figures = [
-        distances_figure(arm, found.scores[arm], thresholds(run.evidence, run.validation), run.evidence.normalized)
+        distances_figure(arm, found.scores[arm], cuts(run.thresholds), run.evidence.normalized)
         for arm, run in found.given.shown.items()
     ]
     said = (
-        "Solid: pairs of known test crops. Dashed: each crop to its nearest class prototype, which is the score that "
+        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
         "refuses. Vertical lines are thresholds: crops to their right are refused."
     )
     return Section("distances", "Distances", [said], figures=figures)
 
 
-def _refusal(found: Findings) -> Section | None:
+def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
+    """Thresholds as they are drawn, by the text beside them."""
+    named = {"B": "B: validation"}
+    return {
+        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value for rule, each in thresholds.items()
+    }
+
+
+def _refusal(found: ShownRuns) -> Section | None:
     """ROC, and every detector on every arm."""
     arms = [arm for arm, values in found.scores.items() if len(values.ood)]
     if not arms:
@@ -141,14 +149,14 @@ def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
     )
 
 
-def _coverage(found: Findings) -> Section | None:
+def _coverage(found: ShownRuns) -> Section | None:
     arms = found.coverage
     if not arms:
         return None
     flights = list(next(iter(arms.values())).by_flight)
     one = next(iter(arms.values()))
     table = Table(
-        "Known test crops refused at 5 %, flight by flight",
+        f"Known test crops refused at {100 * one.alpha:g} %, flight by flight",
         ["flight", "crops", *arms],
         [
             [name, one.by_flight[name][1], *(c.by_flight.get(name, (float("nan"), 0))[0] for c in arms.values())]
@@ -166,29 +174,29 @@ def _coverage(found: Findings) -> Section | None:
     return Section("coverage", "False rejection as promised?", [said], tables, [figure])
 
 
-def _drift_table(found: Findings) -> list[Table]:
+def _drift_table(found: ShownRuns) -> list[Table]:
     """Whether known crops of a test flight score unlike the calibration flights, arm by arm."""
     rows = [
         [arm, each.flight, each.used, each.shift, each.low, each.high, each.p_holm]
         for arm, run in found.given.shown.items()
-        for each in drift(run.evidence)
+        for each in drift_of_test(run.evidence, run.thresholds.get("C"))
     ]
     heads = ["arm", "flight", "crops", "shift", "low", "high", "Holm p"]
     caption = "Drift: mean distance to the nearest prototype, against the calibration flights"
     return [Table(caption, heads, rows)] if rows else []
 
 
-def _confusions(found: Findings) -> Section:
+def _confusions(found: ShownRuns) -> Section:
     figures = []
     for arm, run in found.given.shown.items():
         evidence = run.evidence
         names = evidence.class_names[: evidence.num_classes]
-        figures.append(confusion_figure(arm, confusion(evidence), names))
+        figures.append(confusion_figure(arm, confusion_counts(evidence), names))
     said = "Known test crops, in per cent of each row, named by the arm's own rule."
     return Section("confusion", "Confusion of classes", [said], figures=figures)
 
 
-def _class_distances(found: Findings) -> Section:
+def _class_distances(found: ShownRuns) -> Section:
     figures = [class_distances_figure(arm, class_table(run.evidence)) for arm, run in found.given.shown.items()]
     said = (
         "Mean distance of every pair of classes, known, novel and OOD. Dark is near; the diagonal is the mean within "
@@ -218,7 +226,7 @@ def assumptions_table(given: ReportInput) -> Table:
     return Table("Conditions on the test crops", ["condition", *found], rows)
 
 
-def _assumptions(found: Findings) -> Section:
+def _assumptions(found: ShownRuns) -> Section:
     said = (
         "If known crops lie in the ball around their class's prototype and OOD crops outside every ball, the "
         "radius-adjusted score separates them without an error. If the balls are disjoint too, the class is right."
@@ -227,7 +235,7 @@ def _assumptions(found: Findings) -> Section:
     return Section("assumptions", "What the guarantee rests on", [said], [table])
 
 
-def _mistakes(found: Findings) -> Section:
+def _mistakes(found: ShownRuns) -> Section:
     shown = found.given.shown
     arms = [arm for arm, run in shown.items() if run.trained] or list(shown)  # floors err anyhow
     crops = {arm: mistakes(shown[arm].evidence) for arm in arms}

@@ -1,62 +1,25 @@
-"""Colours and shapes that say the same in every figure, also to the colour-blind and in print."""
+"""Plotly's half of the palette: lines, axes and layouts of a report's figures."""
 
 import html
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.types import Role
+from dml_lightning.figures.palette import INK, LineStyle, arm_lines
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), the yellow darkened to be seen on white
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8f7f00")
-DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a", "#8a1c4a")  # OOD classes
-KNOWN_SHAPES = ("circle", "square", "diamond", "hexagon2")
-NOVEL_SHAPES = ("triangle-up", "triangle-down", "triangle-left", "triangle-right")
-OOD_SHAPES = ("x-thin-open", "cross-thin-open", "asterisk-open", "hash-open")
-DASHES = ("solid", "dash", "dot", "dashdot")
-FLOOR = "#767676"
 LONGEST = 28  # characters of a label
-INK, GRID = "#1f2933", "#e4e7eb"
+GRID = "#e4e7eb"
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ClassStyle:
-    """How a class is drawn in every projection."""
-
-    name: str
-    role: Role
-    colour: str
-    shape: str  # of Plotly; filled and round or square for known, triangles for novel, strokes for OOD
+def plotly_line(style: LineStyle) -> Json:
+    """A line of Plotly."""
+    return {"color": style.colour, "dash": style.dash, "width": style.width}
 
 
-def class_styles(evidence: Evidence) -> list[ClassStyle]:
-    """A style for each class that has test crops, in the order of labels."""
-    styles = []
-    shapes: dict[Role, tuple[str, ...]] = {"known": KNOWN_SHAPES, "novel": NOVEL_SHAPES, "ood": OOD_SHAPES}
-    for role, options in shapes.items():
-        colours = DARK if role == "ood" else COLOURS
-        labels = sorted(set(evidence.sets[role].labels.tolist()))
-        for number, label in enumerate(labels):
-            turn = number // len(colours) if role == "known" else number
-            name = evidence.class_names[label]
-            colour, shape = colours[number % len(colours)], options[turn % len(options)]
-            styles.append(ClassStyle(name, role, colour, shape))
-    return styles
-
-
-def arm_styles(arms: dict[str, bool]) -> dict[str, Json]:
-    """A Plotly line per arm, from whether it was trained: colours for those, grey dashes for floors."""
-    styles: dict[str, Json] = {}
-    counts = {True: 0, False: 0}
-    for arm, trained in arms.items():
-        number = counts[trained]
-        counts[trained] += 1
-        colour = COLOURS[number % len(COLOURS)] if trained else FLOOR
-        dash = DASHES[number // len(COLOURS) % 4] if trained else DASHES[1:][number % 3]
-        styles[arm] = {"color": colour, "dash": dash, "width": 2.2 if trained else 1.6}
-    return styles
+def arm_styles(arms: Mapping[str, bool]) -> dict[str, Json]:
+    """A Plotly line per arm, from whether it was trained."""
+    return {arm: plotly_line(style) for arm, style in arm_lines(arms).items()}
 
 
 def label(text: str) -> str:

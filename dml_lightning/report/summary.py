@@ -8,7 +8,7 @@ import pandas as pd
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
 from dml_lightning.report.inputs import ReportInput, RunResult, words
-from dml_lightning.report.parts import Recipe, Section
+from dml_lightning.report.parts import RecipeText, Section
 from dml_lightning.stats.results import COLUMNS, Comparison
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means
@@ -16,7 +16,7 @@ from dml_lightning.stats.units import unit_means
 NEAREST = "nearest prototype"  # the detector that every arm has and that is logged
 
 
-def answer(given: ReportInput) -> str:
+def answer_text(given: ReportInput) -> str:
     """What the report says, in a few sentences."""
     said = " ".join([_answer(given), *given.changes])
     unequal = given.differences
@@ -72,7 +72,7 @@ def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -
 def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
     """How many of what the intervals of the table of detectors are over: flights, or crops that name none."""
     first = detectors.iloc[0]
-    crops = int(first[["known", "ood", "novel"]].sum())
+    crops = int(first[["known", "ood"]].sum())
     return str(int(first["groups"])), "crops" if first["groups"] == crops else "flights"
 
 
@@ -164,7 +164,7 @@ def differences_section(given: ReportInput) -> Section | None:
 def recipes_section(given: ReportInput) -> Section | None:
     """How to do it again; None for embeddings of other frameworks."""
     recipes = [
-        Recipe(arm, run.recipe_text, facts_table(given.arms[arm])) for arm, run in given.shown.items() if run.folder
+        RecipeText(arm, run.recipe_text, facts_table(given.arms[arm])) for arm, run in given.shown.items() if run.folder
     ]
     return (
         Section("recipes", "Recipes and versions", ["The full recipe of the first run of each arm."], recipes=recipes)

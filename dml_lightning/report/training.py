@@ -8,7 +8,7 @@ from dml_lightning.report.style import Json
 from dml_lightning.stats.tables import Table
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin
 
-STATES = ("learning", "satisfied", "stalled", "noisy", "collapsed", "infeasible")
+STATE_TEXTS = ("learning", "satisfied", "stalled", "noisy", "collapsed", "infeasible")
 
 
 def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | None:
@@ -50,7 +50,10 @@ def margins_section(given: ReportInput) -> Section | None:
     if states:
         tables.append(
             Table(
-                "Share of looks at training in each state", ["arm", "looks", *STATES, "at the end"], states, decimals=2
+                "Share of looks at training in each state",
+                ["arm", "looks", *STATE_TEXTS, "at the end"],
+                states,
+                decimals=2,
             )
         )
     return Section("margins", "Margin and training states", tables=tables) if tables else None
@@ -74,11 +77,11 @@ def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
 
 
 def _state_row(arm: str, run: RunResult) -> list[str | float | int] | None:
-    keys = [f"train/state_{state}" for state in STATES]
+    keys = [f"train/state_{state}" for state in STATE_TEXTS]
     if not all(key in run.history for key in keys):
         return None
     looks = run.history[keys].dropna()
     if not len(looks):
         return None
     shares = [float(looks[key].mean()) for key in keys]
-    return [arm, len(looks), *shares, STATES[int(looks.iloc[-1].to_numpy(float).argmax())]]
+    return [arm, len(looks), *shares, STATE_TEXTS[int(looks.iloc[-1].to_numpy(float).argmax())]]

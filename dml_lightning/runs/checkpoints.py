@@ -18,8 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from dml_lightning.files import replacing
-
-_STREAM = 107  # keeps these seeds apart from the samplers' and the augmentation's
+from dml_lightning.types import Stream
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -191,7 +190,7 @@ class ExactResume(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = [_STREAM, self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        place = [Stream.TRAINING_STEP, self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
         words = np.random.SeedSequence(place).generate_state(3)
         random.seed(int(words[0]))
         np.random.seed(words[1])  # the legacy generator is the global one

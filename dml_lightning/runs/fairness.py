@@ -6,7 +6,7 @@ from typing import Any
 
 from dml_lightning.files import read_json
 from dml_lightning.runs.folder import read_run
-from dml_lightning.runs.recipes import read_recipe_file, recipe_file
+from dml_lightning.runs.recipes import read_recipe
 
 Recipe = Mapping[str, Any]
 
@@ -98,18 +98,6 @@ def _unequal(what: str, values: Mapping[str, Any]) -> Iterator[str]:
     for arm in others:
         if values[arm] != values[first]:
             yield f"{what}: {first} has {values[first]}, {arm} has {values[arm]}"
-
-
-def read_recipe(run: Path) -> Recipe:
-    """The recipe of the fit, or of the test for a floor.
-
-    Raises:
-        ValueError: If the folder is no run's, or the file damaged.
-    """
-    path = recipe_file(run)
-    if path is None:
-        raise ValueError(f"{run} is not a run's folder: it has no recipe.")
-    return read_recipe_file(path)
 
 
 def _with_batch(recipe: Recipe) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from dml_lightning.files import locked, read_json, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
+RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 # Settings that leave the result as it is, and those that the data digest stands for.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
 _PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
@@ -104,6 +104,18 @@ def read_run(run: Path) -> dict[str, Any]:
     return {"stages": {}} | read_json(run / "run.json")
 
 
+def read_metrics(run: Path, stage: str) -> dict[str, float]:
+    """The last value of each number that a stage logged, by its name without the stage; empty where there is none.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    content = read_json(run / "metrics" / f"{stage}.json")
+    return {
+        key.removeprefix(f"{stage}/"): float("nan") if value is None else float(value) for key, value in content.items()
+    }
+
+
 def read_fit(run: Path) -> dict[str, Any]:
     """What run.json says of the run's fit; empty where there has been none."""
     fit: dict[str, Any] = read_run(run)["stages"].get("fit", {})
@@ -133,7 +145,7 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
             "command": sys.argv[1:],
             "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
             "seconds": round(time.time() - started, 1),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": {name: importlib.metadata.version(name) for name in RUN_PACKAGES},
             "code": code_digest(),
             "data": data_digest,
             "host": socket.gethostname(),

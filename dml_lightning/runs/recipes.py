@@ -39,3 +39,15 @@ def recipe_file(run: Path) -> Path | None:
     """The recipe of the fit, or of the test for a floor; None where the folder is no run's."""
     paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
     return next((path for path in paths if path.is_file()), None)
+
+
+def read_recipe(run: Path) -> dict[str, Any]:
+    """The recipe of the fit, or of the test for a floor.
+
+    Raises:
+        ValueError: If the folder is no run's, or the file damaged.
+    """
+    path = recipe_file(run)
+    if path is None:
+        raise ValueError(f"{run} is not a run's folder: it has no recipe.")
+    return read_recipe_file(path)

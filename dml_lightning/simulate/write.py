@@ -23,7 +23,7 @@ from dml_lightning.simulate.render import Annotation, render_frame
 from dml_lightning.simulate.species import CATEGORIES
 
 SCALE = f"degC = {GAIN} * counts - {-OFFSET}"
-Job = tuple[Flight, int]
+FlightJob = tuple[Flight, int]
 
 
 def simulate(
@@ -122,11 +122,11 @@ def _folder(flight: Flight) -> str:
     return f"flight_{flight.number:02d}"
 
 
-def _name(job: Job) -> str:
+def _name(job: FlightJob) -> str:
     return f"{_folder(job[0])}/frame_{job[1]:04d}.tiff"
 
 
-def _write_frame(job: Job, folder: Path, birds: int, lookalikes: int) -> list[Annotation]:
+def _write_frame(job: FlightJob, folder: Path, birds: int, lookalikes: int) -> list[Annotation]:
     """Render and write one frame; runs in a worker."""
     counts, notes = render_frame(*job, birds, lookalikes)
     tifffile.imwrite(  # compressed: 2 ms more to write and 1 ms to read for half the size
@@ -148,7 +148,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _run(write: Any, jobs: list[Job], workers: int) -> Iterator[list[Annotation]]:
+def _run(write: Any, jobs: list[FlightJob], workers: int) -> Iterator[list[Annotation]]:
     """Results in the order of the jobs.
 
     On Linux workers are forked, all of them before anything is shown: they use NumPy and SciPy without
@@ -170,7 +170,7 @@ def _show(notes: Iterable[list[Annotation]], total: int, progress: bool) -> Iter
     return track(notes, "Simulating frames", total, disable=not progress)
 
 
-def _coco(jobs: list[Job], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
+def _coco(jobs: list[FlightJob], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
     """The annotations in COCO's layout; ids count from 1."""
     ids = {name: number for number, (name, _) in enumerate(CATEGORIES, 1)}
     rows = [(image, note) for image, found in enumerate(notes, 1) for note in found]

@@ -14,7 +14,7 @@ from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest
 from dml_lightning.stats.results import ArmResult, Comparison, Difference, Estimate, Question
 from dml_lightning.stats.units import complete, unit_means
 
-ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative, of a number in metrics/test.json
+METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative, of a number in metrics/test.json
 
 
 def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
@@ -107,7 +107,7 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
     """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
-    rounding = [ROUNDING * np.abs(values).sum() for values, _ in kept]
+    rounding = [METRIC_ROUNDING * np.abs(values).sum() for values, _ in kept]
     p = np.array([sign_flip_p(d[:, None], rounding=r)[0] for d, r in zip(paired, rounding, strict=True)])
     least = np.array([smallest_p(len(values)) for values in paired])
     family = max(len(pairs), question.planned)

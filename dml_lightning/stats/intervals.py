@@ -1,4 +1,4 @@
-"""How far an OOD AUROC can be trusted: a bootstrap over flights, shared by all splits and by both arms."""
+"""How far an OOD AUROC can be trusted: a bootstrap over flights, shared by all splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.metrics.bootstrap import Resampled, expanded_level, group_draws, percentile_interval
+from dml_lightning.metrics.bootstrap import Resampled, expanded_interval, group_draws
 from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset import PrototypeDetector
 
 
-class Interval(NamedTuple):
-    """A mean over runs, or a difference of two, with its 95 % interval."""
+class OODInterval(NamedTuple):
+    """A mean over runs with its 95 % interval."""
 
     estimate: float
     low: float  # NaN if known or OOD crops come from a single group
@@ -43,7 +43,6 @@ class Scored:
     known_groups: NDArray[np.str_]  # (N,)
     ood: NDArray[np.float64]  # (M,)
     ood_groups: NDArray[np.str_]  # (M,)
-    crops: NDArray[np.int64]  # (N + M,) ascending, what they are in the crop table
 
 
 def score_run(run: Path) -> Scored | None:
@@ -58,11 +57,10 @@ def score_run(run: Path) -> Scored | None:
         known_groups=evidence.groups["known"],
         ood=detector.score(ood.vectors.numpy(), kind="nearest"),
         ood_groups=evidence.groups["ood"],
-        crops=np.sort(np.concatenate([known.index.numpy(), ood.index.numpy()])),
     )
 
 
-def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> Interval | None:
+def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> OODInterval | None:
     """The mean OOD AUROC of an arm's runs; None if there are no OOD crops.
 
     Groups are drawn with replacement, once for all runs: runs on other splits share flights, so their AUROCs
@@ -75,56 +73,18 @@ def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> Inte
         seed: Of the draws.
     """
     scored = [found for run in runs if (found := score_run(run)) is not None]
-    return _interval(scored, np.ones(len(scored)), draws, seed) if scored else None
+    return _interval(scored, draws, seed) if scored else None
 
 
-def paired_ood_interval(
-    runs_a: Sequence[Path], runs_b: Sequence[Path], draws: int = 1000, seed: int = 0
-) -> Interval | None:
-    """Mean OOD AUROC of arm A minus that of arm B on the same crops; None if there are no OOD crops.
-
-    One draw of groups serves both arms and all splits, so that what makes a flight hard for both arms cancels. It
-    speaks of other flights of the same kind, not of other seeds: for those see `compare_arms`.
-
-    Args:
-        runs_a: Tested runs of arm A.
-        runs_b: Runs of arm B, each on the split of the run at the same place in `runs_a`.
-        draws: Bootstrap samples.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: If the runs do not pair up: other numbers of runs, or other test crops.
-    """
-    if len(runs_a) != len(runs_b):
-        raise ValueError(
-            f"{len(runs_a)} runs of one arm cannot be paired with {len(runs_b)} of the other: "
-            "give the finished runs of the same seeds and splits."
-        )
-    scored: list[Scored] = []
-    for run_a, run_b in zip(runs_a, runs_b, strict=True):
-        a, b = score_run(run_a), score_run(run_b)
-        if a is None and b is None:
-            continue
-        if a is None or b is None or not np.array_equal(a.crops, b.crops):
-            raise ValueError(f"{run_a} and {run_b} were tested on other crops: pair runs of one split.")
-        scored += [a, b]
-    signs = np.tile([1.0, -1.0], len(scored) // 2)
-    return _interval(scored, signs, draws, seed) if scored else None
-
-
-def _interval(scored: Sequence[Scored], signs: NDArray[np.float64], draws: int, seed: int) -> Interval:
-    """Sum of `signs` (runs,) times AUROC over the runs, divided by the runs with sign +."""
+def _interval(scored: Sequence[Scored], draws: int, seed: int) -> OODInterval:
     known_groups = np.unique(np.concatenate([one.known_groups for one in scored]))
     ood_groups = np.unique(np.concatenate([one.ood_groups for one in scored]))
-    names, fewest = np.union1d(known_groups, ood_groups), min(len(known_groups), len(ood_groups))
-    weights = signs / np.count_nonzero(signs > 0)
+    names = np.union1d(known_groups, ood_groups)
     times = group_draws(len(names), draws, seed).astype(np.float64)
     values = np.column_stack([_aurocs(one, names, times) for one in scored])  # (draws, runs)
-    low, high = float("nan"), float("nan")
-    if fewest > 1:
-        low, high = percentile_interval(values @ weights, expanded_level(fewest))
-    return Interval(
-        estimate=float(weights @ [auroc(one.known, one.ood) for one in scored]),
+    low, high = expanded_interval(values.mean(axis=1), min(len(known_groups), len(ood_groups)))
+    return OODInterval(
+        estimate=float(np.mean([auroc(one.known, one.ood) for one in scored])),
         low=low,
         high=high,
         known=float(np.mean([len(one.known) for one in scored])),

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dml_lightning.pairs.blocks import row_blocks
-
-Array = NDArray[np.float64]
+from dml_lightning.types import Floats
 
 EXACT = 16  # units up to which all 2^n sign patterns are tried
 DRAWS = 2**16 - 1  # patterns drawn beyond
 
 
-def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]:
+def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Floats, Floats]:
     """Lower and upper end of Student's interval of the mean over axis 0.
 
     Args:
@@ -31,13 +30,12 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Array, Array]
         Two arrays of shape (...).
     """
     units = np.asarray(values, dtype=float)
-    n = len(units)
-    half = stats.t.isf((1 - level) / 2, n - 1) * units.std(axis=0, ddof=1) / math.sqrt(n)
-    mean = units.mean(axis=0)
+    mean, error = units.mean(axis=0), stats.sem(units, axis=0)
+    half = stats.t.isf((1 - level) / 2, len(units) - 1) * error
     return mean - half, mean + half
 
 
-def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Array:
+def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Floats:
     """Two-sided p-value of each column: the share of sign patterns with a sum as far from 0 as the observed one.
 
     Exact for up to `EXACT` units; beyond, `DRAWS` patterns are drawn and the observed one is counted with them, so
@@ -76,7 +74,7 @@ def units_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
     return max(2, math.ceil(math.log2(2 * comparisons / alpha)))
 
 
-def holm(p_values: NDArray[Any]) -> Array:
+def holm(p_values: NDArray[Any]) -> Floats:
     """Holm's adjusted p-values over the last axis, (..., m) to (..., m).
 
     Rejecting those at most alpha keeps the chance of any false rejection at alpha or below, however the tests depend

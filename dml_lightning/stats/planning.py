@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from dml_lightning.stats.paired import sign_flip_p, units_needed
-from dml_lightning.stats.units import Unit
+from dml_lightning.stats.units import InferenceUnit
 
 SD_CONFIDENCE = 0.8  # of the upper limit: Browne, Statistics in Medicine 14, 1995
 SIMULATED = 12  # units up to which the power of the test is simulated
 SIMULATIONS = 4000
-SMALLEST = 1e-3  # standard deviations; less takes millions of units
+SMALLEST_EFFECT = 1e-3  # standard deviations; less takes millions of units
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Plan:
     power: float
     alpha: float
     comparisons: int
-    unit: Unit
+    unit: InferenceUnit
     pilot: int  # units that the spread was estimated from
     sd: float  # of their paired differences
     sd_upper: float  # upper confidence limit of it
@@ -52,7 +52,7 @@ def plan(
     alpha: float = 0.05,
     comparisons: int = 1,
     *,
-    unit: Unit = "seed",
+    unit: InferenceUnit = "seed",
 ) -> Plan:
     """The units with which the paired test finds `difference` with probability `power`.
 
@@ -88,7 +88,7 @@ def plan(
     sd = float(pilot.std(ddof=1))
     freedom = len(pilot) - 1
     upper = sd * math.sqrt(freedom / stats.chi2.ppf(1 - SD_CONFIDENCE, freedom))
-    if abs(difference) < SMALLEST * upper:
+    if abs(difference) < SMALLEST_EFFECT * upper:
         raise ValueError(
             f"a difference of {abs(difference):.3g} takes millions of {unit}s where differences spread as in the "
             f"{len(pilot)} at hand (standard deviation {sd:.3g}): state the smallest one that would matter."

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dml_lightning.stats.paired import t_interval, units_needed
-from dml_lightning.stats.units import CLAIM, Unit
+from dml_lightning.stats.units import CLAIM, InferenceUnit
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units"]
 # Number in metrics/test.json -> heading. Larger is better but for the active fraction.
@@ -55,7 +55,7 @@ class Question:
 
     metric: str
     baseline: str
-    unit: Unit = "seed"
+    unit: InferenceUnit = "seed"
     higher_is_better: bool = True
     floors: tuple[str, ...] = ()
     alpha: float = 0.05

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Unit = Literal["seed", "fold"]
-CLAIM: dict[Unit, str] = {"seed": "these classes", "fold": "new classes"}
+InferenceUnit = Literal["seed", "fold"]
+CLAIM: dict[InferenceUnit, str] = {"seed": "these classes", "fold": "new classes"}
 
 
-def unit_means(table: pd.DataFrame, metric: str, unit: Unit = "seed") -> pd.DataFrame:
+def unit_means(table: pd.DataFrame, metric: str, unit: InferenceUnit = "seed") -> pd.DataFrame:
     """A row per unit, a column per arm in order of appearance: means over the other factor.
 
     NaN marks a unit that is not complete in that arm: a run is absent or its metric is not finite. Complete means

@@ -139,11 +139,12 @@ def test_a_recipe_changed_after_a_test_is_told(tmp_path: Path, changes: dict[str
 def test_the_content_of_a_config_file_belongs_to_the_recipe(tmp_path: Path, given: str) -> None:
     file = tmp_path / "given.yaml"
     arms = {"softmax": Arm([]), "triplet": Arm([], options=[f"--config={file}"])}
-    asks: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "shared": {"shared": [str(file)]},
         "overrides": {"overrides": [f"--config={file}"]},
         "options": {"arms": arms},
-    }[given]
+    }
+    asks = every[given]
     file.write_text("trainer: {max_epochs: 8}\n")
     declare(asked(**asks), tmp_path)
     write_tests(tmp_path, "softmax")

@@ -2,57 +2,18 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from dml_lightning.compare.experiment import Arm, Experiment
+from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import _answer, _curve, _question, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.table import render
+from dml_lightning.compare.table import render_table
 from dml_lightning.figures.embeddings import draw_curve
 from dml_lightning.files import write_json
-
-
-def experiment(**changes: Any) -> Experiment:
-    return Experiment(
-        **{
-            "name": "ours",
-            "shared": [],
-            "arms": {"softmax": Arm([]), "triplet": Arm([])},
-            "primary": "map_at_r",
-            "baseline": "softmax",
-            "unit": "seed",
-            "seeds": [0, 1, 2],
-            "folds": [0],
-            "fold_by": "groups",
-            "train_per_class": [5, 20, None],
-            "search": None,
-            "overrides": [],
-            "out": "runs",
-            **changes,
-        }
-    )
-
-
-def table_of(asked: Experiment) -> pd.DataFrame:
-    """A row per run, as `run_table` makes it."""
-    rng = np.random.default_rng(0)
-    cells = product(asked.train_per_class, asked.seeds, asked.arms)
-    rows = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "fold": 0,
-            "train_per_class": np.nan if size is None else float(size),
-            "map_at_r": rng.uniform(0.4, 0.6),
-        }
-        for size, seed, arm in cells
-    ]
-    return pd.DataFrame(rows)
+from tests.compare.experiments import experiment, table_of
 
 
 @pytest.mark.parametrize(
@@ -80,7 +41,7 @@ def test_a_curve_shows_what_there_is(tmp_path: Path, absent: str, row: list[int]
     assert (tmp_path / "curve.png").is_file()
 
 
-def test_a_figure_leaves_an_absent_point_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_leaves_an_absent_point_out() -> None:
     curve = pd.DataFrame(
         [
             {"train_per_class": size, "arm": arm, "mean": 0.5, "low": 0.4, "high": 0.6}
@@ -88,15 +49,10 @@ def test_a_figure_leaves_an_absent_point_out(tmp_path: Path, monkeypatch: pytest
             if (size, arm) != ("20", "triplet")
         ]
     )
-    drawn: list[Any] = []
-    monkeypatch.setattr(plt, "close", drawn.append)  # so that it can be looked at
-    draw_curve(curve, "map_at_r", tmp_path / "curve.png")
-    monkeypatch.undo()
-    (axes,) = drawn[0].axes
+    (axes,) = draw_curve(curve, "map_at_r").axes
     heights = [np.isfinite(container.lines[0].get_ydata(orig=False)).tolist() for container in axes.containers]
     assert heights == [[True, True, True], [True, False, True]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "20", "all"]
-    plt.close(drawn[0])
 
 
 def test_a_size_whose_runs_all_failed_still_counts_in_the_correction(tmp_path: Path) -> None:
@@ -148,17 +104,6 @@ def test_an_arm_without_complete_units_is_named_in_the_answer() -> None:
     assert _answer(table.query("arm == 'triplet'"), _question(asked)).startswith("No comparison: ")
 
 
-def test_the_table_says_over_how_many_units() -> None:
-    asked = experiment(train_per_class=[None])
-    table = table_of(asked)
-    title = render(table, _question(asked)).rich.title
-    assert title == "Test split, 3 seeds per arm, mean and 95 % interval"
-    title = render(table.query("arm == 'softmax' or seed > 0"), _question(asked)).rich.title
-    assert title == "Test split, 2 or 3 seeds per arm, mean and 95 % interval"
-    title = render(table.query("seed == 0"), _question(asked)).rich.title
-    assert title == "Test split, 1 seed per arm"
-
-
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no comparison.json"):
         units_to_show(experiment(), tmp_path, 0.1)
@@ -167,7 +112,7 @@ def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
 def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:
     asked = experiment(arms={"softmax": Arm([]), "trip|let <b>": Arm([])})
     table = table_of(asked)
-    written = render(table.query("train_per_class == 5"), _question(asked)).markdown
+    written = render_table(table.query("train_per_class == 5"), _question(asked)).markdown
     written += "".join(_curve(asked, table, _question(asked), tmp_path))
     heads = [line for line in written.splitlines() if line.startswith(("| test split", "| crops"))]
     assert [head.replace(r"\|", "").count("|") for head in heads] == [4, 4]

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,8 @@ def test_as_many_values_as_further_trials_are_enough() -> None:
     search = Search(4, {"a": {"x": [1, 2, 3]}})
     search.check(["a"], [0], [0])
     assert {*search.settings("a")} == {(), ("--x=1",), ("--x=2",), ("--x=3",)}
-    for space, settings in (({"x": [1, 2]}, 2), ({"x": [], "y": Range(0, 1)}, 0), ({}, 0)):
+    spaces: list[tuple[dict[str, Any], int]] = [({"x": [1, 2]}, 2), ({"x": [], "y": Range(0, 1)}, 0), ({}, 0)]
+    for space, settings in spaces:
         with pytest.raises(ValueError, match=f"space of a has {settings} settings beside its own"):
             Search(4, {"a": space}).check(["a"], [0], [0])
 

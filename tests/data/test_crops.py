@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.data.crops import CropOptions, by_frame, crop_batches, crop_squares, cut_frame
+from dml_lightning.data.crops import CropOptions, by_frame, crop_batches, cut_frame
 from dml_lightning.data.frames import Frame, FrameError, Radiometry
-from dml_lightning.data.geometry import filter_taps, reflect, resample
+from dml_lightning.data.geometry import filter_taps, reflect, resample, squares
 from dml_lightning.data.normalisation import Normalize, centre_crop
 
 patient = settings(deadline=None, max_examples=60)
@@ -117,7 +117,7 @@ def test_no_pixel_is_skipped_when_reducing() -> None:
 
 def test_squares_have_context_and_a_smallest_side() -> None:
     boxes = np.array([[10.0, 20.0, 40.0, 10.0], [100.0, 100.0, 2.0, 2.0]])
-    centres, sides = crop_squares(boxes, CropOptions(context=0.5, min_side=16))
+    centres, sides = squares(boxes, context=0.5, min_side=16)
     np.testing.assert_allclose(centres, [[30, 25], [101, 101]])
     np.testing.assert_allclose(sides, [60, 16])
 

@@ -11,7 +11,8 @@ import lightning as L
 import torch
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 DROPOUT = "{channels: [8, 8, 16, 16], stem_width: 8, drop_rate: 0.3, drop_path_rate: 0.2}"
 ARMS = ("softmax", "triplet_memory")
 

@@ -20,10 +20,11 @@ from dml_lightning.cli import main
 from dml_lightning.commands.jobs import planned_recipe
 from dml_lightning.compare.jobs import Job
 from dml_lightning.files import read_json
-from dml_lightning.runs.fairness import differences, read_recipe
+from dml_lightning.runs.fairness import differences
 from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.recipes import read_recipe
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = f"{ROOT}/configs/model"
 
 
@@ -40,7 +41,7 @@ def settings(words: list[str]) -> dict[str, Any]:
 
 RATE = "model.init_args.optimizer.init_args.lr"
 LOSS = "model.init_args.loss.init_args.margin"
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "untrained": {"configs": [f"{MODEL}/untrained.yaml"], "train": False},
     "softmax": {"configs": [f"{MODEL}/softmax.yaml"]},
     "tri plet": {"configs": [f"{MODEL}/triplet.yaml"]},

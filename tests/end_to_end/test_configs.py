@@ -9,9 +9,9 @@ import yaml
 from dml_lightning.cli import main
 from dml_lightning.commands import compare as command
 from dml_lightning.stats.paired import units_needed
+from tests import ROOT
 from tests.end_to_end.layouts import LAYOUTS
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 
 

@@ -13,7 +13,8 @@ import torch
 
 from dml_lightning.cli import main
 from dml_lightning.runs import folder as run_folders
-from tests.end_to_end.killing import ROOT, differences, exact_words, history, outcome
+from tests import ROOT
+from tests.end_to_end.killing import differences, exact_words, history, outcome
 
 # kills its own process inside a hook, at a place that no timing could hit
 KILLER = """

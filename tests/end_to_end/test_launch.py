@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dml_lightning.cli import main
-from dml_lightning.runs import launch
-from tests.end_to_end.killing import ROOT, differences, exact_words, outcome
+from tests import ROOT
+from tests.end_to_end.killing import differences, exact_words, outcome
 from tests.end_to_end.test_kill_and_resume import only_run
 
 GROUP_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
@@ -84,32 +84,6 @@ def test_a_mismatch_is_told_before_anything_starts(
     said = capsys.readouterr().err
     assert "trainer.devices=2 times trainer.num_nodes=3 is 6, but torchrun started 4" in said
     assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("variables", "devices", "nodes", "message"),
-    [
-        ({"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}, 4, 1, "is 4, but srun started 8"),
-        ({"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}, "[0, 1]", 2, "is 4, but srun"),
-        ({"SLURM_NTASKS": "2"}, 2, 1, "needs --ntasks-per-node"),
-    ],
-)
-def test_srun_mismatches(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], devices: int | str, nodes: int, message: str
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=message):
-        launch.check_launch(devices if isinstance(devices, int) else [0, 1], nodes)
-
-
-@pytest.mark.parametrize("devices", [4, "4", "auto", -1, "0,1,2,3", [0, 1, 2, 3]])
-def test_what_agrees_or_only_lightning_knows_is_let_through(monkeypatch: pytest.MonkeyPatch, devices: object) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "8")
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
-    launch.check_launch(devices, 2)
-    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    launch.check_launch(1, 1)
 
 
 # SLURM ---------------------------------------------------------------------------------------

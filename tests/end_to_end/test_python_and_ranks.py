@@ -11,10 +11,10 @@ from dml_lightning import callbacks
 from dml_lightning.cli import main
 from dml_lightning.losses import TripletLoss
 from dml_lightning.models import Encoder, TripletModule
+from tests import ROOT
 from tests.end_to_end.plain import plain_data, plain_trainer
 
 NO_BATCH_NORM = "{channels: [8, 8, 16, 16], stem_width: 8, norm_layer: groupnorm1}"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_plain_trainer_is_enough(flights: Path, tmp_path: Path) -> None:

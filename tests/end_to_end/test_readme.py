@@ -12,9 +12,9 @@ from PIL import Image
 
 from dml_lightning.cli import COMMANDS, main
 from dml_lightning.runs.tracker import SYNC
+from tests import ROOT
 from tests.end_to_end.layouts import LAYOUTS
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

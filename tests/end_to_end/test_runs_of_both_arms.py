@@ -9,15 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch.loggers import WandbLogger
 
-import dml_lightning
 from dml_lightning.cli import main
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs import folder as run_folders
+from tests.end_to_end.arms import ARMS, StopError, arm_words, interrupt, interrupted
 
-ROOT = Path(__file__).resolve().parents[2]
-ARMS = ("softmax", "triplet")
 LOGGED = [
     "accuracy",
     "accuracy_knn",
@@ -41,10 +38,6 @@ LOGGED = [
 ]
 
 
-def arm_words(words: list[str], arm: str) -> list[str]:
-    return [*words, f"--config={ROOT}/configs/model/{arm}.yaml", f"--name={arm}"]
-
-
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_fit_leaves_everything_in_its_own_folder(runs: dict[str, Path], arm: str) -> None:
     run = runs[arm]
@@ -66,34 +59,6 @@ def test_every_promised_number_is_logged(runs: dict[str, Path], arm: str) -> Non
         columns = csv.DictReader(file).fieldnames or []
     for name in ("loss", "active_triplet_fraction", "hard_triplet_fraction"):
         assert f"train/{name}" in columns
-
-
-def test_the_same_recipe_is_not_run_twice_by_accident(
-    runs: dict[str, Path], words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert runs["softmax"].is_dir()
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", *arm_words(words, "softmax")])
-    said = capsys.readouterr().err
-    assert "has finished" in said
-    assert "--rerun" in said
-
-
-class StopError(Exception):
-    """Stands for whatever ends a fit early."""
-
-
-def interrupted(words: list[str]) -> None:
-    """Starts a fit that ends in its second epoch."""
-
-    def stop(self: EmbeddingModule) -> None:
-        if self.current_epoch == 1:
-            raise StopError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EmbeddingModule, "on_train_epoch_start", stop)
-        with pytest.raises(StopError):
-            main(["fit", *words])
 
 
 @pytest.mark.parametrize("flag", ["--ckpt_path=last", "--reuse=true"])
@@ -127,10 +92,6 @@ def test_a_run_that_never_began_starts_over(words: list[str], tmp_path: Path) ->
     assert run_folders.read_status(run) == "finished"
 
 
-def interrupt(self: EmbeddingModule) -> None:
-    raise StopError
-
-
 def test_another_checkpoint_leaves_the_run_s_results_alone(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,18 +112,6 @@ def test_a_finished_run_is_reused_untouched(runs: dict[str, Path], words: list[s
     before = {p: p.stat().st_mtime_ns for p in runs["triplet"].rglob("*") if p.is_file()}
     assert main(["fit", *arm_words(words, "triplet"), "--reuse=true"]) == runs["triplet"]
     assert before == {p: p.stat().st_mtime_ns for p in runs["triplet"].rglob("*") if p.is_file()}
-
-
-def test_resuming_what_is_not_there_is_an_error(
-    runs: dict[str, Path], words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    fresh = ["fit", *arm_words(words, "triplet"), "--ckpt_path=last"]
-    with pytest.raises(SystemExit, match="2"):
-        main([*fresh, "--seed_everything=5"])
-    assert "no checkpoints/last.ckpt" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main(fresh)
-    assert "has finished" in capsys.readouterr().err
 
 
 def test_both_arms_start_from_the_same_encoder(words: list[str]) -> None:
@@ -209,65 +158,3 @@ def test_the_recipe_is_a_config_that_gives_the_same_run(runs: dict[str, Path], t
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     settings = yaml.safe_load(recipe.read_text())
     assert settings["model"]["init_args"]["loss"]["class_path"].endswith("TripletLoss")
-
-
-def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    seen: dict[str, object] = {}
-
-    def note(self: WandbLogger, *args: object, **settings: object) -> None:
-        seen.update(settings)
-        raise ValueError("stop here")
-
-    monkeypatch.setattr(WandbLogger, "__init__", note)
-    for flag, offline in (([], True), (["--tracking.wandb=online"], False)):
-        with pytest.raises(SystemExit):
-            main(["fit", *arm_words(words, "softmax"), "--rerun=3", *flag])
-        assert seen["offline"] is offline
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--data.known=[mallard, dragon]"], "dragon"),
-        (["--data.ood_test=[debris, dead_pixel, person]"], "debris"),
-        (["--data.source.init_args.root=/nowhere"], "/nowhere"),
-        (["--model.init_args.encoder.backbone=resnet1"], "no backbone named 'resnet1'"),
-        (["--model.init_args.warmup=2"], "warmup"),
-        (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a file nor last"),
-        (["--data.batch=3"], "data.batch"),
-        (["--trainer.max_epoch=3"], "max_epoch"),
-    ],
-)
-def test_wrong_input_gets_one_sentence_and_no_traceback(
-    words: list[str], capsys: pytest.CaptureFixture[str], wrong: list[str], message: str
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", *arm_words(words, "softmax"), *wrong])
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
-    told = [line for line in said.splitlines() if line.startswith("dml fit: ") or message in line]
-    assert len(told) == 1, said
-    assert len(said.splitlines()) < 12, said
-
-
-def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["train"])
-    assert "fit, validate, test, simulate" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["checkpoint", "backbone_args", "init_args.backbone_args"])
-def test_null_reaches_the_encoder(words: list[str], capsys: pytest.CaptureFixture[str], option: str) -> None:
-    null = f"--model.init_args.encoder.{option}=null"
-    with pytest.raises(SystemExit, match="0"):
-        main(["fit", *arm_words(words, "softmax"), null, "--print_config"])
-    encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]
-    assert encoder["init_args"][option.removeprefix("init_args.")] is None
-
-
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--version"])
-    assert capsys.readouterr().out == f"dml_lightning {dml_lightning.__version__}\n"
-    main(["--help"])
-    assert "dml --version" in capsys.readouterr().out

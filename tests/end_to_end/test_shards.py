@@ -9,7 +9,8 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.gallery.trained import TrainedRun
-from tests.end_to_end.killing import ROOT, differences, outcome
+from tests import ROOT
+from tests.end_to_end.killing import differences, outcome
 from tests.end_to_end.test_kill_and_resume import only_run
 from tests.end_to_end.test_killed_rank import KILLER, fit
 from tests.end_to_end.test_launch import command  # noqa: F401  # a fixture

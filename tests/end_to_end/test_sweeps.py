@@ -8,8 +8,8 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from dml_lightning.cli import main
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
 
 

@@ -10,9 +10,9 @@ import yaml
 from wandb.proto.wandb_internal_pb2 import Record
 
 from dml_lightning.cli import main
-from tests.end_to_end.test_runs_of_both_arms import arm_words, interrupted
+from tests import ROOT
+from tests.end_to_end.arms import arm_words, interrupted
 
-ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 32_768  # bytes; LevelDB's log format, behind a header of 7 bytes
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 

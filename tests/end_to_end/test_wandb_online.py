@@ -14,12 +14,12 @@ import pytest
 from dml_lightning.cli import main
 from dml_lightning.runs import folder as run_folders
 from dml_lightning.runs.tracker import SYNC
+from tests import ROOT
+from tests.end_to_end.arms import arm_words, interrupted
 from tests.end_to_end.killing import exact_words
-from tests.end_to_end.test_runs_of_both_arms import arm_words, interrupted
 from tests.end_to_end.test_wandb import records
 from tests.end_to_end.wandb_server import Run, WandbServer, wandb_server
 
-ROOT = Path(__file__).resolve().parents[2]
 SOON = {
     "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
     "WANDB_INIT_TIMEOUT": "3",

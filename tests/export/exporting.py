@@ -5,6 +5,7 @@
 leaves FOLDER/frames/*.tiff, boxes.npz, expected.npz (what the run says) and model (the export).
 """
 
+import json
 import sys
 import warnings
 from dataclasses import replace
@@ -21,7 +22,7 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.changes import enroll
+from dml_lightning.gallery.changes import add_species
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
@@ -114,8 +115,8 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         Gallery.build(said, digest, alpha=0.1).save(run / "gallery")
     if case == "softmax":
         vectors = said.sets["novel"].vectors.numpy()
-        enroll(run / "gallery", "swan", vectors[:3], digest)
-        enroll(run / "gallery", "heron", vectors[3:5], digest)
+        add_species(run / "gallery", "swan", vectors[:3], digest)
+        add_species(run / "gallery", "heron", vectors[3:5], digest)
     gallery = Gallery.load(run / "gallery")
     enrolled = gallery.enrolled  # the last with a ball that leaves out much of what is nearest to it
     narrow = (*enrolled[:-1], *(replace(each, radius=each.radius / 3) for each in enrolled[-1:]))
@@ -136,14 +137,15 @@ def main(case: str, folder: Path) -> None:
         label_knn=said.label_knn,
         distance=said.distance,
         distance_trained=said.distance_trained,
-        neighbours=said.neighbours,
+        neighbours=[json.dumps(own) for own in said.neighbours],
+        neighbour_labels=[json.dumps(own) for own in said.neighbour_labels],
         p_value=said.p_value,
-        rules=list(trained.gallery.rules),
+        rules=list(trained.gallery.thresholds),
         default_rule=trained.gallery.default_rule,
-        calibration=len(trained.gallery.rules["C"].threshold.scores),
+        calibration=len(trained.gallery.thresholds["C"].scores),
         **{f"score_{rule}": values for rule, values in said.score.items()},
         **{f"known_{rule}": values for rule, values in said.known.items()},
-        **{f"threshold_{rule}": d.threshold.value for rule, d in trained.gallery.rules.items()},
+        **{f"threshold_{rule}": each.value for rule, each in trained.gallery.thresholds.items()},
     )
     table.to_csv(folder / "boxes.csv", index=False)
     unit = "counts" if trained.options.radiometry is None else "degC"

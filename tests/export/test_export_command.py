@@ -18,7 +18,7 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.export import check
-from dml_lightning.export.contents import model_arrays, model_words
+from dml_lightning.export.contents import model_arrays, model_content
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -47,8 +47,8 @@ def trained(tmp_path: Path) -> TrainedRun:
 def model_of(trained: TrainedRun) -> Model:
     """What the exported folder would hold, without a graph."""
     model = Model.__new__(Model)
-    model.words, model.arrays = model_words(trained, "counts"), model_arrays(trained)
-    model.rules, model.names = model.words["rules"], np.array(model.words["classes"])
+    model.content, model.arrays = model_content(trained, "counts"), model_arrays(trained)
+    model.rules, model.names = model.content["rules"], np.array(model.content["classes"])
     return model
 
 
@@ -59,7 +59,7 @@ def queries() -> Embeddings:
 
 def test_the_check_passes_what_is_equal(trained: TrainedRun) -> None:
     expected = queries()
-    difference = check.compare(trained, expected, model_of(trained), (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model_of(trained), (expected.vectors.numpy(), None))
     assert difference.crops == 50
     assert difference.score < 1e-12
     assert difference.decisions == 0
@@ -70,7 +70,7 @@ def test_the_check_passes_what_is_equal(trained: TrainedRun) -> None:
 def test_the_check_finds_other_prototypes(trained: TrainedRun, shift: float) -> None:
     expected, model = queries(), model_of(trained)
     model.arrays["prototypes"] = model.arrays["prototypes"] + shift
-    difference = check.compare(trained, expected, model, (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model, (expected.vectors.numpy(), None))
     with pytest.raises(ValueError, match="differs from the run on 50 crops"):
         check.require(difference, "crops")
 
@@ -78,7 +78,7 @@ def test_the_check_finds_other_prototypes(trained: TrainedRun, shift: float) -> 
 def test_the_check_finds_another_threshold(trained: TrainedRun) -> None:
     expected, model = queries(), model_of(trained)
     model.rules["B"]["threshold"] /= 2
-    difference = check.compare(trained, expected, model, (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model, (expected.vectors.numpy(), None))
     assert difference.decisions > 0
     with pytest.raises(ValueError, match="decisions; nothing was written"):
         check.require(difference, "crops")

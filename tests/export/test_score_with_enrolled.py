@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.export.contents import _rule_words, model_arrays
+from dml_lightning.export.contents import model_arrays, rule_content
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.types import Embeddings, PredictionRule
 
 CENTRES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
@@ -34,8 +34,8 @@ def gallery(named_by: PredictionRule) -> Gallery:
     built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest")
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
     enrolled = (
-        Species("eider", (EIDER + spread).astype(np.float32), 3.5),
-        Species("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
+        EnrolledSpecies("eider", (EIDER + spread).astype(np.float32), 3.5),
+        EnrolledSpecies("smew", (-EIDER / 2 + spread).astype(np.float32), 0.5),
     )
     return replace(built, prediction_rule=named_by, enrolled=enrolled)
 
@@ -44,9 +44,9 @@ def reader(of: Gallery) -> Model:
     """What `score.py` makes of the exported files, but for the graph."""
     trained: Any = SimpleNamespace(gallery=of, module=SimpleNamespace(linear_head=lambda: None))
     model = Model.__new__(Model)
-    model.words = {"classes": of.class_names, "prediction_rule": of.prediction_rule, "default_rule": of.default_rule}
+    model.content = {"classes": of.class_names, "prediction_rule": of.prediction_rule, "default_rule": of.default_rule}
     model.arrays = model_arrays(trained)
-    model.rules = {name: _rule_words(rule) for name, rule in of.rules.items()}
+    model.rules = {name: rule_content(rule) for name, rule in of.thresholds.items()}
     model.names = np.array(of.names)
     return model
 
@@ -60,7 +60,7 @@ def test_every_answer_is_the_run_s(named_by: PredictionRule) -> None:
     rows = torch.arange(len(places))
     ours = answer(of, Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits)))
     model = reader(of)
-    for rule in of.rules:
+    for rule in of.thresholds:
         theirs = model.judge(places, logits, rule)
         assert np.array_equal(ours.known[rule], theirs["decision"] == "known")
         assert np.allclose(ours.score[rule], theirs[f"ood_score_{rule}"])

@@ -8,9 +8,9 @@ import torch
 
 from dml_lightning.commands.flights import cautions
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.flights.confusion import OTHER, UNKNOWN, confusion
+from dml_lightning.flights.confusion import OTHER, UNKNOWN, held_out_confusion
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery, Species
+from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 from dml_lightning.types import Embeddings
 
 NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD
@@ -43,8 +43,8 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
     own = part.vectors[part.labels == label].numpy()
     built = Gallery.build(held_out, "digest")
     for vectors, rows in [(own, ["coot", "mallard", OTHER]), (own[1:], ["coot", "mallard", NAMES[label], OTHER])]:
-        gallery = replace(built, enrolled=(Species(NAMES[label], vectors, 2.0),))
-        matrix = confusion(gallery, held_out, "B")
+        gallery = replace(built, enrolled=(EnrolledSpecies(NAMES[label], vectors, 2.0),))
+        matrix = held_out_confusion(gallery, held_out, "B")
         assert matrix.rows == rows
         assert matrix.uncorrected == ([] if NAMES[label] in rows else [NAMES[label]])
         assert (matrix.counts.sum(axis=(0, 2)) > 0).all()
@@ -53,9 +53,9 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
 def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     held_out = evidence()
     novel = held_out.sets["novel"].vectors.numpy()
-    enrolled = (Species("eider", novel[:3], 2.0), Species("teal", -np.ones((2, 4), np.float32), 0.1))
+    enrolled = (EnrolledSpecies("eider", novel[:3], 2.0), EnrolledSpecies("teal", -np.ones((2, 4), np.float32), 0.1))
     gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
-    matrix = confusion(gallery, held_out, "B")
+    matrix = held_out_confusion(gallery, held_out, "B")
     assert matrix.rows == ["coot", "mallard", "eider", OTHER]
     assert matrix.columns == ["coot", "mallard", "eider", "teal", UNKNOWN]
     expected = np.zeros((3, 4, 5))
@@ -74,7 +74,7 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     kept = matrix.corrigible()
     assert kept.columns == ["coot", "mallard", "eider", UNKNOWN]
     assert np.array_equal(kept.counts, matrix.counts[:, :, [0, 1, 2, 4]])
-    said = " ".join(cautions(matrix, held_out, ["f1", "new"]))
-    assert "eider (6)" in said
-    assert "teal was enrolled and has no held-out crops" in said
-    assert "f1: named like a flight" in said
+    told = " ".join(cautions(matrix, held_out, ["f1", "new"]))
+    assert "eider (6)" in told
+    assert "teal was enrolled and has no held-out crops" in told
+    assert "f1: named like a flight" in told

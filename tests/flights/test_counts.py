@@ -63,11 +63,11 @@ def test_against_the_posterior_on_a_grid() -> None:
     """Two classes, one confusion: every true count has a chance that can be summed up."""
     shares = np.array([[0.8, 0.2], [0.3, 0.7]])
     answers = np.array([20, 10])
-    chances = []
+    weights = []
     for first in range(31):  # boxes of the first class, all equally likely beforehand
         means = [binom(first, 0.8), binom(30 - first, 0.3)]
-        chances.append(sum(means[0].pmf(i) * means[1].pmf(20 - i) for i in range(21)))
-    chances = np.array(chances) / sum(chances)
+        weights.append(sum(means[0].pmf(i) * means[1].pmf(20 - i) for i in range(21)))
+    chances = np.array(weights) / sum(weights)
     rng = np.random.default_rng(0)
     uniform = np.ones((4000, 2))
     found = true_counts(answers, np.repeat(shares[None], 4000, axis=0), uniform, rng)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, ttest_1samp
 
-from dml_lightning.flights.drift import flight_drift, holm
+from dml_lightning.flights.drift import flight_drift, holm_of_tested
 
 Flights = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -47,7 +47,7 @@ def test_a_test_that_counts_crops_would_cry_wolf() -> None:
     for seed in range(200):
         rng = np.random.default_rng([5, 1, 100, seed])
         (calibration, _), (scores, _) = flights(rng, 5, 100), flights(rng, 1, 100)
-        found += ks_2samp(calibration, scores).pvalue <= 0.05
+        found += int(ks_2samp(calibration, scores).pvalue <= 0.05)
     assert found / 200 > 0.6
 
 
@@ -144,9 +144,9 @@ def test_a_flight_with_too_few_boxes_is_not_tested_and_costs_the_others_nothing(
 
 
 def test_holm_by_hand() -> None:
-    adjusted = holm(np.array([0.03, 0.01, np.nan, 0.04]))
+    adjusted = holm_of_tested(np.array([0.03, 0.01, np.nan, 0.04]))
     assert np.allclose(adjusted, [0.06, 0.03, np.nan, 0.06], equal_nan=True)
-    assert holm(np.array([0.9, 0.8])).max() == 1
+    assert holm_of_tested(np.array([0.9, 0.8])).max() == 1
 
 
 def test_two_calibration_flights_are_refused() -> None:

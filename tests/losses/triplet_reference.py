@@ -1,8 +1,14 @@
 """The triplet losses straight from their definitions, one triplet at a time."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from hypothesis import strategies as st
 from torch import Tensor
+
+from dml_lightning.losses import functional, mining
 
 
 def distance(x: Tensor, y: Tensor, squared: bool) -> Tensor:
@@ -61,3 +67,42 @@ def reference(
     lossy = len(losses) if soft else int((total > 0).sum())
     count = {"sum": 1, "mean": len(losses), "active": max(lossy, 1)}[reduction]
     return total.sum() / count, counts
+
+
+MODES = [(m, soft) for m in mining.MININGS for soft in (False, True)]
+
+
+def cloud(
+    n: int, dim: int = 4, classes: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, dim, generator=g, dtype=dtype)
+    return x, torch.randint(0, classes, (n,), generator=g)
+
+
+def ints(counts: Mapping[str, int | Tensor]) -> dict[str, int]:
+    return {name: int(value) for name, value in counts.items()}
+
+
+def assert_same(
+    x: Tensor, labels: Tensor, margin: float, gradient: bool = True, rtol: float = 1e-9, **rule: Any
+) -> None:
+    ours, slow = x.clone().requires_grad_(), x.clone().requires_grad_()
+    loss, counts = functional.triplet_loss(ours, labels, margin, **rule)
+    expected, expected_counts = reference(slow, labels, margin, **rule)
+    assert ints(counts) == expected_counts
+    torch.testing.assert_close(loss, expected, rtol=rtol, atol=1e-12)
+    loss.backward()
+    if gradient:
+        expected.backward()
+        torch.testing.assert_close(ours.grad, slow.grad, rtol=1e-7, atol=1e-9)
+    assert ours.grad.isfinite().all()
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Integer points: equal distances, duplicates, singletons and exact ties with the margin."""
+    n = draw(st.integers(1, 8))
+    points = draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n))
+    labels = draw(st.lists(st.sampled_from([0, 1, 2, -(2**62), 2**62]), min_size=n, max_size=n))
+    return torch.tensor(points, dtype=torch.float64), torch.tensor(labels)

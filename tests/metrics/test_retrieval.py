@@ -11,18 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.distributed import rank
-from dml_lightning.metrics import retrieval
-from dml_lightning.metrics.functional import (
-    RetrievalSummary,
-    map_at_r,
-    query_ranks,
-    r_precision,
-    recall_at_k,
-    retrieval_summary,
-    summarise_retrieval,
-)
+from dml_lightning.metrics import ranks as ranking
+from dml_lightning.metrics.functional import map_at_r, recall_at_k
+from dml_lightning.metrics.ranks import query_ranks
+from dml_lightning.metrics.retrieval import RetrievalSummary, r_precision, retrieval_summary, summarise_retrieval
 from dml_lightning.pairs import distances as blocks
-from dml_lightning.pairs.shares import over_threads, share_of
+from dml_lightning.pairs.shares import over_threads, share_of, slices
 
 
 def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tensor]:
@@ -33,13 +27,22 @@ def sample(seed: int, n: int, classes: int, dim: int = 4) -> tuple[Tensor, Tenso
 
 
 def slow(
-    x: Tensor, y: Tensor, z: Tensor | None = None, w: Tensor | None = None, k: int = 1
+    x: Tensor,
+    y: Tensor,
+    z: Tensor | None = None,
+    w: Tensor | None = None,
+    k: int = 1,
+    groups: Tensor | None = None,
+    reference_groups: Tensor | None = None,
 ) -> tuple[float, float, float, int]:
     """Recall@k, R-precision, MAP@R and queries left out, from the definitions."""
     recall, precision, average = [], [], []
     for i in range(len(x)):
         others = [j for j in range(len(x)) if j != i] if z is None else list(range(len(z)))
         targets, labels = (x, y) if z is None or w is None else (z, w)
+        if groups is not None:
+            flights = groups if reference_groups is None else reference_groups
+            others = [j for j in others if flights[j] != groups[i]]
         others.sort(key=lambda j: math.dist(x[i].tolist(), targets[j].tolist()))
         hits = [bool(labels[j] == y[i]) for j in others]
         r = sum(hits)
@@ -80,6 +83,71 @@ def test_separate_references_equal_the_definition(seed: int, n: int, m: int, cla
     assert retrieval_summary(x, y, z, w).left_out == expected[3]
 
 
+def flights(seed: int, n: int, count: int) -> Tensor:
+    """Groups of very different sizes, with numbers that are neither small nor in a row."""
+    share = 2.0 ** -torch.arange(count)
+    return torch.multinomial(share, n, replacement=True, generator=torch.Generator().manual_seed(seed)) * 1000 - 7
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 25),
+    classes=st.integers(1, 5),
+    count=st.integers(1, 6),
+    k=st.integers(1, 8),
+)
+def test_leaving_out_the_own_group_equals_the_definition(seed: int, n: int, classes: int, count: int, k: int) -> None:
+    x, y = sample(seed, n, classes)
+    groups = flights(seed, n, count)
+    found = retrieval_summary(x, y, groups=groups, ks=(k,))
+    values = (found.recall_at[k], found.r_precision, found.map_at_r, found.left_out)
+    assert values == pytest.approx(slow(x, y, k=k, groups=groups), rel=1e-12, nan_ok=True)
+    assert found.queries == n - found.left_out
+    assert recall_at_k(x, y, k=k, groups=groups) == pytest.approx(values[0], nan_ok=True)
+    assert r_precision(x, y, groups=groups) == pytest.approx(values[1], nan_ok=True)
+    assert map_at_r(x, y, groups=groups) == pytest.approx(values[2], nan_ok=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(1, 20), m=st.integers(1, 20), count=st.integers(1, 5), k=st.integers(1, 8)
+)
+def test_groups_of_separate_references_equal_the_definition(seed: int, n: int, m: int, count: int, k: int) -> None:
+    x, y = sample(seed, n + m, 4)
+    groups = flights(seed, n + m, count)
+    given = (x[:n], y[:n], x[n:], y[n:])
+    of_groups = {"groups": groups[:n], "reference_groups": groups[n:]}
+    expected = slow(*given, k=k, **of_groups)
+    assert recall_at_k(*given, k=k, **of_groups) == pytest.approx(expected[0], nan_ok=True)
+    assert r_precision(*given, **of_groups) == pytest.approx(expected[1], nan_ok=True)
+    assert map_at_r(*given, **of_groups) == pytest.approx(expected[2], nan_ok=True)
+    assert retrieval_summary(*given, **of_groups).left_out == expected[3]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_a_group_of_its_own_for_each_crop_leaves_out_nothing_more(scale: float) -> None:
+    x, y = sample(4, 80, 3)
+    x = scale * x.round()  # with ties
+    for alone, grouped in zip(query_ranks(x, y), query_ranks(x, y, groups=torch.arange(80).flip(0)), strict=True):
+        assert torch.equal(alone, grouped)
+
+
+def test_one_group_leaves_nothing_to_find() -> None:
+    x, y = sample(4, 30, 3)
+    found = retrieval_summary(x, y, groups=torch.full((30,), 9))
+    assert (found.queries, found.left_out) == (0, 30)
+    assert math.isnan(found.recall_at[1])
+
+
+def test_a_near_copy_of_the_same_flight_no_longer_counts() -> None:
+    x = torch.tensor([[0.0], [0.1], [1.0], [1.1], [9.0]])
+    y, groups = torch.tensor([0, 0, 1, 1, 0]), torch.tensor([0, 0, 1, 1, 2])
+    assert recall_at_k(x, y) == 0.8
+    assert recall_at_k(x, y, groups=groups) == 0.0  # the two of class 1 have nothing to find
+    assert retrieval_summary(x, y, groups=groups).left_out == 2
+
+
 def test_equals_the_accuracy_calculator_of_pytorch_metric_learning() -> None:
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
@@ -104,26 +172,29 @@ def test_per_query_results_keep_the_order_of_the_queries() -> None:
         assert int(ranks.first[i]) == expected
 
 
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("collapsed", [False, True])
-def test_shares_of_the_queries_together_equal_one_call(collapsed: bool) -> None:
+def test_shares_of_the_queries_together_equal_one_call(collapsed: bool, grouped: bool) -> None:
     x, y = sample(2, 31, 4)
     x = x * 0 if collapsed else x
-    whole = query_ranks(x, y, seed=3)
-    shares = [query_ranks(x, y, rows=torch.arange(31)[r::3], seed=3) for r in range(3)]
+    groups = flights(2, 31, 5) if grouped else None
+    whole = query_ranks(x, y, groups=groups, seed=3)
+    shares = [query_ranks(x, y, groups=groups, rows=torch.arange(31)[r::3], seed=3) for r in range(3)]
     for column, parts in zip(whole, zip(*shares, strict=True), strict=True):
         for r in range(3):
             assert torch.equal(column[r::3], parts[r])
 
 
+@pytest.mark.parametrize("groups", [None, flights(3, 40, 4)])
 @pytest.mark.parametrize("elements", [1, 40, 10**7])
-def test_any_block_size_gives_the_same(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
+def test_any_block_size_gives_the_same(monkeypatch: pytest.MonkeyPatch, elements: int, groups: Tensor | None) -> None:
     x, y = sample(3, 40, 5)
     x = x.round()  # with ties
-    whole = query_ranks(x, y)
+    whole = query_ranks(x, y, groups=groups)
     monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", elements)
     monkeypatch.setattr(blocks, "TILE_ELEMENTS", elements)
     monkeypatch.setattr(blocks, "FEWEST_ROWS", 1)
-    assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), whole, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y, groups=groups), whole, strict=True))
 
 
 def test_a_collapsed_space_scores_by_chance_not_by_the_order_of_its_rows() -> None:
@@ -220,6 +291,15 @@ def test_errors() -> None:
         summarise_retrieval(query_ranks(x, y), ks=(0,))
     with pytest.raises(ValueError, match="one label per row"):
         recall_at_k(x, y[:3])
+    with pytest.raises(ValueError, match=r"groups must hold one group per row, shape \(5,\), got \(3,\)"):
+        recall_at_k(x, y, groups=y[:3])
+    with pytest.raises(ValueError, match=r"groups must be integers, got <U1: np.unique\(groups"):
+        recall_at_k(x, y, groups=np.array(list("abcde")))
+    for groups, reference_groups in ((y, None), (None, y)):
+        with pytest.raises(ValueError, match="reference_groups must be given if both"):
+            recall_at_k(x, y, x, y, groups=groups, reference_groups=reference_groups)
+    with pytest.raises(ValueError, match="reference_groups must be given if both"):
+        recall_at_k(x, y, groups=y, reference_groups=y)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +324,11 @@ def test_ties_take_every_order_equally_often(
     assert shares == pytest.approx([1 / len(outcomes)] * len(outcomes), abs=0.06)
 
 
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 0.0])
-def test_many_ties_average_to_their_expectation(scale: float) -> None:
+def test_many_ties_average_to_their_expectation(scale: float, grouped: bool) -> None:
     """Coarse vectors: ties in the R nearest, at the cut and beyond, against orders drawn one by one."""
+    groups = flights(5, 60, 4) if grouped else torch.arange(60)
     x, y = sample(5, 60, 3, dim=3)
     x = scale * x.round()
     rng = np.random.default_rng(0)
@@ -254,12 +336,14 @@ def test_many_ties_average_to_their_expectation(scale: float) -> None:
     expected = []
     for _ in range(60):
         for i in range(60):
-            others = np.array([j for j in rng.permutation(60) if j != i])
+            others = np.array([j for j in rng.permutation(60) if groups[j] != groups[i]])
             hits = y[others[np.argsort(squared[i, others], kind="stable")]] == y[i]
             r = int(hits.sum())
+            if r == 0:
+                continue
             ranks = torch.arange(1, r + 1)
             expected.append(float((hits[:r].cumsum(0) * hits[:r] / ranks).sum() / r))
-    values = [map_at_r(x, y, seed=seed) for seed in range(60)]
+    values = [map_at_r(x, y, groups=groups if grouped else None, seed=seed) for seed in range(60)]
     assert np.mean(values) == pytest.approx(np.mean(expected), abs=0.004)
 
 
@@ -278,8 +362,12 @@ def test_many_queries_equal_a_plain_sort() -> None:
     torch.testing.assert_close(found.average_precision, average, rtol=1e-12, atol=0)
 
 
-def _split(*arguments: Tensor) -> tuple[Tensor, ...]:
-    return tuple(query_ranks(*arguments, split_over_ranks=True))
+def _split(*arguments: Tensor, **groups: Tensor) -> tuple[Tensor, ...]:
+    return tuple(query_ranks(*arguments, split_over_ranks=True, **groups))
+
+
+def _split_with_groups(groups: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
+    return _split(*arguments, groups=groups)
 
 
 def _shares(n: int) -> int:
@@ -295,6 +383,18 @@ def test_ranks_together_equal_one_process(gloo: Callable[[int], Any], world: int
     arguments = (x, y, *sample(8, 50, 4)) if kind == "references" else (x, y)
     whole = query_ranks(*arguments)
     for answer in gloo(world).run(_split, *arguments):
+        for column, expected in zip(answer, whole, strict=True):
+            torch.testing.assert_close(column, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("n", [1, 31, 200])
+@pytest.mark.parametrize("scale", [1.0, 0.0])
+def test_ranks_together_leave_out_the_own_group(gloo: Callable[[int], Any], world: int, n: int, scale: float) -> None:
+    x, y = sample(7, n, 4)
+    groups = flights(7, n, 6)
+    whole = query_ranks(scale * x, y, groups=groups)
+    for answer in gloo(world).run(_split_with_groups, groups, scale * x, y):
         for column, expected in zip(answer, whole, strict=True):
             torch.testing.assert_close(column, expected, rtol=1e-12, atol=0)
 
@@ -327,19 +427,22 @@ def test_any_number_of_threads_gives_the_same(
 ) -> None:
     x, y = sample(4, 101, 5)
     x = x.round()  # with ties
+    groups = flights(4, 101, 4)
     threads(1)
     alone = query_ranks(x, y)
+    grouped = query_ranks(x, y, groups=groups)
     threads(3)
-    own = retrieval._ordered_hits
+    own = ranking._ordered_hits
     seen = set()
 
     def spy(*given: Any) -> Any:
         seen.add((threading.get_ident(), torch.get_num_threads()))
         return own(*given)
 
-    monkeypatch.setattr(retrieval, "_ordered_hits", spy)
+    monkeypatch.setattr(ranking, "_ordered_hits", spy)
     with torch.inference_mode(inference):
         assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y), alone, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(query_ranks(x, y, groups=groups), grouped, strict=True))
     assert torch.get_num_threads() == 3
     assert threading.get_ident() not in {thread for thread, _ in seen}
     assert {count for _, count in seen} == {1}
@@ -355,6 +458,6 @@ def test_what_fails_in_a_thread_fails_in_the_caller(threads: Callable[[int], Non
             raise ArithmeticError("in a thread")
 
     with pytest.raises(ArithmeticError, match="in a thread"):
-        over_threads(work, 5, torch.device("cpu"))
+        over_threads(work, lambda parts: slices(5, parts), torch.device("cpu"))
     assert sorted(done) == [(0, 2, 1), (2, 5, 1)]
     assert torch.get_num_threads() == 2

@@ -1,8 +1,6 @@
 """A module in shards on two ranks trains as a whole one does on one, to rounding of float64."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from dml_lightning.distributed import rank, whole
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
 from dml_lightning.models.sharding import shard
+from tests.ranks import Gloo
 
 ARMS = {"softmax": SoftmaxModule, "triplet": TripletModule}
 NO_BATCH_NORM = {"channels": [8, 8, 16, 16], "stem_width": 8, "norm_layer": "groupnorm1"}
@@ -50,7 +49,7 @@ def train_in_shards(arm: str) -> tuple[int, set[bool], dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_shards_train_as_the_whole(gloo: Callable[[int], Any], arm: str) -> None:
+def test_shards_train_as_the_whole(gloo: Gloo, arm: str) -> None:
     start = {name: value.clone() for name, value in build(arm).state_dict().items()}
     expected = train(build(arm), slice(None))
     for units, kinds, found in gloo(2).run(train_in_shards, arm):
@@ -71,12 +70,7 @@ def refusal(frozen: bool) -> str:
     return ""
 
 
-def test_batch_norm_is_refused_unless_it_is_frozen(gloo: Callable[[int], Any]) -> None:
+def test_batch_norm_is_refused_unless_it_is_frozen(gloo: Gloo) -> None:
     for said in gloo(2).run(refusal, False):
         assert "encoder.backbone.conv1.1 and 13 more layers of batch norm would learn" in said
     assert gloo(2).run(refusal, True) == ["", ""]
-
-
-def test_what_has_no_shards_is_whole() -> None:
-    tensor = torch.ones(3)
-    assert whole(tensor) is tensor

@@ -10,7 +10,7 @@ from sklearn.covariance import EmpiricalCovariance, LedoitWolf
 
 from dml_lightning.metrics.functional import auroc
 from dml_lightning.openset import MahalanobisDetector, PrototypeDetector, RelativeMahalanobisDetector
-from dml_lightning.openset.mahalanobis import shrunk_covariance
+from dml_lightning.openset.mahalanobis import _shrunk_covariance
 
 Array = NDArray[np.float64]
 
@@ -38,12 +38,18 @@ def squared(x: Array, mean: Array, covariance: Array) -> Array:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(2, 40), dim=st.integers(1, 12))
-def test_the_shrunk_covariance_is_scikit_learns(seed: int, n: int, dim: int) -> None:
+def test_the_shrunk_covariance_is_ledoit_and_wolfs(seed: int, n: int, dim: int) -> None:
+    """Their estimate, entry by entry: the weight is the variance of S over its distance from mu I."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, dim)) @ rng.normal(size=(dim, dim))
     x -= x.mean(0)
-    expected = LedoitWolf(assume_centered=True).fit(x).covariance_
-    assert shrunk_covariance(torch.from_numpy(x)).numpy() == pytest.approx(expected, rel=1e-9)
+    s = x.T @ x / n
+    target = s.trace() / dim * np.eye(dim)
+    distance = ((s - target) ** 2).sum()
+    noise = min(sum(((np.outer(row, row) - s) ** 2).sum() for row in x) / n**2, distance)
+    weight = noise / distance if distance > 1e-12 * (s**2).sum() else 0.0
+    expected = weight * target + (1 - weight) * s
+    assert _shrunk_covariance(torch.from_numpy(x)).numpy() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -71,7 +77,7 @@ def test_without_shrinkage_the_relative_distance_is_the_papers(seed: int) -> Non
     nearest = np.min([plain.mahalanobis(fresh - x[y == c].mean(0)) for c in np.unique(y)], axis=0)
     relative = nearest - EmpiricalCovariance().fit(x).mahalanobis(fresh)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dml_lightning.openset.mahalanobis.shrunk_covariance", lambda c: c.T @ c / len(c))
+        patch.setattr("dml_lightning.openset.mahalanobis._shrunk_covariance", lambda c: c.T @ c / len(c))
         own = RelativeMahalanobisDetector().fit(x, y).score(fresh)
     assert own == pytest.approx(relative, rel=1e-7, abs=1e-7)
 

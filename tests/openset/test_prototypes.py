@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from dml_lightning.metrics.functional import auroc
 from dml_lightning.openset import PrototypeDetector, assumption_report, one_per_group
+from dml_lightning.openset.arrays import unnested
+from dml_lightning.openset.thresholds import Threshold
+from tests.openset.balls import balls
 
 Array = NDArray[np.float64]
 
@@ -20,13 +23,6 @@ def sample(seed: int, n: int = 60, classes: int = 3, dim: int = 4) -> tuple[Arra
     rng = np.random.default_rng(seed)
     y = np.r_[np.arange(classes), rng.integers(classes, size=n - classes)] * 10
     return 3 * rng.normal(size=(classes, dim))[y // 10] + rng.normal(size=(n, dim)), y
-
-
-def balls(*, centres: list[list[float]], radii: list[float]) -> PrototypeDetector:
-    """A detector whose class c has exactly this prototype and this radius: two samples on a diameter."""
-    step = np.eye(len(centres[0]))[0]
-    x = np.concatenate([np.array([m + r * step, m - r * step]) for m, r in zip(centres, radii, strict=True)])
-    return PrototypeDetector().fit(x, np.repeat(np.arange(len(centres)), 2))
 
 
 @settings(max_examples=30, deadline=None)
@@ -103,60 +99,6 @@ def test_the_nearest_prototype_need_not_be_the_true_class() -> None:
     assert not said.is_ood[0]
 
 
-def test_assumption_report_counts() -> None:
-    detector = balls(centres=[[0.0], [6.0], [20.0]], radii=[1.0, 4.0, 2.0])
-    known, labels = np.array([[0.5], [1.5], [3.0], [20.0]]), np.array([0, 0, 1, 2])
-    report = assumption_report(detector, known, labels, np.array([[1.5], [12.0], [30.0]]))
-    assert report.known_inside == 0.75
-    assert report.known_inside_by_class == {0: 0.5, 1: 1.0, 2: 1.0}
-    assert report.pairs_disjoint == 1.0
-    assert report.smallest_gap == pytest.approx(1.0)
-    assert report.median_gap == pytest.approx(8.0)
-    assert report.closest_pair == (0, 1)
-    assert report.ood_outside == 1.0
-    assert not report.separation_holds
-    assert report.known_excess == pytest.approx(0.5)  # 1.5 from the prototype at 0, whose radius is 1
-    assert report.ood_clearance == pytest.approx(0.5)
-    assert report.radius_ratio == pytest.approx(4.0)
-    inner = assumption_report(detector, known[[0, 2]], labels[[0, 2]], np.array([[0.2], [12.0]]))
-    assert inner.known_excess == pytest.approx(-0.5)
-    assert inner.ood_clearance == pytest.approx(-0.8)
-    assert inner.ood_outside == 0.5
-    assert not inner.separation_holds
-    touching = balls(centres=[[0.0], [5.0]], radii=[1.0, 4.0])
-    assert assumption_report(touching, known[:2], labels[:2], known[:0]).pairs_disjoint == 0.0
-    alone = balls(centres=[[0.0]], radii=[1.0])
-    empty = assumption_report(alone, known[:2], labels[:2], known[:0])
-    assert empty.closest_pair is None
-    assert math.isnan(empty.ood_outside)
-    assert math.isnan(empty.smallest_gap)
-    assert math.isnan(empty.ood_clearance)
-    assert not empty.separation_holds  # nothing was seen outside
-    nobody = assumption_report(alone, known[:0], labels[:0], known[:2])
-    assert math.isnan(nobody.known_excess)
-    assert math.isnan(nobody.known_inside)
-    assert nobody.known_inside_by_class == {}
-
-
-def test_assumption_report_in_a_log() -> None:
-    detector = balls(centres=[[0.0], [6.0]], radii=[1.0, 4.0])
-    report = assumption_report(detector, np.array([[0.5]]), np.array([0]), np.array([[30.0]]))
-    values = report.values()
-    assert values["separation_holds"] == 1.0
-    assert values["pairs_disjoint"] == 1.0
-    assert values["smallest_gap"] == pytest.approx(1.0)
-    assert all(isinstance(value, float) for value in values.values())
-    assert set(values) >= {"known_inside", "known_excess", "ood_outside", "ood_clearance"}
-    assert not any("class" in name for name in values)
-
-
-@pytest.mark.parametrize(("radii", "ratio"), [([2.0, 2.0], 1.0), ([0.0, 0.0], 1.0), ([0.0, 1.0], math.inf)])
-def test_ratio_of_the_radii(radii: list[float], ratio: float) -> None:
-    detector = balls(centres=[[0.0], [9.0]], radii=radii)
-    x, y = np.array([[0.0]]), np.array([0])
-    assert assumption_report(detector, x, y, x).radius_ratio == pytest.approx(ratio)
-
-
 def test_rule_a_thresholds() -> None:
     detector = balls(centres=[[0.0], [9.0]], radii=[1.0, 3.0])
     x = np.array([[-2.0], [-3.5]])  # 2 and 3.5 from the nearest prototype, 1 and 2.5 from its ball
@@ -196,17 +138,17 @@ def test_per_class_refuses_only_what_every_class_refuses() -> None:
     x, y = sample(3, n=900)
     detector = PrototypeDetector().fit(x[:100], y[:100])
     detector.calibrate(x[100:500], y[100:500], alpha=0.1, per_class=True)
-    assert detector.per_class is not None
+    assert detector.threshold.per_class is not None
     fresh, truth = x[500:], y[500:]
     distances = detector.distances(fresh)
-    refused = (distances > detector.per_class.values).all(1)
+    refused = (distances > detector.threshold.per_class.values).all(1)
     said = detector.predict(fresh)
     assert (said.is_ood == refused).all()
     assert (said.is_ood == (said.p_value <= 0.1)).all()
     for c, label in enumerate(detector.classes):
         calibration = np.sort(detector.distances(x[100:500][y[100:500] == label])[:, c])
         rank = math.ceil((len(calibration) + 1) * 0.9)
-        assert detector.per_class.values[c] == calibration[rank - 1]
+        assert detector.threshold.per_class.values[c] == calibration[rank - 1]
         assert said.is_ood[truth == label].mean() <= 0.2
     assert said.rule.endswith("per class")
 
@@ -228,11 +170,12 @@ def test_state_survives_npz_and_pickle(tmp_path: Path, how: str) -> None:
     else:
         rule: Any = how
         detector.calibrate(x, rule=rule, kind="nearest", ood=x + 5, epsilon=0.1)
-    state = detector.state()
+    state = detector.state() | {f"threshold.{name}": value for name, value in detector.threshold.state().items()}
     assert all(isinstance(value, np.ndarray) and value.dtype != object for value in state.values())
     np.savez(tmp_path / "detector.npz", **state)  # type: ignore[arg-type]
     with np.load(tmp_path / "detector.npz", allow_pickle=False) as file:
         loaded = PrototypeDetector.from_state(file)
+        loaded.threshold = Threshold.from_state(unnested("threshold", file))
     for copy in (loaded, pickle.loads(pickle.dumps(detector))):
         said, expected = copy.predict(x + 1), detector.predict(x + 1)
         assert said.rule == expected.rule

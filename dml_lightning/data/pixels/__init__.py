@@ -6,7 +6,8 @@ reads as training did.
 
 from .celsius import ABSOLUTE_ZERO, Pixels, Radiometry, Unit
 from .errors import FrameError, StrPath
-from .reading import Frame, frame_size, read_frame
+from .files import kind_of
+from .reading import Frame, frame_of, frame_size, read_frame
 from .windows import Windows
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "StrPath",
     "Unit",
     "Windows",
+    "frame_of",
     "frame_size",
+    "kind_of",
     "read_frame",
 ]

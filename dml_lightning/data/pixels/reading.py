@@ -76,6 +76,15 @@ def read_frame(path: StrPath, radiometry: Radiometry | None = None) -> Frame:
         return _frame(path, channel, declared, png.orientation, radiometry)
 
 
+def frame_of(pixels: NDArray[Any], radiometry: Radiometry | None = None) -> Frame:
+    """Takes an array (H, W) as a frame, by the rules of a file that holds it.
+
+    Raises:
+        FrameError: It is no frame.
+    """
+    return _frame("the frame", Channel(_flat(pixels, "the frame")), Declared(), 1, radiometry)
+
+
 def frame_size(path: StrPath) -> tuple[int, int]:
     """Returns (width, height) in px of the upright picture on which boxes are drawn, from the header alone.
 
@@ -134,7 +143,10 @@ def _frame(
 
 def _array(path: StrPath) -> NDArray[Any]:
     """Maps the array (H, W) of a .npy file."""
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return _flat(np.load(path, mmap_mode="r", allow_pickle=False), path)
+
+
+def _flat(array: NDArray[Any], path: StrPath) -> NDArray[Any]:
     if array.ndim != 2 or not array.size:
         raise FrameError(path, f"the array has the shape {array.shape}", "a frame is an array (H, W)")
     return array

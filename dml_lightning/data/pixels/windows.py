@@ -130,7 +130,7 @@ class Windows:
         """Rows of one row of tiles, in equal steps."""
         step = rows[1] - rows[0] if len(rows) > 1 else 1
         band = self._window(range(rows[0], rows[-1] + 1), range(columns.start, columns.stop))
-        return band[::step, :: columns.step]
+        return band[::step, :: columns.step].copy()  # a view would keep the whole band
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         size = 4 * math.prod(self.shape)

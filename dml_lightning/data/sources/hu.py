@@ -8,7 +8,7 @@ from dml_lightning.data.sources.csv_table import read_rows, to_float
 from dml_lightning.data.sources.files import find_frame, list_frames
 from dml_lightning.data.sources.report import ReadReport
 
-COLUMNS = ("imageFilename", "x(column)", "y(row)", "width", "height")
+HU_COLUMNS = ("imageFilename", "x(column)", "y(row)", "width", "height")
 LABEL = "waterfowl"
 
 
@@ -37,13 +37,13 @@ class HuWaterfowl(Source):
         positive, labels = self._one(base, "01_Pos*"), self._one(base, "02_*/*.csv")
         first = 1.0 if self.one_based else 0.0
         boxes = []
-        for number, row in read_rows(labels, COLUMNS):
+        for number, row in read_rows(labels, HU_COLUMNS):
             where = f"{labels.name} row {number}"
-            if not row[COLUMNS[0]]:
+            if not row[HU_COLUMNS[0]]:
                 report.skip("row without a frame", where)
                 continue
-            x, y, width, height = (to_float(row[name]) for name in COLUMNS[1:])
-            frame = find_frame(row[COLUMNS[0]], [positive])
+            x, y, width, height = (to_float(row[name]) for name in HU_COLUMNS[1:])
+            frame = find_frame(row[HU_COLUMNS[0]], [positive])
             boxes.append(Box(frame, x - first, y - first, width, height, LABEL, where))
         for unnamed in sorted(set(list_frames(positive)) - {box.frame for box in boxes}):
             report.skip("positive frame without a row in the CSV", unnamed.name)

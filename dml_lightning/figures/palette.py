@@ -1,0 +1,100 @@
+"""Colours, marks and dashes that mean the same in every figure, to the colour-blind and in print too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.types import ROLES, Role
+
+Dash = Literal["solid", "dash", "dot", "dashdot"]  # Plotly's names
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color). Its yellow is too pale for white paper, and darkened it is
+# vermillion to the red-blind; Tol's wine (sronpersonalpages.nl/~pault) is unlike all others to everybody.
+BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, WINE = COLOURS = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255"),
+)
+INK = "#1f2933"
+GREY = "#767676"  # floors and thresholds
+DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a")  # OOD classes
+# Plotly's names. In each family a number of shapes that has no factor in common with the number of colours:
+# neighbours in a legend differ in both, and no pair comes again before all have come
+SHAPES: dict[Role, tuple[str, ...]] = {
+    "known": ("circle", "square", "diamond", "star"),
+    "novel": ("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
+    "ood": ("x-thin-open", "cross-thin-open", "asterisk-open", "hash-open"),
+}
+DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class ClassStyle:
+    """How a class is drawn in every projection."""
+
+    name: str
+    role: Role
+    colour: str
+    shape: str  # of Plotly; filled dots, squares and stars for known, triangles for novel, strokes for OOD
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How a line is drawn."""
+
+    colour: str
+    dash: Dash
+    width: float = 2.0  # px of Plotly
+
+
+# by field of `DistanceSample`: solid between crops, broken to the nearest prototype
+DISTANCE_LINES: dict[str, tuple[str, LineStyle]] = {
+    "intra": ("within a class", LineStyle(BLUE, "solid")),
+    "inter": ("between classes", LineStyle(VERMILLION, "solid")),
+    "known": ("known to prototype", LineStyle(GREEN, "dash")),
+    "novel": ("novel to prototype", LineStyle(ORANGE, "dashdot")),
+    "ood": ("OOD to prototype", LineStyle(INK, "dot")),
+}
+
+
+def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
+    """Style of each class that has test crops, by name: known classes, then novel, then OOD, each in order of labels.
+
+    Args:
+        evidences: Of the arms that stand side by side; a class looks the same under all of them.
+    """
+    roles: dict[str, Role] = {}
+    for evidence in evidences:
+        for role in ROLES:
+            for label in sorted(set(evidence.sets[role].labels.tolist())):
+                roles.setdefault(evidence.class_names[label], role)
+    styles: dict[str, ClassStyle] = {}
+    for role in ROLES:
+        colours, shapes = DARK if role == "ood" else COLOURS, SHAPES[role]
+        for number, name in enumerate([name for name, own in roles.items() if own == role], start=len(styles)):
+            styles[name] = ClassStyle(name, role, colours[number % len(colours)], shapes[number % len(shapes)])
+    return styles
+
+
+def arm_lines(arms: Mapping[str, bool]) -> dict[str, LineStyle]:
+    """Line of each arm, from whether it was trained: colours for those, broken grey for floors."""
+    lines: dict[str, LineStyle] = {}
+    counts = {True: 0, False: 0}
+    for arm, trained in arms.items():
+        number = counts[trained]
+        counts[trained] += 1
+        lines[arm] = (
+            LineStyle(COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)], 2.2)
+            if trained
+            else LineStyle(GREY, DASHES[1:][number % 3], 1.6)
+        )
+    return lines
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """A colour as red, green and blue from 0 to 255.
+
+    >>> rgb("#e69f00")
+    (230, 159, 0)
+    """
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue

@@ -1,0 +1,140 @@
+"""Metrics on OOD scores as torchmetrics classes, for any LightningModule or MetricCollection.
+
+Used as those of `dml_lightning.metrics.modular`; the scores may come from any detector.
+
+>>> import torch
+>>> from dml_lightning.metrics import OODAUROC
+>>> metric = OODAUROC()
+>>> scores, known = torch.tensor([0.1, 0.6, 0.5, 0.9]), torch.tensor([True, True, False, False])
+>>> metric.update(scores, known, groups=torch.tensor([0, 1, 0, 1]))
+>>> float(metric.compute())
+0.75
+>>> metric.interval(draws=200).groups
+2
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
+from dml_lightning.metrics.ood import Positive, Scores, as_scores, auroc, fpr_at_tpr
+from dml_lightning.metrics.rows import INTEGERS, RowMetric
+from dml_lightning.pairs.blocks import Vectors, as_labels
+
+
+class OODMetric(RowMetric):
+    """A number that says how well scores tell known crops from OOD ones. Scores: larger = more OOD.
+
+    Keeps 9 bytes per crop, and 8 more each for index and groups.
+
+    Args:
+        **kwargs: Of torchmetrics.Metric.
+    """
+
+    columns = {  # noqa: RUF012
+        "scores": torch.empty(0, dtype=torch.float64),
+        "known": torch.empty(0, dtype=torch.bool),
+        "index": INTEGERS,
+        "groups": INTEGERS,
+    }
+
+    @abstractmethod
+    def statistic(self, known: Scores, ood: Scores) -> float:
+        """The number, of scores (N,) of known crops and (M,) of OOD ones."""
+
+    @override
+    def update(
+        self, scores: Vectors, known: Vectors, index: Vectors | None = None, groups: Vectors | None = None
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            scores: (B,).
+            known: (B,) bool, False for OOD crops.
+            index: (B,) unique number of each crop: copies are dropped. Without it all rows count.
+            groups: (B,) integers, such as the flight of each crop, for `interval`.
+
+        Raises:
+            ValueError: If shapes or types disagree, or a score is NaN.
+        """
+        as_scores(scores, "scores")
+        values, flags = torch.as_tensor(scores).double(), torch.as_tensor(known)
+        if flags.dtype != torch.bool or flags.shape != values.shape:
+            shape, dtype = tuple(flags.shape), flags.dtype
+            raise ValueError(f"known must hold one bool per score, shape ({len(values)},), got {dtype} {shape}.")
+        self.keep(
+            scores=values,
+            known=flags.to(values.device),
+            index=None if index is None else as_labels(index, values, "index", "number"),
+            groups=None if groups is None else as_labels(groups, values, "groups", "group"),
+        )
+
+    @override
+    def compute(self) -> Tensor:
+        known, ood = self._sides(self.rows(), "scores")
+        return torch.tensor(self.statistic(known, ood), dtype=torch.float64, device=self.device)
+
+    def interval(self, draws: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
+        """Bootstrap interval over groups, as in reports: crops of one flight are not independent.
+
+        All ranks must call it, before a `reset`.
+
+        Args:
+            draws: Resamples.
+            seed: Of the resampling.
+            level: Coverage.
+
+        Returns:
+            Its ends are NaN if known or OOD crops come from fewer than two groups.
+
+        Raises:
+            ValueError: If updates came without groups.
+        """
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.sync_on_compute):
+            rows = self.rows()
+        if "groups" not in rows:
+            raise ValueError("an interval resamples groups: give them to each update, such as the flight of each crop.")
+        sides, groups = self._sides(rows, "scores"), self._sides(rows, "groups")
+        return cluster_bootstrap(*sides, *groups, self.statistic, draws, seed, level=level)
+
+    @staticmethod
+    def _sides(rows: dict[str, Tensor], name: str) -> tuple[Any, Any]:
+        """A column of the known crops, and of the OOD ones."""
+        known = rows["known"]
+        return rows[name][known].cpu().numpy(), rows[name][~known].cpu().numpy()
+
+
+class OODAUROC(OODMetric):
+    """Probability that an OOD crop scores above a known one; the same for either positive class. See `auroc`."""
+
+    higher_is_better = True
+
+    @override
+    def statistic(self, known: Scores, ood: Scores) -> float:
+        return auroc(known, ood)
+
+
+class OODFPR95(OODMetric):
+    """False-positive rate at 95 % true positives, by a convention that has to be named. See `fpr_at_tpr`.
+
+    Args:
+        positive: "ood": share of known crops refused when 95 % of the OOD ones are. "known": share of OOD crops
+            accepted when 95 % of the known ones are.
+        **kwargs: Of torchmetrics.Metric.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, positive: Positive, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if positive not in ("ood", "known"):
+            raise ValueError(f'positive must be "ood" or "known", got {positive!r}.')
+        self.positive: Positive = positive
+
+    @override
+    def statistic(self, known: Scores, ood: Scores) -> float:
+        return fpr_at_tpr(known, ood, positive=self.positive)

@@ -1,0 +1,215 @@
+"""Ranks of the references for every query, exact, in one pass over blocks of queries.
+
+For one query, R counts the references of its class. Only the R nearest references matter to R-precision and
+MAP@R, and only the nearest one of the class to Recall@k, so no full ranking is ever made:
+
+- the references are ordered by class, so that "same class" is a slice;
+- each squared distance, rounded to float32, becomes one 32-bit key whose lowest bit says "relevant";
+- a partition and a sort of the R smallest keys give the ranks of the relevant references;
+- where a relevant and an irrelevant reference are equally far, 64-bit keys with random bits decide;
+- references of the query's own group, where groups are given, get a key behind all others. Queries of one class are
+  ordered by how many of their class that leaves, so that R is one number for consecutive rows.
+
+Distances that are equal in float32 are therefore ordered at random, by a seed, and differently for each query:
+a collapsed space must not score by the order of its rows.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_blocks
+from dml_lightning.pairs.distances import PairwiseDistances
+from dml_lightning.pairs.keys import EXCLUDED, LAST, narrow_keys, smallest, wide_keys
+from dml_lightning.pairs.order import ClassOrder
+from dml_lightning.pairs.shares import joined, over_threads, share_of, slices
+
+
+class QueryRanks(NamedTuple):
+    """Results per query; those with `relevant` 0 hold 0 and are left out of every mean."""
+
+    relevant: Tensor  # (Q,) int64: R, references of the query's class without the query itself or its group
+    first: Tensor  # (Q,) int64: rank of the nearest of them, from 1
+    r_precision: Tensor  # (Q,) float64: share of relevant ones among the R nearest
+    average_precision: Tensor  # (Q,) float64: average precision at R
+
+
+class _Rows(NamedTuple):
+    """Checked queries or references."""
+
+    vectors: Tensor  # (N, D)
+    labels: Tensor  # (N,) int64
+    groups: Tensor | None  # (N,) int64
+
+
+def query_ranks(
+    queries: Vectors,
+    query_labels: Vectors,
+    references: Vectors | None = None,
+    reference_labels: Vectors | None = None,
+    *,
+    groups: Vectors | None = None,
+    reference_groups: Vectors | None = None,
+    rows: Tensor | None = None,
+    seed: int = 0,
+    split_over_ranks: bool = False,
+) -> QueryRanks:
+    """Rank the references for every query, as far as Recall@k, R-precision and MAP@R need it.
+
+    Crops of one flight resemble each other: with `groups` a query finds no reference of its own group, be it of its
+    class or of another, and R counts the rest.
+
+    Args:
+        queries: (Q, D).
+        query_labels: (Q,) integers.
+        references: (M, D); None searches the queries themselves, each without itself.
+        reference_labels: (M,) integers, together with `references`.
+        groups: (Q,) integers, such as the flight of each query; None leaves out nothing but the query itself.
+        reference_groups: (M,) integers, where both `references` and `groups` are given.
+        rows: (P,) the queries to rank; None ranks all. The results of parts, put together, are those of one call.
+        seed: Orders equal distances.
+        split_over_ranks: Each process ranks its share of `rows`, and every process returns them all. All must
+            call this with the same arguments.
+
+    Returns:
+        Results in the order of `rows`, on the device of `queries`.
+
+    Raises:
+        ValueError: If shapes or embedding sizes disagree, an embedding is not finite, or references, their labels
+            and their groups do not go together.
+
+    Example:
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0])
+        >>> query_ranks(points, labels).first
+        tensor([1, 1, 0, 2])
+        >>> query_ranks(points, labels, groups=torch.tensor([5, 5, 6, 7])).first  # the first two are of one flight
+        tensor([2, 2, 0, 2])
+    """
+    if (references is None) != (reference_labels is None):
+        raise ValueError("references and reference_labels belong together: give both or neither.")
+    if (reference_groups is None) != (references is None or groups is None):
+        raise ValueError("reference_groups must be given if both references and groups are, and not otherwise.")
+    asked = _checked("queries", queries, "query_labels", query_labels, "groups", groups)
+    alone = references is None or reference_labels is None
+    targets = asked
+    if references is not None and reference_labels is not None:
+        names = "references", references, "reference_labels", reference_labels
+        targets = _checked(*names, "reference_groups", reference_groups)
+    device = asked.labels.device
+    chosen = torch.arange(len(asked.labels), device=device) if rows is None else rows.to(device)
+    ranks = _rank(asked, targets, share_of(chosen, split_over_ranks), alone, seed)
+    return QueryRanks(*(joined(column, split_over_ranks) for column in ranks))
+
+
+def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, alone: bool, seed: int) -> QueryRanks:
+    """Rank `targets` for the queries `chosen`, in class order, and return to the caller's order."""
+    excluded = _excluded(queries, targets, alone)[chosen]  # (P,)
+    by_excluded = excluded.argsort(stable=True)
+    order = ClassOrder(queries.labels[chosen[by_excluded]], targets.labels)
+    places = by_excluded[order.queries]  # (P,) by class, then by what is excluded of it
+    asked, excluded, device = chosen[places], excluded[places], chosen.device
+    ties, factors = _tie_breakers(len(targets.labels), len(queries.labels), seed)
+    ties, factors = ties.to(device), factors.to(device)[asked]
+    own = order.references.argsort()[asked] if alone else None  # (P,) columns
+    counts = torch.zeros(2, len(asked), dtype=torch.int64, device=device)
+    shares = torch.zeros(2, len(asked), dtype=torch.float64, device=device)
+    pairs = PairwiseDistances(queries.vectors[asked], targets.vectors[order.references], own, torch.float32)
+    own_group = None if queries.groups is None else queries.groups[asked, None]  # (P, 1)
+    groups = None if targets.groups is None else targets.groups[order.references]  # (M,)
+
+    def rank_part(part: slice) -> None:
+        for rows, block in pairs.blocks(part):
+            keys = narrow_keys(block)
+            for segment, columns in order.segments(rows):
+                own_keys = keys[segment.start - rows.start : segment.stop - rows.start]
+                own_keys[:, columns] |= 1
+                if own_group is not None and groups is not None:
+                    own_keys.masked_fill_(own_group[segment] == groups, EXCLUDED)
+                for run, left_out in _runs(excluded[segment]):
+                    relevant = columns.stop - columns.start - left_out
+                    if relevant:
+                        at = slice(segment.start + run.start, segment.start + run.stop)
+                        first, hits = _ordered_hits(own_keys[run], relevant, ties, factors[at])
+                        counts[0, at], counts[1, at] = relevant, first
+                        shares[0, at], shares[1, at] = _precisions(hits)
+
+    over_threads(rank_part, lambda parts: slices(len(asked), parts), device)
+    back = places.argsort()
+    return QueryRanks(*counts[:, back], *shares[:, back])
+
+
+def _checked(
+    name: str, vectors: Vectors, label_name: str, labels: Vectors, group_name: str, groups: Vectors | None
+) -> _Rows:
+    """Vectors with one label and, where given, one group per row; the names are those of the arguments."""
+    rows = as_vectors(vectors, name)
+    own_groups = None if groups is None else as_labels(groups, rows, group_name, "group")
+    return _Rows(rows, as_labels(labels, rows, label_name), own_groups)
+
+
+def _excluded(queries: _Rows, targets: _Rows, alone: bool) -> Tensor:
+    """References of each query's class that it may not find (Q,): itself, or all of its group."""
+    if queries.groups is None or targets.groups is None:
+        return torch.full_like(queries.labels, int(alone))
+    labels, groups = torch.cat([queries.labels, targets.labels]), torch.cat([queries.groups, targets.groups])
+    _, pairs = torch.unique(torch.stack([labels, groups]), dim=1, return_inverse=True)
+    asked, held = pairs.split([len(queries.labels), len(targets.labels)])
+    return torch.bincount(held, minlength=len(pairs))[asked]
+
+
+def _runs(values: Tensor) -> Iterator[tuple[slice, int]]:
+    """The stretches of equal `values`, as slices with their value."""
+    found, lengths = torch.unique_consecutive(values, return_counts=True)
+    start = 0
+    for value, length in zip(found.tolist(), lengths.tolist(), strict=True):
+        yield slice(start, start + length), value
+        start += length
+
+
+def _tie_breakers(references: int, queries: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Even random numbers per reference and odd ones per query, int64: their products order ties."""
+    generator = torch.Generator().manual_seed(seed)
+    limit = 2**30
+    ties = torch.randint(limit, (references,), generator=generator) * 2
+    factors = torch.randint(limit, (queries,), generator=generator) * 2 + 1
+    return ties, factors
+
+
+def _ordered_hits(keys: Tensor, relevant: int, ties: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of the first hit (rows,), and which of the R nearest are relevant (rows, R), 0 or 1.
+
+    Args:
+        keys: (rows, M) narrow keys whose lowest bit says "relevant"; each row is left in another order.
+        relevant: R.
+        ties: (M,), by place in a row, and
+        factors: (rows,), whose products order equal distances.
+    """
+    leading = smallest(keys, min(relevant + 1, keys.shape[1]))  # of equal ones irrelevant first
+    nearest, beyond = leading[:, :relevant], leading[:, relevant:]
+    hits = nearest & 1
+    tied = ((nearest[:, 1:] ^ nearest[:, :-1]) == 1).any(1)  # a relevant and an irrelevant one
+    if bool(tied.any()):
+        shuffled = wide_keys(nearest[tied], ties[:relevant] * factors[tied, None])
+        hits[tied] = smallest(shuffled, relevant).int() & 1
+    first = 1 + hits.bool().max(1).indices  # of the first; a quarter of argmax's time
+    # The R nearest do not decide where equal distances lie on both sides of the cut, or none is a hit.
+    cut = ((nearest[:, -1:] ^ beyond) >> 1 == 0).any(1)
+    undecided = (cut | (hits.amax(1) == 0)).nonzero()[:, 0]
+    for part in row_blocks(len(undecided), keys.shape[1]):
+        rows = undecided[part]
+        shuffled = wide_keys(keys[rows], ties * factors[rows, None])
+        hits[rows] = smallest(shuffled, relevant).int() & 1
+        nearest_hit = torch.where((shuffled & 1).bool(), shuffled, LAST).amin(1, keepdim=True)
+        first[rows] = 1 + (shuffled < nearest_hit).sum(1)
+    return first, hits
+
+
+def _precisions(hits: Tensor) -> tuple[Tensor, Tensor]:
+    """R-precision and average precision at R (rows,) of hits (rows, R)."""
+    found = hits.cumsum(1, dtype=torch.int32)  # (rows, R)
+    size = hits.shape[1]
+    ranks = torch.arange(1, size + 1, dtype=torch.float64, device=hits.device)
+    return found[:, -1].double() / size, (found * hits / ranks).sum(1) / size

@@ -1,0 +1,102 @@
+"""Rows that a torchmetrics class keeps until an epoch ends, and how those of all ranks come together."""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from dml_lightning.distributed import without_copies
+
+INTEGERS = torch.empty(0, dtype=torch.int64)
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """The rows of every rank of a group, of which some may hold none.
+
+    For a rank that was never updated torchmetrics makes up an empty vector of floats, and its own gather then waits
+    for something of another shape and type than the others send: here such a rank takes theirs.
+
+    Args:
+        rows: (N_r, ...) of this rank; N_r may differ between ranks, the rest may not.
+        group: A process group; None is the whole world.
+
+    Raises:
+        ValueError: On every rank, if rows of different shapes or types meet.
+    """
+    kinds: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(kinds, (len(rows), tuple(rows.shape[1:]), rows.dtype), group=group)
+    held = {(shape, dtype) for count, shape, dtype in kinds if count}
+    if len(held) > 1:
+        raise ValueError(f"ranks must keep rows of one shape and type, got {sorted(map(str, held))}.")
+    if not held:
+        return [rows]
+    ((shape, dtype),) = held
+    return gather_all_tensors(rows if len(rows) else rows.new_empty((0, *shape), dtype=dtype), group)
+
+
+class RowMetric(Metric):
+    """Keeps named columns, one entry per crop, and computes on all of them at the end.
+
+    Each column is a list state that ranks concatenate. Those that an update leaves out stay empty.
+    """
+
+    full_state_update = False  # what a batch adds does not depend on what is there
+    is_differentiable = False
+    columns: ClassVar[dict[str, Tensor]]  # name -> the column without rows; the first always has one entry per crop
+
+    def __init__(self, **kwargs: Any) -> None:
+        # A rank without a batch since the last `compute` would answer from the cache, and the others wait for it.
+        super().__init__(**{"dist_sync_fn": gather_rows, "compute_with_cache": False, **kwargs})
+        for name in self.columns:
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def keep(self, **columns: Tensor | None) -> None:
+        """Add the rows of a batch, copied: a compiled encoder writes every batch into the same memory."""
+        for name, values in columns.items():
+            if values is None:
+                continue
+            kept = getattr(self, name)
+            if kept and kept[-1].shape[1:] != values.shape[1:]:
+                have, got = kept[-1].shape[1], values.shape[1]
+                raise ValueError(f"{name} have {got} dimensions and those before {have}: embed all with one encoder.")
+            kept.append(values.detach().clone())
+
+    def rows(self) -> dict[str, Tensor]:
+        """All rows by column, those of every rank inside `compute`; columns that were never given are absent.
+
+        With an index each crop comes once and in its order, so that nothing depends on which rank held it.
+
+        Raises:
+            ValueError: If a column came with some updates only, or one index stands for two crops.
+        """
+        columns = {name: _joined(getattr(self, name), none) for name, none in self.columns.items()}
+        first = next(iter(columns))
+        count = len(columns[first])
+        for name, column in columns.items():
+            if 0 < len(column) != count:
+                raise ValueError(f"{name} came with {len(column)} of {count} crops: give it in each update or in none.")
+        index = columns.pop("index")
+        given = {name: column for name, column in columns.items() if len(column) or name == first or not count}
+        return _once(index, given) if len(index) else given
+
+
+def _joined(state: list[Tensor] | Tensor, none: Tensor) -> Tensor:
+    """A list state as one tensor, whether or not the ranks have been brought together."""
+    parts = [part for part in ([state] if isinstance(state, Tensor) else state) if len(part)]
+    return torch.cat(parts) if parts else none
+
+
+def _once(index: Tensor, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One row for each number of `index`, in its order."""
+    rows = without_copies(index)
+    copies = torch.searchsorted(index[rows], index)  # (N,) place of each among those kept
+    for name, column in columns.items():
+        if column.dtype in (torch.int64, torch.bool) and not torch.equal(column[rows][copies], column):
+            number = int(index[(column[rows][copies] != column).nonzero()[0, 0]])
+            raise ValueError(
+                f"index {number} stands for crops that differ in {name}: number the crops of all loaders apart."
+            )
+    return {name: column[rows] for name, column in columns.items()}

@@ -1,0 +1,80 @@
+"""What a finished run says of the structure of its space, computed again from its embeddings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dml_lightning.cli import main
+from dml_lightning.metrics.distances import distance_summary
+from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
+from tests.end_to_end.arms import arm_words
+
+
+@pytest.fixture(scope="module")
+def run(words: list[str]) -> Path:
+    """A run of the triplet arm with a few more steps, tracked by Weights & Biases offline."""
+    longer = [*arm_words(words, "triplet"), "--name=longer", "--data.batches_per_epoch=16"]
+    folder: Path = main(["fit", *longer])
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "novel_"])
+def test_numbers(run: Path, prefix: str) -> None:
+    logged = json.loads((run / "metrics" / "val.json").read_text())
+    with np.load(run / "embeddings" / "val.npz") as file:
+        chosen = file["roles"] == (prefix.rstrip("_") or "known")
+        x, y, names = file["vectors"][chosen], file["labels"][chosen], file["class_names"]
+    density = embedding_density(x, y)
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col=0)
+    own = names[np.unique(y)]
+    expected = {
+        "roth_embedding_density": density.density,
+        "roth_spectral_decay": spectral_decay(x),
+        "roth_singleton_classes": density.singletons,
+        "worst_class_gap": worst_class_gap(table.loc[own, own]),
+    }
+    for name, value in expected.items():
+        assert logged[f"val/{prefix}{name}"] == pytest.approx(value, rel=1e-4), name
+    assert distance_summary(x, y).intra == pytest.approx(logged[f"val/{prefix}intra_distance"], rel=1e-5)
+
+
+def test_the_table_has_every_pair_of_classes(run: Path) -> None:
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
+    with np.load(run / "embeddings" / "val.npz") as file:
+        seen = np.isin(file["roles"], ("known", "novel", "ood"))
+        x, y, names = file["vectors"][seen], file["labels"][seen], list(file["class_names"])
+    present = [names[label] for label in np.unique(y)]
+    assert list(table.index) == list(table.columns) == present
+    assert {"canada_goose", "northern_shoveler", "background"} <= set(present)
+    goose, other = (x[y == names.index(name)] for name in ("canada_goose", "background"))
+    expected = np.linalg.norm(goose[:, None] - other, axis=2).mean()
+    assert table.loc["canada_goose", "background"] == pytest.approx(expected, rel=1e-4)
+    assert np.allclose(table, table.T, equal_nan=True)
+    assert not list((run / "tables").glob(".*"))
+
+
+def test_the_table_goes_to_weights_and_biases(run: Path) -> None:
+    paths = list(run.glob("wandb/offline-run-*/files/media/table/val/class_distances*.table.json"))
+    assert len(paths) == 1  # of the best checkpoint: between epochs nothing waits for the network
+    stored = json.loads(paths[0].read_text())
+    table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
+    assert stored["columns"] == ["class", *table.columns]
+    assert [row[0] for row in stored["data"]] == list(table.index)
+
+
+def test_training_is_watched(run: Path) -> None:
+    history = pd.read_csv(run / "csv" / "fit" / "metrics.csv")
+    looks = history.dropna(subset=["train/mean_hinge"])
+    assert list(looks["step"]) == [29]  # the thirtieth step of 32
+    assert list(looks["train/state_learning"]) == [1]
+    same = looks["train/hinge_active_fraction"] - looks["train/active_triplet_fraction"]
+    assert abs(float(same.iloc[0])) < 1e-6
+
+
+def test_a_fast_development_run_leaves_no_table(run: Path, tmp_path: Path) -> None:
+    words = ["fit", f"--config={run}/recipe.fit.yaml", "--trainer.fast_dev_run=1"]
+    folder = main([*words, f"--runs_root={tmp_path}"])
+    assert not (folder / "tables").exists()

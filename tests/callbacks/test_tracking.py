@@ -1,0 +1,49 @@
+"""What a tested run shows in Weights & Biases."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+
+from dml_lightning.callbacks import tracking
+
+
+def test_a_row_for_each_class_part_and_mean_of_the_nearest_score() -> None:
+    metrics = {
+        "test/ood_auroc": 0.9,
+        "test/ood_auroc_mammal": 0.8,
+        "test/ood_auroc_near": 0.85,
+        "test/ood_auroc_macro": 0.7,
+        "test/ood_auroc_radius": 0.1,
+        "test/ood_auroc_radius_mammal": 0.2,
+        "test/ood_fpr95_ood_positive_mammal": 0.4,
+        "test/ood_fpr95_known_positive_mammal": 0.3,
+        "val/ood_auroc_glint": 0.5,
+    }
+    table = tracking.ood_by_class(metrics).set_index("class")
+    assert table.index.tolist() == ["mammal", "near", "macro"]
+    assert table.loc["mammal"].to_dict() == {
+        "auroc": 0.8,
+        "fpr95_ood_positive": 0.4,
+        "fpr95_known_positive": 0.3,
+    }
+    assert math.isnan(table.loc["macro", "fpr95_ood_positive"])  # a mean has no rate of its own
+
+
+def test_without_ood_classes_there_is_no_row() -> None:
+    assert tracking.ood_by_class({"test/accuracy": 1.0, "test/ood_auroc": 1.0}).empty
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_without_a_logger_or_on_another_rank_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    def draw(*_: Any) -> None:
+        raise AssertionError("drawn")
+
+    for name in ("draw_comparison", "draw_neighbours"):
+        monkeypatch.setattr(tracking, name, draw)
+    monkeypatch.setattr(tracking, "result_folder", lambda trainer: None)
+    loggers = [] if first else [object.__new__(tracking.WandbLogger)]
+    given: Any = SimpleNamespace(loggers=loggers, is_global_zero=first)
+    tracking.Tracking().on_test_end(given, L.LightningModule())

@@ -1,0 +1,310 @@
+"""`dml predict`: a finished run and some frames in, one row per box out."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+
+from dml_lightning.cli import main
+from dml_lightning.commands.predict import _tables, _write
+from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.data.sources import CocoJson
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.trained import TrainedRun, read_source
+from tests import ROOT
+
+ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
+PROXIES = "--model.init_args.loss.init_args.loss.init_args"
+UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]
+BOX = ["frame", "x", "y", "width", "height"]
+COLUMNS = (
+    *("frame", "x", "y", "width", "height", "group", "annotation"),
+    *("label", "label_prototype", "label_radius", "label_knn"),
+    *("distance", "distance_trained", "neighbours", "neighbour_labels"),
+    *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
+    *("ood_score_C", "threshold_C", "ood_score_C_class", "threshold_C_class"),
+    *("p_value", "decision", "rule", "rule_origin", "gallery"),
+)
+
+
+@pytest.fixture(scope="module")
+def table(runs: dict[str, Path], flights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of the softmax arm on its own data set."""
+    out = tmp_path_factory.mktemp("predicted") / "predictions.csv"
+    data = flights / "annotations.json"
+    return main(["predict", f"--run={runs['softmax']}", f"--data={data}", f"--out={out}"])
+
+
+def crop_table(run: Path, flights: Path) -> pd.DataFrame:
+    """The crop table that a run was trained on."""
+    data = yaml.safe_load((run / "recipe.fit.yaml").read_text())["data"]
+    source = CocoJson(flights, annotations="annotations.json")
+    chosen = {name: data[name] for name in (*ROLES, "split_fractions")}
+    return ThermalWaterfowlDataModule(source, **chosen).table
+
+
+def test_every_box_gets_one_row(table: Path, runs: dict[str, Path], flights: Path) -> None:
+    rows = pd.read_csv(table)
+    boxes = json.loads((flights / "annotations.json").read_text())["annotations"]
+    rules = Gallery.load(runs["softmax"] / "gallery").thresholds
+    expected = [name for name in COLUMNS if "_score_" not in name and "threshold_" not in name] + [
+        f"{word}_{rule}" for rule in rules for word in ("ood_score", "threshold")
+    ]
+    assert sorted(rows.columns.tolist()) == sorted(expected)
+    assert [name for name in COLUMNS if name in rows] == list(rows)
+    assert len(rows) == len(boxes)
+    assert set(rows["decision"]) <= {"known", "unknown"}
+    assert set(rows["gallery"]) == {Gallery.load(runs["softmax"] / "gallery").version}
+    assert (rows["distance_trained"] == rows["distance"]).all()  # nothing is enrolled
+    assert rows["group"].nunique() == 6
+    rule = rows["rule"].iloc[0]
+    refused = rows[f"ood_score_{rule}"] > rows[f"threshold_{rule}"]
+    assert (refused == (rows["decision"] == "unknown")).all()
+
+
+def test_rows_agree_with_the_run_s_own_evaluation(table: Path, runs: dict[str, Path], flights: Path) -> None:
+    """Validation crops get the scores, names and p-values that the fit's own embeddings give, box by box."""
+    run = runs["softmax"]
+    crops = crop_table(run, flights)
+    gallery = Gallery.load(run / "gallery")
+    known = read_evidence(run / "embeddings" / "val.npz").sets["known"]
+    boxes = crops.iloc[known.index.numpy()][BOX].reset_index(drop=True)
+    boxes["named"] = [gallery.class_names[i] for i in known.logits.argmax(1).tolist()]
+    distances = gallery.prototypes.distances(known.vectors).numpy()
+    boxes["nearest"] = distances.min(axis=1)
+    adjusted = distances - gallery.prototypes.radii
+    boxes["excess"] = adjusted.min(axis=1)
+    boxes["in_ball"] = [gallery.class_names[i] for i in adjusted.argmin(axis=1)]
+    rows = boxes.merge(pd.read_csv(table), on=BOX, validate="one_to_one")
+    assert len(rows) == len(boxes)
+    assert np.allclose(rows["distance"], rows["nearest"], atol=1e-5)
+    assert np.allclose(rows["ood_score_A"], rows["excess"], atol=1e-5)
+    assert (rows["label_radius"] == rows["in_ball"]).mean() > 0.99
+    assert np.allclose(rows["ood_score_B"], rows["nearest"], atol=1e-5)
+    assert (rows["label"] == rows["named"]).mean() > 0.99  # but for logits that tie to rounding
+    if "C" in gallery.thresholds:
+        held_out = gallery.thresholds["C"].scores
+        above = [(held_out >= score).sum() for score in rows["ood_score_C"]]
+        assert np.allclose(rows["p_value"], (1 + np.array(above)) / (len(held_out) + 1), atol=0.02)
+
+
+def test_neighbours_are_crops_of_the_training_table(table: Path, runs: dict[str, Path], flights: Path) -> None:
+    """Each is the row of a training crop with that label, and they are the nearest in their order."""
+    run = runs["softmax"]
+    crops = crop_table(run, flights)
+    reference = Gallery.load(run / "gallery").reference
+    evidence = read_evidence(run / "embeddings" / "val.npz").sets["known"]
+    boxes = crops.iloc[evidence.index.numpy()][BOX].reset_index(drop=True)
+    boxes["place"] = np.arange(len(boxes))
+    rows = boxes.merge(pd.read_csv(table), on=BOX).sort_values("place").head(25)
+    place = {index: i for i, index in enumerate(reference.index.tolist())}
+    for row in rows.to_dict("records"):
+        numbers = [int(number) for number in json.loads(row["neighbours"])]
+        assert len(numbers) == 5
+        assert [crops.loc[number, "label"] for number in numbers] == json.loads(row["neighbour_labels"])
+        assert {crops.loc[number, "split"] for number in numbers} == {"train"}
+        vector = evidence.vectors[row["place"]].double()
+        distances = [float((vector - other.double()).norm()) for other in reference.vectors]
+        chosen = [distances[place[number]] for number in numbers]
+        assert np.allclose(chosen, sorted(distances)[:5], atol=1e-5)
+
+
+def test_parquet_holds_what_csv_holds(table: Path, runs: dict[str, Path], flights: Path, tmp_path: Path) -> None:
+    data = f"--data={flights}/annotations.json"
+    words = [f"--run={runs['softmax']}", data, f"--out={tmp_path}/out.parquet"]
+    found = pd.read_parquet(main(["predict", *words, "--batch_size=64"]))
+    expected = pd.read_csv(table)
+    assert list(found) == list(expected)
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rule", "origin"), [("A", "radius + epsilon"), ("B", "best balanced accuracy on validation")])
+def test_the_rule_that_was_asked_for_decides(
+    runs: dict[str, Path], flights: Path, tmp_path: Path, rule: str, origin: str
+) -> None:
+    words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json"]
+    rows = pd.read_csv(main(["predict", *words, f"--rule={rule}", f"--out={tmp_path}/o.csv"]))
+    refused = rows[f"ood_score_{rule}"] > rows[f"threshold_{rule}"]
+    assert (refused == (rows["decision"] == "unknown")).all()
+    assert (rows["rule"] == rule).all()
+    assert (rows["rule_origin"] == origin).all()
+
+
+def test_one_picture_per_frame(runs: dict[str, Path], flights: Path, tmp_path: Path) -> None:
+    words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json"]
+    out = main(["predict", *words, f"--out={tmp_path}/o.csv", f"--pictures={tmp_path}/drawn"])
+    frames = pd.read_csv(out)["frame"].map(Path).unique()
+    names = {f"{frame.parent.name}_{frame.stem}.png" for frame in frames}
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
+
+
+def test_a_failure_leaves_no_table(
+    runs: dict[str, Path], flights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails after the first batches are written; what was there before stays."""
+    calls = []
+
+    def failing(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("in the midst")
+        return answer(*arguments)
+
+    monkeypatch.setattr("dml_lightning.commands.predict.answer", failing)
+    words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
+    for name in ("out.csv", "out.parquet"):
+        calls.clear()
+        (tmp_path / name).write_text("before")
+        with pytest.raises(RuntimeError, match="in the midst"):
+            main(["predict", *words, f"--out={tmp_path}/{name}"])
+        assert (tmp_path / name).read_text() == "before"
+        assert len(calls) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.parquet"]
+
+
+def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Four times the frames, and the peak of what Python and NumPy hold stays within a small bound."""
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (256, 320)).astype(np.uint16)
+    for number in range(160):
+        tifffile.imwrite(tmp_path / f"{number}.tiff", pixels)
+    trained = TrainedRun.load(str(runs["triplet"]))
+    peaks = []
+    for frames in (40, 160):
+        lines = [f"{number}.tiff,{x},20,12,12" for number in range(frames) for x in (20, 90, 200)]
+        (tmp_path / "boxes.csv").write_text("\n".join(["frame,x,y,width,height", *lines]))
+        reading = read_source(tmp_path / "boxes.csv")
+        embedded = trained.embed_table(reading.table, 32, "stop", {})
+        tables = _tables(reading, embedded, trained.gallery, "A", 5)
+        tracemalloc.start()
+        assert _write(tmp_path / "out.csv", tables, None, str) == 3 * frames
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 1_000_000  # bytes; the added frames hold 20 MB, their crops 1.5
+
+
+def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "frame.tiff", pixels)
+    for lines in (["frame,x,y,width,height", "frame.tiff,5,6,7,8"], UNLABELLED):
+        (tmp_path / "boxes.csv").write_text("\n".join(lines))
+        words = [f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
+        out = main(["predict", *words, f"--out={tmp_path}/out.csv"])
+        assert len(pd.read_csv(out)) == 1
+
+
+def test_flights_of_a_table_are_those_of_the_predictions(runs: dict[str, Path], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    for name in "ab":
+        tifffile.imwrite(tmp_path / f"{name}.tiff", pixels)
+    recipe = yaml.safe_load((ROOT / "configs/data/csv.yaml").read_text())
+    column = recipe["data"]["source"]["init_args"]["group_column"]
+    for header in (column, f" {column}"):
+        lines = [f"frame,x,y,width,height,{header}", "a.tiff,5,6,7,8,dawn", "b.tiff,5,6,7,8,noon"]
+        (tmp_path / "boxes.csv").write_text("\n".join(lines))
+        words = [f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
+        out = main(["predict", *words, f"--out={tmp_path}/out.csv"])
+        assert pd.read_csv(out)["group"].tolist() == ["dawn", "noon"]
+
+
+@pytest.mark.parametrize("arm", ["softmax", "triplet"])
+def test_other_ways_of_naming_the_data_give_the_same_rows(
+    runs: dict[str, Path], flights: Path, tmp_path: Path, arm: str
+) -> None:
+    init = {"root": str(flights), "annotations": "annotations.json"}
+    source = {"class_path": "dml_lightning.data.sources.CocoJson", "init_args": init}
+    config = tmp_path / "frames.yaml"
+    config.write_text(yaml.safe_dump({"data": {"source": source, "crop_size": 64}}))
+    results = [
+        pd.read_csv(main(["predict", f"--run={runs[arm]}", f"--data={data}", f"--out={tmp_path}/{n}.csv"]))
+        for n, data in enumerate([config, flights / "annotations.json"])
+    ]
+    pd.testing.assert_frame_equal(*results)
+
+
+def test_a_run_with_a_loss_of_pytorch_metric_learning_predicts(words: list[str], flights: Path, tmp_path: Path) -> None:
+    """Its proxies are in the checkpoint, and its classes have untyped arguments."""
+    config = f"--config={ROOT}/configs/model/pml_proxy_anchor.yaml"
+    sizes = [f"{PROXIES}.{size}" for size in ("num_classes=4", "embedding_size=8")]
+    short = ["--trainer.max_epochs=1", "--name=proxies"]
+    run = main(["fit", *words, config, *sizes, *short])
+    data = f"--data={flights}/annotations.json"
+    out = main(["predict", f"--run={run}", data, f"--out={tmp_path}/out.csv"])
+    assert len(pd.read_csv(out)) > 100
+
+
+def test_a_bad_frame_is_named_and_the_others_are_kept(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "good.tiff", pixels)
+    tifffile.imwrite(tmp_path / "bad.tiff", pixels)
+    whole = (tmp_path / "bad.tiff").read_bytes()
+    (tmp_path / "bad.tiff").write_bytes(whole[: len(whole) // 2])
+    lines = ["frame,x,y,width,height,label", "good.tiff,5,6,7,8,duck", "bad.tiff,5,6,7,8,duck"]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    words = ["predict", f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
+    out = tmp_path / "out.csv"
+    main([*words, f"--out={out}"])
+    assert pd.read_csv(out)["frame"].map(lambda p: Path(p).name).tolist() == ["good.tiff"]
+    assert "bad.tiff" in capsys.readouterr().out
+    out.unlink()
+    (tmp_path / "boxes.csv").write_text("\n".join([lines[0], lines[2]]))
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, f"--out={out}", f"--pictures={tmp_path}/drawn"])
+    assert "no frame of the data set can be read, the first being" in capsys.readouterr().err
+    assert not out.exists()
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, f"--out={out}", "--on_bad_frame=stop"])
+    assert "bad.tiff" in capsys.readouterr().err
+    assert not out.exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--run=/nowhere", "--data=x.csv"], "not a run's folder"),
+        (["--data=/nowhere.csv"], "neither a file nor a folder"),
+        (["--data={tmp}/strange.xyz"], "expected a .yaml config"),
+        (["--data={tmp}/empty.yaml"], "neither `data: source:`"),
+        (["--data={tmp}/list.yaml"], "holds a list"),
+        (["--data={tmp}/broken.yaml"], "is not YAML"),
+        (["--data={tmp}/source.yaml"], "source.yaml: Parser key"),
+        (["--data={tmp}/empty.csv"], "empty.csv is no CSV text in UTF-8"),
+        (["--data={tmp}/latin.csv"], "latin.csv is no CSV text in UTF-8"),
+        (["--data={flights}/annotations.json", "--batch_size=0"], "batch_size is 0"),
+        (["--data={flights}/annotations.json", "--out={tmp}"], "name the .csv or .parquet file"),
+        (["--data={flights}/annotations.json", "--neighbours=0"], "must be at least 1"),
+        (["--data={flights}/annotations.json", "--rule=Z"], "there is no rule 'Z'"),
+        (["--data={flights}/annotations.json", "--out={tmp}/out.xlsx"], "name the .csv or"),
+        (["--data={flights}/annotations.json", "--device=abacus"], "--device abacus cannot be used"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(
+    runs: dict[str, Path],
+    flights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    wrong: list[str],
+    message: str,
+) -> None:
+    for name in ("strange.xyz", "empty.yaml", "empty.csv"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "source.yaml").write_text("data: {source: {class_path: Nothing}}\n")
+    (tmp_path / "latin.csv").write_bytes("frame,label\na.tif,Küken\n".encode("latin-1"))
+    words = [word.format(tmp=tmp_path, flights=flights) for word in wrong]
+    if not words[0].startswith("--run"):
+        words.insert(0, f"--run={runs['triplet']}")
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", *words])
+    assert message in capsys.readouterr().err

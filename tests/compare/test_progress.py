@@ -1,0 +1,33 @@
+"""What is shown while a comparison runs."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.compare.progress import Progress
+
+
+def test_names_with_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    ended, waiting = Job("pro[red]", 0, 0, ()), Job("[/bold]", 1, 0, ())
+    with Progress(tmp_path, "name", 2, "val/[map]", 1, 1, console) as progress:
+        progress.look([Outcome(ended, error="it")], [waiting])
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(text in said for text in ("pro[red], seed 0", "[/bold], seed 1", "val/[map]"))
+
+
+def test_what_several_runs_fail_by_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = ["no such folder", None, "no such folder", "out of memory"]
+    ended = [Outcome(Job("a", seed, 0, ()), error=error) for seed, error in enumerate(errors)]
+    with Progress(tmp_path, "name", 4, "val/map_at_r", 1, 1) as progress:
+        for number in range(len(ended)):
+            progress.look(ended[: number + 1], [])
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/4] a, seed 0, fold 0: failed: no such folder",
+        "[2/4] a, seed 1, fold 0: done",
+        "[3/4] a, seed 2, fold 0: failed like [1]",
+        "[4/4] a, seed 3, fold 0: failed: out of memory",
+    ]

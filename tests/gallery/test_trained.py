@@ -1,0 +1,117 @@
+"""What a finished run is made ready from: its recipe, its options, its data, its device."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from dml_lightning.data.crops import CropOptions
+from dml_lightning.data.frames import Radiometry
+from dml_lightning.gallery import trained
+from dml_lightning.models import SoftmaxModule, TripletModule
+from dml_lightning.types import Batch
+from tests.models.small import Blobs, make
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((40, 50), 120, np.uint8)).save(path)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    trained.check_device("cpu")
+    with pytest.raises(ValueError, match=r"--device abacus cannot be used here \(.*\); cpu always can\."):
+        trained.check_device("abacus")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a run's folder"):
+        trained.TrainedRun.load(str(tmp_path))
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no checkpoint best\.ckpt: its fit has not come that far"):
+        trained._load_module(tmp_path, {"init_args": {}}, 3)
+
+
+def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
+    crops = Blobs(5)
+    batches = [Batch(crops.images[part], crops.labels[part], crops.index[part]) for part in (slice(3), slice(3, 5))]
+    for arm in (SoftmaxModule, TripletModule):
+        module = make(arm).eval()
+        parts = list(trained.embed(module, iter(batches), "cpu"))
+        assert [len(part) for part in parts] == [3, 2]
+        with torch.no_grad():
+            expected = module(crops.images)
+        torch.testing.assert_close(torch.cat([part.vectors for part in parts]), expected)
+        assert [part.logits is not None for part in parts] == 2 * [arm is SoftmaxModule]
+        assert torch.cat([part.index for part in parts]).tolist() == crops.index.tolist()
+
+
+@pytest.mark.parametrize("form", ["plain", "class_path"])
+def test_weights_come_from_the_run_not_from_where_it_started(form: str) -> None:
+    options = {"backbone": "resnet10t", "pretrained": True, "checkpoint": "/gone.pt"}
+    given: dict[str, Any] = options if form == "plain" else {"class_path": "Encoder", "init_args": options}
+    found = trained._without_download(given)
+    inner = found if form == "plain" else found["init_args"]
+    assert inner == {"backbone": "resnet10t", "pretrained": False, "checkpoint": None}
+    assert options["pretrained"] is True  # the recipe stays as it is
+    assert trained._without_download({"backbone": "x"}) == {"backbone": "x"}  # nothing is added
+
+
+def test_crop_options_are_those_of_the_data_section() -> None:
+    data = {
+        "crop_size": 32,
+        "normalisation": "window",
+        "window": [10, 25],
+        "radiometry": {"gain": 0.01, "offset": -273.15},
+        "classes_per_batch": 4,
+    }
+    expected = CropOptions(crop_size=32, normalisation="window", window=(10, 25), radiometry=Radiometry(0.01, -273.15))
+    assert trained.crop_options(data) == expected
+    assert trained.crop_options({}) == CropOptions()
+
+
+def test_a_data_set_is_read_by_the_kind_of_its_file(tmp_path: Path) -> None:
+    picture(tmp_path / "frames" / "a.png")
+    picture(tmp_path / "crops" / "coot" / "1.png")
+    lines = ["frame,x,y,width,height", "a.png,5,6,7,8", "a.png,20,6,7,8"]
+    (tmp_path / "frames" / "boxes.csv").write_text("\n".join(lines))
+    init = {"root": str(tmp_path / "frames"), "file": "boxes.csv", "label_column": None, "group_column": None}
+    source = {"class_path": "dml_lightning.data.sources.CsvTable", "init_args": init}
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": {"source": source}}))
+    boxes = trained.read_source(tmp_path / "frames" / "boxes.csv").table
+    assert boxes["x"].tolist() == [5, 20]
+    assert trained.read_source(tmp_path / "data.yaml").table.equals(boxes)
+    assert trained.read_source(tmp_path / "crops").table["label"].tolist() == ["coot"]
+
+
+def test_columns_that_say_nothing_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    table.write_text("frame,x, label ,flight\na,1,,dawn\nb,2,,\n")
+    assert trained._filled_columns(table) == {"flight"}
+    table.write_text("frame,x\na,1\n")
+    assert trained._filled_columns(table) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.csv", None, "neither a file nor a folder"),
+        ("data.xyz", "", r"expected a \.yaml config, \.json, \.csv or a folder"),
+        ("data.yaml", "a: [", "is not YAML"),
+        ("data.yaml", "- 1", "holds a list, expected `data: source:`"),
+        ("data.yaml", "", "has neither `data: source:`"),
+        ("data.yaml", "data: {source: {class_path: Nothing}}", r"data\.yaml: Parser key"),
+        ("data.csv", "", r"data\.csv is no CSV text in UTF-8"),
+    ],
+)
+def test_what_is_no_data_set_is_named(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        trained.read_source(tmp_path / name)

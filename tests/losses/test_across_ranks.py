@@ -1,0 +1,42 @@
+"""What W ranks compute must be what one process computes: value, direction and norm of the gradient."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dml_lightning import losses
+from tests.losses.on_ranks import EVERY, shares, step
+from tests.ranks import Gloo
+
+PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere", "one-each", "empty-rank"]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("name", EVERY)
+def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -> None:
+    features, labels = shares(world, plan)
+    value, counts, gradient = step(name, torch.cat(features), torch.cat(labels))
+    for found, found_counts, found_gradient in gloo(world).run(step, name, features, labels):
+        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-14)
+        assert found_counts == counts
+        torch.testing.assert_close(found_gradient, gradient, rtol=1e-9, atol=1e-12)
+        if gradient.norm() > 1e-6:
+            cosine = torch.cosine_similarity(found_gradient, gradient, dim=0)
+            assert cosine.item() == pytest.approx(1, abs=1e-12)
+            assert (found_gradient.norm() / gradient.norm()).item() == pytest.approx(1, abs=1e-9)
+    if plan == "asymmetric":
+        assert gradient.norm() > 1e-3
+
+
+def bounds(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    return losses.MetricCrossEntropyLoss().diagnostics(logits, labels)
+
+
+def test_bounds_of_the_global_batch(gloo: Gloo) -> None:
+    _, labels = shares(2, "asymmetric")
+    g = torch.Generator().manual_seed(2)
+    logits = [torch.randn(len(k), 5, generator=g) for k in labels]
+    expected = bounds(torch.cat(logits), torch.cat(labels))
+    for found in gloo(2).run(bounds, logits, labels):
+        torch.testing.assert_close(found, expected)

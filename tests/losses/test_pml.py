@@ -1,0 +1,123 @@
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+from pytorch_metric_learning import losses, miners
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dml_lightning.losses import EmbeddingLoss, PMLLoss
+
+
+def batch(n: int = 24, dim: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(n, dim, generator=g), dim=1), torch.arange(n) % 4
+
+
+def test_it_is_the_library_s_value_and_gradient() -> None:
+    x, labels = batch()
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    loss, miner = losses.TripletMarginLoss(0.2), miners.BatchHardMiner()
+    found, expected = PMLLoss(loss, miner)(a, labels).loss, loss(b, labels, miner(b, labels))
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        lambda: losses.ProxyAnchorLoss(4, 6),
+        lambda: losses.ArcFaceLoss(4, 6),
+        lambda: losses.NormalizedSoftmaxLoss(4, 6),
+    ],
+)
+def test_proxies_learn_at_their_own_rate_and_are_saved(proxies: Callable[[], torch.nn.Module]) -> None:
+    x, labels = batch()
+    loss = PMLLoss(proxies(), proxy_lr=0.5)
+    (group,) = loss.parameter_groups()
+    assert group["lr"] == 0.5
+    before = [p.detach().clone() for p in group["params"]]
+    optimizer = torch.optim.SGD([*loss.parameter_groups()], lr=1e-9)
+    loss(x, labels).loss.backward()
+    optimizer.step()
+    assert all(not torch.equal(p, old) for p, old in zip(group["params"], before, strict=True))
+    other = PMLLoss(proxies(), proxy_lr=0.5)
+    other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(other(x, labels).loss, loss(x, labels).loss)
+
+
+def test_without_an_own_rate_the_group_has_none() -> None:
+    (group,) = PMLLoss(losses.ProxyAnchorLoss(4, 6)).parameter_groups()
+    assert "lr" not in group
+    assert PMLLoss(losses.ContrastiveLoss()).parameter_groups() == []
+
+
+def test_random_miners_follow_the_seed_the_count_and_the_checkpoint() -> None:
+    x, labels = batch()
+
+    def make(seed: int = 0) -> PMLLoss:
+        triplets = losses.TripletMarginLoss(triplets_per_anchor=1)
+        return PMLLoss(triplets, seed=seed)
+
+    one, other = make(), make()
+    state = torch.random.get_rng_state()
+    values = [one(x, labels).loss.item() for _ in range(4)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(77)
+    assert [other(x, labels).loss.item() for _ in range(2)] == values[:2]
+    resumed = make()
+    resumed.load_state_dict(copy.deepcopy(other.state_dict()))
+    assert [resumed(x, labels).loss.item() for _ in range(2)] == values[2:]
+    assert len(set(values)) > 1
+    assert make(1)(x, labels).loss.item() not in values
+    resumed.eval()
+    assert resumed(x, labels).loss == resumed(x, labels).loss
+
+
+class Module(LightningModule):
+    def __init__(self, loss: EmbeddingLoss | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+
+
+def test_a_config_builds_it() -> None:
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_lightning_class_args(Module, "model", subclass_mode=True)
+    loss = {
+        "class_path": "dml_lightning.losses.PMLLoss",
+        "init_args": {
+            "loss": {
+                "class_path": "pytorch_metric_learning.losses.ProxyAnchorLoss",
+                "init_args": {"num_classes": 4, "embedding_size": 6, "alpha": 16},
+            },
+            "miner": {"class_path": "pytorch_metric_learning.miners.MultiSimilarityMiner"},
+            "proxy_lr": 0.01,
+        },
+    }
+    model = {"class_path": f"{__name__}.Module", "init_args": {"loss": loss}}
+    built = parser.instantiate_classes(parser.parse_object({"model": model})).model.loss
+    assert isinstance(built.loss, losses.ProxyAnchorLoss)
+    assert built.loss.alpha == 16
+    assert isinstance(built.miner, miners.MultiSimilarityMiner)
+    assert built(*batch()).loss.isfinite()
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="loss must be one of pytorch-metric-learning's, got Linear"):
+        PMLLoss(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="miner must be one of"):
+        PMLLoss(losses.ContrastiveLoss(), losses.ContrastiveLoss())
+    with pytest.raises(ValueError, match="proxy_lr"):
+        PMLLoss(losses.ContrastiveLoss(), proxy_lr=0.0)
+
+
+def test_half_precision_computes_in_float32() -> None:
+    x, labels = batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = PMLLoss(losses.MultiSimilarityLoss())(x.bfloat16(), labels).loss
+    assert found == losses.MultiSimilarityLoss()(x.bfloat16().float(), labels)

@@ -1,0 +1,134 @@
+"""What both arms share, tested with a plain Trainer and no files."""
+
+import math
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from pytorch_metric_learning import losses
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dml_lightning.losses import CrossEntropyLoss, TripletLoss
+from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
+from tests.models.small import Blobs, loaders, make, optimizer, trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+
+
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_both_arms_learn(tmp_path: Any, arm: type[EmbeddingModule], precision: Any) -> None:
+    module = make(arm)
+    train = DataLoader(Blobs(96), batch_size=24)
+    fit = trainer(tmp_path, precision=precision, log_every_n_steps=1)
+    fit.fit(module, train, loaders())
+    sets = module.embeddings()
+    reference, known = sets["reference"], sets["known"]
+    nearest = torch.cdist(known.vectors, reference.vectors).argmin(1)
+    assert (reference.labels[nearest] == known.labels).double().mean() > 0.9
+    assert fit.callback_metrics["train/loss"] < 0.6
+    assert (known.logits is not None) == (arm is SoftmaxModule)
+
+
+def test_embeddings_come_ordered_without_copies(tmp_path: Any) -> None:
+    module = make(TripletModule)
+    known = Blobs(7)
+    order = torch.tensor([6, 2, 5, 2, 0, 1, 3, 4, 0])  # two copies, as padding makes them
+    shuffled = [known[int(i)] for i in order]
+    given = loaders()
+    given[1] = DataLoader(shuffled, batch_size=4)  # type: ignore[arg-type]
+    trainer(tmp_path).validate(module, given, verbose=False)
+    got = module.embeddings()["known"]
+    assert got.index.tolist() == list(range(7))
+    assert got.labels.tolist() == known.labels.tolist()
+    with torch.no_grad():
+        assert torch.allclose(got.vectors, module(known.images), atol=1e-6)
+
+
+def test_embeddings_before_any_evaluation_are_an_error() -> None:
+    with pytest.raises(RuntimeError, match="none has run"):
+        make(TripletModule).embeddings()
+
+
+@pytest.mark.parametrize(
+    ("arm", "arguments", "said"),
+    [
+        (TripletModule, {"loss": losses.CircleLoss()}, "got CircleLoss; PMLLoss makes one"),
+        (TripletModule, {"loss": CrossEntropyLoss()}, "must be an EmbeddingLoss"),
+        (SoftmaxModule, {"loss": TripletLoss()}, "got TripletLoss; TripletModule takes"),
+        (SoftmaxModule, {"schedule": "linear"}, "schedule is 'linear'; use 'cosine' or 'constant'"),
+    ],
+)
+def test_what_an_arm_cannot_use_is_refused(arm: type[EmbeddingModule], arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make(arm, **arguments)
+
+
+def test_crops_of_a_size_that_the_backbone_refuses_are_named() -> None:
+    encoder = Encoder("vit_tiny_patch16_224", backbone_args={"depth": 1})
+    module = SoftmaxModule(encoder, optimizer, num_classes=3)
+    with pytest.raises(ValueError, match=r"crops of 32 px: .* backbone_args=\{img_size: 32\}"):
+        module(torch.zeros(2, 1, 32, 32))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_learning_rate_rises_and_falls_over_all_steps(tmp_path: Any, schedule: Any) -> None:
+    module = make(SoftmaxModule, schedule=schedule, warmup=0.2)
+    rates: list[float] = []
+
+    class Watch(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    fit = trainer(tmp_path, callbacks=[Watch()], max_epochs=5)
+    fit.fit(module, DataLoader(Blobs(96), batch_size=24), loaders())
+    assert len(rates) == 20
+    assert rates[:4] == pytest.approx([0.5 * k / 5 for k in (1, 2, 3, 4)])
+    expected = [0.5 * (1 + math.cos(math.pi * k / 16)) if schedule == "cosine" else 1 for k in range(16)]
+    assert rates[4:] == pytest.approx([0.5 * factor for factor in expected])
+
+
+def test_a_scheduler_of_one_s_own_replaces_the_schedule(tmp_path: Any) -> None:
+    step = torch.optim.lr_scheduler.StepLR
+    module = make(SoftmaxModule, scheduler=lambda o: step(o, step_size=1, gamma=0.1))
+    fit = trainer(tmp_path, max_epochs=2)
+    fit.fit(module, DataLoader(Blobs(24), batch_size=24), loaders())
+    assert fit.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5 * 0.01)
+
+
+def test_a_wrong_warmup_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 <= warmup < 1"):
+        make(SoftmaxModule, warmup=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_channels_last_changes_the_layout_and_nothing_else() -> None:
+    def made(channels_last: bool) -> TripletModule:
+        torch.manual_seed(0)
+        return TripletModule(Encoder("test_resnet"), optimizer, 3, channels_last=channels_last).eval()
+
+    plain, last = made(False), made(True)
+    layers = [layer for layer in last.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in layers)
+    other = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
+    assert not all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in other)
+    images = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(last(images), plain(images))
+    last.load_state_dict(plain.state_dict())
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in layers)
+
+
+def test_a_compiled_encoder_gives_the_same_embeddings(tmp_path: Any) -> None:
+    plain, compiled = make(TripletModule), make(TripletModule, compile=True)
+    images = Blobs(6).images
+    assert torch.allclose(plain(images), compiled(images), atol=1e-6)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
+def test_a_schedule_without_an_end_is_refused(tmp_path: Any) -> None:
+    endless = trainer(tmp_path, max_epochs=-1, max_time="00:01:00:00")
+    with pytest.raises(ValueError, match="max_epochs or max_steps beside max_time"):
+        endless.fit(make(TripletModule), DataLoader(Blobs(96), batch_size=24), loaders())

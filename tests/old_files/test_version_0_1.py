@@ -1,0 +1,116 @@
+"""Files that version 0.1 wrote (commit 347641b): they load, and answer as they did.
+
+`run_of_0_1` is a run of a tiny encoder with an enrolled species and a recalibration, without what no command reads;
+`answers.json` holds what version 0.1 answered to its test crops.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from dml_lightning.cli import main
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.flights.predictions import read_predictions, rule_of
+from dml_lightning.gallery import changes
+from dml_lightning.gallery.answer import Answer, answer
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.records import RECORD_FORMAT, read
+from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.renamed import MODULES
+from dml_lightning.runs.recipes import read_recipe
+
+HERE = Path(__file__).parent
+RUN = HERE / "run_of_0_1"
+OLD_NAMES = pytest.mark.filterwarnings("ignore:.*the old name goes with the next release:DeprecationWarning")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return shutil.copytree(RUN, tmp_path / "run")
+
+
+def check(said: Answer, expected: dict[str, Any]) -> None:
+    for name in ("label", "label_prototype", "label_radius", "label_knn"):
+        assert getattr(said, name) == expected[name], name
+    assert said.distance.tolist() == pytest.approx(expected["distance"], rel=1e-12)
+    assert said.p_value.tolist() == expected["p_value"]
+    assert said.score.keys() == expected["score"].keys()
+    for rule in said.score:
+        assert said.score[rule].tolist() == pytest.approx(expected["score"][rule], rel=1e-12, abs=1e-12)
+        assert said.known[rule].tolist() == expected["known"][rule]
+    joined = [
+        " ".join(f"{crop}:{label}" for crop, label in zip(*both, strict=True))
+        for both in zip(said.neighbours, said.neighbour_labels, strict=True)
+    ]
+    assert joined == expected["neighbours"]
+
+
+@pytest.mark.parametrize("part", ["known", "ood", "novel"])
+def test_a_gallery_answers_as_it_did(part: Any) -> None:
+    gallery, expected = Gallery.load(RUN / "gallery"), json.loads((RUN / "answers.json").read_text())
+    assert (gallery.names, gallery.version) == (expected["names"], expected["version"])
+    assert [species.radius for species in gallery.enrolled] == expected["radii"]
+    assert [record.format for record in read(RUN / "gallery")] == [1, 1, 1]
+    check(answer(gallery, read_evidence(RUN / "embeddings" / "test.npz").sets[part], 3), expected[part])
+
+
+@OLD_NAMES
+def test_a_run_embeds_as_it_did() -> None:
+    trained = TrainedRun.load(str(RUN))  # the gallery's digest is that of the weights and the crop options
+    module = yaml.safe_load((RUN / "recipe.fit.yaml").read_text())["model"]["class_path"]
+    assert type(trained.module).__name__ == module.rpartition(".")[2]
+    assert trained.module(torch.zeros(2, 1, 16, 16)).shape == (2, 4)
+
+
+def test_a_changed_gallery_goes_on_in_the_new_format(run: Path) -> None:
+    folder = run / "gallery"
+    before = Gallery.load(folder)
+    changes.remove_species(folder, "tundra swan")
+    known = read_evidence(run / "embeddings" / "test.npz").sets["known"]
+    groups = np.array(["a", "b"] * len(known))[: len(known)]
+    changes.recalibrate_rule_c(folder, known.vectors.numpy(), known.labels.numpy(), groups, before.encoder, 0.2)
+    assert [record.format for record in read(folder)] == [1, 1, 1, RECORD_FORMAT, RECORD_FORMAT]
+    after = Gallery.load(folder)
+    assert (after.names, after.threshold("C").alpha) == (before.class_names, 0.2)
+    assert after.threshold("B").value == before.threshold("B").value
+
+
+def test_the_same_base_is_not_written_again(run: Path) -> None:
+    (run / "gallery" / "0002.json").unlink()
+    (run / "gallery" / "0001.json").unlink()
+    base = Gallery.load(run / "gallery")
+    base.save(run / "gallery")
+    assert len(read(run / "gallery")) == 1
+
+
+def test_commands_take_an_old_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["gallery", "list", "--run", str(run)])
+    assert "tundra swan" in capsys.readouterr().out
+    page = main(["report", str(run), "-o", str(tmp_path / "report.md")])
+    assert "OOD AUROC" in Path(page).read_text()
+    assert read_recipe(run)["name"] == "triplet"
+
+
+def test_predictions_are_read(run: Path) -> None:
+    (run / "gallery" / "0002.json").unlink()  # they were made before the recalibration
+    gallery = Gallery.load(run / "gallery")
+    table = read_predictions(HERE / "predictions_of_0_1.csv", gallery)
+    assert (rule_of(table), len(table)) == ("C", 8)
+    assert table["label"].tolist()[0] == "tundra swan"
+
+
+def test_every_class_path_of_before_resolves() -> None:
+    recipe = (RUN / "recipe.fit.yaml").read_text()
+    old = {line.split()[-1] for line in recipe.splitlines() if "class_path: dml_lightning" in line}
+    moved = {path for path in old if path.rpartition(".")[0].removeprefix("dml_lightning.") in MODULES}
+    assert moved == {
+        "dml_lightning.checkpoints.BestCheckpoint",
+        "dml_lightning.checkpoints.LatestCheckpoint",
+    }

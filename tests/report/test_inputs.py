@@ -1,0 +1,128 @@
+"""Which runs may stand in one report, and what is said of those that may not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dml_lightning.cli import run_command
+from dml_lightning.report.inputs import read_inputs
+from dml_lightning.report.summary import answer_text
+from dml_lightning.stats.results import Comparison
+from tests.made_up import Made, RunOf
+
+
+def test_arms_seeds_and_floors_are_read_from_the_runs(run_of: RunOf) -> None:
+    floor = run_of("raw_pixels", trained=False)
+    runs = [run_of("triplet", seed) for seed in (0, 1)]
+    given = read_inputs([floor, *runs])
+    assert list(given.arms) == ["triplet", "raw pixels"]  # floors last
+    assert [run.seed for run in given.arms["triplet"]] == [0, 1]
+    assert given.question.baseline == "triplet"
+    assert given.question.floors == ("raw pixels",)
+    assert given.question.higher_is_better
+    numbers = json.loads((runs[0] / "metrics" / "test.json").read_text())
+    assert given.runs[0].metrics["map_at_r"] == numbers["test/map_at_r"]
+    assert len(given.runs[0].history) == 5
+
+
+def test_arms_that_differ_in_more_than_their_files_are_named(run_of: RunOf) -> None:
+    runs = [run_of(arm, seed) for arm in ("softmax", "triplet") for seed in (0, 1)]
+    recipe = runs[3] / "recipe.fit.yaml"
+    recipe.write_text(recipe.read_text() + "\ntrainer: {max_epochs: 99}\n")
+    given = read_inputs(runs)
+    assert any("trainer.max_epochs" in sentence for sentence in given.differences)
+    assert "the runs differ in more than arm, seed and fold" in answer_text(given)
+
+
+def test_seeds_of_one_arm_with_another_recipe_are_named(run_of: RunOf) -> None:
+    runs = [run_of("triplet", seed, fold=fold) for seed in (0, 1) for fold in (0, 1)]
+    assert read_inputs(runs).differences == []
+    recipe = runs[3] / "recipe.fit.yaml"
+    recipe.write_text(recipe.read_text().replace("margin: 0.2", "margin: 0.9"))
+    (sentence,) = read_inputs(runs).differences
+    assert sentence.startswith("model.init_args.loss.init_args.margin of triplet: ")
+    assert sentence.endswith("has 0.9")
+    assert sentence in answer_text(read_inputs(runs))
+
+
+def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) -> None:
+    runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
+    folder = tmp_path / "runs" / "ours"
+    folder.mkdir()
+    content = {
+        "name": "ours",
+        "question": {"metric": "test/map_at_r", "baseline": "a", "unit": "seed", "floors": []},
+        "runs": [
+            {"arm": run.parent.name, "seed": n % 2, "fold": 0, "run": f"../{run.parent.name}/{run.name}"}
+            for n, run in enumerate(runs)
+        ],
+    }
+    (folder / "comparison.json").write_text(json.dumps(content))
+    given = read_inputs([folder])
+    assert (given.title, given.question.metric, given.question.baseline) == ("ours", "map_at_r", "a")
+    assert isinstance(given.comparison, Comparison)
+    assert read_inputs([folder], "accuracy").question.metric == "accuracy"
+    (folder / "comparison.json").write_text('{"name": "ours"}')
+    with pytest.raises(ValueError, match=r"comparison.json is not what `dml compare` writes"):
+        read_inputs([folder])
+
+
+def test_no_run_at_all() -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        read_inputs([])
+
+
+def test_no_such_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing is neither a run's folder nor an \.npz file"):
+        read_inputs([tmp_path / "nothing"])
+    with pytest.raises(ValueError, match=r"nothing.npz: there is no such file"):
+        read_inputs([tmp_path / "nothing.npz"])
+
+
+def test_a_run_without_a_test(run_of: RunOf) -> None:
+    run = run_of("triplet")
+    (run / "metrics" / "test.json").unlink()
+    with pytest.raises(ValueError, match=r"has not been tested: run dml test --run .*triplet/0-s0 first"):
+        read_inputs([run])
+
+
+@pytest.mark.parametrize("content", ["", '{"a', "a,b\n1,2,3,4\n", "\x00["])
+@pytest.mark.parametrize("name", ["recipe.fit.yaml", "run.json", "metrics/test.json", "csv/fit/metrics.csv"])
+def test_a_damaged_file_is_named(run_of: RunOf, name: str, content: str) -> None:
+    run = run_of("triplet")
+    (run / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"triplet/0-s0/{name} is damaged"):
+        run_command(["report", str(run), "--format=md"])
+
+
+def test_runs_on_different_data_are_refused(run_of: RunOf) -> None:
+    runs = [run_of("softmax"), run_of("triplet", data="e" * 64)]
+    with pytest.raises(ValueError, match=r"saw different data in fold 0 \(digests dddddddddd and eeeeeeeeee\)"):
+        read_inputs(runs)
+    read_inputs([runs[0], run_of("softmax", 0, fold=1, data="f" * 64)])  # another fold has other crops
+
+
+def test_the_same_cell_twice_is_refused(run_of: RunOf, tmp_path: Path) -> None:
+    run = run_of("triplet")
+    copy = tmp_path / "copy"
+    run.rename(copy)
+    with pytest.raises(ValueError, match="are both arm 'triplet', seed 0, fold 0"):
+        read_inputs([copy, run_of("triplet")])
+
+
+def test_a_number_that_no_run_has_is_refused_with_those_there_are(run_of: RunOf) -> None:
+    with pytest.raises(ValueError, match=r"no run has the number 'f1'; there are accuracy, .*map_at_r"):
+        read_inputs([run_of("triplet")], "f1")
+
+
+def test_files_of_other_frameworks_are_arms_of_their_own(tmp_path: Path, made: Made) -> None:
+    paths = [tmp_path / f"{name}.npz" for name in ("theirs", "ours")]
+    for path in paths:
+        np.savez(path, **made())
+    given = read_inputs(paths)
+    assert list(given.arms) == ["theirs", "ours"]
+    assert given.runs[0].folder is None
+    assert given.runs[0].recipe == {}
+    assert given.runs[0].history.empty

@@ -1,0 +1,83 @@
+"""Embeddings with little to say still make a whole page, and those with much a readable one."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plotly.offline import get_plotlyjs
+
+from dml_lightning.report.matrices import MOST_CLASSES
+from tests.made_up import Made
+from tests.report.audits import audited
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2[^>]*>([^<]*)</h2>", page)
+
+
+def test_known_classes_alone(tmp_path: Path, made: Made) -> None:
+    content = made()
+    kept = np.isin(content["roles"], ("reference", "known"))
+    rows = {key: value[kept] for key, value in content.items() if len(value) == len(kept)}
+    page = audited(tmp_path, rows)
+    assert headings(page) == [
+        "Arms",
+        "Embeddings",
+        "Distances",
+        "Confusion of classes",
+        "Distances of classes",
+        "What the guarantee rests on",
+        "Most confident mistakes",
+    ]
+    assert "OOD AUROC" not in page.split("<script")[0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, named: bool) -> None:
+    content = made(calibration=20)
+    if not named:
+        del content["groups"]
+    text = " ".join(audited(tmp_path, content).split("<script")[0].split())
+    words = "4 flights" if named else "59 crops"  # 45 known, 14 OOD
+    assert f"bootstrap over {words} of the run shown" in text
+    assert f"(interval over {words})" in text
+    assert ("name their flights" in text) == (not named)
+    source = " of 4 flights" if named else ""
+    assert f"calibrated on 60 crops{source}, used for nothing else" in text
+    assert ("flight by flight" in text) == named
+    assert ("some flights lie above" in text) == named
+    rows = (tmp_path / "out" / "coverage.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 + (4 if named else 0)  # a row per alpha, and per flight
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+def test_one_class_with_few_crops(tmp_path: Path, crops: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(2 * crops, 4))
+    roles = np.repeat(["reference", "known"], crops)
+    page = audited(tmp_path, {"vectors": vectors, "labels": np.full(2 * crops, "a"), "roles": roles})
+    assert "balanced accuracy 1.000 on" in page
+
+
+def test_many_classes_and_wide_vectors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(140), 4)
+    roles = np.repeat(["reference", "known"], 280)
+    content = {
+        "vectors": (rng.normal(size=(140, 200))[labels] + rng.normal(size=(560, 200))).astype(np.float16),
+        "labels": np.char.add("character ", labels.astype(str)),
+        "roles": roles,
+    }
+    page = audited(tmp_path, content)
+    shown = json.loads(re.search(r'id="embeddings">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    assert len(shown["classes"]) == 140
+    looks = {(style["colour"], style["shape"]) for style in shown["classes"][:28]}
+    assert len(looks) == 28  # so many classes are told apart by colour and shape
+    assert shown["pools"][0]["sprite"] is None
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    sides = {len(d["z"]) for f in figures for d in f["data"] if d["type"] == "heatmap"}
+    assert sides == {MOST_CLASSES}
+    for which in ("confused most", "nearest to each other"):
+        assert f"<figcaption>theirs (30 of 140 classes, those {which})</figcaption>" in page
+    assert len(page.encode()) - len(get_plotlyjs().encode()) < 600_000

@@ -1,0 +1,37 @@
+"""The answer and the differences of a report."""
+
+from dml_lightning.report.inputs import read_inputs
+from dml_lightning.report.summary import answer_text, differences_section
+from dml_lightning.stats.results import Comparison
+from tests.made_up import RunOf
+
+
+def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -> None:
+    runs = [run_of(arm, seed) for arm in ("softmax", "triplet") for seed in (0, 1, 2)]
+    given = read_inputs(runs, "ood_fpr95_ood_positive")
+    assert isinstance(given.comparison, Comparison)
+    assert not given.question.higher_is_better
+    assert given.comparison.differences[0].arm == "triplet"
+    assert given.comparison.differences[0].estimate.units == 3
+    assert "ood fpr95 ood positive" in given.comparison.sentence
+
+
+def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
+    arms = ["softmax", *(f"triplet semihard margin 0.2 rate {rate}" for rate in ("1e-3", "1e-4"))]
+    section = differences_section(read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)]))
+    assert section is not None
+    (figure,) = section.figures
+    assert [trace["y"] for trace in figure.data] == [[1, 1], [0, 0], [0, 1]]
+    assert figure.layout["yaxis"]["ticktext"] == ["triplet semiha…0.2 rate 1e-3", "triplet semiha…0.2 rate 1e-4"]
+
+
+def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax"), run_of("triplet")])
+    assert given.comparison == "There is one seed per arm, and an interval over seeds needs two or more."
+
+
+def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax", 0), run_of("softmax", 1), run_of("triplet", 0)])
+    assert not isinstance(given.comparison, str)
+    assert given.comparison.left_out == ("triplet",)
+    assert "Fewer than two complete seeds: triplet." in answer_text(given)

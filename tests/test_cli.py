@@ -1,0 +1,77 @@
+"""The `dml` command itself."""
+
+import importlib
+import inspect
+
+import pytest
+
+import dml_lightning
+from dml_lightning.cli import COMMANDS, SEVERAL, _named, main, overview, run_command
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train"])
+    assert "there are simulate, fit, validate, test, predict, " in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"dml_lightning {dml_lightning.__version__}\n"
+    main(["--help"])
+    assert "dml --version" in capsys.readouterr().out
+
+
+def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) is None
+    said = capsys.readouterr().out
+    assert main([]) is None
+    assert capsys.readouterr().out == said == overview()
+    lines = said.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(COMMANDS)
+    for line, command in zip(lines, COMMANDS.values(), strict=True):
+        assert line.endswith(command.help)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_target_is_a_function_or_functions_by_word(name: str) -> None:
+    command = COMMANDS[name]
+    module, _, attribute = command.target.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    functions = list(target.values()) if isinstance(target, dict) else [target]
+    assert functions
+    for function in functions:
+        assert callable(function)
+        if command.positional is not None:
+            assert command.positional in inspect.signature(function).parameters
+    assert set(SEVERAL) <= {each.positional for each in COMMANDS.values()}
+
+
+def test_words_before_the_first_option_are_positional() -> None:
+    assert _named(["a b", "c", "-o", "r.html"], "runs") == ['--runs=["a b", "c"]', "--out", "r.html"]
+    assert _named(["x.npz", "--out=d"], "file") == ["--file=x.npz", "--out=d"]
+    assert _named(["-o", "r.html"], "runs") == ["--out", "r.html"]
+    assert _named(["margin", "-o", "x"], None) == ["margin", "-o", "x"]
+
+
+def test_python_gets_the_error_and_the_shell_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="there is no command 'train'; there are simulate, fit, "):
+        run_command(["train"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["audit", "nowhere.npz"])
+    said = capsys.readouterr().err
+    assert said.startswith("dml audit: nowhere.npz: there is no such file.")
+    assert said.endswith("[DML_TRACEBACK=1 shows where]\n")
+    monkeypatch.setenv("DML_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="there is no such file"):
+        main(["audit", "nowhere.npz"])
+
+
+def test_words_come_from_the_process_where_none_are_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dml", "--version"])
+    main()
+    assert capsys.readouterr().out == f"dml_lightning {dml_lightning.__version__}\n"
