@@ -2,20 +2,21 @@
 
 A cache is a folder `crops-<key>`, where the key is a hash of the frames' paths, the boxes and the options. It is built
 under a lock in a temporary folder, which is renamed when complete: a reader sees a whole cache or none. It holds the
-size and time of every frame, and is built again when a frame has changed or a file of its own is damaged.
+size, time and a sample of the bytes of every frame, and is built again when a frame has changed or a file of its own is
+damaged.
 """
 
 import fcntl
 import hashlib
 import json
+import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,9 @@ from dml_lightning.data.crops import BOX_COLUMNS, CropOptions, Patches, Statisti
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.stores import CropStore, Cutter, OnBadFrame, Rows, UncachedCrops
 
-FORMAT = 1  # raise it when the meaning of a cached file changes
+FORMAT = 2  # raise it when the meaning of a cached file changes
+SAMPLE = 4096  # bytes at the start, in the middle and at the end of a frame that enter its stamp
+SIDECARS = (".msk", ".aux.xml")  # what readers look at beside a frame
 PIXELS, STATISTICS, META = "pixels.npy", "statistics.npy", "meta.json"
 
 
@@ -61,15 +64,35 @@ def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
 
 
 def frames_stamp(paths: Iterable[str]) -> str:
-    """Hash of the sizes and modification times of frames: a changed, missing or mended frame changes it."""
+    """Hash of sizes, modification times and samples of the bytes of frames and of the files that go with them.
+
+    A changed, missing or mended frame changes it, also one whose size and time were kept.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        try:
-            stat = Path(path).stat()
-            digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(b"missing\n")
+        digest.update(_stamp(Path(path)) or b"missing\n")
+        for suffix in SIDECARS:
+            digest.update(_stamp(Path(path + suffix)))
     return digest.hexdigest()
+
+
+def _stamp(path: Path) -> bytes:
+    """Size, time and sample of one file; nothing where there is none, or it is no regular file."""
+    try:
+        stat = path.stat()
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            places = (0, max(0, stat.st_size // 2 - SAMPLE // 2), max(0, stat.st_size - SAMPLE))
+            checksum = zlib.crc32(b"".join(_read_at(file, place) for place in places))
+    except OSError:
+        return b""
+    return f"{stat.st_size} {stat.st_mtime_ns} {checksum}\n".encode()
+
+
+def _read_at(file: BinaryIO, place: int) -> bytes:
+    file.seek(place)
+    return file.read(SAMPLE)
 
 
 def open_crops(
@@ -148,15 +171,20 @@ def _build(cutter: Cutter, stamp: str, folder: Path, on_bad_frame: OnBadFrame) -
     # what a killed process has left: we hold the lock, so nobody is writing it
     for leftover in folder.parent.glob(f"{folder.name}.tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp", dir=folder.parent))
+    temporary = folder.with_name(f"{folder.name}.tmp{secrets.token_hex(4)}")
     try:
+        temporary.mkdir()  # with the permissions that the umask leaves, as mkdtemp would not
         _write_pixels(cutter, temporary / PIXELS, on_bad_frame)
         np.save(temporary / STATISTICS, cutter.statistics)
         _write_meta(cutter, stamp, temporary)
         # a stale or damaged one; whoever has it open keeps the old file until closing it
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.chmod(0o755)
         temporary.replace(folder)
+    except OSError as error:
+        raise ValueError(
+            f"{folder.parent}: the crop cache cannot be written ({error.strerror}); make room there or choose another"
+            " cache_dir, and the same command goes on."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

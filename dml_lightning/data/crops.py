@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.data import geometry
 from dml_lightning.data import table as tables
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
-from dml_lightning.data.geometry import Boxes, outside, resample, squares
+from dml_lightning.data.geometry import Boxes
 from dml_lightning.data.normalisation import (
     FLOORS,
     Normalisation,
@@ -36,7 +37,6 @@ Statistics = NDArray[np.float32]  # (N, 2): location and scale
 
 BOX_COLUMNS = [*tables.BOX_COLUMNS]  # a list, which takes the columns of a table
 STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
-FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 
 
 @dataclass(frozen=True)
@@ -86,29 +86,15 @@ class CropOptions:
         return self.crop_size + 2 * half_edge
 
 
-def check_boxes(boxes: Boxes, shape: tuple[int, int], path: str) -> None:
-    """Refuses a box that shows nothing of its frame of (H, W) px.
-
-    Raises:
-        FrameError: naming the frame and the first such box.
-    """
-    wrong = outside(boxes, shape)
-    if wrong.any():
-        height, width = shape
-        box = [float(value) for value in boxes[wrong][0]]
-        raise FrameError(
-            path,
-            f"the box x, y, width, height = {box} lies outside the {width}x{height} px frame",
-            "boxes are in px from the top left corner of their own frame",
-        )
-
-
 def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
+    Pixels that the frame marks as missing have no weight in a crop. Where nothing else is there, a crop continues with
+    the nearest pixel that it has.
+
     Args:
         frame: the pixels and their unit.
-        boxes: (N, 4) in px.
+        boxes: (N, 4) in px of the picture that they were drawn on.
         options: what a crop shows.
         path: of the frame, for messages.
 
@@ -116,13 +102,22 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
         Patches (N, P, P) in the unit of the frame and statistics (N, 2) for `standardise`, over the central S px.
 
     Raises:
-        FrameError: when a box lies outside its frame, or a window in degC meets a frame in counts.
+        FrameError: when a box lies outside its frame, is absurdly large or has too few pixels that are not missing, or
+            a window in degC meets a frame in counts.
     """
-    check_boxes(boxes, frame.pixels.shape, path)
-    centres, sides = squares(boxes, options.context, options.min_side)
-    stored = options.stored_size
-    fields = sides * (stored / options.crop_size)
-    patches = np.stack([resample(frame.pixels, c, f, stored) for c, f in zip(centres, fields, strict=True)])
+    try:
+        geometry.check_boxes(boxes, frame.size)
+        patches = geometry.cut(
+            frame.pixels,
+            frame.on_pixels(boxes),
+            crop_size=options.crop_size,
+            stored_size=options.stored_size,
+            context=options.context,
+            min_side=options.min_side,
+        )
+    except geometry.BoxError as error:
+        box = [float(value) for value in boxes[error.number]]
+        raise FrameError(path, f"the box x, y, width, height = {box} {error.what}", error.remedy) from None
     return patches, _statistics(frame, patches, options, path)
 
 
@@ -137,10 +132,13 @@ def _statistics(frame: Frame, patches: Patches, options: CropOptions, path: str)
         return np.tile(np.array(window_statistics(options.window), np.float32), (len(patches), 1))
     floor = FLOORS[frame.unit]
     if options.normalisation == "frame":
-        height, width = frame.pixels.shape
-        thinned = frame.pixels[:: max(1, height // FRAME_SAMPLES), :: max(1, width // FRAME_SAMPLES)]
-        whole = robust_statistics(torch.from_numpy(thinned.astype(np.float32))[None], floor)
-        return np.tile(whole.numpy(), (len(patches), 1))
+        try:
+            sample = torch.from_numpy(geometry.thinned(frame.pixels))
+        except FrameError:
+            raise
+        except ValueError as error:
+            raise FrameError(path, str(error), "normalise by 'crop'") from None
+        return np.tile(robust_statistics(sample[None], floor).numpy(), (len(patches), 1))
     return robust_statistics(centre_crop(torch.from_numpy(patches), options.crop_size), floor).numpy()
 
 

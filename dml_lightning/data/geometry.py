@@ -1,9 +1,9 @@
 """The geometry of crops: squares around boxes, and how they are resampled. NumPy alone, and copied into every export.
 
 A crop is the square around the centre of its box, never distorted and not rounded to whole pixels; beyond the frame's
-edge it continues by reflection.
+edge it continues by reflection. Pixels that a frame marks as missing (NaN) have no weight.
 
-Letters: N boxes, H x W frame in px.
+Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W frame in px.
 """
 
 import math
@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+LARGEST_SQUARE = 8192  # px of a frame that one crop may show: 268 MB of float32
+LEAST_PRESENT = 0.5  # of the weight of a resampled pixel
+MOST_MISSING = 0.5  # of the pixels of a crop or of its box
+FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
 
@@ -35,11 +40,95 @@ def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) ->
     return np.maximum(longer * (1 + context), min_side)
 
 
-def outside(boxes: Boxes, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) show nothing of a frame of (H, W) px."""
-    height, width = shape
-    x, y, box_width, box_height = boxes.T
-    return np.asarray((x >= width) | (y >= height) | (x + box_width <= 0) | (y + box_height <= 0))
+class BoxError(ValueError):
+    """A box around which no crop can be cut.
+
+    Attributes:
+        number: Of the box.
+        what: Is wrong with it.
+        remedy: What would work.
+    """
+
+    def __init__(self, number: int, what: str, remedy: str) -> None:
+        super().__init__(f"box {number} {what}; {remedy}.")
+        self.number, self.what, self.remedy = number, what, remedy
+
+
+def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
+    """Refuses boxes (N, 4) that show nothing of a picture of (width, height) px.
+
+    Raises:
+        BoxError: For the first such box.
+    """
+    x, y, width, height = boxes.T
+    outside = (x >= size[0]) | (y >= size[1]) | (x + width <= 0) | (y + height <= 0)
+    wrong = np.flatnonzero(outside | ~np.isfinite(boxes).all(axis=1) | (width <= 0) | (height <= 0))
+    if len(wrong):
+        raise BoxError(
+            int(wrong[0]),
+            f"is empty or lies outside the {size[0]}x{size[1]} px frame",
+            "boxes are in px from the top left corner of their own frame",
+        )
+
+
+def cut(
+    pixels: Any, boxes: Boxes, *, crop_size: int, stored_size: int, context: float, min_side: float
+) -> NDArray[np.float32]:
+    """Cuts the squares around boxes out of a frame.
+
+    Args:
+        pixels: (H, W), as `resample` takes them.
+        boxes: (N, 4) in px of the frame.
+        crop_size: S.
+        stored_size: P, of which the crop is the centre.
+        context: As for `squares`.
+        min_side: As for `squares`.
+
+    Returns:
+        (N, P, P) in the unit of the frame. What the frame lacks has the value of the nearest pixel of the patch.
+
+    Raises:
+        BoxError: A square is absurdly large, or too much of it or of its box is missing.
+    """
+    centres, sides = squares(boxes, context, min_side)
+    fields = sides * (stored_size / crop_size)
+    for number in np.flatnonzero(~(fields <= LARGEST_SQUARE)):
+        what = f"needs {fields[number]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
+        raise BoxError(int(number), what, "boxes are as large as an animal")
+    patches = np.empty((len(boxes), stored_size, stored_size), np.float32)
+    for number, (centre, field) in enumerate(zip(centres, fields, strict=True)):
+        patch = resample(pixels, centre, field, stored_size)
+        if np.isnan(patch).any():
+            _check_missing(pixels, patch, number, boxes[number], crop_size)
+            patch = fill_missing(patch)
+        patches[number] = patch
+    return patches
+
+
+def _check_missing(pixels: Any, patch: NDArray[np.float32], number: int, box: Boxes, crop_size: int) -> None:
+    left, top = np.floor(box[:2]).clip(0).astype(int)
+    right, bottom = np.ceil(box[:2] + box[2:]).astype(int)
+    edge = (len(patch) - crop_size) // 2
+    of_crop = np.isnan(patch[edge : edge + crop_size, edge : edge + crop_size]).mean()
+    of_box = np.isnan(pixels[top:bottom, left:right]).mean()
+    if max(of_crop, of_box) > MOST_MISSING:
+        what = f"has missing pixels in {of_crop:.0%} of its crop and {of_box:.0%} of itself"
+        raise BoxError(number, what, f"leave out boxes with more than {MOST_MISSING:.0%}")
+
+
+def thinned(pixels: Any) -> NDArray[np.float32]:
+    """Pixels (M,) in rows and columns of a whole frame (H, W), without those that are missing.
+
+    Raises:
+        ValueError: All that were looked at are missing.
+    """
+    height, width = pixels.shape
+    down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
+    sample = np.asarray(pixels[::down, ::across], np.float32)
+    present: NDArray[np.float32] = sample[~np.isnan(sample)]
+    if not present.size:
+        raise ValueError("all of the pixels looked at are marked as missing")
+    return present
 
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -67,29 +156,83 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def resample(pixels: NDArray[Any], centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
+def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
     """Resamples a square of a frame to size x size px, in the unit of the frame.
 
     Args:
-        pixels: (H, W).
+        pixels: (H, W), an array or anything that has a shape and is sliced alike; NaN for missing pixels.
         centre: (2,) x and y in px; pixel j covers j .. j + 1.
         side: of the square in px of the frame; it may exceed the frame.
         size: px of the result.
 
     Returns:
-        (size, size) float32.
+        (size, size) float32. Missing pixels have no weight; where they are more than half of what a pixel of the result
+        shows, it is NaN.
+
+    Raises:
+        ValueError: when the square is too large to be held in memory.
     """
+    if not side <= LARGEST_SQUARE:
+        raise ValueError(f"a square of {side:g} px of a frame is larger than {LARGEST_SQUARE} px")
     step = side / size
     left, columns = filter_taps(float(centre[0]) - side / 2, step, size)
     top, rows = filter_taps(float(centre[1]) - side / 2, step, size)
-    height, width = pixels.shape
-    x = np.arange(left, left + columns.shape[1])
-    y = np.arange(top, top + rows.shape[1])
-    if left >= 0 and top >= 0 and x[-1] < width and y[-1] < height:
-        source = pixels[top : top + len(y), left : left + len(x)].astype(np.float32)
-    else:
-        source = pixels[reflect(y, height)[:, None], reflect(x, width)].astype(np.float32)
+    source = _part(pixels, top, left, (rows.shape[1], columns.shape[1])).astype(np.float32)
+    present = ~np.isnan(source)
+    if not present.all():
+        return _resample_present(rows, np.where(present, source, 0), present, columns)
     # products of differences keep single counts apart on a narrow range of large ones in float32
     base = source[0, 0]
     result: NDArray[np.float32] = rows @ (source - base) @ columns.T + base
     return result
+
+
+def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[Any]:
+    """Pixels (H', W') of a frame from a row and column on, which may lie outside: there it is continued by mirrors."""
+    y, x = (
+        reflect(np.arange(start, start + count), size)
+        for start, count, size in zip((top, left), shape, pixels.shape, strict=True)
+    )
+    first_y, first_x = y.min(), x.min()
+    part = np.asarray(pixels[first_y : y.max() + 1, first_x : x.max() + 1])
+    return (
+        part if part.shape == shape and y[0] <= y[-1] and x[0] <= x[-1] else part[(y - first_y)[:, None], x - first_x]
+    )
+
+
+def _resample_present(
+    rows: NDArray[np.float32], source: NDArray[np.float32], present: NDArray[np.bool_], columns: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The weighted mean of the pixels that are there."""
+    base = source[present].flat[0] if present.any() else np.float32(0)
+    weights = rows @ present.astype(np.float32) @ columns.T
+    total = rows @ np.where(present, source - base, 0) @ columns.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weights >= LEAST_PRESENT, total / weights + base, np.float32(np.nan))
+
+
+def fill_missing(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gives each NaN of an image (H, W) the value of the nearest pixel that has one; of equally near ones the topmost.
+
+    An image of NaN alone stays as it is.
+
+    >>> fill_missing(np.array([[1, np.nan, np.nan, 4]], np.float32)).tolist()
+    [[1.0, 1.0, 4.0, 4.0]]
+    """
+    present = ~np.isnan(image)
+    if present.all() or not present.any():
+        return image
+    height, width = image.shape
+    here = np.arange(width)
+    before = np.maximum.accumulate(np.where(present, here, -4 * width), axis=1)
+    after = np.minimum.accumulate(np.where(present, here, 5 * width)[:, ::-1], axis=1)[:, ::-1]
+    column = np.where(here - before <= after - here, before, after)  # nearest in its own row
+    across = (column - here) ** 2
+    best, source = np.full(image.shape, np.iinfo(np.int64).max), np.zeros((2, *image.shape), np.int64)
+    for row in np.flatnonzero(present.any(axis=1)):
+        distance = (np.arange(height) - row)[:, None] ** 2 + across[row]
+        nearer = distance < best
+        best = np.where(nearer, distance, best)
+        source[0][nearer] = row
+        source[1] = np.where(nearer, column[row], source[1])
+    return image[source[0], source[1]]

@@ -1,5 +1,7 @@
 """Where patches come from: cut frame by frame, with what could not be read, for a cache or on the fly."""
 
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol
 
@@ -43,10 +45,12 @@ class Cutter:
         self.statistics: Statistics = np.full((len(table), 2), np.nan, np.float32)
         self.bad_frames: dict[str, str] = {}
         self.units: list[str] = []
+        self.notes: Counter[str] = Counter()  # what frames said of how they were taken, and how many did
 
     def cut(self, path: str, rows: Rows) -> tuple[Patches, Statistics, str]:
         """Opens one frame and returns its patches, their statistics and the unit."""
         frame = read_frame(path, self.options.radiometry)
+        self.notes.update(frame.notes)
         return *cut_frame(frame, self.boxes[rows], self.options, path), frame.unit
 
     def cut_all(self, on_bad_frame: OnBadFrame) -> Iterator[tuple[Rows, Patches]]:
@@ -66,6 +70,8 @@ class Cutter:
             self.statistics[rows] = statistics
             self.units = sorted({*self.units, unit})
             yield rows, patches
+        for note, frames in self.notes.items():
+            print(f"{note} ({frames} frames).", file=sys.stderr)
 
 
 class UncachedCrops:

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.crops import BOX_COLUMNS, by_frame
-from dml_lightning.data.decoding import decode
 from dml_lightning.data.frames import Unit
 from dml_lightning.export.graph import DeployedEncoder
 from dml_lightning.export.score import Model
@@ -66,7 +65,8 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
     )
     read = table.iloc[np.sort(index.numpy())]  # without the frames that were skipped
     found = [
-        model.embed(model.cut(decode(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in by_frame(read)
+        model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy()))
+        for path, rows in by_frame(read)
     ]
     own_logits = [part[1] for part in found if part[1] is not None]
     vectors = np.concatenate([part[0] for part in found])

@@ -5,7 +5,8 @@ from typing import Any
 TEXT = """# {run}: an exported model
 
 Names thermal crops of {number} classes ({classes}){species} and refuses what it does not know.
-`score.py` needs `pip install numpy onnxruntime safetensors`, and no PyTorch; `tifffile` or `pillow` to read frames.
+`score.py` needs `pip install numpy onnxruntime safetensors`, and no PyTorch; `tifffile imagecodecs pillow` to
+read frames.
 
 ```
 python score.py frame.tiff --boxes boxes.csv     # one CSV row per box; columns x, y, width, height in px
@@ -14,6 +15,7 @@ python score.py crops.npy                        # (N, {size}, {size}) raw pixel
 ```python
 from score import Model
 model = Model("this folder")
+frame = model.read("frame.tiff")
 said = model.predict(model.cut(frame, boxes))    # dict of arrays
 said["label"], said["decision"], said["ood_score_{rule}"], said["p_value"]
 ```
@@ -34,7 +36,7 @@ rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
 ## Files
 | file | content |
 |---|---|
-| `score.py` | the reader, with `dml_geometry.py` and `dml_judge.py`; everything else can be used without it |
+| `score.py` | the reader, with `dml_geometry.py`, `dml_judge.py`, `dml_pixels`; the rest can be used without it |
 | `encoder.onnx` | {inputs} → {outputs}, float32, N free; opset {opset}, one file |
 | `encoder.pt2` | the same for PyTorch on the CPU: `torch.export.load("encoder.pt2").module()` |
 | `model.json` | classes, enrolled species, rules, thresholds (null refuses nothing), crops, versions |

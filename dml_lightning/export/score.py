@@ -1,14 +1,15 @@
 """Names thermal crops with an exported model, and refuses what it does not know.
 
-It stands alone with the two files beside it, which hold the geometry of crops and the judgement of a box.
+It stands alone with what lies beside it: the geometry of crops, the judgement of a box and the rules about frame files.
 
-Needs numpy, onnxruntime and safetensors; tifffile or Pillow only to read frames from the command line.
+Needs numpy, onnxruntime and safetensors; tifffile, imagecodecs and Pillow only to read frames.
 
     python score.py crops.npy                        one CSV row per crop, on standard output
     python score.py frame.tiff --boxes boxes.csv     one per box; columns x, y, width, height in px
 
     from score import Model
     model = Model("folder")
+    frame = model.read("frame.tiff")
     said = model.predict(model.cut(frame, boxes))    # dict of arrays: label, decision, ...
 
 Letters: N crops, S side of a crop in px, H x W frame in px, D embedding size, C known classes, E enrolled species.
@@ -30,11 +31,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from dml_lightning.data import geometry
+from dml_lightning.data import pixels as files
 from dml_lightning.openset import judge as judgement
 
 MODEL_FORMAT = 1
 FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
-FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
 BATCH = 256  # crops embedded at once
 ELEMENTS = 1 << 24  # of a block of distances
 MORE_CANDIDATES = 8  # candidates beyond k
@@ -78,57 +79,51 @@ class Model:
 
     # Frames to crops ----------------------------------------------------------------------------
 
-    def cut(self, frame: NDArray[Any], boxes: Any) -> Crops:
+    def read(self, path: str | Path) -> files.Frame:
+        """Reads a frame as training did: TIFF, PNG, JPEG, radiometric JPEG of FLIR or an array (.npy).
+
+        Raises:
+            ValueError: With the file and what is wrong with it.
+        """
+        return files.read_frame(path, self._radiometry())
+
+    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any) -> Crops:
         """Cuts the squares that the model was trained on.
 
         Args:
-            frame: (H, W) as the camera wrote it: unsigned integers in counts, or floats in degC.
+            frame: What `read` returns, or (H, W) as the camera wrote it: integers in counts, or floats in degC.
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
 
         Raises:
             ValueError: If the frame is of another kind than the model takes, or a box lies outside.
         """
-        pixels = self._in_unit(np.asarray(frame))
+        known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
+        if known.unit != self.crop["unit"]:
+            raise ValueError(f"the frame is in {known.unit}, and the model takes {self.crop['unit']}.")
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        _check_boxes(corners, pixels.shape)
-        size, stored = self.crop["crop_size"], self.crop["stored_size"]
-        edge = (stored - size) // 2
-        centres, sides = geometry.squares(corners, self.crop["context"], self.crop["min_side"])
-        inner = slice(edge, edge + size)
-        crops = [
-            geometry.resample(pixels, centre, side, stored)[inner, inner]
-            for centre, side in zip(centres, sides * (stored / size), strict=True)
-        ]
-        stacked = np.array(crops, np.float32).reshape(-1, 1, size, size)
-        if self.crop["normalisation"] != "frame":
-            return Crops(stacked)
-        return Crops(stacked, np.tile(self._frame_statistics(pixels), (len(stacked), 1)))
-
-    def _in_unit(self, frame: NDArray[Any]) -> NDArray[Any]:
-        if frame.ndim != 2 or frame.dtype.kind not in "fu":
+        options = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
+        try:
+            geometry.check_boxes(corners, known.size)
+            patches = geometry.cut(known.pixels, known.on_pixels(corners), **options)
+        except geometry.BoxError as error:
+            box = corners[error.number].tolist()
             raise ValueError(
-                f"a frame is (H, W) of unsigned integers in counts or of floats in degC, got {frame.dtype} "
-                f"{frame.shape}."
-            )
-        radiometry, unit = self.crop["radiometry"], self.crop["unit"]
-        if frame.dtype.kind == "f":
-            came, pixels = "degC", frame.astype(np.float32)
-        elif radiometry is not None:
-            celsius = radiometry["gain"] * frame.astype(np.float64) + radiometry["offset"]
-            came, pixels = "degC", celsius.astype(np.float32)
-        else:
-            came, pixels = "counts", frame
-        if came != unit:
-            raise ValueError(f"the frame is {frame.dtype} in {came}, and the model takes {unit}.")
-        if not np.isfinite(pixels).all():
-            raise ValueError("the frame holds NaN or infinity; fill such pixels before.")
-        return pixels
+                f"box {error.number} with x, y, width, height = {box} {error.what}; {error.remedy}."
+            ) from None
+        size, stored = options["crop_size"], options["stored_size"]
+        inner = slice((stored - size) // 2, (stored - size) // 2 + size)
+        crops = np.ascontiguousarray(patches[:, None, inner, inner])
+        if self.crop["normalisation"] != "frame":
+            return Crops(crops)
+        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)))
 
-    def _frame_statistics(self, pixels: NDArray[Any]) -> Float32:
+    def _radiometry(self) -> files.Radiometry | None:
+        stated = self.crop["radiometry"]
+        return None if stated is None else files.Radiometry(stated["gain"], stated["offset"])
+
+    def _frame_statistics(self, pixels: Any) -> Float32:
         """Location and scale (2,) of a frame: median; the larger of quantile range, deviation and floor."""
-        height, width = pixels.shape
-        down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
-        thinned = pixels[::down, ::across].astype(np.float32)
+        thinned = geometry.thinned(pixels)
         low, median, high = _quantiles(thinned, (0.05, 0.5, 0.95))
         scale = max(high - low, thinned.std(dtype=np.float64), FLOORS[self.crop["unit"]])
         return np.array([median, scale], np.float32)
@@ -281,16 +276,6 @@ def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDA
 # Frames ----------------------------------------------------------------------------------------
 
 
-def _check_boxes(boxes: NDArray[np.float64], shape: tuple[int, ...]) -> None:
-    sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    wrong = np.flatnonzero(~sound | geometry.outside(boxes, shape))
-    if len(wrong):
-        box, (height, width) = boxes[wrong[0]].tolist(), shape
-        raise ValueError(
-            f"box {wrong[0]} with x, y, width, height = {box} shows nothing of the {width}x{height} px frame."
-        )
-
-
 def _quantiles(values: Float32, levels: Sequence[float]) -> list[np.float32]:
     """Quantiles in float32 as PyTorch rounds them, which matters on a narrow range of large counts."""
     ordered, found = np.sort(values, axis=None), []
@@ -334,19 +319,18 @@ def _checked(folder: Path, name: str, words: dict[str, Any]) -> bytes:
     return content
 
 
-def read_pixels(path: Path) -> NDArray[Any]:
-    """The array of a .npy, TIFF or other picture file."""
-    if path.suffix == ".npy":
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-        return array
-    if path.suffix in (".tif", ".tiff"):
-        import tifffile
+def read_crops(path: Path) -> NDArray[Any]:
+    """Crops (N, S, S) of a .npy file.
 
-        return np.asarray(tifffile.imread(path))
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    Raises:
+        ValueError: It is another file, or holds no real numbers.
+    """
+    if files.kind_of(path) != "npy":
+        raise ValueError(f"{path} is a frame: give its boxes by --boxes, or crops as .npy.")
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {array.dtype}: crops are real numbers.")
+    return array
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
@@ -369,8 +353,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
     given = parser.parse_args()
     try:
-        model, pixels = Model(given.model), read_pixels(given.pixels)
-        crops = model.cut(pixels, read_boxes(given.boxes)) if given.boxes else pixels
+        model = Model(given.model)
+        crops = (
+            model.cut(model.read(given.pixels), read_boxes(given.boxes)) if given.boxes else read_crops(given.pixels)
+        )
         said = model.predict(crops, given.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None

@@ -1,5 +1,6 @@
 """The crop cache: the same pixels as the frames, built once, never half."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -141,6 +142,61 @@ def test_the_stamp_sees_size_time_and_absence(tmp_path) -> None:
     os.utime(path, ns=(1, 2))
     stamps.add(frames_stamp([str(path)]))
     assert len(stamps) == 4
+
+
+@pytest.mark.parametrize("place", [3, 25_000, 49_999], ids=["first", "middle", "last"])
+def test_the_stamp_sees_pixels_that_changed_under_the_same_size_and_time(tmp_path, place) -> None:
+    path, content = tmp_path / "frame", bytearray(50_000)
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    before = frames_stamp([str(path)])
+    content[place] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    assert frames_stamp([str(path)]) != before
+
+
+@pytest.mark.parametrize("suffix", [".msk", ".aux.xml"])
+def test_the_stamp_sees_what_lies_beside_a_frame(tmp_path, suffix) -> None:
+    path = tmp_path / "frame.tif"
+    path.write_bytes(b"12")
+    before = frames_stamp([str(path)])
+    (tmp_path / f"frame.tif{suffix}").write_text("mask")
+    assert frames_stamp([str(path)]) != before
+
+
+def test_the_stamp_does_not_wait_for_a_pipe(tmp_path) -> None:
+    os.mkfifo(tmp_path / "frame")
+    assert frames_stamp([str(tmp_path / "frame")]) == frames_stamp([str(tmp_path / "absent")])
+
+
+def test_the_umask_holds_for_the_cache(table, tmp_path) -> None:
+    old = os.umask(0o077)
+    try:
+        folder = build_cache(table, OPTIONS, tmp_path / "cache")
+    finally:
+        os.umask(old)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "pixels.npy").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(table, tmp_path, monkeypatch) -> None:
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_write_pixels", full)
+    with pytest.raises(ValueError, match=r"cache: the crop cache cannot be written \(No space left on device\); make"):
+        build_cache(table, OPTIONS, tmp_path / "cache")
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+    monkeypatch.undo()
+    assert build_cache(table, OPTIONS, tmp_path / "cache").is_dir()
+
+
+def test_a_note_of_a_frame_is_printed_once(table, tmp_path, capsys) -> None:
+    for path in table["frame"].unique()[:2]:
+        tifffile.imwrite(path, np.full((64, 80), 30000, np.uint16), photometric="miniswhite")
+    build_cache(table, OPTIONS, tmp_path / "cache")
+    assert capsys.readouterr().err.count("WhiteIsZero: its counts are kept as they are stored (2 frames).") == 1
 
 
 def truncate(folder: Path) -> None:

@@ -211,6 +211,68 @@ def test_a_window_needs_temperatures() -> None:
     np.testing.assert_array_equal(statistics, [[10, 15]])
 
 
+# Missing pixels
+
+
+def mosaic(celsius: np.ndarray, outside: np.ndarray) -> Frame:
+    return Frame(np.where(outside, np.nan, celsius).astype(np.float32), "degC")
+
+
+@pytest.mark.parametrize("normalisation", ["crop", "frame"])
+def test_missing_pixels_change_neither_the_bird_nor_its_statistics_much(normalisation) -> None:
+    rng = np.random.default_rng(0)
+    celsius = rng.normal(8, 0.3, (90, 90)).astype(np.float32)
+    celsius[40:46, 44:50] += 9
+    outside = np.zeros((90, 90), bool)
+    outside[:, :39] = True
+    box, options = np.array([[43.0, 39, 8, 8]]), CropOptions(normalisation=normalisation)
+    intact = cut_frame(Frame(celsius, "degC"), box, options, "f")
+    patches, statistics = cut_frame(mosaic(celsius, outside), box, options, "f")
+    assert np.isfinite(patches).all()
+    assert np.isfinite(statistics).all()
+    np.testing.assert_allclose(patches[0, 8:, 24:], intact[0][0, 8:, 24:], atol=1e-4)  # far from the edge
+    np.testing.assert_allclose(statistics, intact[1], rtol=0.15)
+
+
+def test_a_frame_with_missing_pixels_elsewhere_gives_the_same_crop() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(51021, 52421, (90, 90), dtype=np.uint16)
+    marked = counts.astype(np.float32)
+    marked[:20] = np.nan
+    box = np.array([[50.0, 60, 8, 8]])
+    for plain, holed in zip(
+        cut_frame(Frame(counts, "counts"), box, CropOptions(), "f"),
+        cut_frame(Frame(marked, "counts"), box, CropOptions(), "f"),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(plain, holed)
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        (56, r"missing pixels in 5\d% of its crop and 5\d% of itself"),
+        (63, "missing pixels in 97% of its crop and 100% of itself"),
+    ],
+)
+def test_a_crop_with_too_few_pixels_is_refused(first, message) -> None:
+    outside = np.zeros((90, 90), bool)
+    outside[:, :first] = True
+    box = np.array([[50.0, 40, 11, 11]])
+    with pytest.raises(FrameError, match=rf"f\.tif: the box x, y, width, height = \[50.* has {message}; leave out"):
+        cut_frame(mosaic(np.full((90, 90), 8.0), outside), box, CropOptions(), "f.tif")
+
+
+def test_statistics_of_a_frame_leave_out_what_is_missing() -> None:
+    celsius = np.random.default_rng(0).normal(8, 2, (128, 128)).astype(np.float32)
+    outside = np.zeros((128, 128), bool)
+    outside[:, :100] = True
+    options = CropOptions(normalisation="frame")
+    _, statistics = cut_frame(mosaic(celsius, outside), np.array([[110.0, 50, 5, 5]]), options, "f")
+    low, median, high = np.quantile(celsius[:, 100:], (0.05, 0.5, 0.95))
+    np.testing.assert_allclose(statistics[0], [median, high - low], rtol=1e-5)
+
+
 # Errors
 
 
@@ -220,6 +282,18 @@ def test_a_box_beside_its_frame_is_refused(box) -> None:
     boxes = np.array([[1.0, 1, 5, 5], box])
     with pytest.raises(FrameError, match=r"f\.tif.*lies outside the 64x48 px frame.*top left corner"):
         cut_frame(frame, boxes, CropOptions(), "f.tif")
+
+
+@pytest.mark.parametrize("side", [6000.0, 1e9, 1e200])
+def test_a_box_of_absurd_size_is_refused_before_memory_is_asked_for(side) -> None:
+    with pytest.raises(FrameError, match=r"f\.tif: the box .* needs .* px of the frame for its crop, more than 8192"):
+        cut_frame(Frame(np.zeros((48, 64), np.uint8), "counts"), np.array([[1.0, 1, side, 5]]), CropOptions(), "f.tif")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_that_is_no_number_is_refused(value) -> None:
+    with pytest.raises(FrameError, match="lies outside the 64x48 px frame"):
+        cut_frame(Frame(np.zeros((48, 64), np.uint8), "counts"), np.array([[1.0, 1, value, 5]]), CropOptions(), "f")
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,20 @@ def test_no_box_gives_no_crop() -> None:
 @pytest.mark.parametrize(
     ("frame", "box", "message"),
     [
-        (np.zeros((4, 6, 3), np.uint8), [0, 0, 2, 2], "got uint8"),
-        (np.zeros((4, 6), np.int32), [0, 0, 2, 2], "got int32"),
-        (np.zeros((4, 6), np.float32), [0, 0, 2, 2], "in degC, and the model takes counts"),
-        (np.zeros((4, 6), np.uint8), [6, 0, 2, 2], "box 0 .* nothing of the 6x4 px frame"),
-        (np.zeros((4, 6), np.uint8), [1, 1, 0, 2], "shows nothing"),
-        (np.zeros((4, 6), np.uint8), [np.nan, 1, 2, 2], "shows nothing"),
+        (np.zeros((4, 6, 3), np.uint8), [0, 0, 2, 2], r"the frame: the array has the shape \(4, 6, 3\)"),
+        (np.zeros((4, 6), np.int32), [0, 0, 2, 2], "the frame: the pixels are int32"),
+        (np.zeros((4, 6), np.float32), [0, 0, 2, 2], "the frame is in degC, and the model takes counts"),
+        (
+            np.zeros((4, 6), np.uint8),
+            [6, 0, 2, 2],
+            r"box 0 with x, y, width, height = \[6.* lies outside the 6x4 px frame",
+        ),
+        (np.zeros((4, 6), np.uint8), [1, 1, 0, 2], "is empty or lies outside"),
+        (np.zeros((4, 6), np.uint8), [1, 1, 1e9, 2], "box 0 .* needs .* px of the frame for its crop, more than 8192"),
+        (np.zeros((4, 6), np.int16), [0, 0, 2, 2], "signed counts"),
+        (np.full((4, 6), 281.0), [0, 0, 2, 2], "the median of its pixels is 281 degC: they are likely Kelvin"),
+        (np.zeros((4, 6), np.complex64), [0, 0, 2, 2], "the pixels are complex64"),
+        (np.zeros((4, 6), np.uint8), [np.nan, 1, 2, 2], "is empty or lies outside"),
     ],
 )
 def test_frames_and_boxes_that_cannot_be_cut(frame: Any, box: Any, message: str) -> None:

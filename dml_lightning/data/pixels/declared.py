@@ -1,0 +1,132 @@
+"""What a file declares about its numbers: no-data value, scale, offset and unit, as GDAL writes them.
+
+They stand in the TIFF tags 42113 and 42112, or in a file `NAME.aux.xml` beside any frame.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .channels import Mask, missing_where
+from .errors import FrameError, StrPath
+
+LONGEST = 1 << 20  # characters of XML that are looked at
+KELVIN = 273.15
+_CELSIUS = ("", "c", "degc", "°c", "deg c", "celsius", "degree celsius", "degrees celsius")
+_KELVIN = ("k", "kelvin", "degk")
+
+
+class Declared(NamedTuple):
+    """What a file says about its numbers; None where it does not.
+
+    >>> Declared(scale=0.01, unit="K").to_celsius()
+    (0.01, -273.15)
+    """
+
+    nodata: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    unit: str = ""
+
+    def to_celsius(self) -> tuple[float, float] | None:
+        """Gain and offset that turn stored numbers into degC; None where the stored numbers are the measurement.
+
+        Raises:
+            ValueError: The unit is no temperature that is known, or the gain is 0 or not finite.
+        """
+        unit, gain = self.unit.strip().lower(), 1.0 if self.scale is None else self.scale
+        offset = self.offset or 0.0
+        if (gain, offset) == (1.0, 0.0) and unit not in _KELVIN:
+            return None
+        if unit not in (*_CELSIUS, *_KELVIN):
+            raise ValueError(f"its metadata declare scale {gain:g} and offset {offset:g} in the unit {self.unit!r}")
+        if not (math.isfinite(gain) and math.isfinite(offset)) or gain == 0:
+            raise ValueError(f"its metadata declare scale {gain:g} and offset {offset:g}")
+        return gain, offset - KELVIN if unit in _KELVIN else offset
+
+    def over(self, other: "Declared") -> "Declared":
+        """Returns this, with the other's word where this has none."""
+        return Declared(*(theirs if own in (None, "") else own for own, theirs in zip(self, other, strict=True)))
+
+
+def gdal_tags(path: StrPath, nodata: Any, metadata: Any) -> Declared:
+    """Reads the values of the TIFF tags 42113 (no-data) and 42112 (XML).
+
+    Raises:
+        FrameError: A tag is no text that can be read.
+    """
+    declared = Declared(nodata=None if nodata is None else str(nodata).strip("\0 \n"))
+    if metadata is None:
+        return declared
+    items = {
+        item.get("role"): (item.text or "").strip()
+        for item in _parsed(path, str(metadata).strip("\0 \n")).iter("Item")
+        if item.get("sample", "0") == "0"
+    }
+    scale, offset = (_number(path, items.get(role)) for role in ("scale", "offset"))
+    return declared._replace(scale=scale, offset=offset, unit=items.get("unittype", ""))
+
+
+def sidecar(path: StrPath) -> Declared:
+    """Reads the file `NAME.aux.xml` beside a frame, if there is one.
+
+    Raises:
+        FrameError: It is no XML.
+    """
+    file = Path(f"{path}.aux.xml")
+    if not file.is_file():
+        return Declared()
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        root = _parsed(path, stream.read(LONGEST + 1))
+    band = root.find("PAMRasterBand")
+    if band is None:
+        return Declared()
+    scale, offset = (_number(path, band.findtext(key)) for key in ("Scale", "Offset"))
+    return Declared(band.findtext("NoDataValue"), scale, offset, band.findtext("UnitType") or "")
+
+
+def _parsed(path: StrPath, text: str) -> ElementTree.Element:
+    if len(text) > LONGEST:
+        raise FrameError(path, f"its GDAL metadata are longer than {LONGEST} characters", "shorten them")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise FrameError(path, f"its GDAL metadata are no XML ({error})", "write them again, or remove them") from None
+
+
+def _number(path: StrPath, text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise FrameError(path, f"its GDAL metadata hold {text!r} for a number", "write it as in 0.01") from None
+
+
+def nodata_as(path: StrPath, declared: Declared, dtype: np.dtype[Any]) -> Any:
+    """Returns the declared no-data value as a number of the pixels' type; None where no pixel can have it.
+
+    Raises:
+        FrameError: It is no number.
+    """
+    text = declared.nodata
+    if not text:
+        return None
+    value = _number(path, text)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return dtype.type(value)
+    if value is None or not float(value).is_integer():
+        return None
+    bounds = np.iinfo(dtype)
+    return dtype.type(int(value)) if bounds.min <= value <= bounds.max else None
+
+
+def equal_to(values: NDArray[Any], nodata: Any) -> Mask | None:
+    """Pixels (H, W) in which any band of (H, W) or (H, W, bands) has the no-data value, which may be NaN."""
+    if nodata is None:
+        return None
+    marked = np.isnan(values) if nodata != nodata else values == nodata
+    return missing_where(marked if marked.ndim == 2 else marked.any(axis=-1))

@@ -1,0 +1,29 @@
+"""The one error of reading a frame."""
+
+from os import PathLike
+from typing import Any
+
+StrPath = str | PathLike[str]
+
+READABLE = (
+    "8-bit or 16-bit grey TIFF, PNG or JPEG (one channel or three equal ones), floating-point TIFF in degC and FLIR "
+    "radiometric JPEG can be read"
+)
+
+
+class FrameError(ValueError):
+    """A frame that cannot be used: one sentence with the file, what came and what would work."""
+
+    def __init__(self, path: StrPath, what: str, remedy: str = READABLE) -> None:
+        super().__init__(f"{path}: {what}; {remedy}.")
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # survives the way back from a worker process
+        return _rebuild, (self.path, str(self))
+
+
+def _rebuild(path: str, message: str) -> FrameError:
+    error = FrameError.__new__(FrameError)
+    ValueError.__init__(error, message)
+    error.path = path
+    return error
