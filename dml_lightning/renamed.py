@@ -49,6 +49,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "compare.results": ("stats.results",),
     "compare.statistics": ("stats.arms",),
     "compare.units": ("stats.units",),
+    "data.decoding": ("data.pixels",),
     "data.simulate": ("simulate",),
     "data.simulate.camera": ("simulate.camera",),
     "data.simulate.flight": ("simulate.flight",),

@@ -60,6 +60,21 @@ def test_large_frames_keep_their_size(tmp_path: Path) -> None:
         assert picture.size == (700, 650)
 
 
+def test_of_long_frames_rows_and_columns_are_left_out_and_boxes_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dml_lightning.figures.frames.LONGEST_SIDE", 1000)
+    pictures = FramePictures(tmp_path)
+    path = frame(tmp_path / "a" / "a.tiff", 2000, 1600)
+    pictures.add(pd.DataFrame([{**row(path, x=1000, y=800), "width": 200.0, "height": 100.0}]))
+    pictures.finish()
+    pixels = np.asarray(Image.open(tmp_path / "a_a.png"))
+    assert pixels.shape == (800, 1000, 3)
+    coloured = is_colour(pixels, "known")
+    assert coloured[400 - 2, 500 : 600 + 1].all()
+    assert coloured[450 + 2, 500 : 600 + 1].all()
+
+
 def test_a_frame_is_drawn_once_with_boxes_from_several_calls(tmp_path: Path) -> None:
     paths = [frame(tmp_path / "night" / f"{name}.tiff") for name in "abc"]
     pictures = FramePictures(tmp_path / "out")

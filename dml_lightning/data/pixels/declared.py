@@ -50,7 +50,12 @@ class Declared(NamedTuple):
 
     def over(self, other: "Declared") -> "Declared":
         """Returns this, with the other's word where this has none."""
-        return Declared(*(theirs if own in (None, "") else own for own, theirs in zip(self, other, strict=True)))
+        return Declared(
+            nodata=self.nodata or other.nodata,
+            scale=other.scale if self.scale is None else self.scale,
+            offset=other.offset if self.offset is None else self.offset,
+            unit=self.unit or other.unit,
+        )
 
 
 def gdal_tags(path: StrPath, nodata: Any, metadata: Any) -> Declared:
