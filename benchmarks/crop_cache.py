@@ -135,7 +135,7 @@ def memory_row(folder: Path, frames: int) -> tuple[str, ...]:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     with Result(__file__, "Crop cache", PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:

@@ -58,7 +58,7 @@ def cell(runs: list[pd.DataFrame], detector: str) -> str:
 def add(result: Result, name: str, found: Tables) -> None:
     """One section: a row per detector, a column per arm."""
     seeds, sizes = max(len(own) for own in found.values()), next(iter(found.values()))[0].iloc[0]
-    result.text(f"## {name}: {seeds} seeds per arm, {sizes['groups']:.0f} flights resampled")
+    result.text(f"## {name}: seeds per arm {seeds}, flights resampled {sizes['groups']:.0f}")
     detectors = dict.fromkeys(detector for own in found.values() for detector in own[0].index)
     result.table(("detector", *found), ((each, *(cell(own, each) for own in found.values())) for each in detectors))
 
