@@ -17,12 +17,22 @@ def _initialised() -> bool:
 
 
 def rank() -> int:
-    """Number of this process, from 0; 0 when nothing is distributed."""
+    """Number of this process, from 0; 0 when nothing is distributed.
+
+    Example:
+        >>> rank()  # in a single process
+        0
+    """
     return dist.get_rank() if _initialised() else 0
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 when nothing is distributed."""
+    """Number of processes that train together; 1 when nothing is distributed.
+
+    Example:
+        >>> world_size()  # in a single process
+        1
+    """
     return dist.get_world_size() if _initialised() else 1
 
 
@@ -50,6 +60,10 @@ def gather(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
 
     Returns:
         (sum of B_r, ...), the same on every rank.
+
+    Example:
+        >>> gather(torch.tensor([1, 2]))  # in a single process
+        tensor([1, 2])
     """
     if world_size() == 1:
         return tensor.detach()
@@ -131,7 +145,12 @@ def without_copies(index: Tensor) -> Tensor:
 
 
 def all_sum(tensor: Tensor) -> Tensor:
-    """Sum over ranks, without a gradient."""
+    """Sum of tensors of one shape over ranks, without a gradient.
+
+    Example:
+        >>> all_sum(torch.tensor([1, 2]))  # in a single process
+        tensor([1, 2])
+    """
     total = tensor.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total)

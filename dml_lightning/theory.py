@@ -111,6 +111,9 @@ def check_metric_parameters(a: float, b: float, p: float) -> None:
 
     Raises:
         ValueError: Unless a >= 0, 0 < b <= 1 + a and 0 < p <= 1.
+
+    Example:
+        >>> check_metric_parameters(a=0.0, b=0.8, p=0.5)
     """
     if not 0 <= a < math.inf:
         raise ValueError(f"a must be at least 0, got {a}")

@@ -14,7 +14,11 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """First number of the seed of each kind of random draw: keeps them independent though users give one seed."""
+    """First number of the seed of each kind of random draw: keeps them independent though users give one seed.
+
+    Example:
+        >>> rng = np.random.default_rng([Stream.BATCHES, 0])  # for user seed 0
+    """
 
     BATCHES = 101
     AUGMENTATION = 102
@@ -28,7 +32,7 @@ ROLES: tuple[Role, ...] = ("known", "novel", "ood")
 
 EvaluationSet = Literal["reference", "known", "novel", "ood", "calibration"]
 EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "ood")
-SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only where asked for
+SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only if it is configured
 
 PredictionRule = Literal["softmax", "prototype"]
 
@@ -50,7 +54,13 @@ class LossOutput(NamedTuple):
 
 
 class LinearHead(NamedTuple):
-    """A classifier on the embedding: logits = vectors @ weight.T + bias."""
+    """A classifier on the embedding: logits = vectors @ weight.T + bias.
+
+    Example:
+        >>> head = LinearHead(weight=torch.eye(2), bias=torch.tensor([0.0, 1.0]))
+        >>> torch.tensor([[3.0, 4.0]]) @ head.weight.T + head.bias
+        tensor([[3., 5.]])
+    """
 
     weight: Tensor  # (C, D)
     bias: Tensor  # (C,)

@@ -37,7 +37,11 @@ class _WeightedLoss(ClassificationLoss):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> LossOutput:
-        """Loss of this rank's logits (B, C) with labels (B,) within the global batch."""
+        """Loss of this rank's logits (B, C) with labels (B,) within the global batch.
+
+        Raises:
+            ValueError: If the shapes disagree, labels are not integers, or there is not one weight per class.
+        """
         check_rows(logits, labels)
         logits, weights = wide(logits), self.class_weights
         if weights is not None and len(weights) != logits.shape[1]:

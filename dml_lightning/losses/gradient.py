@@ -97,5 +97,15 @@ def pair_sum(
         anchors: Embeddings (B, D).
         references: Embeddings (N, D).
         compute: Function that returns the sums; its argument `wanted` is whether the gradients will be used.
+
+    Example:
+        >>> def squares(x, y, wanted):  # of differences
+        ...     gap = x - y
+        ...     return PairSums(gap.square().sum().double(), torch.tensor([len(gap)]), 2 * gap, -2 * gap)
+        >>> x = torch.tensor([[3.0]], requires_grad=True)
+        >>> total, numbers = pair_sum(x, torch.tensor([[1.0]]), squares)
+        >>> total.backward()
+        >>> total.item(), numbers, x.grad
+        (4.0, tensor([1]), tensor([[4.]]))
     """
     return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return]

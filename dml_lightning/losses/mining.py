@@ -19,7 +19,12 @@ MININGS: tuple[Mining, ...] = ("all", "semihard", "facenet", "hard", "easy_posit
 
 @dataclass(frozen=True)
 class Selection:
-    """Which triplets count, and the loss of each; arguments as in `losses.functional.triplet_loss`."""
+    """Which triplets count, and the loss of each; arguments as in `losses.functional.triplet_loss`.
+
+    Example:
+        >>> Selection(margin=0.2, mining="hard")
+        Selection(margin=0.2, mining='hard', soft=False, squared=False)
+    """
 
     margin: float
     mining: Mining = "all"
@@ -181,7 +186,18 @@ def loss_of_selected(block: Block, selection: Selection) -> Mined:
 
 
 def mine(block: Block, ranks: Ranks, selection: Selection) -> Mined:
-    """Sum the loss over the triplets of one block that the selection mines."""
+    """Sum the loss over the triplets of one block that the selection mines.
+
+    Example:
+        >>> from dml_lightning.pairs.order import arrange
+        >>> labels, selection = torch.tensor([0, 0, 1]), Selection(margin=1.0)
+        >>> layout = arrange(labels, labels, offset=0)
+        >>> points = torch.tensor([0.0, 1.0, 1.5])
+        >>> x, y = points[layout.anchors], points[layout.references]
+        >>> block = cut((x[:, None] - y).abs(), layout, slice(0, 2), selection)
+        >>> mine(block, rank_keys(block), selection).total  # (1 - 1.5 + 1) + (1 - 0.5 + 1)
+        tensor(2., dtype=torch.float64)
+    """
     if selection.mining in ("facenet", "hard", "easy_positive"):
         return loss_of_selected(block, selection)
     return soft_of_all(block, selection) if selection.soft else hinge_of_all(block, ranks, selection)

@@ -122,7 +122,13 @@ def _ratio(inter: float, intra: float) -> float:
 
 
 def summarise_distances(anchors: AnchorDistances) -> DistanceSummary:
-    """Means and extremes over pairs, from `anchor_distances`."""
+    """Means and extremes over pairs, from `anchor_distances`.
+
+    Example:
+        >>> anchors = anchor_distances(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        >>> summarise_distances(anchors).ratio
+        2.5
+    """
     intra = _mean(anchors.positive_sum, anchors.positives)
     inter = _mean(anchors.negative_sum, anchors.negatives)
     return DistanceSummary(
@@ -139,6 +145,11 @@ def summarise_gaps(anchors: AnchorDistances, margin: float) -> GapSummary:
 
     In a mean over triplets a positive pair counts once per negative of its anchor, and a negative pair once
     per positive: under class imbalance this differs from the mean over pairs, and only this one bounds the loss.
+
+    Example:
+        >>> anchors = anchor_distances(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        >>> summarise_gaps(anchors, margin=0.5).mean_gap
+        1.0
     """
     valid = anchors.positives * anchors.negatives  # (N,) triplets per anchor
     anchored = valid > 0

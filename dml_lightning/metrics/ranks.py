@@ -4,7 +4,7 @@ For one query, R is the number of references of its class. R-precision and MAP@R
 alone, and Recall@k on the nearest one of the class, so no full ranking is ever made:
 
 - the references are ordered by class, so that "same class" is a slice;
-- each squared distance, rounded to float32, becomes one 32-bit key whose lowest bit says "relevant";
+- each squared distance, rounded to float32, becomes one 32-bit key whose lowest bit marks a relevant reference;
 - a partition and a sort of the R smallest keys give the ranks of the relevant references;
 - where a relevant and an irrelevant reference are equally far, 64-bit keys with random bits decide;
 - references of the query's own group, where groups are given, get a key behind all others. Queries of one class are
@@ -183,7 +183,7 @@ def _ordered_hits(keys: Tensor, relevant: int, ties: Tensor, factors: Tensor) ->
     """Rank of the first hit (rows,), and which of the R nearest are relevant (rows, R), 0 or 1.
 
     Args:
-        keys: (rows, M) narrow keys whose lowest bit says "relevant"; each row is left in another order.
+        keys: Narrow keys (rows, M) whose lowest bit marks a relevant reference; rows are reordered in place.
         relevant: R, number of relevant references of each row.
         ties: Random numbers (M,) by position in a row.
         factors: Random numbers (rows,) by row; the products with `ties` order equal distances.

@@ -54,7 +54,11 @@ class RowMetric(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def keep(self, **columns: Tensor | None) -> None:
-        """Add the rows of a batch, copied: a compiled encoder writes every batch into the same memory."""
+        """Add the rows of a batch, copied: a compiled encoder writes every batch into the same memory.
+
+        Raises:
+            ValueError: If embeddings differ in size from those before.
+        """
         for name, values in columns.items():
             if values is None:
                 continue

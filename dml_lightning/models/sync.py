@@ -43,6 +43,9 @@ def refuse_lost_activations(model: nn.Module) -> None:
 
     Raises:
         ValueError: If there is such a layer.
+
+    Example:
+        >>> refuse_lost_activations(nn.SyncBatchNorm(8))  # torch's own layer has no activation to lose
     """
     # only timm's layer has children, its activation among them; torch's layer keeps but never calls them
     lost = [

@@ -71,6 +71,9 @@ def check_widths(queries: Tensor, references: Tensor) -> None:
 
     Raises:
         ValueError: If the embedding sizes differ.
+
+    Example:
+        >>> check_widths(torch.zeros(2, 8), torch.zeros(5, 8))
     """
     if queries.shape[1] != references.shape[1]:
         raise ValueError(

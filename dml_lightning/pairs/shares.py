@@ -23,6 +23,10 @@ def share_of(rows: Tensor, split_over_ranks: bool) -> Tensor:
     """The consecutive part of `rows` (P, ...) that this process computes, all of them unless `split_over_ranks`.
 
     Parts differ by at most one row.
+
+    Example:
+        >>> share_of(torch.arange(3), split_over_ranks=True)  # in a single process
+        tensor([0, 1, 2])
     """
     return torch.tensor_split(rows, world_size())[rank()] if split_over_ranks else rows
 

@@ -35,7 +35,7 @@ class Plan:
 
     @property
     def sentence(self) -> str:
-        """The plan in plain words."""
+        """The plan as sentences."""
         over = f"over {self.comparisons} comparisons " if self.comparisons > 1 else ""
         return (
             f"A difference of {self.difference:.3g} {over}needs {self.units} {self.unit}s for a power of "
