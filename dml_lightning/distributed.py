@@ -1,4 +1,4 @@
-"""Rank, world and the collectives with the right gradient.
+"""Rank, world size, and collectives whose gradients are those of a single process.
 
 One convention throughout: every rank computes its own share of the global loss, the backward of a
 gather *sums* what all ranks send back, and DistributedDataParallel averages parameter gradients.
@@ -17,17 +17,32 @@ def _initialised() -> bool:
 
 
 def rank() -> int:
-    """This process's number; 0 when nothing is distributed."""
+    """Number of this process, from 0; 0 when nothing is distributed.
+
+    Example:
+        >>> rank()  # in a single process
+        0
+    """
     return dist.get_rank() if _initialised() else 0
 
 
 def world_size() -> int:
-    """How many processes train together; 1 when nothing is distributed."""
+    """Number of processes that train together; 1 when nothing is distributed.
+
+    Example:
+        >>> world_size()  # in a single process
+        1
+    """
     return dist.get_world_size() if _initialised() else 1
 
 
 def sizes(tensor: Tensor) -> list[int]:
-    """Rows that each rank holds; ranks may differ."""
+    """Numbers of rows that the ranks hold, in rank order; they may differ.
+
+    Example:
+        >>> sizes(torch.zeros(3, 8))  # in a single process
+        [3]
+    """
     if world_size() == 1:
         return [len(tensor)]
     own = torch.tensor([len(tensor)], device=tensor.device)
@@ -40,11 +55,15 @@ def gather(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
     """Concatenate the rows of all ranks, in rank order, without a gradient.
 
     Args:
-        tensor: (B_r, ...) rows of this rank; B_r may differ between ranks, the rest may not.
-        rows: `sizes(tensor)` where it is known, which saves asking for it again.
+        tensor: Rows (B_r, ...) of this rank; B_r may differ between ranks, the rest may not.
+        rows: Result of `sizes(tensor)` if it is known, which saves a collective.
 
     Returns:
         (sum of B_r, ...), the same on every rank.
+
+    Example:
+        >>> gather(torch.tensor([1, 2]))  # in a single process
+        tensor([1, 2])
     """
     if world_size() == 1:
         return tensor.detach()
@@ -57,7 +76,7 @@ def gather(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """The gather whose backward sums the gradients of all ranks and returns the own rows."""
+    """The gather whose backward sums the gradients of all ranks and returns the rows of this one."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, rows: list[int]) -> Tensor:
@@ -73,13 +92,13 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_with_grad(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
-    """Concatenate the rows of all ranks; the backward sums over ranks.
+    """Concatenate the rows of all ranks, in rank order; the backward sums gradients over ranks.
 
     Every rank must call it, and every rank must run the backward.
 
     Args:
-        tensor: (B_r, ...) rows of this rank; B_r may differ between ranks.
-        rows: `sizes(tensor)` where it is known, which saves asking for it again.
+        tensor: Rows (B_r, ...) of this rank; B_r may differ between ranks.
+        rows: Result of `sizes(tensor)` if it is known, which saves a collective.
 
     Returns:
         (sum of B_r, ...), the same on every rank; the input itself in a single process.
@@ -91,23 +110,29 @@ def gather_with_grad(tensor: Tensor, rows: list[int] | None = None) -> Tensor:
 
 
 class GlobalBatch(NamedTuple):
-    """What all ranks hold together, in rank order."""
+    """The batches of all ranks, in rank order."""
 
     embeddings: Tensor  # (sum of B_r, D), with the gradient of `gather_with_grad`
     labels: Tensor  # (sum of B_r,)
-    offset: int  # where this rank's rows begin
+    offset: int  # position of this rank's first row
 
 
 def global_batch(embeddings: Tensor, labels: Tensor) -> GlobalBatch:
-    """Gather embeddings (B_r, D) and labels (B_r,); ranks may hold different numbers of rows."""
+    """Gather embeddings (B_r, D) and labels (B_r,); ranks may hold different numbers of rows.
+
+    Example:
+        >>> batch = global_batch(torch.zeros(3, 8), torch.tensor([0, 0, 1]))  # in a single process
+        >>> batch.embeddings.shape, batch.offset
+        (torch.Size([3, 8]), 0)
+    """
     rows = sizes(embeddings)
     return GlobalBatch(gather_with_grad(embeddings, rows), gather(labels, rows), sum(rows[: rank()]))
 
 
 def without_copies(index: Tensor) -> Tensor:
-    """Rows (M,) that hold each number of `index` (N,) once, the first of equal ones, in ascending order of it.
+    """Positions (M,) that hold each number of `index` (N,) once, the first of equal ones, by ascending number.
 
-    Ranks that must have equally many batches pad: copies of a crop share its index.
+    Ranks need equally many batches and pad with copies of crops, which share the crop's index.
 
     Example:
         >>> without_copies(torch.tensor([3, 1, 3, 0]))
@@ -120,7 +145,12 @@ def without_copies(index: Tensor) -> Tensor:
 
 
 def all_sum(tensor: Tensor) -> Tensor:
-    """Sum over ranks, without a gradient."""
+    """Sum of tensors of one shape over ranks, without a gradient.
+
+    Example:
+        >>> all_sum(torch.tensor([1, 2]))  # in a single process
+        tensor([1, 2])
+    """
     total = tensor.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total)
@@ -135,8 +165,12 @@ def global_mean(total: Tensor, count: Tensor | None = None) -> Tensor:
     gradient when what the ranks share was gathered by `gather_with_grad`.
 
     Args:
-        total: () this rank's sum, with a gradient.
-        count: () this rank's count or sum of weights; None leaves the global sum undivided.
+        total: Sum () of this rank, with a gradient.
+        count: Count or sum of weights () of this rank; None leaves the global sum undivided.
+
+    Example:
+        >>> global_mean(torch.tensor(6.0), torch.tensor(3))  # in a single process
+        tensor(2.)
     """
     share = torch.ones_like(total) if count is None else all_sum(count.to(total.dtype))
     share = torch.where(share > 0, share, 1)
@@ -147,7 +181,7 @@ def global_mean(total: Tensor, count: Tensor | None = None) -> Tensor:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor of parameters without its shards; where it has any, every rank must call this."""
+    """Return a sharded tensor of parameters whole, any other as it is; every rank must call it for a sharded one."""
     from torch.distributed.tensor import DTensor  # takes half a second
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, locks that end with their process, and JSON."""
+"""Files that are written whole or not at all, locks that end with their process, and JSON."""
 
 import fcntl
 import json
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds `.lock` in a run's or a comparison's folder: the system frees it when this process ends, however it ends.
+    """Hold `.lock` in a run's or a comparison's folder: the system frees it when this process ends, however it ends.
 
-    A record lock belongs to one process, so it does not live on in forked workers, and network file systems know
-    it across hosts. Where a file system has no locks, a warning says that nothing is held.
+    A record lock belongs to one process, so forked workers do not hold it, and on network file systems it holds
+    across hosts. A file system without locks gives a warning, and nothing is held.
+
+    Raises:
+        ValueError: If another process holds the lock.
     """
     run.mkdir(parents=True, exist_ok=True)
     with (run / ".lock").open("a+b") as file:
@@ -44,7 +47,7 @@ def _occupied(run: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes `path`'s place when it is complete and on the disk, or not at all."""
+    """Yield a file to write that takes `path`'s place once it is complete and on the disk, and never before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -65,7 +68,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of an absent or empty one when it is complete, or not at all."""
+    """Yield a folder to fill that takes the place of `folder`, absent or empty, once it is complete, not before."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     temporary.mkdir()
@@ -77,25 +80,25 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file that is whole or absent."""
+    """Write a text file, whole or not at all."""
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON that is whole or absent; numbers that JSON lacks (NaN) become null."""
+    """Write a JSON file, whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
     cleaned = json.loads(json.dumps(content), parse_constant=lambda _: None)
     write_text(path, json.dumps(cleaned, indent=2) + "\n")
 
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
-    """Writes arrays into a compressed file that is whole or absent."""
+    """Write arrays into a compressed .npz file, whole or not at all."""
     with replacing(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON object; empty where there is no file.
+    """Read a JSON object; empty if there is no file.
 
     Raises:
         ValueError: If the file is damaged.

@@ -1,4 +1,4 @@
-"""What is true of margins and metrics before anything is trained."""
+"""Bounds on margins and on the distance of metric cross-entropy that hold before anything is trained."""
 
 import math
 from typing import NamedTuple
@@ -22,16 +22,20 @@ def max_feasible_margin(num_classes: int, embedding_dim: int, squared: bool = Fa
     gives unit vectors at pairwise distance of at least the margin: Rankin (1955).
 
     Args:
-        num_classes: C, at least 2.
-        embedding_dim: D.
-        squared: whether the margin is one of squared distances.
+        num_classes: Number of classes C, at least 2.
+        embedding_dim: Embedding size D.
+        squared: Whether the margin is one of squared distances.
 
     Returns:
         sqrt(2C / (C − 1)) if C <= D + 1, else sqrt(2); in two dimensions 2 sin(π / C); the square
         of these if `squared`. With C > 2D > 4 the margin must stay below sqrt(2).
 
     Raises:
-        ValueError: if there are no two classes or no dimension.
+        ValueError: If there are fewer than two classes, or no dimension.
+
+    Example:
+        >>> max_feasible_margin(num_classes=4, embedding_dim=3)  # the edges of a regular tetrahedron
+        1.632993161855452
     """
     if num_classes < 2:
         raise ValueError(f"triplets need at least 2 classes, got {num_classes}")
@@ -42,7 +46,12 @@ def max_feasible_margin(num_classes: int, embedding_dim: int, squared: bool = Fa
 
 
 def is_feasible_margin(margin: float, num_classes: int, embedding_dim: int, squared: bool = False) -> bool:
-    """Whether no bound forbids the margin on the unit sphere; arguments as `max_feasible_margin`."""
+    """Whether the bound on the unit sphere allows the margin; arguments as in `max_feasible_margin`.
+
+    Example:
+        >>> is_feasible_margin(1.6, 4, 3), is_feasible_margin(1.7, 4, 3)
+        (True, False)
+    """
     bound = max_feasible_margin(num_classes, embedding_dim, squared)
     _, attained = _sharp_bound(num_classes, embedding_dim)
     slack = 4e-16 * bound  # one rounding
@@ -50,10 +59,13 @@ def is_feasible_margin(margin: float, num_classes: int, embedding_dim: int, squa
 
 
 def check_margin(margin: float, num_classes: int, embedding_dim: int, squared: bool = False) -> None:
-    """Refuse a margin that no set of L2-normalised embeddings can satisfy.
+    """Refuse a margin that no set of L2-normalised embeddings can satisfy; arguments as in `max_feasible_margin`.
 
     Raises:
-        ValueError: naming the bound, the class count and the dimension.
+        ValueError: If the margin is infeasible; the message names the bound.
+
+    Example:
+        >>> check_margin(0.2, num_classes=4, embedding_dim=3)
     """
     if is_feasible_margin(margin, num_classes, embedding_dim, squared):
         return
@@ -68,16 +80,21 @@ def check_margin(margin: float, num_classes: int, embedding_dim: int, squared: b
 
 
 class MarginRow(NamedTuple):
-    """The bounds of one class count."""
+    """Bounds on the margin for one number of classes."""
 
     num_classes: int
     euclidean: float
     squared: float
-    attained: bool  # otherwise the margin must stay below
+    attained: bool  # whether the bound itself is feasible; otherwise the margin must stay below it
 
 
 def margin_table(num_classes: int, embedding_dim: int) -> list[MarginRow]:
-    """Bounds for the class count and for powers of two around it, in increasing order."""
+    """Bounds for the class count, the counts at which the bound changes, and powers of two, in increasing order.
+
+    Example:
+        >>> [(row.num_classes, round(row.euclidean, 3), row.attained) for row in margin_table(4, 3)]
+        [(2, 2.0, True), (4, 1.633, True), (6, 1.414, True), (8, 1.414, False)]
+    """
     powers = (2**k for k in range(1, max(num_classes, 2 * embedding_dim).bit_length() + 1))
     rows = []
     for c in sorted({num_classes, embedding_dim + 1, 2 * embedding_dim, *powers} - {0, 1}):
@@ -93,7 +110,10 @@ def check_metric_parameters(a: float, b: float, p: float) -> None:
     """Refuse parameters for which the distance is undefined, negative or convex at 0.
 
     Raises:
-        ValueError: unless a >= 0, 0 < b <= 1 + a and 0 < p <= 1.
+        ValueError: Unless a >= 0, 0 < b <= 1 + a and 0 < p <= 1.
+
+    Example:
+        >>> check_metric_parameters(a=0.0, b=0.8, p=0.5)
     """
     if not 0 <= a < math.inf:
         raise ValueError(f"a must be at least 0, got {a}")
@@ -104,18 +124,39 @@ def check_metric_parameters(a: float, b: float, p: float) -> None:
 
 
 def metric_bound(p: float) -> float:
-    """Largest b / (1 + a) for which the distance is a metric on [0, 1]: 2^(p+1) − 2^(2p)."""
+    """Largest b / (1 + a) for which the distance is a metric on [0, 1]: 2^(p+1) − 2^(2p).
+
+    Example:
+        >>> round(metric_bound(0.5), 4)
+        0.8284
+    """
     return float(2 ** (p + 1) - 2 ** (2 * p))
 
 
 def is_metric(a: float, b: float, p: float) -> bool:
-    """Whether the distance is a metric on [0, 1], not only symmetric and zero on the diagonal."""
+    """Whether the distance is a metric on [0, 1], and not only symmetric and zero for equal arguments.
+
+    Raises:
+        ValueError: As `check_metric_parameters`.
+
+    Example:
+        >>> is_metric(a=0.0, b=0.8, p=0.5), is_metric(a=0.0, b=0.9, p=0.5)
+        (True, False)
+    """
     check_metric_parameters(a, b, p)
     return b / (1 + a) <= metric_bound(p)
 
 
 def label_distance(a: float, b: float, p: float) -> float:
-    """M = d(0, 1), infinite when b = 1 + a."""
+    """Distance M = d(0, 1) between the two values of a one-hot label; infinite if b = 1 + a.
+
+    Raises:
+        ValueError: As `check_metric_parameters`.
+
+    Example:
+        >>> round(label_distance(a=0.0, b=0.5, p=1.0), 4)  # log 2
+        0.6931
+    """
     check_metric_parameters(a, b, p)
     share = b / (1 + a)
     return math.inf if share >= 1 else -math.log1p(-share)

@@ -1,4 +1,4 @@
-"""Embeddings or logits -> loss and counts."""
+"""Losses on embeddings and on logits; each returns a `LossOutput` of loss and triplet counts."""
 
 from dml_lightning.losses.base import ClassificationLoss, EmbeddingLoss
 from dml_lightning.losses.classification import (

@@ -26,19 +26,26 @@ class EmbeddingLoss(nn.Module, ABC):
 
 
 class ClassificationLoss(nn.Module, ABC):
-    """A loss on logits; the mean is over the global batch on every rank."""
+    """A loss on logits, averaged over the global batch on every rank."""
 
     @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's logits (B, C) with labels (B,) in 0..C-1."""
 
     def diagnostics(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What else the loss can say about a batch, for the log: name -> scalar."""
+        """Further scalars of a batch for the log, by name; by default none."""
         return {}
 
 
 def positive(**settings: float) -> None:
-    """Refuse settings that are not positive and finite."""
+    """Refuse settings that are not positive and finite.
+
+    Raises:
+        ValueError: If one is not; the message names it.
+
+    Example:
+        >>> positive(margin=0.2, scale=1.0)
+    """
     for name, value in settings.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be positive and finite, got {value}")

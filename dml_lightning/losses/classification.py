@@ -25,7 +25,7 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 
 class _WeightedLoss(ClassificationLoss):
-    """A mean over crops, each weighted by its class."""
+    """Weighted mean over crops; a crop's weight is that of its class."""
 
     class_weights: Tensor | None  # (C,)
 
@@ -37,7 +37,11 @@ class _WeightedLoss(ClassificationLoss):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> LossOutput:
-        """Loss of this rank's logits (B, C) with labels (B,) within the global batch."""
+        """Loss of this rank's logits (B, C) with labels (B,) within the global batch.
+
+        Raises:
+            ValueError: If the shapes disagree, labels are not integers, or there is not one weight per class.
+        """
         check_rows(logits, labels)
         logits, weights = wide(logits), self.class_weights
         if weights is not None and len(weights) != logits.shape[1]:
@@ -53,11 +57,18 @@ class _WeightedLoss(ClassificationLoss):
 
 
 class CrossEntropyLoss(_WeightedLoss):
-    """−log p_y, p the softmax of the logits.
+    """Cross-entropy −log p_y, p the softmax of the logits.
 
     Args:
-        label_smoothing: ε; the target is 1 − ε + ε/C for the true class and ε/C for the others.
-        class_weights: (C,) weight of a crop by its class; the mean is over the weights.
+        label_smoothing: Smoothing ε in [0, 1): the target is 1 − ε + ε/C for the true class and ε/C for the others.
+        class_weights: Weight (C,) of a crop by its class; sums are divided by the sum of weights.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> CrossEntropyLoss()(torch.zeros(1, 4), torch.tensor([2])).loss  # log 4
+        tensor(1.3863)
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
@@ -74,8 +85,15 @@ class BinaryCrossEntropyLoss(_WeightedLoss):
     """One classifier per class against the rest: mean over the classes of −log σ(±z_k).
 
     Args:
-        label_smoothing: ε; targets are 1 − ε/2 and ε/2.
-        class_weights: (C,) weight of a crop by its class.
+        label_smoothing: Smoothing ε in [0, 1): targets are 1 − ε/2 and ε/2.
+        class_weights: Weight (C,) of a crop by its class.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> BinaryCrossEntropyLoss()(torch.zeros(1, 4), torch.tensor([2])).loss  # log 2
+        tensor(0.6931)
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
@@ -91,12 +109,19 @@ class BinaryCrossEntropyLoss(_WeightedLoss):
 
 
 class FocalLoss(_WeightedLoss):
-    """−alpha (1 − p_y)^gamma log p_y; gamma = 0 is cross-entropy. Lin et al. 2017, equation 5.
+    """Focal loss −alpha (1 − p_y)^gamma log p_y; gamma = 0 is cross-entropy. Lin et al. 2017, equation 5.
 
     Args:
-        gamma: how little crops that are already right count.
-        alpha: factor on every crop.
-        class_weights: (C,) weight of a crop by its class.
+        gamma: Exponent, at least 0: the larger it is, the less count crops that are classified well already.
+        alpha: Factor on every crop, above 0.
+        class_weights: Weight (C,) of a crop by its class.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> FocalLoss(gamma=2.0)(torch.zeros(1, 2), torch.tensor([0])).loss  # (1/2)^2 log 2
+        tensor(0.1733)
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float = 1.0, class_weights: list[float] | None = None) -> None:
@@ -115,18 +140,25 @@ class FocalLoss(_WeightedLoss):
 
 
 class MetricCrossEntropyLoss(_WeightedLoss):
-    """Σ_k d(p_k, y_k), d(x, y) = −log(1 + a − b|x − y|^p) + log(1 + a), on the softmax p.
+    """Metric cross-entropy Σ_k d(p_k, y_k), with p_k the softmax and y the one-hot label.
 
-    For `is_metric` parameters the loss is a metric on probability vectors, so that the largest
-    loss ε bounds the distances of outputs: at most 2ε within a class, at least 2M − 2ε between
-    classes, M = d(0, 1). a = 0, b = 1, p = 1 is −Σ log(1 − |p_k − y_k|), a metric only through
-    the labels, without a lower bound.
+    d(x, y) = −log(1 + a − b|x − y|^p) + log(1 + a). For `is_metric` parameters the loss is a metric on
+    probability vectors, so that the largest loss ε of a batch bounds the distances of its outputs: at most
+    2ε within a class, at least 2M − 2ε between classes, M = d(0, 1). With a = 0, b = 1, p = 1 it is
+    −Σ log(1 − |p_k − y_k|), for which only the upper bound holds.
 
     Args:
-        a: at least 0.
-        b: above 0, at most 1 + a; M is infinite there.
-        p: in (0, 1].
-        class_weights: (C,) weight of a crop by its class.
+        a: Parameter a, at least 0.
+        b: Parameter b in (0, 1 + a]; M is infinite at 1 + a.
+        p: Exponent p in (0, 1].
+        class_weights: Weight (C,) of a crop by its class.
+
+    Raises:
+        ValueError: If a parameter is out of range.
+
+    Example:
+        >>> MetricCrossEntropyLoss()
+        MetricCrossEntropyLoss(a=0.0, b=0.8, p=0.5: a metric, b/(1+a) = 0.8000 against 0.8284)
     """
 
     def __init__(
@@ -151,36 +183,41 @@ class MetricCrossEntropyLoss(_WeightedLoss):
 
     @torch.no_grad()
     def diagnostics(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """ε, the bounds that follow from it, and what they bound, over the global batch.
+        """Largest loss ε, the bounds that follow from it, and the distances that they bound, over the global batch.
 
-        The upper bound holds for all parameters (the triangle through a label always does), the
-        lower one only for a metric with a finite M and is left out otherwise.
+        The upper bound holds for all parameters, since the triangle inequality through a label always does. The
+        lower one holds only for a metric with a finite M, and is left out otherwise.
         """
         logits, labels = distributed.gather(wide(logits)), distributed.gather(labels)
         largest = self.each(logits, labels).max()
-        found = {"metric_ce_epsilon": largest, "metric_ce_intra_bound": 2 * largest}
+        scalars = {"metric_ce_epsilon": largest, "metric_ce_intra_bound": 2 * largest}
         if self.is_metric:
-            apart = 2 * label_distance(self.a, self.b, self.p)
-            found["metric_ce_inter_bound"] = apart - 2 * largest
+            scalars["metric_ce_inter_bound"] = 2 * label_distance(self.a, self.b, self.p) - 2 * largest
         outputs, within, between = logits.softmax(1), [], []
         for row, label in zip(outputs, labels, strict=True):
             gap = (outputs - row).abs() ** self.p  # (B, C)
             values = -torch.log1p(-self.b / (1 + self.a) * gap).sum(1)
             within.append(values[labels == label].max())
             between.append(torch.where(labels == label, torch.inf, values).min())
-        found["metric_ce_max_intra"] = torch.stack(within).max()
-        found["metric_ce_min_inter"] = torch.stack(between).min()
-        return found
+        scalars["metric_ce_max_intra"] = torch.stack(within).max()
+        scalars["metric_ce_min_inter"] = torch.stack(between).min()
+        return scalars
 
     def extra_repr(self) -> str:
-        """The parameters and whether they give a metric."""
+        """The parameters, and whether they give a metric."""
         share, bound = self.b / (1 + self.a), metric_bound(self.p)
         kind = "a metric" if self.is_metric else "not a metric"
         return f"a={self.a}, b={self.b}, p={self.p}: {kind}, b/(1+a) = {share:.4f} against {bound:.4f}"
 
 
 def log_softmax_and_rest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log p (B, C) and log(1 − p) (B, C), both to rounding even where p rounds to 0 or 1."""
+    """Log p and log(1 − p), each (B, C), of the softmax p; exact to rounding even where p rounds to 0 or 1.
+
+    Example:
+        >>> log_p, log_rest = log_softmax_and_rest(torch.tensor([[1.0, 3.0]]).log())  # p is 1/4, 3/4
+        >>> log_rest.exp()
+        tensor([[0.7500, 0.2500]])
+    """
     log_p = logits.log_softmax(1)
     top = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
     every = logits.logsumexp(1, keepdim=True)
@@ -190,9 +227,19 @@ def log_softmax_and_rest(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def metric_distance(log_gap: Tensor, log_left: Tensor, share: float, p: float) -> Tensor:
-    """−log(1 − share·u^p) from log u and log(1 − u).
+    """Distance −log(1 − share·u^p) for u in [0, 1], from log u and log(1 − u) of any one shape.
 
     In logarithms neither the infinite slope of u^p at 0 nor the pole at u = 1 is ever met.
+
+    Args:
+        log_gap: Tensor of log u.
+        log_left: Tensor of log(1 − u).
+        share: b / (1 + a), in (0, 1].
+        p: Exponent in (0, 1].
+
+    Example:
+        >>> metric_distance(torch.tensor(0.25).log(), torch.tensor(0.75).log(), share=0.8, p=0.5)  # -log 0.6
+        tensor(0.5108)
     """
     small = -torch.log1p(-share * (p * log_gap.clamp_max(-0.4)).exp())  # u up to 0.67
     log_u = torch.log1p(-log_left.clamp(-15, -0.5).exp())

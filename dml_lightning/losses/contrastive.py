@@ -1,6 +1,7 @@
-"""Pair and multi-sample losses of the global batch."""
+"""The contrastive and the N-pair loss of the global batch."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -14,7 +15,17 @@ from dml_lightning.types import LossOutput
 def mean_over_ranks(
     sums: Callable[[Tensor, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]], embeddings: Tensor, labels: Tensor
 ) -> LossOutput:
-    """Mean of a sum over this rank's anchors (B, D) against the gathered batch."""
+    """Mean over the global batch of a loss that `sums` adds up over this rank's anchors.
+
+    Args:
+        sums: Function of anchors, labels, references, their labels and the offset that returns a sum and a count, such
+            as `contrastive_sum`.
+        embeddings: Embeddings (B, D) of this rank.
+        labels: Labels (B,).
+
+    Raises:
+        ValueError: If the shapes disagree or the labels are not integers.
+    """
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
     total, count = sums(anchors, labels, *distributed.global_batch(anchors, labels))
@@ -27,7 +38,16 @@ class ContrastiveLoss(EmbeddingLoss):
     Hadsell, Chopra, LeCun 2006; pytorch-metric-learning's loss of this name does not square.
 
     Args:
-        margin: distance from which two classes no longer repel.
+        margin: Distance from which samples of two classes no longer repel each other.
+
+    Raises:
+        ValueError: If the margin is not positive and finite.
+
+    Example:
+        >>> import torch
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> ContrastiveLoss(margin=1.0)(points, labels).loss  # (1 + 0 + 0.25) / 3
+        tensor(0.4167)
     """
 
     def __init__(self, margin: float = 1.0) -> None:
@@ -37,20 +57,25 @@ class ContrastiveLoss(EmbeddingLoss):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's embeddings (B, D) within the global batch."""
-
-        def sums(a: Tensor, b: Tensor, c: Tensor, d: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-            return contrastive_sum(a, b, c, d, offset, self.margin)
-
-        return mean_over_ranks(sums, embeddings, labels)
+        return mean_over_ranks(partial(contrastive_sum, margin=self.margin), embeddings, labels)
 
 
 class NPairLoss(EmbeddingLoss):
     """Mean over anchor-positive pairs of log(1 + Σ_k exp(a·n_k − a·p)), all negatives n_k.
 
-    Sohn 2016. Meant for embeddings that are not normalised, or for a scale.
+    Sohn 2016. Meant for embeddings that are not normalised, or to be used with a scale.
 
     Args:
-        scale: factor on the dot products; 1 is the paper.
+        scale: Factor on the dot products; 1 in the paper.
+
+    Raises:
+        ValueError: If the scale is not positive and finite.
+
+    Example:
+        >>> import torch
+        >>> points, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> NPairLoss()(points, labels).loss  # log(1 + exp(0 - 1))
+        tensor(0.3133)
     """
 
     def __init__(self, scale: float = 1.0) -> None:

@@ -1,9 +1,9 @@
 """The exact triplet engine: every triplet counted, none listed.
 
 For an anchor, sort its positives' thresholds d_p + m together with its negatives' distances d_n.
-The number of negatives before each threshold and of thresholds after each negative is all that the
-hinge sum, its gradient and the counts of active and hard triplets need: time O(B N log N), memory
-O(block N), whatever the number of triplets.
+The hinge sum, its gradient and the counts of active and hard triplets follow from the number of
+negatives before each threshold and of thresholds after each negative: time O(B N log N), memory of
+one block of anchors times N, whatever the number of triplets.
 
 B anchors, N references, D embedding size; A anchors that have a positive and a negative.
 """
@@ -22,25 +22,37 @@ from dml_lightning.pairs.shares import over_threads
 
 
 class TripletSums(NamedTuple):
-    """What one rank's anchors contribute; sums, so that ranks add up."""
+    """Sums over the triplets of one rank's anchors; added up over ranks, they are those of the global batch."""
 
     total: Tensor  # () float64 sum over mined triplets, with a gradient
     mined: Tensor  # () int64 mined triplets
     nonzero: Tensor  # () int64 mined triplets with a loss
-    counts: dict[str, Tensor]  # of all valid triplets
+    counts: dict[str, Tensor]  # valid, active, hard, semihard and easy triplets, mined or not
 
 
 @torch.no_grad()
-def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Selection, rows: list[slice], wanted: bool) -> PairSums:
-    """Loss, counts and (if `wanted`) gradient of some blocks; x (A, D), y (N, D) in class order."""
+def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list[slice], wanted: bool) -> PairSums:
+    """Loss, counts and (if `wanted`) gradient of some blocks of anchors.
+
+    Args:
+        x: Anchors (A, D) in class order.
+        y: References (N, D) in class order.
+        layout: Positions of classes.
+        selection: Triplets that count.
+        rows: Blocks, as slices of the anchors.
+        wanted: Whether the gradient will be used.
+
+    Returns:
+        Sums whose `numbers` are mined, mined with a loss, active and hard triplets.
+    """
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     numbers = torch.zeros(4, dtype=torch.long, device=x.device)
-    gradient = PairGradient(x, y, rule.squared)
+    gradient = PairGradient(x, y, selection.squared)
     direct = len(x) * len(y) <= DIRECT_PAIRS
     for part in rows:
-        block = cut(distances(x[part], y, rule.squared, direct), layout, part, rule)
+        block = cut(distances(x[part], y, selection.squared, direct), layout, part, selection)
         ranks = rank_keys(block)
-        mined = mine(block, ranks, rule)
+        mined = mine(block, ranks, selection)
         total += mined.total
         active, hard = ranks.active_of_positive.sum(), ranks.hard_of_positive.sum()
         numbers += torch.stack([mined.mined, mined.nonzero, active, hard])
@@ -50,11 +62,11 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, rule: Selection, rows: list[slic
 
 
 def add(one: PairSums, other: PairSums) -> PairSums:
-    """Sums over both."""
+    """Add up two parts."""
     return PairSums(*(a + b for a, b in zip(one, other, strict=True)))
 
 
-def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Selection, wanted: bool) -> PairSums:
+def sweep_all(x: Tensor, y: Tensor, layout: Layout, selection: Selection, wanted: bool) -> PairSums:
     """`sweep` over all anchors; on the CPU each thread takes blocks of its own, in turn."""
     rows = list(blocks(layout))
 
@@ -62,28 +74,39 @@ def sweep_all(x: Tensor, y: Tensor, layout: Layout, rule: Selection, wanted: boo
         parts = max(1, min(parts, len(rows)))
         return [rows[part::parts] for part in range(parts)]
 
-    sums = over_threads(lambda part: sweep(x, y, layout, rule, part, wanted), split, x.device)
+    sums = over_threads(lambda part: sweep(x, y, layout, selection, part, wanted), split, x.device)
     return functools.reduce(add, sums)
 
 
 def triplet_sums(
-    anchors: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, offset: int | None, rule: Selection
+    anchors: Tensor,
+    labels: Tensor,
+    references: Tensor,
+    reference_labels: Tensor,
+    offset: int | None,
+    selection: Selection,
 ) -> TripletSums:
-    """Loss of every triplet that the rule mines for these anchors, and the counts of all.
+    """Sum the loss over the triplets that are mined for these anchors, and count all triplets.
 
     Args:
-        anchors: (B, D) float32 or float64.
-        labels: (B,) any integers.
-        references: (N, D) where positives and negatives come from.
-        reference_labels: (N,).
-        offset: anchor i is reference `offset + i`; None when no anchor is a reference.
-        rule: which triplets count and how much.
+        anchors: Embeddings (B, D), float32 or float64.
+        labels: Labels (B,), any integers.
+        references: Embeddings (N, D) that positives and negatives come from.
+        reference_labels: Labels (N,).
+        offset: Position of the first anchor among the references; None if no anchor is a reference.
+        selection: Triplets that count, and how much.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> sums = triplet_sums(points, labels, points, labels, 0, Selection(margin=1.0))
+        >>> sums.total, sums.counts["hard"]  # (1 - 1.5 + 1) + (1 - 0.5 + 1)
+        (tensor(2., dtype=torch.float64), tensor(1))
     """
     layout = arrange(labels, reference_labels, offset)
 
     def compute(anchors: Tensor, references: Tensor, wanted: bool) -> PairSums:
         x, y = anchors[layout.anchors], references[layout.references]
-        total, numbers, to_x, to_y = sweep_all(x, y, layout, rule, wanted)
+        total, numbers, to_x, to_y = sweep_all(x, y, layout, selection, wanted)
         return PairSums(
             total,
             numbers,
@@ -93,7 +116,7 @@ def triplet_sums(
 
     total, numbers = pair_sum(anchors, references, compute)
     mined, nonzero, active, hard = numbers.unbind()
-    every = layout.valid if rule.mining == "all" else mined
+    every = layout.valid if selection.mining == "all" else mined
     counts = {
         "valid": layout.valid,
         "active": active,

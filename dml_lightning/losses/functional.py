@@ -22,7 +22,14 @@ REDUCTIONS: tuple[Reduction, ...] = ("active", "mean", "sum")
 
 
 def check_rows(embeddings: Tensor, labels: Tensor) -> None:
-    """Refuse embeddings that are not (B, D) and labels that are not (B,) integers."""
+    """Refuse embeddings that are not (B, D) and labels that are not (B,) integers.
+
+    Raises:
+        ValueError: With the shapes or the type that came.
+
+    Example:
+        >>> check_rows(torch.zeros(3, 8), torch.tensor([0, 0, 1]))
+    """
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"expected embeddings (B, D) and labels (B,), got {tuple(embeddings.shape)} and {tuple(labels.shape)}"
@@ -32,7 +39,11 @@ def check_rows(embeddings: Tensor, labels: Tensor) -> None:
 
 
 def denominator(sums: TripletSums, reduction: Reduction) -> Tensor | None:
-    """What the sum is divided by; None for the sum itself."""
+    """Count that the sum is divided by; None for the sum itself.
+
+    Raises:
+        ValueError: If the reduction is unknown.
+    """
     choices: dict[str, Tensor | None] = {"active": sums.nonzero, "mean": sums.mined, "sum": None}
     if reduction not in choices:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
@@ -55,27 +66,36 @@ def triplet_loss(
     """Triplet loss max(0, d(a,p) − d(a,n) + m), or log(1 + exp(d(a,p) − d(a,n))) if `soft`.
 
     Args:
-        embeddings: (B, D) anchors.
-        labels: (B,) integers of any size.
-        margin: m, in the unit of the (squared) distance; with `soft` it only defines the counts
+        embeddings: Anchors (B, D).
+        labels: Labels (B,), any integers.
+        margin: Margin m, in the unit of the (squared) distance; with `soft` it only defines the counts
             and what is semi-hard.
         mining: "all" triplets; all "semihard" ones, d_p <= d_n < d_p + m; "facenet", per
             anchor-positive pair the nearest negative with d_n > d_p, else the farthest negative
             (Schroff et al. 2015); "hard", per anchor the farthest positive and the nearest
             negative (Hermans et al. 2017); "easy_positive", per anchor the nearest positive and
             the nearest negative (Xuan et al. 2020).
-        soft: softplus instead of the hinge.
-        squared: squared Euclidean distances.
+        soft: Whether the loss is the softplus instead of the hinge.
+        squared: Whether distances are squared.
         reduction: "active", mean over mined triplets with a loss; "mean", over all mined ones;
             "sum". With `soft` every mined triplet has a loss.
-        references: (N, D) positives and negatives; the anchors themselves when None.
-        reference_labels: (N,).
-        offset: anchor i is reference `offset + i` and no positive of itself; None when no anchor
-            is a reference.
+        references: Embeddings (N, D) of positives and negatives; the anchors themselves if None.
+        reference_labels: Labels (N,), given together with `references`.
+        offset: Position of the first anchor among the references, anchor i being reference `offset + i`
+            and no positive of itself; None if no anchor is a reference.
 
     Returns:
-        The loss, and the counts of all valid triplets whatever the mining. No triplet gives 0
+        The loss, and the counts of all valid triplets whatever the mining. Without a triplet the loss is 0
         with a zero gradient.
+
+    Raises:
+        ValueError: If shapes disagree, labels are not integers, the reduction is unknown, or the offset is out of
+            range.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> triplet_loss(points, labels, margin=1.0, mining="semihard").loss  # 1 - 1.5 + 1
+        tensor(0.5000)
     """
     sums = local_sums(
         embeddings, labels, Selection(margin, mining, soft, squared), references, reference_labels, offset
@@ -88,22 +108,26 @@ def triplet_loss(
 def local_sums(
     embeddings: Tensor,
     labels: Tensor,
-    rule: Selection,
+    selection: Selection,
     references: Tensor | None = None,
     reference_labels: Tensor | None = None,
     offset: int | None = None,
 ) -> TripletSums:
-    """`triplet_sums` in float32 or wider, of the anchors among themselves without references."""
+    """`triplet_sums` of checked arguments in float32 or wider; without references, of the anchors among themselves.
+
+    Raises:
+        ValueError: If shapes disagree, labels are not integers, or the offset is out of range.
+    """
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
     if (references is None) != (reference_labels is None):
         raise ValueError("references and reference_labels come together or not at all")
     if references is None or reference_labels is None:
-        return triplet_sums(anchors, labels, anchors, labels, 0, rule)
+        return triplet_sums(anchors, labels, anchors, labels, 0, selection)
     check_rows(references, reference_labels)
     if offset is not None and not 0 <= offset <= len(references) - len(anchors):
         raise ValueError(f"offset {offset} puts {len(anchors)} anchors outside {len(references)} references")
-    return triplet_sums(anchors, labels, references.to(anchors.dtype), reference_labels, offset, rule)
+    return triplet_sums(anchors, labels, references.to(anchors.dtype), reference_labels, offset, selection)
 
 
 def batch_all_triplet(
@@ -117,7 +141,14 @@ def batch_all_triplet(
     reference_labels: Tensor | None = None,
     offset: int | None = None,
 ) -> LossOutput:
-    """Hinge loss of every triplet; arguments as in `triplet_loss`."""
+    """Hinge loss of every triplet; arguments and errors as in `triplet_loss`.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> loss, counts = batch_all_triplet(points, labels, margin=1.0)
+        >>> loss, counts["active"]  # mean of 1 - 1.5 + 1 and 1 - 0.5 + 1
+        (tensor(1.), tensor(2))
+    """
     return triplet_loss(
         embeddings,
         labels,
@@ -139,14 +170,30 @@ def triplet_counts(
     reference_labels: Tensor | None = None,
     offset: int | None = None,
 ) -> dict[str, Tensor]:
-    """Count valid, active, hard, semihard and easy triplets; arguments as in `triplet_loss`."""
+    """Count valid, active, hard, semihard and easy triplets; arguments and errors as in `triplet_loss`.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> {name: int(count) for name, count in triplet_counts(points, labels, margin=1.0).items()}
+        {'valid': 2, 'active': 2, 'hard': 1, 'semihard': 1, 'easy': 0}
+    """
     others = None if references is None else references.detach()
-    rule = Selection(margin, squared=squared)
-    return local_sums(embeddings.detach(), labels, rule, others, reference_labels, offset).counts
+    selection = Selection(margin, squared=squared)
+    return local_sums(embeddings.detach(), labels, selection, others, reference_labels, offset).counts
 
 
 def pair_masks(labels: Tensor, reference_labels: Tensor, offset: int | None) -> tuple[Tensor, Tensor]:
-    """Positive pairs (B, N) without an anchor and itself, and negative pairs (B, N)."""
+    """Masks (B, N) of positive pairs, without an anchor and itself, and of negative pairs.
+
+    Args:
+        labels: Labels (B,) of the anchors.
+        reference_labels: Labels (N,).
+        offset: Position of the first anchor among the references; None if no anchor is a reference.
+
+    Example:
+        >>> pair_masks(torch.tensor([0]), torch.tensor([0, 0, 1]), offset=0)
+        (tensor([[False,  True, False]]), tensor([[False, False,  True]]))
+    """
     same = labels.unsqueeze(1) == reference_labels
     positive = same.clone()
     if offset is not None:
@@ -161,7 +208,12 @@ def contrastive_sum(
     """Σ d² over positive and max(0, margin − d)² over negative pairs, and the number of pairs.
 
     Hadsell, Chopra, LeCun 2006, equation 4 without its factors ½; a pair at distance 0 has no
-    gradient.
+    gradient. Arguments as in `triplet_loss`.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> contrastive_sum(points, labels, points, labels, offset=0, margin=1.0)  # every pair twice: 2 (1 + 0 + 0.25)
+        (tensor(2.5000, dtype=torch.float64), tensor(6))
     """
 
     def compute(x: Tensor, y: Tensor, wanted: bool) -> PairSums:
@@ -192,7 +244,12 @@ def n_pair_sum(
 ) -> tuple[Tensor, Tensor]:
     """Σ log(1 + Σ_k exp(a·n_k − a·p)) over pairs (a, p) with negatives n_k, and their number.
 
-    Sohn 2016, equation 7, with every sample of another class as a negative.
+    Sohn 2016, equation 7, with every sample of another class as a negative. Arguments as in `triplet_loss`.
+
+    Example:
+        >>> points, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> n_pair_sum(points, labels, points, labels, offset=0)  # 2 log(1 + exp(0 - 1))
+        (tensor(0.6265, dtype=torch.float64), tensor(2))
     """
     positive, negative = pair_masks(labels, reference_labels, offset)
     positive &= negative.any(1, keepdim=True)

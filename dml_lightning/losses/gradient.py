@@ -16,26 +16,33 @@ class PairGradient:
     """Gradient of a function of distances with respect to the rows, block by block.
 
     Args:
-        anchors: (B, D).
-        references: (N, D).
-        squared: whether the function is one of squared distances.
+        anchors: Embeddings (B, D).
+        references: Embeddings (N, D).
+        squared: Whether the function is one of squared distances.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0]]), torch.tensor([[3.0]])
+        >>> gradient = PairGradient(x, y, squared=True)  # of 1 * |x - y|^2
+        >>> gradient.add(slice(0, 1), weights=torch.ones(1, 1), values=torch.tensor([[9.0]]))
+        >>> gradient.result()
+        (tensor([[-6.]]), tensor([[6.]]))
     """
 
     def __init__(self, anchors: Tensor, references: Tensor, squared: bool) -> None:
-        centre = references.mean(0)  # no difference changes, and rows that are all alike keep digits
+        centre = references.mean(0)  # leaves differences as they are, and nearly equal rows keep their digits
         self.anchors, self.references = anchors - centre, references - centre
         self.squared = squared
         self.to_anchors = torch.zeros_like(anchors)
         self.to_references = torch.zeros_like(references)
-        self.pull = references.new_zeros(len(references), 1)  # of each reference on itself
+        self.pull = references.new_zeros(len(references), 1)  # factor on each reference in its own gradient
 
     def add(self, rows: slice, weights: Tensor, values: Tensor) -> None:
-        """Add some anchors' pairs.
+        """Add the pairs of some anchors.
 
         Args:
-            rows: which anchors, b of them.
-            weights: (b, N) derivative with respect to each (squared) distance.
-            values: (b, N) the (squared) distances; a pair at 0 contributes nothing.
+            rows: Slice of the anchors, b of them.
+            weights: Derivative (b, N) with respect to each (squared) distance.
+            values: The (squared) distances (b, N); a pair at distance 0 contributes nothing.
         """
         weights = 2 * weights if self.squared else torch.where(values == 0, 0, weights / values)
         anchors = self.anchors[rows]
@@ -44,7 +51,7 @@ class PairGradient:
         self.pull += weights.sum(0).unsqueeze(1)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Gradients (B, D) and (N, D)."""
+        """Gradients with respect to the anchors (B, D) and the references (N, D)."""
         return self.to_anchors, self.to_references + self.pull * self.references
 
 
@@ -52,7 +59,7 @@ class PairSums(NamedTuple):
     """A sum over pairs or triplets of rows, with its gradient."""
 
     total: Tensor  # () float64
-    numbers: Tensor  # (k,) int64, whatever was counted
+    numbers: Tensor  # (k,) int64, counts
     to_anchors: Tensor  # (B, D) gradient of the total
     to_references: Tensor  # (N, D)
 
@@ -87,8 +94,18 @@ def pair_sum(
     """Differentiable total () float64 and numbers (k,) of `compute(anchors, references, wanted)`.
 
     Args:
-        anchors: (B, D).
-        references: (N, D).
-        compute: returns the sums; `wanted` says whether the gradients will be used.
+        anchors: Embeddings (B, D).
+        references: Embeddings (N, D).
+        compute: Function that returns the sums; its argument `wanted` is whether the gradients will be used.
+
+    Example:
+        >>> def squares(x, y, wanted):  # of differences
+        ...     gap = x - y
+        ...     return PairSums(gap.square().sum().double(), torch.tensor([len(gap)]), 2 * gap, -2 * gap)
+        >>> x = torch.tensor([[3.0]], requires_grad=True)
+        >>> total, numbers = pair_sum(x, torch.tensor([[1.0]]), squares)
+        >>> total.backward()
+        >>> total.item(), numbers, x.grad
+        (4.0, tensor([1]), tensor([[4.]]))
     """
     return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return]

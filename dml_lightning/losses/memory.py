@@ -1,4 +1,4 @@
-"""A ring of past embeddings (cross-batch memory, Wang et al. 2020)."""
+"""Memory of past embeddings (cross-batch memory, Wang et al. 2020)."""
 
 from typing import Any
 
@@ -10,7 +10,16 @@ class Memory(nn.Module):
     """The latest embeddings, oldest first, saved with the checkpoint.
 
     Args:
-        size: how many rows to keep.
+        size: Number M of rows to keep, at least 1.
+
+    Raises:
+        ValueError: If the size is below 1.
+
+    Example:
+        >>> memory = Memory(size=2)
+        >>> memory.remember(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 1, 2]))
+        >>> memory.behind(torch.tensor([[5.0]]), torch.tensor([7]))[1]
+        tensor([7, 1, 2])
     """
 
     vectors: Tensor  # (M, D), M <= size
@@ -28,20 +37,20 @@ class Memory(nn.Module):
         return len(self.labels)
 
     def behind(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B, D) and their labels with what is remembered appended."""
+        """Append the remembered rows to rows (B, D) and their labels (B,)."""
         if not len(self):
             return vectors, labels
         return (torch.cat([vectors, self.vectors.to(vectors)]), torch.cat([labels, self.labels.to(labels)]))
 
     @torch.no_grad()
     def remember(self, vectors: Tensor, labels: Tensor) -> None:
-        """Append rows (B, D) and forget the oldest beyond `size`."""
+        """Keep rows (B, D) with labels (B,), and forget the oldest beyond `size`."""
         past = self.vectors.to(vectors) if len(self) else vectors[:0]
         self.vectors = torch.cat([past, vectors.detach()])[-self.size :].clone()
         self.labels = torch.cat([self.labels.to(labels), labels])[-self.size :].clone()
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        for name in ("vectors", "labels"):  # the ring's length is part of what is loaded
+        for name in ("vectors", "labels"):  # a checkpoint may hold another number of rows than there are now
             if prefix + name in state:
                 setattr(self, name, getattr(self, name).new_empty(state[prefix + name].shape))
         super()._load_from_state_dict(state, prefix, *args)

@@ -1,4 +1,4 @@
-"""Which triplets of a block of anchors count: ranks by one sort, no triplet listed.
+"""Mining within a block of anchors: triplets are counted and chosen by sorting, without a list of them.
 
 b anchors of a block, N references, P positives of an anchor (padded within the block).
 """
@@ -19,7 +19,12 @@ MININGS: tuple[Mining, ...] = ("all", "semihard", "facenet", "hard", "easy_posit
 
 @dataclass(frozen=True)
 class Selection:
-    """Which triplets count, and how much each costs."""
+    """Which triplets count, and the loss of each; arguments as in `losses.functional.triplet_loss`.
+
+    Example:
+        >>> Selection(margin=0.2, mining="hard")
+        Selection(margin=0.2, mining='hard', soft=False, squared=False)
+    """
 
     margin: float
     mining: Mining = "all"
@@ -29,17 +34,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class Block:
-    """The distances of b anchors, squared where the rule says so."""
+    """Distances of b anchors, squared if the selection is on squared distances."""
 
     values: Tensor  # (b, N)
-    negatives: Tensor  # (b, N) the same, +inf in the anchor's own class
-    columns: Tensor  # (b, P) where the anchor's class stands; the last one repeated as padding
+    negatives: Tensor  # (b, N) values, +inf in the anchor's own class
+    columns: Tensor  # (b, P) columns of the anchor's class; the last one repeated as padding
     positives: Tensor  # (b, P) distances, 0 where there is no positive
     thresholds: Tensor  # (b, P) positives + margin, 0 where there is no positive
     present: Tensor  # (b, P) whether there is a positive
 
 
-def cut(values: Tensor, layout: Layout, rows: slice, rule: Selection) -> Block:
+def cut(values: Tensor, layout: Layout, rows: slice, selection: Selection) -> Block:
     """Tell positives from negatives in the distances (b, N) of some anchors."""
     start, size, own = (x[rows].unsqueeze(1) for x in (layout.start, layout.size, layout.own))
     within = torch.arange(int(size.max()), device=values.device)  # (P,)
@@ -51,13 +56,13 @@ def cut(values: Tensor, layout: Layout, rows: slice, rule: Selection) -> Block:
         negatives=values.scatter(1, columns, torch.inf),
         columns=columns,
         positives=positives,
-        thresholds=torch.where(present, positives + rule.margin, 0),
+        thresholds=torch.where(present, positives + selection.margin, 0),
         present=present,
     )
 
 
 class Ranks(NamedTuple):
-    """Who stands before whom, int32; `active`: d_n < d_p + m, `hard`: d_n < d_p."""
+    """Numbers of active (d_n < d_p + m) and hard (d_n < d_p) triplets of each positive, int32, and the sort order."""
 
     active_of_positive: Tensor  # (b, P) negatives before the threshold
     hard_of_positive: Tensor  # (b, P) negatives before the positive
@@ -65,7 +70,16 @@ class Ranks(NamedTuple):
 
 
 def passed(order: Tensor, counted: Tensor) -> Tensor:
-    """How many counted keys stand at or before each key: (b, M) by column, from sorted flags."""
+    """Number of counted keys at or before each key (b, M), by column.
+
+    Args:
+        order: Columns (b, M) of the keys in sorted order.
+        counted: Whether (b, M) each sorted key counts.
+
+    Example:
+        >>> passed(torch.tensor([[2, 0, 1]]), torch.tensor([[True, False, True]]))
+        tensor([[1, 2, 1]], dtype=torch.int32)
+    """
     seen = counted.cumsum(1, dtype=torch.int32)
     return torch.empty_like(seen).scatter_(1, order, seen)
 
@@ -82,22 +96,22 @@ def rank_keys(block: Block) -> Ranks:
 
 
 class Mined(NamedTuple):
-    """What a block contributes."""
+    """Sums over the mined triplets of a block."""
 
     total: Tensor  # () float64
-    mined: Tensor  # () int64
-    nonzero: Tensor  # () int64
+    mined: Tensor  # () int64, mined triplets
+    nonzero: Tensor  # () int64, mined triplets with a loss
     weights: Tensor  # (b, N) derivative of the total with respect to each distance
 
 
 def _spread(block: Block, positive: Tensor, negative: Tensor) -> Tensor:
-    """Weights (b, N): the negatives' (b, N), overwritten, plus each positive's (b, P)."""
+    """Add the weights of positives (b, P) to those of negatives (b, N), in place."""
     share = torch.where(block.present, positive, 0).to(negative.dtype)
     return negative.scatter_add_(1, block.columns, share)
 
 
-def hinge_of_all(block: Block, ranks: Ranks, rule: Selection) -> Mined:
-    """Sum of d_p + m − d_n over all active, or all semi-hard, triplets from counts alone.
+def hinge_of_all(block: Block, ranks: Ranks, selection: Selection) -> Mined:
+    """Sum d_p + m − d_n over all active, or all semi-hard, triplets, from counts alone.
 
     A positive counts the negatives before its threshold, a negative (below zero) the thresholds
     after it; semi-hard triplets are the active ones less the hard ones.
@@ -105,7 +119,7 @@ def hinge_of_all(block: Block, ranks: Ranks, rule: Selection) -> Mined:
     p, order = block.positives.shape[1], ranks.order
     positive = ranks.active_of_positive
     negative = passed(order, order < p)[:, 2 * p :] - p
-    if rule.mining == "semihard":
+    if selection.mining == "semihard":
         positive = positive - ranks.hard_of_positive
         negative += p - passed(order, (order >= p) & (order < 2 * p))[:, 2 * p :]
     weights = negative.to(block.values.dtype)
@@ -115,8 +129,8 @@ def hinge_of_all(block: Block, ranks: Ranks, rule: Selection) -> Mined:
     return Mined(total, number, number, _spread(block, positive, weights))
 
 
-def soft_of_all(block: Block, rule: Selection) -> Mined:
-    """Sum of log(1 + exp(d_p − d_n)) over all, or all semi-hard, triplets, positive by positive."""
+def soft_of_all(block: Block, selection: Selection) -> Mined:
+    """Sum log(1 + exp(d_p − d_n)) over all, or all semi-hard, triplets, positive by positive."""
     weights = torch.zeros_like(block.values)
     shares = torch.zeros_like(block.positives)
     total = torch.zeros((), dtype=torch.float64, device=weights.device)
@@ -124,7 +138,7 @@ def soft_of_all(block: Block, rule: Selection) -> Mined:
     for j in range(block.positives.shape[1]):
         near = block.positives[:, j : j + 1]
         chosen = block.present[:, j : j + 1] & block.negatives.isfinite()
-        if rule.mining == "semihard":
+        if selection.mining == "semihard":
             chosen &= (block.negatives >= near) & (block.negatives < block.thresholds[:, j : j + 1])
         gap = torch.where(chosen, near - block.values, -torch.inf)  # (b, N)
         total -= F.logsigmoid(-gap).sum(dtype=torch.float64)
@@ -136,10 +150,10 @@ def soft_of_all(block: Block, rule: Selection) -> Mined:
 
 
 def select(block: Block, mining: Mining) -> tuple[Tensor, Tensor]:
-    """One negative per anchor-positive pair ("facenet"), or one triplet per anchor.
+    """Choose one negative per anchor-positive pair ("facenet"), or one triplet per anchor.
 
     Returns:
-        positions (b, K) among the block's positives, and columns (b, K) of the negatives.
+        Positions (b, K) among the block's positives, and columns (b, K) of the negatives.
     """
     if mining == "facenet":
         order = stable_order(block.negatives)
@@ -154,12 +168,12 @@ def select(block: Block, mining: Mining) -> tuple[Tensor, Tensor]:
     return positions, block.negatives.argmin(1, keepdim=True)
 
 
-def loss_of_selected(block: Block, rule: Selection) -> Mined:
-    """Hinge or soft margin over triplets chosen one by one."""
-    positions, columns = select(block, rule.mining)
+def loss_of_selected(block: Block, selection: Selection) -> Mined:
+    """Sum the hinge or soft margin over the triplets that `select` chooses."""
+    positions, columns = select(block, selection.mining)
     present = block.present.gather(1, positions)
     negative = block.values.gather(1, columns)
-    if rule.soft:
+    if selection.soft:
         gap = torch.where(present, block.positives.gather(1, positions) - negative, -torch.inf)
         cost, slope, lossy = -F.logsigmoid(-gap), gap.sigmoid(), present
     else:
@@ -171,8 +185,19 @@ def loss_of_selected(block: Block, rule: Selection) -> Mined:
     return Mined(cost.sum(dtype=torch.float64), present.sum(), lossy.sum(), weights)
 
 
-def mine(block: Block, ranks: Ranks, rule: Selection) -> Mined:
-    """The rule's loss of one block."""
-    if rule.mining in ("facenet", "hard", "easy_positive"):
-        return loss_of_selected(block, rule)
-    return soft_of_all(block, rule) if rule.soft else hinge_of_all(block, ranks, rule)
+def mine(block: Block, ranks: Ranks, selection: Selection) -> Mined:
+    """Sum the loss over the triplets of one block that the selection mines.
+
+    Example:
+        >>> from dml_lightning.pairs.order import arrange
+        >>> labels, selection = torch.tensor([0, 0, 1]), Selection(margin=1.0)
+        >>> layout = arrange(labels, labels, offset=0)
+        >>> points = torch.tensor([0.0, 1.0, 1.5])
+        >>> x, y = points[layout.anchors], points[layout.references]
+        >>> block = cut((x[:, None] - y).abs(), layout, slice(0, 2), selection)
+        >>> mine(block, rank_keys(block), selection).total  # (1 - 1.5 + 1) + (1 - 0.5 + 1)
+        tensor(2., dtype=torch.float64)
+    """
+    if selection.mining in ("facenet", "hard", "easy_positive"):
+        return loss_of_selected(block, selection)
+    return soft_of_all(block, selection) if selection.soft else hinge_of_all(block, ranks, selection)

@@ -22,21 +22,29 @@ class PMLLoss(EmbeddingLoss):
     """A pytorch-metric-learning loss, with a miner if wanted, on the gathered batch.
 
     Value and gradient (proxies included) are those of a single process with the global batch. A rank
-    computes the terms of its own anchors where the library's loss is a mean of terms of one anchor
+    computes the terms of its own anchors only if the library's loss is a mean of terms of one anchor
     each: TripletMarginLoss without `swap`, ContrastiveLoss, MultiSimilarityLoss, CircleLoss and
-    SupConLoss, with a mean or a mean over what is not zero as the reducer and no regulariser. Every
-    other loss mixes anchors in ways of its own, so every rank computes all of it: as long as one
-    process would take, and exact. Miners always see the whole batch, since some compare anchors.
+    SupConLoss, with MeanReducer or AvgNonZeroReducer and no regulariser. Other losses mix anchors, so
+    every rank computes all of it: exact, and as slow as a single process. Miners always get the whole
+    batch, since some compare anchors.
 
-    What is drawn at random comes from `seed` and the number of training calls so far, which the
-    checkpoint keeps: the same on every rank and after a resume.
+    Random draws depend on `seed` and the number of training calls so far, which is saved in the
+    checkpoint: they are the same on every rank and after a resume.
 
     Args:
-        loss: any loss of `pytorch_metric_learning.losses`, by `class_path` in a config; its
-            parameters, such as proxies, train and are saved with the module's.
-        miner: any miner of `pytorch_metric_learning.miners`.
-        proxy_lr: learning rate of the loss's own parameters; the optimizer's when not given.
-        seed: of random miners.
+        loss: Any loss of `pytorch_metric_learning.losses`, by `class_path` in a config; its
+            parameters, such as proxies, are trained and saved with the module's.
+        miner: Any miner of `pytorch_metric_learning.miners`.
+        proxy_lr: Learning rate of the loss's own parameters; the optimizer's if not given.
+        seed: Seed of random losses and miners.
+
+    Raises:
+        ValueError: If loss or miner is none of the library's, or `proxy_lr` is not positive.
+
+    Example:
+        >>> points, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
+        >>> PMLLoss(losses.TripletMarginLoss(margin=0.2))(points, labels).loss  # of the one triplet with a loss
+        tensor(0.2000)
     """
 
     calls: Tensor  # () int64
@@ -61,24 +69,24 @@ class PMLLoss(EmbeddingLoss):
         devices = [anchors.device] if anchors.is_cuda else []
         with torch.autocast(anchors.device.type, enabled=False), torch.random.fork_rng(devices):
             torch.manual_seed(int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32)))
-            loss = self._of(anchors, labels, batch)
+            loss = self._loss_of(anchors, labels, batch)
         if self.training:
             self.calls += 1
         return LossOutput(loss, {})
 
-    def _of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
+    def _loss_of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
         shared = distributed.world_size() > 1 and can_be_shared(self.loss)
         mined = mine_globally(self.loss if shared else None, self.miner, batch)
-        # the library calls a batch with a single mined pair or triplet one without any
+        # the library treats a batch with a single mined pair or triplet as one without any
         if shared and (mined is None or any(len(column) > 1 for column in mined)):
             return share(self.loss, anchors, labels, batch, mined)
         loss: Tensor = self.loss(batch.embeddings, batch.labels, mined)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The loss's parameters, with `proxy_lr` where it is given."""
-        own = {} if self.proxy_lr is None else {"lr": self.proxy_lr}
-        return [{**group, **own} for group in super().parameter_groups()]
+        """The loss's parameters, with `proxy_lr` if it is given."""
+        settings = {} if self.proxy_lr is None else {"lr": self.proxy_lr}
+        return [{**group, **settings} for group in super().parameter_groups()]
 
 
 class MultiSimilarityLoss(PMLLoss):
@@ -88,9 +96,17 @@ class MultiSimilarityLoss(PMLLoss):
     its mining (a miner of pytorch-metric-learning, by `PMLLoss`).
 
     Args:
-        alpha: sharpness over positives, α.
-        beta: sharpness over negatives, β.
-        base: λ, the similarity that separates near from far.
+        alpha: Sharpness α over positives, above 0.
+        beta: Sharpness β over negatives, above 0.
+        base: Similarity λ that separates near from far.
+
+    Raises:
+        ValueError: If alpha or beta is not positive and finite.
+
+    Example:
+        >>> points, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> MultiSimilarityLoss()(points, labels).loss  # log(1 + 1/e) / 2 of two of three anchors
+        tensor(0.1044)
     """
 
     def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> None:

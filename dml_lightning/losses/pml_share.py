@@ -1,7 +1,8 @@
 """One rank's share of a pytorch-metric-learning loss: its own anchors against the global batch.
 
-The library's own way of doing this (DistributedLossWrapper with efficient=True) averages over what
-one rank holds and sends no gradient to the others; here sums and counts add up over ranks.
+The library's own way of doing this (DistributedLossWrapper with efficient=True) averages over the rows
+of one rank and sends no gradient to the others; here sums and counts add up over ranks.
+
 B anchors of this rank, N rows of the global batch.
 """
 
@@ -18,8 +19,8 @@ from dml_lightning.losses.functional import pair_masks
 
 MinedIndices = tuple[Tensor, ...]  # (anchors, positives, negatives), or pairs (a, p) and (a, n)
 
-TRIPLET_CELLS = 2**28  # of a mask (b, N, N), 1 byte each
-PER_ANCHOR = (  # means of terms, each of one anchor
+TRIPLET_CELLS = 2**28  # most cells of a mask (b, N, N), 1 byte each
+PER_ANCHOR = (  # losses that are means of terms of one anchor each
     losses.TripletMarginLoss,
     losses.ContrastiveLoss,
     losses.MultiSimilarityLoss,
@@ -29,7 +30,12 @@ PER_ANCHOR = (  # means of terms, each of one anchor
 
 
 def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
-    """Whether the loss is a mean of terms of one anchor each, so that ranks can share them out."""
+    """Whether the loss is a mean of terms of one anchor each, so that each rank can compute those of its own anchors.
+
+    Example:
+        >>> can_be_shared(losses.TripletMarginLoss()), can_be_shared(losses.TripletMarginLoss(swap=True))
+        (True, False)
+    """
     nested = isinstance(loss.reducer, MultipleReducers)
     reducers = loss.reducer.reducers.values() if nested else [loss.reducer]
     return (
@@ -43,12 +49,12 @@ def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
 def mine_globally(
     loss: losses.BaseMetricLossFunction | None, miner: BaseMiner | None, batch: distributed.GlobalBatch
 ) -> MinedIndices | None:
-    """What is chosen from the whole batch, the same on every rank; None if nothing is.
+    """Mine pairs or triplets of the whole batch, the same on every rank; None if nothing is mined.
 
     Args:
-        loss: whose own draw of triplets happens here already; None leaves it to the loss.
-        miner: chooses pairs or triplets.
-        batch: the global batch.
+        loss: Loss whose `triplets_per_anchor` are drawn here already; None leaves the draw to the loss.
+        miner: Miner of pairs or triplets.
+        batch: The global batch.
     """
     mined: MinedIndices | None = None
     if miner is not None:
@@ -66,14 +72,14 @@ def share(
     batch: distributed.GlobalBatch,
     mined: MinedIndices | None,
 ) -> Tensor:
-    """The loss of the global batch, computed from this rank's anchors; a collective.
+    """Loss of the global batch, computed from this rank's anchors; a collective.
 
     Args:
-        loss: one that `can_be_shared`.
-        anchors: (B, D) embeddings of this rank.
-        labels: (B,).
-        batch: the global batch.
-        mined: indices into it, None for all pairs or triplets.
+        loss: Loss that `can_be_shared`.
+        anchors: Embeddings (B, D) of this rank.
+        labels: Labels (B,).
+        batch: The global batch.
+        mined: Positions in it of mined pairs or triplets; None for all of them.
     """
     if mined is None:
         positive, negative = pair_masks(labels, batch.labels, batch.offset)
@@ -81,31 +87,41 @@ def share(
         own = all_triplets(positive, negative) if triplets else all_pairs(positive, negative)
     else:
         own = of_anchors(mined, batch.offset, len(anchors))
-    if isinstance(loss, GenericPairLoss):  # its compute_loss takes one pair on a rank for none
+    if isinstance(loss, GenericPairLoss):  # its compute_loss treats a single pair on a rank as none
         terms = loss.loss_method(loss.distance(anchors, batch.embeddings), convert_to_pairs(own, labels))
     else:
         terms = loss.compute_loss(anchors, labels, own, batch.embeddings, batch.labels)
-    nothing = 0 * (anchors.sum() + batch.embeddings.sum())  # every rank runs the backward
+    zero = 0 * (anchors.sum() + batch.embeddings.sum())  # every rank runs the backward
     nested = isinstance(loss.reducer, MultipleReducers)
     reducers = dict(loss.reducer.reducers) if nested else {}
     means = []
-    for name, found in terms.items():
-        values = found["losses"] if torch.is_tensor(found["losses"]) else nothing.new_zeros(0)
+    for name, term in terms.items():
+        values = term["losses"] if torch.is_tensor(term["losses"]) else zero.new_zeros(0)
         if isinstance(reducers.get(name, loss.reducer), AvgNonZeroReducer):
             values = values[values > 0]
-        total = values.sum(dtype=torch.float64) + nothing
+        total = values.sum(dtype=torch.float64) + zero
         count = torch.tensor(len(values), device=anchors.device)
         means.append(distributed.global_mean(total, count))
     return torch.stack(means).sum().to(anchors.dtype)
 
 
 def all_pairs(positive: Tensor, negative: Tensor) -> MinedIndices:
-    """Every pair of the masks (B, N)."""
+    """Positions of every pair of the masks (B, N): anchors and positives, anchors and negatives.
+
+    Example:
+        >>> all_pairs(torch.tensor([[False, True]]), torch.tensor([[True, False]]))
+        (tensor([0]), tensor([1]), tensor([0]), tensor([0]))
+    """
     return (*torch.where(positive), *torch.where(negative))
 
 
 def all_triplets(positive: Tensor, negative: Tensor) -> MinedIndices:
-    """Every triplet of the masks (B, N), a few anchors at a time."""
+    """Positions of every triplet of the masks (B, N): anchors, positives, negatives. Memory is that of a few anchors.
+
+    Example:
+        >>> all_triplets(torch.tensor([[False, True, False]]), torch.tensor([[False, False, True]]))
+        (tensor([0]), tensor([1]), tensor([2]))
+    """
     step = max(1, TRIPLET_CELLS // positive.shape[1] ** 2)
     parts = []
     for begin in range(0, max(1, len(positive)), step):
@@ -117,10 +133,15 @@ def all_triplets(positive: Tensor, negative: Tensor) -> MinedIndices:
 
 
 def of_anchors(mined: MinedIndices, offset: int, count: int) -> MinedIndices:
-    """Those pairs or triplets whose anchor is one of `count` rows from `offset` on, counted from there."""
+    """Pairs or triplets whose anchor is among the `count` rows from `offset` on; anchors are numbered from there.
 
-    def own(anchors: Tensor, *others: Tensor) -> MinedIndices:
+    Example:
+        >>> of_anchors((torch.tensor([0, 2]), torch.tensor([1, 3]), torch.tensor([2, 0])), offset=2, count=2)
+        (tensor([0]), tensor([3]), tensor([0]))
+    """
+
+    def select(anchors: Tensor, *others: Tensor) -> MinedIndices:
         kept = (anchors >= offset) & (anchors < offset + count)
         return (anchors[kept] - offset, *(other[kept] for other in others))
 
-    return own(*mined) if len(mined) == 3 else (*own(*mined[:2]), *own(*mined[2:]))
+    return select(*mined) if len(mined) == 3 else (*select(*mined[:2]), *select(*mined[2:]))

@@ -1,4 +1,4 @@
-"""The triplet loss of the global batch."""
+"""The triplet loss of the global batch, exact over all triplets."""
 
 from typing import Literal
 
@@ -17,19 +17,28 @@ Distance = Literal["euclidean", "squared_euclidean"]
 
 
 class TripletLoss(EmbeddingLoss):
-    """max(0, d(a,p) − d(a,n) + margin) over the global batch, exact.
+    """Triplet loss max(0, d(a,p) − d(a,n) + margin) of the global batch, exact over all its triplets.
 
     Args:
-        margin: in the unit of `distance`; with `soft` only for the counts and for "semihard".
+        margin: Margin in the unit of `distance`; with `soft` it only defines the counts and "semihard".
         mining: "all", "semihard" (all semi-hard triplets), "facenet" (one semi-hard negative per
             anchor-positive pair), "hard" (farthest positive, nearest negative) or "easy_positive"
             (nearest positive, nearest negative).
         distance: "euclidean" or "squared_euclidean".
         reduction: "active" (mean over mined triplets with a loss), "mean" (over all mined ones) or
             "sum".
-        soft: log(1 + exp(d(a,p) − d(a,n))) instead of the hinge.
-        memory_size: past embeddings of the global batch kept as further positives and negatives
+        soft: Whether the loss is log(1 + exp(d(a,p) − d(a,n))) instead of the hinge.
+        memory_size: Number of past embeddings of the global batch to keep as further positives and negatives
             (cross-batch memory, Wang et al. 2020); 0 keeps none. Used in training mode only.
+
+    Raises:
+        ValueError: If a setting is unknown or out of range.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
+        >>> loss, counts = TripletLoss(margin=1.0, mining="hard")(points, labels)
+        >>> loss, counts["active"]  # mean of 1 - 1.5 + 1 and 1 - 0.5 + 1
+        (tensor(1.), tensor(2))
     """
 
     def __init__(
@@ -71,8 +80,8 @@ class TripletLoss(EmbeddingLoss):
             batch = (references.detach(), reference_labels)
             references, reference_labels = self.memory.behind(references, reference_labels)
             self.memory.remember(*batch)
-        rule = Selection(self.margin, self.mining, self.soft, self.squared)
-        sums = local_sums(anchors, labels, rule, references, reference_labels, offset)
+        selection = Selection(self.margin, self.mining, self.soft, self.squared)
+        sums = local_sums(anchors, labels, selection, references, reference_labels, offset)
         loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
         counts = distributed.all_sum(torch.stack(list(sums.counts.values())))
         return LossOutput(loss.to(anchors.dtype), dict(zip(sums.counts, counts.unbind(), strict=True)))

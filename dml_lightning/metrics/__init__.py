@@ -1,7 +1,7 @@
-"""Embeddings to numbers: distances, retrieval, classification and out-of-distribution detection.
+"""Metrics of embeddings: distances, retrieval, classification and out-of-distribution (OOD) detection.
 
-Pure functions lie in `dml_lightning.metrics.functional`. The same as torchmetrics classes, for a LightningModule or a
-MetricCollection, are imported from here, each when it is first asked for: the functions need no torchmetrics.
+`dml_lightning.metrics.functional` holds pure functions. The same metrics as torchmetrics classes, for a LightningModule
+or a MetricCollection, are imported from here, each on first use: the functions do not need torchmetrics.
 
 >>> import torch
 >>> from dml_lightning.metrics import OODFPR95

@@ -13,9 +13,18 @@ from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
 
 
 def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """How often each of `groups` groups comes when as many are drawn with replacement, (draws, groups).
+    """Counts (draws, groups) of how often each group comes up in draws with replacement of as many groups.
 
-    A single group has nothing to vary and gives no draws, (0, 1).
+    A single group cannot vary, so it gives no draws: (0, 1).
+
+    Args:
+        groups: Number of groups.
+        draws: Number of draws.
+        seed: Seed of the draws.
+
+    Example:
+        >>> group_draws(3, draws=4, seed=0).sum(axis=1)
+        array([3, 3, 3, 3])
     """
     rng = np.random.default_rng(seed)
     times = np.zeros((draws if groups > 1 else 0, groups), np.int64)
@@ -25,12 +34,17 @@ def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
 
 
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """The middle `level` of resampled values, those that are NaN left out; NaN if none is left."""
-    found = np.asarray(values, dtype=float)
-    found = found[~np.isnan(found)]
-    if not len(found):
+    """Ends of the middle `level` of resampled values (T,), those that are NaN left out; NaN if none is left.
+
+    Example:
+        >>> percentile_interval([0.0, 1.0, 2.0, 3.0, 4.0, float("nan")], level=0.5)
+        (1.0, 3.0)
+    """
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
         return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -39,6 +53,10 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
 
     Percentiles of a mean are too narrow by sqrt((n − 1)/n) and by the normal instead of Student's quantile; this
     undoes both: Hesterberg, The American Statistician 69, 2015, section 3.3, "expanded percentile interval".
+
+    Example:
+        >>> round(expanded_level(groups=10), 4)
+        0.9829
     """
     half = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - level) / 2, groups - 1)
     return float(1 - 2 * stats.norm.sf(half))
@@ -47,14 +65,19 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
 def expanded_interval(values: ArrayLike, groups: int, level: float = 0.95) -> tuple[float, float]:
     """Ends of the interval of a mean from its resampled values (T,); NaN with fewer than two groups.
 
-    This is the interval of every bootstrapped number here. For the mean of n normal values it held the truth in 51 %
-    of simulations with n = 2, 74 % with 3, 91 % with 5 and 94 to 96 % with 10 to 40; plain percentiles in 51, 74, 84
-    and 91 to 94 %.
+    This is the interval of every bootstrapped number here. For the mean of n normal values it covered the true mean in
+    51 % of simulations with n = 2, 74 % with 3, 91 % with 5 and 94 to 96 % with 10 to 40; plain percentiles in 51, 74,
+    84 and 91 to 94 %.
 
     Args:
-        values: Of resamples of groups; NaN where a resample gave none.
-        groups: How many there were to draw from, on the side that has fewer.
+        values: Values (T,) of resamples of groups; NaN where a resample gave none.
+        groups: Number of groups to draw from, on the side (known or OOD) that has fewer.
         level: Coverage.
+
+    Example:
+        >>> low, high = expanded_interval(np.linspace(0, 1, 101), groups=10)
+        >>> round(low, 3), round(high, 3)
+        (0.009, 0.991)
     """
     if groups < 2:
         return float("nan"), float("nan")
@@ -66,10 +89,10 @@ class Interval:
     """An estimate and its bootstrap interval."""
 
     estimate: float  # on all samples
-    low: float  # NaN where a side comes from fewer than two groups
+    low: float  # NaN if known or OOD samples come from fewer than two groups
     high: float
-    groups: int  # that were drawn from
-    draws: int  # resamples that gave a value; the others lacked known or OOD samples
+    groups: int  # number of groups to draw from
+    draws: int  # number of resamples that gave a value; the others lacked known or OOD samples
 
 
 def cluster_bootstrap(
@@ -85,20 +108,27 @@ def cluster_bootstrap(
 ) -> Interval:
     """`expanded_interval` of `statistic(known, ood)` over groups drawn with replacement.
 
-    A group keeps its known and its OOD samples together. AUROCs are faster by `Resampled`, with the same draws.
+    A group keeps its known and its OOD samples together. `Resampled` is faster for AUROCs, with the same draws.
 
     Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        known_groups: (N,) flight or frame of each known sample, strings or integers.
-        ood_groups: (M,) likewise.
-        statistic: Takes known and OOD scores.
-        n: Resamples.
-        seed: Of the resampling.
+        known_scores: Scores (N,).
+        ood_scores: Scores (M,).
+        known_groups: Group (N,) of each known sample, such as its flight or frame, strings or integers.
+        ood_groups: Group (M,) of each OOD sample.
+        statistic: Function of known and OOD scores.
+        n: Number of resamples.
+        seed: Seed of the resampling.
         level: Coverage of the interval.
 
     Raises:
         ValueError: If there is not one group per score.
+
+    Example:
+        >>> flights = np.array(["a", "a", "b", "b"])
+        >>> known, ood = np.array([0.1, 0.2, 0.3, 0.6]), np.array([0.5, 0.9, 0.4, 0.8])
+        >>> interval = cluster_bootstrap(known, ood, flights, flights, n=100)
+        >>> interval.estimate, interval.groups
+        (0.875, 2)
     """
     known, ood = as_scores(known_scores, "known_scores"), as_scores(ood_scores, "ood_scores")
     sides = [to_numpy(known_groups), to_numpy(ood_groups)]
@@ -118,22 +148,31 @@ def cluster_bootstrap(
 class Resampled(NamedTuple):
     """Flights drawn with replacement, once for all scores that are to be compared.
 
-    A drawn flight counts its samples as often as it was drawn, instead of repeating them.
+    The samples of a flight are weighted by how often it was drawn, instead of being repeated.
+
+    Example:
+        >>> flights = np.array(["a", "a", "b", "b"])
+        >>> known, ood = np.array([0.1, 0.2, 0.3, 0.6]), np.array([0.5, 0.9, 0.4, 0.8])
+        >>> resampled = Resampled.of(flights, flights, draws=100, seed=0)
+        >>> all_ood = np.ones((1, 4), dtype=bool)
+        >>> aurocs = resampled.aurocs(known, ood, all_ood)
+        >>> aurocs.shape, resampled.interval(aurocs, all_ood)[1]
+        ((100, 1), 1.0)
     """
 
-    times: Scores  # (T, G) how often each draw holds each flight
+    times: Scores  # (T, G) how often each of G flights comes up in each draw
     known: NDArray[np.int64]  # (N,) flight of each known sample
     others: NDArray[np.int64]  # (M,) flight of each other sample
 
     @classmethod
     def of(cls, known_groups: NDArray[np.str_], other_groups: NDArray[np.str_], draws: int, seed: int) -> "Resampled":
-        """Draw as many flights as there are; a single one has nothing to vary and gives no draws.
+        """Draw as many flights as there are; a single one cannot vary and gives no draws.
 
         Args:
-            known_groups: (N,) flight of each known sample.
-            other_groups: (M,) flight of each sample to be told from them.
-            draws: T.
-            seed: Of the draws.
+            known_groups: Flight (N,) of each known sample.
+            other_groups: Flight (M,) of each sample to be told from them.
+            draws: Number of draws T.
+            seed: Seed of the draws.
         """
         names, owners = np.unique(np.concatenate([known_groups, other_groups]), return_inverse=True)
         times = group_draws(len(names), draws, seed).astype(np.float64)
@@ -141,16 +180,16 @@ class Resampled(NamedTuple):
 
     @property
     def flights(self) -> int:
-        """How many there are to draw from."""
+        """Number of flights to draw from."""
         return int(self.times.shape[1])
 
     def aurocs(self, known: Scores, others: Scores, sets: NDArray[np.bool_]) -> Scores:
         """AUROC (T, P) of each draw for each set; NaN where the draw lacks known samples or those of the set.
 
         Args:
-            known: (N,) scores.
-            others: (M,) scores.
-            sets: (P, M) which of the other samples belong to a set.
+            known: Scores (N,).
+            others: Scores (M,).
+            sets: Whether (P, M) each of the other samples belongs to each set.
         """
         order = np.argsort(known, kind="stable")
         left, right = (np.searchsorted(known[order], others, side) for side in ("left", "right"))
@@ -167,11 +206,11 @@ class Resampled(NamedTuple):
         return values
 
     def interval(self, values: Scores, sets: NDArray[np.bool_]) -> tuple[float, float]:
-        """95 % interval of the mean over the sets that a draw holds; NaN where a side comes from a single flight.
+        """95 % interval of the mean over the sets that a draw holds; NaN if known or other samples are of one flight.
 
         Args:
-            values: (T, P) of `aurocs`.
-            sets: (P, M) as there.
+            values: Result (T, P) of `aurocs`.
+            sets: Its argument (P, M).
         """
         held = (~np.isnan(values)).sum(axis=1)  # (T,)
         means = np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)

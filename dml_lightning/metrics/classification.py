@@ -1,4 +1,4 @@
-"""Naming a class from distances, and how often the name is right when classes are unequal in size."""
+"""Classification by nearest neighbours and prototypes, and balanced accuracy."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,12 @@ from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
 def commonest_labels(neighbour_labels: Tensor) -> Tensor:
-    """The commonest label of each row (Q, k), of equally common ones that of the nearest neighbour."""
+    """Most common label (Q,) in each row of neighbours' labels (Q, k), nearest first; ties go to the nearer neighbour.
+
+    Example:
+        >>> commonest_labels(torch.tensor([[3, 1, 1], [2, 1, 0]]))
+        tensor([1, 2])
+    """
     votes = torch.zeros_like(neighbour_labels)
     for column in neighbour_labels.T:
         votes += neighbour_labels == column[:, None]
@@ -19,10 +24,24 @@ def commonest_labels(neighbour_labels: Tensor) -> Tensor:
 def knn_labels(
     queries: Vectors, references: Vectors, reference_labels: Vectors, k: int = 1, *, seed: int = 0
 ) -> Tensor:
-    """Predict the commonest class among the `k` nearest references, of equally common ones the nearest's.
+    """Predict the most common class among the `k` nearest references; ties go to the nearer reference.
+
+    Args:
+        queries: Embeddings (Q, D).
+        references: Embeddings (M, D).
+        reference_labels: Labels (M,), integers.
+        k: Number of neighbours, from 1 to M.
+        seed: Seed of the order of equal distances.
 
     Returns:
-        (Q,) int64.
+        Labels (Q,) int64.
+
+    Raises:
+        ValueError: If k is out of range, or shapes or embedding sizes disagree.
+
+    Example:
+        >>> knn_labels(torch.tensor([[0.1]]), torch.tensor([[0.0], [1.0], [1.2]]), torch.tensor([4, 7, 7]), k=3)
+        tensor([7])
     """
     targets = as_vectors(references, "references")
     labels = as_labels(reference_labels, targets, "reference_labels")
@@ -34,6 +53,11 @@ def class_means(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:
 
     Raises:
         ValueError: If there is no embedding.
+
+    Example:
+        >>> classes, means = class_means(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([2, 2, 4]))
+        >>> classes, means[:, 0]
+        (tensor([2, 4]), tensor([0.5000, 5.0000], dtype=torch.float64))
     """
     vectors = as_vectors(embeddings)
     if len(vectors) == 0:
@@ -45,7 +69,15 @@ def class_means(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:
 
 
 def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
-    """Distances (N, C) float64 of every embedding to a few points (C, D), from differences."""
+    """Distances (N, C) float64 of embeddings (N, D) to a few points (C, D), from differences.
+
+    Raises:
+        ValueError: If the embedding sizes disagree.
+
+    Example:
+        >>> distances_to(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[5.]], dtype=torch.float64)
+    """
     vectors = as_vectors(embeddings)
     check_widths(vectors, points)
     out = vectors.new_empty(len(vectors), len(points), dtype=torch.float64)
@@ -55,10 +87,23 @@ def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
 
 
 def nearest_prototype_labels(queries: Vectors, references: Vectors, reference_labels: Vectors) -> Tensor:
-    """Predict the class with the nearest mean embedding, of equally near ones the smallest label.
+    """Predict the class with the nearest mean embedding; ties go to the smallest label.
+
+    Args:
+        queries: Embeddings (Q, D).
+        references: Embeddings (M, D).
+        reference_labels: Labels (M,), integers.
 
     Returns:
-        (Q,) int64.
+        Labels (Q,) int64.
+
+    Raises:
+        ValueError: If there is no reference, or shapes or embedding sizes disagree.
+
+    Example:
+        >>> points, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([2, 2, 4])
+        >>> nearest_prototype_labels(torch.tensor([[2.0], [4.0]]), points, labels)
+        tensor([2, 4])
     """
     vectors = as_vectors(queries, "queries")
     classes, means = class_means(references, reference_labels)
@@ -69,11 +114,15 @@ def balanced_accuracy(labels: Vectors, predicted: Vectors) -> float:
     """Mean over the classes in `labels` of the share predicted right; NaN without samples.
 
     Args:
-        labels: (N,) true classes, integers; first, as in scikit-learn.
-        predicted: (N,) integers.
+        labels: True labels (N,), integers; the first argument, as in scikit-learn.
+        predicted: Predicted labels (N,), integers.
 
     Raises:
         ValueError: If the two differ in length.
+
+    Example:
+        >>> balanced_accuracy(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 0]))
+        0.5
     """
     truth = torch.as_tensor(labels)
     right = as_labels(predicted, truth, "predicted") == truth

@@ -15,7 +15,7 @@ from dml_lightning.renamed import moved_name
 
 __all__ = ["DistanceSummary", "auroc", "distance_summary", "fpr_at_tpr", "map_at_r", "recall_at_k"]
 
-_OTHERS = ("classification", "distances", "ood", "ranks", "retrieval")  # whose names were exported from here, too
+_OTHERS = ("classification", "distances", "ood", "ranks", "retrieval")  # their names were exported here, too
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """The metrics on embeddings as torchmetrics classes, for any LightningModule or MetricCollection.
 
 Every class keeps the embeddings (or scores) of an epoch and calls the pure function on all of them: retrieval,
-distances and AUROC are no means over batches. Ranks are brought together when `compute` is called; what padding copied
-is dropped by `index`, the number of each crop over all loaders. Every rank then computes the whole.
+distances and AUROC are no means over batches. Rows are gathered over ranks when `compute` is called; copies that
+padding made are dropped by `index`, the number of each crop over all loaders. Every rank then computes the whole value.
 
 >>> import torch
 >>> from torchmetrics import MetricCollection
@@ -39,12 +39,12 @@ from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
 
 
 class EmbeddingMetric(RowMetric):
-    """A number of all embeddings of an epoch.
+    """Base class of metrics on all embeddings of an epoch.
 
     Keeps 4 D + 8 bytes per crop for float32 embeddings, and 8 more each for index and groups: 536 bytes at D = 128.
 
     Args:
-        **kwargs: Of torchmetrics.Metric.
+        **kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     columns = {"embeddings": torch.empty(0, 1), "labels": INTEGERS, "index": INTEGERS, "groups": INTEGERS}  # noqa: RUF012
@@ -56,12 +56,12 @@ class EmbeddingMetric(RowMetric):
         """Add a batch.
 
         Args:
-            embeddings: (B, D).
-            labels: (B,) integers.
-            index: (B,) unique number of each crop: copies are dropped, and the order of rows is that of the numbers.
-                Without it all rows count, and equal distances are ordered by chance of who held them.
-            groups: (B,) integers, such as the flight of each crop, for metrics that leave out a query's own group;
-                the others pass over it.
+            embeddings: Embeddings (B, D).
+            labels: Labels (B,), integers.
+            index: Unique number (B,) of each crop: copies are dropped, and rows are ordered by it. Without it all rows
+                count, and the order of equal distances depends on which rank held which row.
+            groups: Group (B,) of each crop, such as its flight, integers, for metrics that leave out a query's own
+                group; the others ignore it.
 
         Raises:
             ValueError: If shapes disagree, an embedding is not finite, or the others are not integers.
@@ -75,7 +75,7 @@ class EmbeddingMetric(RowMetric):
         )
 
     def scalar(self, value: float) -> Tensor:
-        """A number as torchmetrics wants it."""
+        """The value as a float64 scalar on the metric's device."""
         return torch.tensor(value, dtype=torch.float64, device=self.device)
 
 
@@ -94,10 +94,19 @@ class ActiveTripletFraction(EmbeddingMetric):
     """Share of the valid triplets whose loss is not zero; see `triplet_fractions`.
 
     Args:
-        margin: Of the count, in the unit of the distance.
-        squared: Whether the count compares squared distances.
-        most_anchors: Of more crops as many are drawn as anchors, with a fixed seed, against all crops.
-        **kwargs: Of torchmetrics.Metric.
+        margin: Margin in the unit of the (squared) distance.
+        squared: Whether distances are squared.
+        most_anchors: Most crops that are anchors: of more, that many are drawn with a fixed seed, against all crops.
+        **kwargs: Arguments of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If `most_anchors` is below 1.
+
+    Example:
+        >>> metric = ActiveTripletFraction(margin=0.2)
+        >>> metric.update(torch.tensor([[0.0], [0.1], [1.0], [9.0]]), torch.tensor([0, 0, 1, 1]))
+        >>> float(metric.compute())
+        0.25
     """
 
     higher_is_better = False
@@ -113,19 +122,19 @@ class ActiveTripletFraction(EmbeddingMetric):
     @override
     def compute(self) -> Tensor:
         rows, most = self.rows(), self.most_anchors
-        given = rows["embeddings"], rows["labels"], self.margin
-        found = triplet_fractions(*given, squared=self.squared, most_anchors=most)
-        return self.scalar(found["active_triplet_fraction"])
+        args = rows["embeddings"], rows["labels"], self.margin
+        shares = triplet_fractions(*args, squared=self.squared, most_anchors=most)
+        return self.scalar(shares["active_triplet_fraction"])
 
 
 class RetrievalMetric(EmbeddingMetric):
-    """Each crop against all the others, those of its own group left out where groups are given; see `query_ranks`.
+    """Base class of retrieval: each crop queries all others, but those of its own group if groups are given.
 
-    Crops with nothing to find are left out of the mean.
+    Crops with nothing to find are left out of the mean; see `query_ranks`.
 
     Args:
-        seed: Orders equal distances.
-        **kwargs: Of torchmetrics.Metric.
+        seed: Seed of the order of equal distances.
+        **kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     higher_is_better: bool | None = True
@@ -135,7 +144,7 @@ class RetrievalMetric(EmbeddingMetric):
         self.seed = seed
 
     def summary(self, ks: Sequence[int] = (1,)) -> RetrievalSummary:
-        """All values of the rows that are here: those of every rank only inside `compute`."""
+        """Retrieval over the rows that this process holds, which are those of all ranks only inside `compute`."""
         rows = self.rows()
         return retrieval_summary(rows["embeddings"], rows["labels"], groups=rows.get("groups"), ks=ks, seed=self.seed)
 
@@ -144,9 +153,18 @@ class RecallAtK(RetrievalMetric):
     """Share of crops with one of their class among the `k` nearest.
 
     Args:
-        k: At least 1.
-        seed: Orders equal distances.
-        **kwargs: Of torchmetrics.Metric.
+        k: Number of neighbours, at least 1.
+        seed: Seed of the order of equal distances.
+        **kwargs: Arguments of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If k is below 1.
+
+    Example:
+        >>> metric = RecallAtK(k=1)
+        >>> metric.update(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        >>> round(float(metric.compute()), 4)
+        0.6667
     """
 
     def __init__(self, k: int = 1, seed: int = 0, **kwargs: Any) -> None:
@@ -161,7 +179,14 @@ class RecallAtK(RetrievalMetric):
 
 
 class RPrecision(RetrievalMetric):
-    """Mean share of a crop's class among its R nearest, R the number of those that could be found."""
+    """Mean share of a crop's class among its R nearest, R the number of crops of its class that could be found.
+
+    Example:
+        >>> metric = RPrecision()
+        >>> metric.update(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        >>> float(metric.compute())
+        0.5
+    """
 
     @override
     def compute(self) -> Tensor:
@@ -169,7 +194,14 @@ class RPrecision(RetrievalMetric):
 
 
 class MAPAtR(RetrievalMetric):
-    """Mean average precision at R; see `map_at_r`."""
+    """Mean average precision at R; see `map_at_r`.
+
+    Example:
+        >>> metric = MAPAtR()
+        >>> metric.update(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        >>> round(float(metric.compute()), 4)
+        0.4167
+    """
 
     @override
     def compute(self) -> Tensor:
@@ -183,9 +215,18 @@ class RetrievalMetrics(RetrievalMetric):
     `metric.compute()` with `log_dict` at the end of an epoch, and call `reset`.
 
     Args:
-        ks: Each at least 1.
-        seed: Orders equal distances.
-        **kwargs: Of torchmetrics.Metric.
+        ks: Numbers of neighbours, each at least 1.
+        seed: Seed of the order of equal distances.
+        **kwargs: Arguments of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If there is no k, or one is below 1.
+
+    Example:
+        >>> metric = RetrievalMetrics(ks=(1, 2))
+        >>> metric.update(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        >>> {name: round(float(value), 4) for name, value in metric.compute().items()}
+        {'recall_at_1': 0.6667, 'recall_at_2': 1.0, 'r_precision': 0.5, 'map_at_r': 0.4167, 'left_out': 1.0}
     """
 
     higher_is_better = None
@@ -198,7 +239,7 @@ class RetrievalMetrics(RetrievalMetric):
 
     @override
     def compute(self) -> dict[str, Tensor]:
-        found = self.summary(self.ks)
-        values = {f"recall_at_{k}": value for k, value in found.recall_at.items()}
-        values |= {"r_precision": found.r_precision, "map_at_r": found.map_at_r, "left_out": found.left_out}
+        summary = self.summary(self.ks)
+        values = {f"recall_at_{k}": value for k, value in summary.recall_at.items()}
+        values |= {"r_precision": summary.r_precision, "map_at_r": summary.map_at_r, "left_out": summary.left_out}
         return {name: self.scalar(value) for name, value in values.items()}

@@ -27,12 +27,12 @@ from dml_lightning.pairs.blocks import Vectors, as_labels
 
 
 class OODMetric(RowMetric):
-    """A number that says how well scores tell known crops from OOD ones. Scores: larger = more OOD.
+    """Base class of metrics on scores that tell known crops from OOD ones. Scores: larger = more OOD.
 
     Keeps 9 bytes per crop, and 8 more each for index and groups.
 
     Args:
-        **kwargs: Of torchmetrics.Metric.
+        **kwargs: Arguments of `torchmetrics.Metric`.
     """
 
     columns = {  # noqa: RUF012
@@ -44,7 +44,7 @@ class OODMetric(RowMetric):
 
     @abstractmethod
     def statistic(self, known: Scores, ood: Scores) -> float:
-        """The number, of scores (N,) of known crops and (M,) of OOD ones."""
+        """Value of the metric for scores (N,) of known crops and (M,) of OOD ones."""
 
     @override
     def update(
@@ -53,10 +53,10 @@ class OODMetric(RowMetric):
         """Add a batch.
 
         Args:
-            scores: (B,).
-            known: (B,) bool, False for OOD crops.
-            index: (B,) unique number of each crop: copies are dropped. Without it all rows count.
-            groups: (B,) integers, such as the flight of each crop, for `interval`.
+            scores: Scores (B,).
+            known: Whether (B,) each crop is known, bool; False for OOD crops.
+            index: Unique number (B,) of each crop: copies are dropped. Without it all rows count.
+            groups: Group (B,) of each crop, such as its flight, integers, for `interval`.
 
         Raises:
             ValueError: If shapes or types disagree, or a score is NaN.
@@ -84,12 +84,12 @@ class OODMetric(RowMetric):
         All ranks must call it, before a `reset`.
 
         Args:
-            draws: Resamples.
-            seed: Of the resampling.
+            draws: Number of resamples.
+            seed: Seed of the resampling.
             level: Coverage.
 
         Returns:
-            Its ends are NaN if known or OOD crops come from fewer than two groups.
+            Estimate and interval, with NaN as its ends if known or OOD crops come from fewer than two groups.
 
         Raises:
             ValueError: If updates came without groups.
@@ -103,7 +103,7 @@ class OODMetric(RowMetric):
 
     @staticmethod
     def _sides(rows: dict[str, Tensor], name: str) -> tuple[Any, Any]:
-        """A column of the known crops, and of the OOD ones."""
+        """The entries of a column for known crops and for OOD crops, as NumPy arrays."""
         known = rows["known"]
         return rows[name][known].cpu().numpy(), rows[name][~known].cpu().numpy()
 
@@ -119,12 +119,21 @@ class OODAUROC(OODMetric):
 
 
 class OODFPR95(OODMetric):
-    """False-positive rate at 95 % true positives, by a convention that has to be named. See `fpr_at_tpr`.
+    """False-positive rate at 95 % true positives; which class is positive has to be named. See `fpr_at_tpr`.
 
     Args:
         positive: "ood": share of known crops refused when 95 % of the OOD ones are. "known": share of OOD crops
             accepted when 95 % of the known ones are.
-        **kwargs: Of torchmetrics.Metric.
+        **kwargs: Arguments of `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If `positive` is neither.
+
+    Example:
+        >>> metric = OODFPR95(positive="ood")
+        >>> metric.update(torch.tensor([0.1, 0.6, 0.5, 0.9]), torch.tensor([True, True, False, False]))
+        >>> float(metric.compute())
+        0.5
     """
 
     higher_is_better = False

@@ -1,7 +1,7 @@
 """How well a score tells known samples from out-of-distribution (OOD) ones. Scores: larger = more OOD.
 
-Everything is computed from ranks or order statistics in float64: no sigmoid, no clipping, any range of scores,
-ties count one half in AUROC and stand together in every curve. Where the positive class matters it is named.
+Everything is computed from ranks or order statistics in float64: no sigmoid, no clipping, any range of scores. Ties
+count one half in AUROC and stay together in every curve. Where the positive class matters, it is an argument.
 """
 
 from typing import Literal, NamedTuple
@@ -19,10 +19,14 @@ Scores = NDArray[np.float64]
 def as_scores(values: Vectors, name: str) -> Scores:
     """Check that `values` are scores, one per sample, and return them as (N,) float64.
 
-    Infinite scores are legal: they order.
+    Infinite scores are allowed, since only the order counts.
 
     Raises:
         ValueError: If the shape is not (N,), or a score is NaN.
+
+    Example:
+        >>> as_scores(np.array([1, 2]), "scores")
+        array([1., 2.])
     """
     scores = to_numpy(values).astype(np.float64)
     if scores.ndim != 1:
@@ -33,7 +37,7 @@ def as_scores(values: Vectors, name: str) -> Scores:
 
 
 def _oriented(known: Vectors, ood: Vectors, positive: Positive) -> tuple[Scores, Scores]:
-    """Scores of (positives, negatives), such that positives should be the larger ones."""
+    """Scores of positives and of negatives, with the sign by which positives should have the larger ones."""
     if positive not in ("ood", "known"):
         raise ValueError(f'positive must be "ood" or "known", got {positive!r}.')
     known_scores = as_scores(known, "known_scores")
@@ -47,11 +51,15 @@ def auroc(known_scores: Vectors, ood_scores: Vectors) -> float:
     The same for either positive class. NaN if a side is empty.
 
     Args:
-        known_scores: (N,).
-        ood_scores: (M,).
+        known_scores: Scores (N,).
+        ood_scores: Scores (M,).
 
     Raises:
         ValueError: If the scores are not one-dimensional or hold NaN.
+
+    Example:
+        >>> auroc(np.array([0.1, 0.6]), np.array([0.5, 0.9]))
+        0.75
     """
     positives, negatives = _oriented(known_scores, ood_scores, "ood")
     n, m = len(negatives), len(positives)
@@ -62,19 +70,25 @@ def auroc(known_scores: Vectors, ood_scores: Vectors) -> float:
 
 
 def fpr_at_tpr(known_scores: Vectors, ood_scores: Vectors, tpr: float = 0.95, positive: Positive = "ood") -> float:
-    """False-positive rate at the strictest threshold that finds at least a share `tpr` of the positives.
+    """False-positive rate at the strictest threshold with a true-positive rate of at least `tpr`.
 
-    The two conventions differ widely; say which one a number follows. NaN if a side is empty.
+    Values for the two positive classes differ widely: state which one was used. NaN if a side is empty.
 
     Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        tpr: In (0, 1].
+        known_scores: Scores (N,).
+        ood_scores: Scores (M,).
+        tpr: True-positive rate in (0, 1].
         positive: "ood": share of known samples refused when 95 % of the OOD ones are. "known": share of
             OOD samples accepted when 95 % of the known ones are.
 
     Raises:
-        ValueError: If `tpr` is not in (0, 1], or for unusable scores.
+        ValueError: If `tpr` is not in (0, 1], `positive` is neither, or the scores are not one-dimensional or hold
+            NaN.
+
+    Example:
+        >>> known, ood = np.array([0.1, 0.2, 0.3, 0.6]), np.array([0.5, 0.9])
+        >>> fpr_at_tpr(known, ood, positive="ood"), fpr_at_tpr(known, ood, positive="known")
+        (0.25, 0.5)
     """
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1], got {tpr}.")
@@ -97,11 +111,11 @@ class CumulativeCounts(NamedTuple):
 def _cumulative_counts(positives: Scores, negatives: Scores) -> CumulativeCounts:
     scores = np.concatenate([positives, negatives])
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(order < len(positives))
+    hits = np.cumsum(order < len(positives))
     ordered = scores[order]
     last = np.append(ordered[1:] != ordered[:-1], True)  # the last of each group of equal scores
     rank = np.arange(1, len(scores) + 1)
-    return CumulativeCounts(ordered[last], found[last], (rank - found)[last])
+    return CumulativeCounts(ordered[last], hits[last], (rank - hits)[last])
 
 
 def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood") -> float:
@@ -110,9 +124,16 @@ def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood")
     It depends on the share of positives, so it cannot be compared between sets. NaN if a side is empty.
 
     Args:
-        known_scores: (N,).
-        ood_scores: (M,).
-        positive: The class to be found.
+        known_scores: Scores (N,).
+        ood_scores: Scores (M,).
+        positive: Class that counts as positive.
+
+    Raises:
+        ValueError: If `positive` is neither, or the scores are not one-dimensional or hold NaN.
+
+    Example:
+        >>> round(aupr(np.array([0.1, 0.6]), np.array([0.5, 0.9])), 4)  # (1 + 2/3) / 2
+        0.8333
     """
     positives, negatives = _oriented(known_scores, ood_scores, positive)
     if len(positives) == 0 or len(negatives) == 0:
@@ -122,7 +143,7 @@ def aupr(known_scores: Vectors, ood_scores: Vectors, positive: Positive = "ood")
 
 
 class BestThreshold(NamedTuple):
-    """The cut between known and OOD with the highest balanced accuracy."""
+    """Threshold between known and OOD samples with the highest balanced accuracy."""
 
     value: float  # a sample is refused if its score is above it
     balanced_accuracy: float
@@ -132,16 +153,23 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     """Find the threshold that maximises the mean of the shares of known samples kept and OOD ones refused.
 
     It lies halfway between two neighbouring scores. Of equally good ones the highest is taken, which refuses
-    the fewest. NaN if a side is empty.
+    the fewest samples. NaN if a side is empty.
+
+    Raises:
+        ValueError: If the scores, (N,) and (M,), are not one-dimensional or hold NaN.
+
+    Example:
+        >>> best_threshold(np.array([1.0, 2.0, 5.0]), np.array([4.0, 6.0]))
+        BestThreshold(value=3.0, balanced_accuracy=0.8333333333333334)
     """
     positives, negatives = _oriented(known_scores, ood_scores, "ood")
     if len(positives) == 0 or len(negatives) == 0:
         return BestThreshold(float("nan"), float("nan"))
     thresholds, true, false = _cumulative_counts(positives, negatives)
-    found = np.append(0, true)  # refused OOD samples: above the highest score none, then ever more
-    lost = np.append(0, false)  # refused known samples
-    best = int((found * len(negatives) - lost * len(positives)).argmax())  # exact in integers
-    accuracy = (found[best] / len(positives) + 1 - lost[best] / len(negatives)) / 2
+    caught = np.append(0, true)  # OOD samples refused by ever lower thresholds, at first none
+    lost = np.append(0, false)  # known samples refused by them
+    best = int((caught * len(negatives) - lost * len(positives)).argmax())  # exact in integers
+    accuracy = (caught[best] / len(positives) + 1 - lost[best] / len(negatives)) / 2
     return BestThreshold(_between(thresholds, best), float(accuracy))
 
 
@@ -160,12 +188,16 @@ def detection_accuracy(known_scores: Vectors, ood_scores: Vectors) -> float:
     """Best balanced accuracy over all thresholds: both classes weigh the same, whatever their sizes.
 
     Source: 1 minus the detection error of Liang, Li and Srikant, ICLR 2018, section 4.3.
+
+    Example:
+        >>> round(detection_accuracy(np.array([1.0, 2.0, 5.0]), np.array([4.0, 6.0])), 4)
+        0.8333
     """
     return best_threshold(known_scores, ood_scores).balanced_accuracy
 
 
 class OODMetrics(NamedTuple):
-    """Everything that is said about one set of OOD samples against the known ones."""
+    """All metrics of one set of OOD samples against the known ones."""
 
     auroc: float
     fpr95_ood_positive: float  # known samples refused when 95 % of the OOD ones are
@@ -173,12 +205,21 @@ class OODMetrics(NamedTuple):
     aupr_ood_positive: float
     aupr_known_positive: float
     detection_accuracy: float
-    known: int  # samples
-    ood: int
+    known: int  # number of known samples
+    ood: int  # number of OOD samples
 
 
 def ood_metrics(known_scores: Vectors, ood_scores: Vectors) -> OODMetrics:
-    """Every metric of this file on one pair of score sets, (N,) and (M,)."""
+    """All metrics of `OODMetrics` for scores (N,) of known and (M,) of OOD samples.
+
+    Raises:
+        ValueError: If the scores are not one-dimensional or hold NaN.
+
+    Example:
+        >>> metrics = ood_metrics(np.array([0.1, 0.6]), np.array([0.5, 0.9]))
+        >>> metrics.auroc, metrics.fpr95_ood_positive, metrics.known
+        (0.75, 0.5, 2)
+    """
     return OODMetrics(
         auroc=auroc(known_scores, ood_scores),
         fpr95_ood_positive=fpr_at_tpr(known_scores, ood_scores, positive="ood"),

@@ -1,4 +1,4 @@
-"""Recall@k, R-precision and MAP@R: means over the queries of what `query_ranks` says of each."""
+"""Recall@k, R-precision and MAP@R: means over the queries of the results of `query_ranks`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,26 @@ from dml_lightning.pairs.blocks import Vectors
 
 @dataclass(frozen=True)
 class RetrievalSummary:
-    """Means over the queries that have something to find; NaN if none has."""
+    """Means over the queries with at least one reference of their class; NaN if there is none."""
 
     recall_at: dict[int, float]  # k -> share of queries with their class among the k nearest
     r_precision: float
     map_at_r: float
-    queries: int  # counted in the means
-    left_out: int  # queries with R = 0
+    queries: int  # number of queries in the means
+    left_out: int  # number of queries with R = 0
 
 
 def summarise_retrieval(ranks: QueryRanks, ks: Sequence[int] = (1,)) -> RetrievalSummary:
-    """Average the results of the queries that have something to find.
+    """Average the results of the queries with at least one reference of their class.
 
     Raises:
         ValueError: If a k is below 1.
+
+    Example:
+        >>> import torch
+        >>> ranks = query_ranks(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
+        >>> summarise_retrieval(ranks, ks=(1, 2)).recall_at
+        {1: 0.6666666666666666, 2: 1.0}
     """
     if any(k < 1 for k in ks):
         raise ValueError(f"Recall@k needs k of at least 1, got {tuple(ks)}.")
@@ -54,8 +60,8 @@ def retrieval_summary(
     Example:
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0])
-        >>> found = retrieval_summary(points, labels, groups=torch.tensor([5, 5, 6, 7]), ks=(1, 2))
-        >>> found.recall_at, found.queries, found.left_out
+        >>> summary = retrieval_summary(points, labels, groups=torch.tensor([5, 5, 6, 7]), ks=(1, 2))
+        >>> summary.recall_at, summary.queries, summary.left_out
         ({1: 0.0, 2: 1.0}, 3, 1)
     """
     ranks = query_ranks(
@@ -82,16 +88,16 @@ def recall_at_k(
     reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
-    """Share of queries with a sample of their class among the `k` nearest; see `query_ranks`.
+    """Share of queries with a sample of their class among the `k` nearest; other arguments as in `query_ranks`.
 
     Example:
         >>> import torch
         >>> recall_at_k(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]), k=1)
         0.6666666666666666
     """
-    given = queries, query_labels, references, reference_labels
-    found = retrieval_summary(*given, groups=groups, reference_groups=reference_groups, ks=(k,), seed=seed)
-    return found.recall_at[k]
+    args = queries, query_labels, references, reference_labels
+    summary = retrieval_summary(*args, groups=groups, reference_groups=reference_groups, ks=(k,), seed=seed)
+    return summary.recall_at[k]
 
 
 def r_precision(
@@ -104,15 +110,15 @@ def r_precision(
     reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
-    """Mean share of the query's class among the R nearest; see `query_ranks`.
+    """Mean share of the query's class among the R nearest; arguments as in `query_ranks`.
 
     Example:
         >>> import torch
         >>> r_precision(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
         0.5
     """
-    given = queries, query_labels, references, reference_labels
-    return retrieval_summary(*given, groups=groups, reference_groups=reference_groups, seed=seed).r_precision
+    args = queries, query_labels, references, reference_labels
+    return retrieval_summary(*args, groups=groups, reference_groups=reference_groups, seed=seed).r_precision
 
 
 def map_at_r(
@@ -125,7 +131,7 @@ def map_at_r(
     reference_groups: Vectors | None = None,
     seed: int = 0,
 ) -> float:
-    """Mean of (1/R) sum over the first R ranks i of precision(i) rel(i); see `query_ranks`.
+    """Mean average precision at R: (1/R) sum over ranks i <= R of precision(i) rel(i); arguments as in `query_ranks`.
 
     Source: Musgrave, Belongie and Lim, A Metric Learning Reality Check, ECCV 2020, eq. (4) and (5).
 
@@ -134,5 +140,5 @@ def map_at_r(
         >>> map_at_r(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 0]))
         0.4166666666666667
     """
-    given = queries, query_labels, references, reference_labels
-    return retrieval_summary(*given, groups=groups, reference_groups=reference_groups, seed=seed).map_at_r
+    args = queries, query_labels, references, reference_labels
+    return retrieval_summary(*args, groups=groups, reference_groups=reference_groups, seed=seed).map_at_r

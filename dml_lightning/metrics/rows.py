@@ -1,4 +1,4 @@
-"""Rows that a torchmetrics class keeps until an epoch ends, and how those of all ranks come together."""
+"""Base of the torchmetrics classes: rows that are kept until an epoch ends, and gathered over ranks."""
 
 from typing import Any, ClassVar
 
@@ -14,17 +14,17 @@ INTEGERS = torch.empty(0, dtype=torch.int64)
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """The rows of every rank of a group, of which some may hold none.
+    """Gather the rows of every rank of a group; some ranks may hold none.
 
-    For a rank that was never updated torchmetrics makes up an empty vector of floats, and its own gather then waits
-    for something of another shape and type than the others send: here such a rank takes theirs.
+    For a rank that was never updated torchmetrics makes up an empty vector of floats, and its own gather then fails,
+    since shape and type differ from those of the other ranks: here such a rank takes theirs.
 
     Args:
-        rows: (N_r, ...) of this rank; N_r may differ between ranks, the rest may not.
-        group: A process group; None is the whole world.
+        rows: Rows (N_r, ...) of this rank; N_r may differ between ranks, the rest may not.
+        group: Process group; None is all processes.
 
     Raises:
-        ValueError: On every rank, if rows of different shapes or types meet.
+        ValueError: On every rank, if the ranks hold rows of different shapes or types.
     """
     kinds: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(kinds, (len(rows), tuple(rows.shape[1:]), rows.dtype), group=group)
@@ -38,23 +38,27 @@ def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
 
 
 class RowMetric(Metric):
-    """Keeps named columns, one entry per crop, and computes on all of them at the end.
+    """Base class that keeps named columns with one entry per crop until `compute`.
 
-    Each column is a list state that ranks concatenate. Those that an update leaves out stay empty.
+    Each column is a list state that is concatenated over ranks. Columns that updates leave out stay empty.
     """
 
-    full_state_update = False  # what a batch adds does not depend on what is there
+    full_state_update = False  # an update does not depend on earlier ones
     is_differentiable = False
     columns: ClassVar[dict[str, Tensor]]  # name -> the column without rows; the first always has one entry per crop
 
     def __init__(self, **kwargs: Any) -> None:
-        # A rank without a batch since the last `compute` would answer from the cache, and the others wait for it.
+        # A rank without a batch since the last `compute` would return the cached value, and the others wait for it.
         super().__init__(**{"dist_sync_fn": gather_rows, "compute_with_cache": False, **kwargs})
         for name in self.columns:
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def keep(self, **columns: Tensor | None) -> None:
-        """Add the rows of a batch, copied: a compiled encoder writes every batch into the same memory."""
+        """Add the rows of a batch, copied: a compiled encoder writes every batch into the same memory.
+
+        Raises:
+            ValueError: If embeddings differ in size from those before.
+        """
         for name, values in columns.items():
             if values is None:
                 continue
@@ -67,7 +71,7 @@ class RowMetric(Metric):
     def rows(self) -> dict[str, Tensor]:
         """All rows by column, those of every rank inside `compute`; columns that were never given are absent.
 
-        With an index each crop comes once and in its order, so that nothing depends on which rank held it.
+        With an index each crop comes once, in order of the index, so that nothing depends on which rank held it.
 
         Raises:
             ValueError: If a column came with some updates only, or one index stands for two crops.
@@ -84,13 +88,13 @@ class RowMetric(Metric):
 
 
 def _joined(state: list[Tensor] | Tensor, none: Tensor) -> Tensor:
-    """A list state as one tensor, whether or not the ranks have been brought together."""
+    """A list state as one tensor, before or after torchmetrics has concatenated it over ranks."""
     parts = [part for part in ([state] if isinstance(state, Tensor) else state) if len(part)]
     return torch.cat(parts) if parts else none
 
 
 def _once(index: Tensor, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One row for each number of `index`, in its order."""
+    """One row for each number of `index` (N,), by ascending number."""
     rows = without_copies(index)
     copies = torch.searchsorted(index[rows], index)  # (N,) place of each among those kept
     for name, column in columns.items():

@@ -1,8 +1,8 @@
-"""How an embedding space is filled: the density and the spectrum of Roth et al., and a table of class distances.
+"""Structure of an embedding space: density and spectral decay of Roth et al., and a table of class distances.
 
 Roth et al. 2020, Revisiting Training Strategies and Generalization Performance in Deep Metric Learning
-(arXiv 2002.08473), section 5, in the form that the authors' code gives it: metrics/dists.py and
-metrics/rho_spectrum.py of Confusezius/Revisiting_Deep_Metric_Learning_PyTorch.
+(arXiv 2002.08473), section 5, as the authors' code computes it: metrics/dists.py and metrics/rho_spectrum.py of
+Confusezius/Revisiting_Deep_Metric_Learning_PyTorch.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
 class EmbeddingDensity(NamedTuple):
     """Roth et al.'s embedding density: small means tight classes that lie far apart.
 
-    This is intra over inter in cosine distance, not the inverse of `DistanceSummary.ratio`: classes weigh the
-    same whatever their size, and the distance between two classes is that of their means.
+    This is intra over inter in cosine distance, not the inverse of `DistanceSummary.ratio`: all classes have the
+    same weight whatever their size, and the distance between two classes is that of their means.
     """
 
     density: float  # intra / inter, NaN without two classes of two samples
     intra: float  # mean over classes of the mean 1 - cos over the pairs of a class
     inter: float  # mean 1 - cos over pairs of normalised class means
-    singletons: int  # classes of one sample, left out of both: they have no pairs
+    singletons: int  # number of classes of one sample, which have no pairs and are left out of both
 
 
 def embedding_density(embeddings: Vectors, labels: Vectors) -> EmbeddingDensity:
@@ -36,8 +36,16 @@ def embedding_density(embeddings: Vectors, labels: Vectors) -> EmbeddingDensity:
     classes are left out and counted.
 
     Args:
-        embeddings: (N, D); the value is NaN if one is zero, which has no direction.
-        labels: (N,) integers.
+        embeddings: Embeddings (N, D); the value is NaN if one is zero, which has no direction.
+        labels: Labels (N,), integers.
+
+    Raises:
+        ValueError: If the shapes disagree or an embedding is not finite.
+
+    Example:
+        >>> points = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> round(embedding_density(points, torch.tensor([0, 0, 1, 1])).density, 4)
+        0.2649
     """
     vectors = as_vectors(embeddings).double()  # (N, D)
     classes, sizes = torch.unique(as_labels(labels, vectors), return_counts=True)
@@ -68,15 +76,21 @@ def _mean_cosine_distance(units: Tensor) -> Tensor:
 def spectral_decay(embeddings: Vectors) -> float:
     """KL(U || S) of the normalised singular values S of the embeddings to the uniform distribution U.
 
-    0 when all directions are used alike, large when few are: Roth et al. 2020, spectral decay rho, with all
+    0 if all directions are used alike, large if few are: Roth et al. 2020, spectral decay rho, with all
     singular values (their `rho_spectrum@1`). Nothing is centred.
 
     Args:
-        embeddings: (N, D).
+        embeddings: Embeddings (N, D).
 
     Returns:
-        inf where a direction is not used at all, that is where a singular value is below the rounding of
-        the embeddings' own dtype; NaN without embeddings or if all are zero.
+        The divergence in nats; inf if a direction is not used at all, that is if a singular value is below the
+        rounding of the embeddings' own dtype; NaN without embeddings or if all are zero.
+
+    Example:
+        >>> round(spectral_decay(torch.tensor([[2.0, 0.0], [0.0, 1.0]])), 4)
+        0.0589
+        >>> spectral_decay(torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
+        inf
     """
     vectors = as_vectors(embeddings)
     if not vectors.numel():
@@ -93,12 +107,19 @@ def class_distances(embeddings: Vectors, labels: Vectors, names: Sequence[str]) 
     """Mean Euclidean distance of every pair of classes, by name.
 
     Args:
-        embeddings: (N, D).
-        labels: (N,) positions in `names`.
-        names: Of all classes; those without a sample are left out.
+        embeddings: Embeddings (N, D).
+        labels: Labels (N,), positions in `names`.
+        names: Names of all classes; those without a sample are left out.
 
     Returns:
-        A symmetric table; the diagonal is the mean within the class, NaN for a class of one sample.
+        A symmetric table (C, C); the diagonal is the mean within the class, NaN for a class of one sample.
+
+    Example:
+        >>> class_distances(torch.tensor([[0.0], [1.0], [3.0], [4.0]]), torch.tensor([0, 0, 1, 1]), ["swan", "teal"])
+               swan  teal
+        class
+        swan    1.0   3.0
+        teal    3.0   1.0
     """
     classes, table = class_distance_table(embeddings, labels)
     present = [names[int(c)] for c in classes]
@@ -108,7 +129,11 @@ def class_distances(embeddings: Vectors, labels: Vectors, names: Sequence[str]) 
 def worst_class_gap(table: pd.DataFrame) -> float:
     """Smallest d(A, B) - max(d(A, A), d(B, B)) over class pairs of a table from `class_distances`.
 
-    At least the margin wherever every triplet is satisfied; NaN without two classes of two samples.
+    It is at least the margin if every triplet is satisfied; NaN without two classes of two samples.
+
+    Example:
+        >>> worst_class_gap(pd.DataFrame([[1.0, 3.0], [3.0, 2.0]]))
+        1.0
     """
     distances = torch.from_numpy(table.to_numpy(copy=True))  # (C, C)
     within = distances.diagonal()

@@ -1,4 +1,4 @@
-"""How many triplets of a set still teach something, as shares of the valid ones."""
+"""Shares of active, hard, semi-hard and easy triplets among the valid triplets of a set."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,16 @@ MOST_ANCHORS = 512
 
 
 def fractions(counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Counts as shares of the valid triplets, by log name; NaN where there are none."""
+    """Counts as shares of the valid triplets, by log name; NaN if there are none.
+
+    Args:
+        counts: Counts of valid, active, hard, semihard and easy triplets, scalars.
+
+    Example:
+        >>> counts = dict(zip(("valid", "active", "hard", "semihard", "easy"), torch.tensor([8, 2, 2, 0, 6])))
+        >>> fractions(counts)["active_triplet_fraction"]
+        tensor(0.2500)
+    """
     valid = counts["valid"].double()
     names = ("active", "hard", "semihard", "easy")
     return {f"{name}_triplet_fraction": (counts[name].double() / valid).float() for name in names}
@@ -26,14 +35,14 @@ def triplet_fractions(
     squared: bool = False,
     most_anchors: int = MOST_ANCHORS,
 ) -> dict[str, float]:
-    """Shares of active, hard, semi-hard and easy triplets among all valid ones; NaN where there are none.
+    """Shares of active, hard, semi-hard and easy triplets among all valid ones; NaN if there are none.
 
     Args:
-        embeddings: (N, D).
-        labels: (N,) integers.
-        margin: Of the count, in the unit of the distance.
-        squared: Whether the count compares squared distances.
-        most_anchors: Of more rows as many are drawn as anchors, with a fixed seed, against all rows.
+        embeddings: Embeddings (N, D).
+        labels: Labels (N,), integers.
+        margin: Margin in the unit of the (squared) distance.
+        squared: Whether distances are squared.
+        most_anchors: Most rows that are anchors: of more, that many are drawn with a fixed seed, against all rows.
 
     Raises:
         ValueError: If the shapes disagree or an embedding is not finite.
@@ -41,7 +50,7 @@ def triplet_fractions(
     Example:
         >>> import torch
         >>> points, labels = torch.tensor([[0.0], [0.1], [1.0], [9.0]]), torch.tensor([0, 0, 1, 1])
-        >>> triplet_fractions(points, labels)["active_triplet_fraction"]  # the two of 8 with 1.0 as their anchor
+        >>> triplet_fractions(points, labels)["active_triplet_fraction"]  # 2 of 8, with 1.0 as anchor
         0.25
     """
     vectors = as_vectors(embeddings)

@@ -1,4 +1,4 @@
-"""Crops to embeddings: the encoder and the two arms."""
+"""Encoders of crops, and the two arms that train them: softmax classification and metric learning."""
 
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder, RawPixels

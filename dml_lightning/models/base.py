@@ -1,4 +1,4 @@
-"""What both arms share: encoding, the optimizer, the evaluation sets and their one gather."""
+"""Base class of both arms: encoding, optimisation, and embeddings of the evaluation sets gathered over ranks."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,19 +24,23 @@ from dml_lightning.types import SETS, Batch, Embeddings, EvaluationSet, LinearHe
 class EmbeddingModule(L.LightningModule, ABC):
     """An encoder trained by some loss and evaluated by its embeddings.
 
-    Validation and test run over the loaders named in `types.SETS`; callbacks read the outcome from
+    Validation and test run over the loaders named in `types.SETS`; callbacks read the embeddings from
     `embeddings()`, which gathers over ranks once an epoch.
 
     Args:
-        encoder: Crops (B, 1, S, S) to embeddings (B, D).
-        optimizer: Makes the optimizer from parameter groups.
-        num_classes: C, the number of known classes.
-        schedule: How the learning rate changes from step to step: `cosine` falls to 0 at the last step.
-        warmup: Share of all steps in which the learning rate rises linearly from 0.
-        scheduler: Replaces `schedule` and `warmup`; stepped once an epoch.
+        encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Function that makes the optimizer from parameters or parameter groups.
+        num_classes: Number C of known classes.
+        schedule: Course of the learning rate from step to step: `cosine` falls to 0 at the last step.
+        warmup: Share of all steps in which the learning rate rises linearly from 0, in [0, 1).
+        scheduler: Function that makes a scheduler from the optimizer, instead of `schedule` and `warmup`; stepped
+            once an epoch.
         compile: Whether `torch.compile` compiles the encoder.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
+
+    Raises:
+        ValueError: If `schedule` is unknown or `warmup` out of range.
     """
 
     prediction_rule: PredictionRule  # the arm's own way of naming a class
@@ -70,25 +74,25 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @abstractmethod
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """The training objective of embeddings (B, D) with labels (B,)."""
+        """Training loss of embeddings (B, D) with labels (B,)."""
 
     def compute_logits(self, embeddings: Tensor) -> Tensor | None:
-        """Class logits (B, C) of an arm that classifies, else None."""
+        """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
         return None
 
     def linear_head(self) -> LinearHead | None:
-        """The classifier as weight and bias on the embedding, of an arm that has one."""
+        """The classifier as weight and bias on the embedding; None for an arm without one."""
         return None
 
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What else a loss has to say of a training batch: name -> scalar, for the log."""
+        """Further scalars of a training batch for the log, by name; by default none."""
         return {}
 
     @override
     def forward(self, images: Tensor) -> Tensor:
         try:
             vectors: Tensor = self.encoder(images)
-        except AssertionError as error:  # how timm's transformers refuse a size
+        except AssertionError as error:  # raised by timm's transformers for a size they do not take
             side = images.shape[-1]
             raise ValueError(
                 f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
@@ -107,7 +111,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def on_train_start(self) -> None:
-        put_loader_back(self.trainer)  # `configure_optimizers` has had it made too early
+        put_loader_back(self.trainer)  # `configure_optimizers` made Lightning build it too early
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -151,9 +155,9 @@ class EmbeddingModule(L.LightningModule, ABC):
         self.on_validation_epoch_start()
 
     def embeddings(self) -> dict[EvaluationSet, Embeddings]:
-        """The evaluation sets of this epoch: gathered over ranks, copies dropped, ordered by index.
+        """Embeddings of the evaluation sets of this epoch: gathered over ranks, without copies, ordered by index.
 
-        Call it on every rank (it is a collective on its first call in an epoch).
+        Call it on every rank: it is a collective on its first call in an epoch.
 
         Raises:
             RuntimeError: If no evaluation epoch has run.
@@ -178,7 +182,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Optimisation ------------------------------------------------------------------------------
 
     def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
-        """What the optimizer gets; an arm whose loss has parameters gives groups."""
+        """Parameters for the optimizer; groups of them for an arm whose loss has parameters of its own."""
         return self.parameters()
 
     @override
@@ -197,7 +201,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
 
 def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
-    """The learning rate at a step, as a share of its highest value."""
+    """Function from a step to the learning rate, as a share of its highest value."""
     rising = math.ceil(warmup * steps)
 
     def factor(step: int) -> float:

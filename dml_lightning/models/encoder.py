@@ -1,4 +1,4 @@
-"""Crops to embeddings: a timm backbone, a projection, and the unit sphere if asked for."""
+"""Encoders of crops: a timm backbone with a projection head, and raw pixels as a floor."""
 
 import difflib
 import pickle
@@ -16,20 +16,25 @@ class Encoder(nn.Module):
     """Any timm backbone with one input channel, a projection head, and optional L2 normalisation.
 
     Args:
-        backbone: A timm model name, `timm.list_models()` has them all.
-        embedding_dim: D, the size of an embedding.
-        normalize: Whether embeddings are scaled to length 1. Margins have an upper bound only then.
+        backbone: Name of a timm model; `timm.list_models()` lists them.
+        embedding_dim: Embedding size D, at least 1.
+        normalize: Whether embeddings are scaled to length 1; only then do margins have an upper bound.
         pretrained: Whether timm loads its published weights; the stem is summed over colours to one channel.
-        checkpoint: A local weights file (.pth or .safetensors) in the backbone's own layout, one or three
+        checkpoint: Path of a local weights file (.pth or .safetensors) in the backbone's own layout, one or three
             input channels, with or without a classifier. Used instead of the published weights.
-        head: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
+        head: Kind of projection: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
         freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
             a crop's embedding independent of the rest of its batch.
         backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
 
     Raises:
-        ValueError: If the backbone is unknown to timm, does not take backbone_args, or the checkpoint does not
-            fit it.
+        ValueError: If a setting is out of range, the backbone is unknown to timm or does not take `backbone_args`, or
+            the checkpoint does not fit it.
+
+    Example:
+        >>> encoder = Encoder(backbone="resnet10t", embedding_dim=64)
+        >>> encoder(torch.zeros(2, 1, 32, 32)).shape
+        torch.Size([2, 64])
     """
 
     def __init__(
@@ -52,20 +57,20 @@ class Encoder(nn.Module):
         self.normalize = normalize
         self.freeze_batch_norm = freeze_batch_norm
         self.backbone = _create_backbone(backbone, pretrained, checkpoint, backbone_args or {})
-        # A head of its own makes some backbones wider than num_features (mobilenetv3: 1024, not 288).
+        # A backbone with a head of its own can be wider than num_features (mobilenetv3: 1024, not 288).
         hidden_size = getattr(self.backbone, "head_hidden_size", None)
         width = cast(int, hidden_size or self.backbone.num_features)
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeds a batch.
+        """Embed a batch.
 
         Args:
             images: Normalised crops (B, 1, S, S).
 
         Returns:
-            Embeddings (B, D), of length 1 if `normalize`; in float32 even under mixed precision then.
+            Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
         """
         vectors: Tensor = self.head(self.backbone(images))  # (B, D)
         if not self.normalize:
@@ -74,7 +79,7 @@ class Encoder(nn.Module):
         return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Sets the mode; frozen batch norm stays in evaluation mode."""
+        """Set training mode; frozen batch norm stays in evaluation mode."""
         super().train(mode)
         if self.freeze_batch_norm:
             for module in self.modules():
@@ -84,11 +89,15 @@ class Encoder(nn.Module):
 
 
 class RawPixels(Encoder):
-    """The floor that every trained encoder has to beat: the crop's own pixels as its embedding.
+    """Pixels of the crop as its embedding: the floor that every trained encoder has to beat.
 
     Args:
-        side: Crops are averaged or repeated to this side, px; D is its square.
+        side: Side in px that crops are averaged or repeated to; D is its square.
         normalize: Whether embeddings are scaled to length 1.
+
+    Example:
+        >>> RawPixels(side=2, normalize=False)(torch.arange(16.0).view(1, 1, 4, 4))
+        tensor([[ 2.5000,  4.5000, 10.5000, 12.5000]])
     """
 
     def __init__(self, side: int = 32, normalize: bool = True) -> None:
@@ -132,17 +141,17 @@ def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mo
 
 
 def _check_loaded(backbone: nn.Module, name: str, checkpoint: str) -> None:
-    """Refuses weights that timm has left out: without a classifier to load it accepts any mismatch.
+    """Refuse a checkpoint whose weights timm did not load: without a classifier to load it accepts any mismatch.
 
     Matrices are compared by size and sum, since timm renames them on the way for some backbones.
     """
     stored = {_fingerprint(t) for t in load_state_dict(checkpoint).values() if t.ndim > 1}
     matrices = [p for p in backbone.parameters() if p.ndim > 1]
-    found = sum(_fingerprint(p) in stored for p in matrices)
-    if found < len(matrices) / 2:  # the stem may be summed over colours, a few may be resampled
+    loaded = sum(_fingerprint(p) in stored for p in matrices)
+    if loaded < len(matrices) / 2:  # the stem may be summed over colours, a few may be resampled
         raise ValueError(
             f"{checkpoint} does not hold weights of {name!r} with these backbone_args: "
-            f"{found} of its {len(matrices)} matrices are in the file."
+            f"{loaded} of its {len(matrices)} matrices are in the file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Parameters in shards on all ranks, for encoders that are too large for one GPU."""
+"""Parameters sharded over ranks, for encoders that are too large for one GPU."""
 
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
@@ -7,15 +7,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
-    """Lays parameters, their gradients and what the optimizer makes of them in shards on the ranks of a mesh.
+    """Shard parameters, their gradients and the optimizer's states over the ranks of a mesh.
 
-    Each block of a backbone is gathered for its own forward and backward alone: a block is what has layers and
-    stands in a row of its like (`nn.Sequential` or `nn.ModuleList`), as timm builds them. Gradients are averaged over
-    ranks, as DistributedDataParallel does. What is in shards already stays as it is.
+    Each block of a backbone is gathered for its own forward and backward alone. A block is a module with layers in an
+    `nn.Sequential` or `nn.ModuleList`, as timm builds them. Gradients are averaged over ranks, as
+    DistributedDataParallel does. A module that is sharded already stays as it is.
+
+    Args:
+        module: Module with an `encoder`, changed in place.
+        mesh: Mesh of one dimension.
 
     Raises:
-        ValueError: If batch norm learns statistics, which would differ from rank to rank: nothing brings them together
-            here, neither `GlobalBatchNorm` nor the broadcast of DistributedDataParallel.
+        ValueError: If batch norm would learn statistics, which would differ from rank to rank: nothing synchronises
+            them here, neither `GlobalBatchNorm` nor the broadcast of DistributedDataParallel.
     """
     if isinstance(module, FSDPModule):
         return

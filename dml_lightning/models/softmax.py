@@ -18,16 +18,22 @@ class SoftmaxModule(EmbeddingModule):
     """Softmax classification of the known classes; its embedding is the classifier's input.
 
     Args:
-        encoder: Crops (B, 1, S, S) to embeddings (B, D).
-        optimizer: Makes the optimizer from parameters.
-        num_classes: C, the number of known classes; filled in from the data.
-        loss: On logits (B, C); cross-entropy if not given.
+        encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Function that makes the optimizer from parameters.
+        num_classes: Number C of known classes; filled in from the data by the command line.
+        loss: Loss on logits (B, C); cross-entropy if not given.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
         **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
 
     Raises:
-        ValueError: If the loss is none on logits.
+        ValueError: If the loss is not one on logits.
+
+    Example:
+        >>> from dml_lightning.models.encoder import RawPixels
+        >>> module = SoftmaxModule(RawPixels(side=8), torch.optim.AdamW, num_classes=5)
+        >>> module.compute_logits(module(torch.ones(2, 1, 32, 32))).shape
+        torch.Size([2, 5])
     """
 
     prediction_rule = "softmax"

@@ -1,4 +1,4 @@
-"""Batch norm over all ranks, for backbones whose batch norm holds its activation."""
+"""Batch norm over the global batch, for backbones whose layer of batch norm includes the activation."""
 
 from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm
@@ -8,11 +8,11 @@ from typing_extensions import override
 
 
 class GlobalBatchNorm(LayerSync):
-    """A trainer plugin: batch norm takes its statistics from the global batch. On GPUs only.
+    """Trainer plugin by which batch norm takes its statistics from the global batch; on GPUs only.
 
     Use it instead of the trainer's `sync_batchnorm`, which replaces timm's layer of batch norm *and*
-    activation (EfficientNet, MobileNet, RegNet and others) by batch norm alone and so trains another
-    network without a word.
+    activation (EfficientNet, MobileNet, RegNet and others) by batch norm alone and so silently trains
+    another network.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class GlobalBatchNorm(LayerSync):
 
     @override
     def apply(self, model: nn.Module) -> nn.Module:
-        """Synchronises every batch norm of the model; parameters and buffers stay the same tensors."""
+        """Synchronise every batch norm of the model; parameters and buffers stay the same tensors."""
         for name, module in list(model.named_modules()):
             if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 self._before[name] = module
@@ -29,7 +29,7 @@ class GlobalBatchNorm(LayerSync):
 
     @override
     def revert(self, model: nn.Module) -> nn.Module:
-        """Puts the layers of before back, with what they have learnt since."""
+        """Put the original layers back, with the parameters and buffers learnt since."""
         for name, module in self._before.items():
             learnt = model.get_submodule(name)
             module._parameters, module._buffers = learnt._parameters, learnt._buffers
@@ -39,8 +39,15 @@ class GlobalBatchNorm(LayerSync):
 
 
 def refuse_lost_activations(model: nn.Module) -> None:
-    """Raises ValueError if `sync_batchnorm` has dropped activations of a backbone."""
-    # only timm's layer has children, its activation among them, which torch's layer keeps but never calls
+    """Refuse a model in which `sync_batchnorm` has dropped activations of the backbone.
+
+    Raises:
+        ValueError: If there is such a layer.
+
+    Example:
+        >>> refuse_lost_activations(nn.SyncBatchNorm(8))  # torch's own layer has no activation to lose
+    """
+    # only timm's layer has children, its activation among them; torch's layer keeps but never calls them
     lost = [
         name
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""The metric arm: a loss on the embeddings alone."""
+"""The metric arm: an encoder trained by a loss on its embeddings."""
 
 from typing import Any
 
@@ -14,18 +14,26 @@ from dml_lightning.types import LossOutput
 
 
 class TripletModule(EmbeddingModule):
-    """Metric learning with any embedding loss; a class is named by the nearest prototype.
+    """Metric-learning module that takes any embedding loss, not only triplets; classes by nearest prototype.
 
     Args:
-        encoder: Crops (B, 1, S, S) to embeddings (B, D).
-        optimizer: Makes the optimizer from parameters.
-        num_classes: C, the number of known classes; filled in from the data.
-        loss: On embeddings (B, D) and labels (B,); exact batch-all triplets if not given.
-        allow_infeasible_margin: Whether to train with a margin beyond its bound all the same.
+        encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
+        optimizer: Function that makes the optimizer from parameter groups.
+        num_classes: Number C of known classes; filled in from the data by the command line.
+        loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
+        allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
         **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
 
     Raises:
-        ValueError: If the loss is none on embeddings, or no set of unit vectors could satisfy its margin.
+        ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
+
+    Example:
+        >>> import torch
+        >>> from dml_lightning.losses import MultiSimilarityLoss
+        >>> from dml_lightning.models.encoder import RawPixels
+        >>> module = TripletModule(RawPixels(side=8), torch.optim.AdamW, num_classes=5, loss=MultiSimilarityLoss())
+        >>> module(torch.ones(2, 1, 32, 32)).shape
+        torch.Size([2, 64])
     """
 
     prediction_rule = "prototype"

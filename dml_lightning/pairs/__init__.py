@@ -1,1 +1,1 @@
-"""Pairs of rows, exactly: blocks, distances, order, keys, shares, neighbours."""
+"""Exact computations over pairs of rows, for losses and metrics: distances, class order, sort keys, neighbours."""

@@ -1,4 +1,4 @@
-"""What every computation over pairs of rows shares: checked inputs, blocks of rows, and exact products."""
+"""Checked inputs, blocks of rows and full-precision products, which all computations over pairs of rows share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +19,10 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
 
     Raises:
         ValueError: If the shape is not (N, D), or an entry is NaN or infinite.
+
+    Example:
+        >>> as_vectors(np.array([[3, 4]]))
+        tensor([[3., 4.]], dtype=torch.float64)
     """
     vectors = torch.as_tensor(values).detach()
     if vectors.ndim != 2:
@@ -27,7 +31,7 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         vectors = vectors.double()
     if vectors.itemsize < 4:
         vectors = vectors.float()  # half precision has no NumPy form, and too few digits for distances
-    if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as looking at each; may overflow
+    if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as a test of each entry; the sum may overflow
         finite = torch.isfinite(vectors).all(dim=1)
         for row in torch.nonzero(~finite)[:1, 0].tolist():
             raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
@@ -38,13 +42,17 @@ def as_labels(values: Vectors, like: Tensor, name: str = "labels", kind: str = "
     """Check that there is one integer per row of `like` and return them as int64 on its device.
 
     Args:
-        values: (N,).
-        like: (N, ...).
-        name: Of the argument, for the message of an error.
-        kind: What the integers are, for the same.
+        values: Integers (N,).
+        like: Tensor (N, ...) with a row for each of them.
+        name: Name of the argument in error messages.
+        kind: Name of one integer in error messages.
 
     Raises:
         ValueError: If there is not one per row, or they are not integers.
+
+    Example:
+        >>> as_labels(np.array([2, 0]), like=torch.zeros(2, 8))
+        tensor([2, 0])
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "USO":
         raise ValueError(
@@ -59,10 +67,13 @@ def as_labels(values: Vectors, like: Tensor, name: str = "labels", kind: str = "
 
 
 def check_widths(queries: Tensor, references: Tensor) -> None:
-    """Refuse two sets of vectors that do not share a space.
+    """Refuse queries (Q, D) and references (M, D) that differ in D.
 
     Raises:
         ValueError: If the embedding sizes differ.
+
+    Example:
+        >>> check_widths(torch.zeros(2, 8), torch.zeros(5, 8))
     """
     if queries.shape[1] != references.shape[1]:
         raise ValueError(
@@ -72,7 +83,17 @@ def check_widths(queries: Tensor, references: Tensor) -> None:
 
 
 def row_blocks(rows: int, columns: int, elements: int = TILE_ELEMENTS) -> Iterator[slice]:
-    """Slices over `rows` such that a block of that many rows and `columns` stays within `elements`."""
+    """Yield slices that make up `rows` rows, each a block of at most `elements` numbers or of a single row.
+
+    Args:
+        rows: Number of rows.
+        columns: Numbers in a row.
+        elements: Most numbers in a block.
+
+    Example:
+        >>> list(row_blocks(5, columns=10, elements=20))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     step = max(1, elements // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
@@ -80,7 +101,7 @@ def row_blocks(rows: int, columns: int, elements: int = TILE_ELEMENTS) -> Iterat
 
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
-    """No autocast, and no TF32 or bfloat16 inside float32 products: they cost distances 3 digits."""
+    """Switch off autocast, and TF32 and bfloat16 inside float32 products, which cost distances 3 digits."""
     with _exact_products(), torch.autocast(tensor.device.type, enabled=False):
         yield
 
@@ -89,7 +110,7 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
 def _exact_products() -> Iterator[None]:
     try:
         before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the precision of one backend has been set, which the common setting does not know
+    except RuntimeError:  # one backend has a precision of its own, and torch then refuses to read the common one
         with _exact_backends():
             yield
         return
@@ -114,7 +135,12 @@ def _exact_backends() -> Iterator[None]:
 
 
 def to_numpy(values: Vectors) -> NDArray[Any]:
-    """A tensor on any device, or an array, as an array."""
+    """Return a tensor on any device, or an array, as a NumPy array; half precisions become float32.
+
+    Example:
+        >>> to_numpy(torch.tensor([1.0, 2.0]))
+        array([1., 2.], dtype=float32)
+    """
     if not isinstance(values, Tensor):
         return np.asarray(values)
     if values.is_floating_point() and values.itemsize < 4:
@@ -123,5 +149,10 @@ def to_numpy(values: Vectors) -> NDArray[Any]:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """float32 or wider: half precisions are raised, float64 stays."""
+    """Return the tensor in float32 or wider: half precisions become float32, float64 stays.
+
+    Example:
+        >>> wide(torch.ones(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,12 +1,12 @@
 """Exact pairwise distances, a few rows at a time.
 
 A matrix product is the only fast way to all pairs, and in float32 it is wrong for close ones: two identical
-rows come out up to 1e-3 apart. `PairwiseDistances` therefore multiplies centred vectors in float64, and computes the
-pairs that are still too close for it from their difference. Identical rows are exactly 0 apart, and every squared
+rows come out up to 1e-3 apart. `PairwiseDistances` therefore multiplies centred vectors in float64, and computes
+pairs that are too close even for that from their difference. Identical rows are exactly 0 apart, and every squared
 distance is right to float32 rounding. Memory is one block, whatever the number of rows.
 
-`distances` is for losses, which compute in the precision of the embeddings: by a float32 product with the close pairs
-subtracted.
+`distances` serves losses, which compute in the precision of the embeddings: by a product in that precision, with close
+pairs computed from their difference.
 
 Q queries, M references; B anchors, N references of a loss; D embedding size.
 """
@@ -19,17 +19,27 @@ from torch import Tensor
 from dml_lightning.pairs.blocks import TILE_ELEMENTS, check_widths, row_blocks
 
 BLOCK_ELEMENTS = 1 << 23  # float32 distances held at once, 32 MiB, or half as many in float64
-FEWEST_ROWS = 64  # in a block, however many columns: fewer make a slow matrix product
-DEVICE_ELEMENTS = 1 << 26  # on an accelerator, which needs large blocks
-CLOSE_FLOAT64 = 1e-7  # of the squared norms: below it the float64 product has fewer than nine digits left
+FEWEST_ROWS = 64  # of a block, however many columns: fewer make a slow matrix product
+DEVICE_ELEMENTS = 1 << 26  # the same on an accelerator, which needs large blocks
+CLOSE_FLOAT64 = 1e-7  # share of the squared norms below which the float64 product has fewer than nine digits left
 DIRECT_ELEMENTS = 1 << 22  # differences held at once
-DIRECT_PAIRS = 2**18  # up to here every pair is subtracted; beyond, a matrix product does the bulk
+DIRECT_PAIRS = 2**18  # pairs of rows up to which all are subtracted; beyond, a matrix product does the bulk
 CLOSE_FLOAT32 = 2**-6  # pairs nearer than this share of |a|² + |r|² lose digits in a matrix product
 MOSTLY_CLOSE = 1 / 16  # share of close pairs above which a whole block is computed from differences
 
 
 def direct_distances(queries: Tensor, references: Tensor, squared: bool = False) -> Tensor:
-    """Distances (Q, M) from differences, in the vectors' own precision: identical rows are exactly 0 apart."""
+    """Distances (Q, M) from differences, in the vectors' own precision: identical rows are exactly 0 apart.
+
+    Args:
+        queries: Vectors (Q, D).
+        references: Vectors (M, D).
+        squared: Whether distances are squared.
+
+    Example:
+        >>> direct_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        tensor([[5., 0.]])
+    """
     if squared and len(queries) * references.numel() <= DIRECT_ELEMENTS:
         return (queries.unsqueeze(1) - references).square().sum(2)
     lengths = torch.cdist(queries, references, compute_mode="donot_use_mm_for_euclid_dist")
@@ -37,7 +47,7 @@ def direct_distances(queries: Tensor, references: Tensor, squared: bool = False)
 
 
 def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Centred float64 copies with two columns to fill (N, D + 2), and their squared norms (N,)."""
+    """Centred float64 copies (N, D + 2) of vectors (N, D), the last two columns unset, and their squared norms (N,)."""
     out = vectors.new_empty(len(vectors), vectors.shape[1] + 2, dtype=torch.float64)
     points = out[:, :-2]
     points.copy_(vectors).sub_(centre)
@@ -47,14 +57,22 @@ def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]
 class PairwiseDistances:
     """Squared Euclidean distances of `queries` (Q, D) to `references` (M, D), block by block.
 
-    `blocks()` yields a slice of the query rows and their squared distances, (rows, M). The block is a buffer
+    `blocks()` yields slices of the query rows with their squared distances (rows, M). The block is a buffer
     that the next step overwrites.
 
     Args:
-        queries: (Q, D).
-        references: (M, D).
-        own: (Q,) the reference that is the query itself; that distance comes out as infinite.
-        dtype: Of the blocks: float64, or float32 for the same distances rounded once.
+        queries: Vectors (Q, D).
+        references: Vectors (M, D).
+        own: Position (Q,) of each query itself among the references; that distance comes out as infinite.
+        dtype: Type of the blocks: float64, or float32 for the same distances rounded once.
+
+    Raises:
+        ValueError: If the embedding sizes differ.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> [block.tolist() for _, block in PairwiseDistances(points, points, own=torch.arange(3)).blocks()]
+        [[[inf, 4.0, 16.0], [4.0, inf, 4.0], [16.0, 4.0, inf]]]
     """
 
     def __init__(
@@ -72,9 +90,9 @@ class PairwiseDistances:
         self.right[:, : self.dim] *= -2
 
     def blocks(self, part: slice | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (query rows, squared distances of these rows), of all rows or a part of them.
+        """Yield (query rows, their squared distances), of all query rows or of a part of them.
 
-        Threads may each take a part of their own: the parts' buffers together are one block.
+        Threads may take a part each: their buffers together are no larger than one block.
         """
         columns, on_cpu = len(self.right), self.left.device.type == "cpu"
         if columns == 0:
@@ -84,8 +102,8 @@ class PairwiseDistances:
         share = elements * (stop - first) // max(1, len(self.left))
         elements = max(share, FEWEST_ROWS * columns)
         buffer: Tensor | None = None
-        for found in row_blocks(stop - first, columns, elements):
-            rows = slice(first + found.start, first + found.stop)
+        for local in row_blocks(stop - first, columns, elements):
+            rows = slice(first + local.start, first + local.stop)
             if buffer is None:
                 buffer = self.left.new_empty(rows.stop - rows.start, columns, dtype=self.dtype)
             block = buffer[: rows.stop - rows.start]
@@ -97,7 +115,7 @@ class PairwiseDistances:
             yield rows, block
 
     def _multiply(self, block: Tensor, rows: slice) -> None:
-        """Fill `block` with the float64 product, narrow parts at a time where that has to be rounded."""
+        """Fill `block` with the float64 product; a float32 block is filled a few columns at a time."""
         left = self.left[rows]
         if block.dtype == left.dtype:
             torch.mm(left, self.right.T, out=block)
@@ -130,11 +148,16 @@ class PairwiseDistances:
 
 
 def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Tensor:
-    """Distances (B, N) by a matrix product, with the close pairs subtracted instead.
+    """Distances (B, N) of anchors (B, D) to references (N, D) by a matrix product, with close pairs subtracted instead.
 
-    The error of |a|² + |r|² − 2 a·r is a few roundings of |a|² + |r|², which is all there is of a
-    small distance: identical float32 rows would come out up to 1e-3 apart. Taking off the anchors'
-    mean, best that of one class, leaves few close pairs.
+    |a|² + |r|² − 2 a·r is off by a few roundings of |a|² + |r|², which can be more than a small distance
+    itself: identical float32 rows would come out up to 1e-3 apart. Both are centred on the anchors' mean
+    first, which leaves few close pairs, fewest if the anchors are of one class.
+
+    Example:
+        >>> product_distances(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [9.0]]), squared=True)
+        tensor([[ 0., 64.],
+                [ 0., 64.]])
     """
     near, far = anchors - anchors.mean(0), references - anchors.mean(0)
     scale = near.square().sum(1, keepdim=True) + far.square().sum(1)  # (B, N)
@@ -151,5 +174,16 @@ def product_distances(anchors: Tensor, references: Tensor, squared: bool) -> Ten
 
 
 def distances(anchors: Tensor, references: Tensor, squared: bool, direct: bool) -> Tensor:
-    """(Squared) Euclidean distances (B, N), from differences or by a product with care."""
+    """(Squared) Euclidean distances (B, N) of anchors (B, D) to references (N, D).
+
+    Args:
+        anchors: Vectors (B, D).
+        references: Vectors (N, D).
+        squared: Whether distances are squared.
+        direct: Whether all are computed from differences; otherwise by `product_distances`.
+
+    Example:
+        >>> distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]), squared=False, direct=True)
+        tensor([[5.]])
+    """
     return (direct_distances if direct else product_distances)(anchors, references, squared)

@@ -1,9 +1,9 @@
-"""The nearest references of every query, exact, in one float32 pass where that can be trusted.
+"""The nearest references of every query, exact, by a float32 matrix product wherever that suffices.
 
-A float32 matrix product is twice as fast as a float64 one and wrong by a known bound. So it only nominates:
-every reference within that bound of the k-th nearest is a candidate, and the candidates' distances are computed
-from differences in float64. Queries with more candidates than there are places, as when many references nearly
-coincide, go through the float64 pass of `PairwiseDistances` instead. The answer is the same, only later.
+A float32 matrix product is twice as fast as a float64 one, and its error has a bound. It only selects candidates:
+every reference within that bound of the k-th nearest is one, and the candidates' distances are computed from
+differences in float64. Queries with too many candidates, as when many references nearly coincide, go through the
+slower float64 pass of `PairwiseDistances`, which gives the same result.
 
 Q queries, M references, D embedding size.
 """
@@ -18,17 +18,17 @@ from dml_lightning.pairs.distances import DEVICE_ELEMENTS, PairwiseDistances
 from dml_lightning.pairs.keys import LOW_BITS, narrow_keys, smallest, wide_keys
 
 SLACK = 4  # candidates beyond k
-GROUP = 32  # references at most that share one minimum
-PRODUCT_ELEMENTS = 1 << 23  # of a float32 block on the processor: 32 MiB
-CANDIDATE_ELEMENTS = 1 << 18  # of their float64 differences: 2 MiB
-QUERIES = 1 << 15  # whose candidates are kept at once
+GROUP = 32  # most references that share one minimum
+PRODUCT_ELEMENTS = 1 << 23  # float32 products held at once on the CPU: 32 MiB
+CANDIDATE_ELEMENTS = 1 << 18  # float64 differences to candidates held at once: 2 MiB
+QUERIES = 1 << 15  # queries whose candidates are kept at once
 
 
 class Neighbours(NamedTuple):
     """The nearest references of each query, nearest first."""
 
     distances: Tensor  # (Q, k) float64
-    rows: Tensor  # (Q, k) int64, into the references
+    rows: Tensor  # (Q, k) int64, positions among the references
 
 
 def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, seed: int = 0) -> Neighbours:
@@ -37,13 +37,17 @@ def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, see
     Memory beyond the result is a few blocks, however many queries.
 
     Args:
-        queries: (Q, D).
-        references: (M, D).
-        k: From 1 to M.
-        seed: Orders references at equal distance (as float32), the same for every query.
+        queries: Vectors (Q, D).
+        references: Vectors (M, D).
+        k: Number of neighbours, from 1 to M.
+        seed: Seed of the order of references at equal distance (as float32), the same for every query.
 
     Raises:
         ValueError: If k is out of range, or the embedding sizes disagree.
+
+    Example:
+        >>> nearest_neighbours(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0], [5.0]]), k=2).rows
+        tensor([[1, 0]])
     """
     vectors, targets = as_vectors(queries, "queries"), as_vectors(references, "references")
     check_widths(vectors, targets)
@@ -53,22 +57,22 @@ def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, see
     order = order.to(targets.device)
     targets = targets[order]
     distances = vectors.new_empty(len(vectors), k, dtype=torch.float64)
-    found = vectors.new_empty(len(vectors), k, dtype=torch.int64)
+    columns = vectors.new_empty(len(vectors), k, dtype=torch.int64)
     nominate = _Nomination(targets, k)
     for rows in row_blocks(len(vectors), 1, QUERIES):
         block = vectors[rows]
         candidates, certain = nominate(block)  # (rows, k + SLACK), (rows,)
-        distances[rows], found[rows] = _nearest_of(block, targets, candidates, k)
+        distances[rows], columns[rows] = _nearest_of(block, targets, candidates, k)
         rest = (~certain).nonzero()[:, 0]
         if len(rest):
-            distances[rows.start + rest], found[rows.start + rest] = _search_all(block[rest], targets, k)
-    return Neighbours(distances, order[found])
+            distances[rows.start + rest], columns[rows.start + rest] = _search_all(block[rest], targets, k)
+    return Neighbours(distances, order[columns])
 
 
 class _Nomination:
     """Candidates for the `k` nearest of `targets` (M, D) by a float32 product.
 
-    The columns are dealt out to groups; whichever of them hold the smallest minima hold the nearest.
+    The columns are dealt out to groups, and only the groups with the smallest minima are searched for candidates.
     """
 
     def __init__(self, targets: Tensor, k: int):
@@ -92,7 +96,7 @@ class _Nomination:
         self.right[: len(points), -1] = norms
 
     def __call__(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns (Q, k + SLACK) and whether the k nearest are surely among them (Q,)."""
+        """Candidate columns (Q, k + SLACK), and whether (Q,) the k nearest are certain to be among them."""
         columns = queries.new_empty(len(queries), self.count, dtype=torch.int64)
         certain = queries.new_empty(len(queries), dtype=torch.bool)
         on_cpu = queries.device.type == "cpu"
@@ -121,7 +125,7 @@ class _Nomination:
         return (left.shape[1] + 8) * unit * reach.square()
 
     def _choose(self, block: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
-        """The `count` smallest columns of each row (rows, M padded), and whether they hold all that matter."""
+        """Columns of the `count` smallest of each row (rows, M padded), and whether they surely hold the k nearest."""
         minima = block.view(len(block), self.width, self.groups).amin(1)  # (rows, groups)
         count = min(self.count + 1, self.groups)
         leading = minima.topk(count, dim=1, largest=False, sorted=True)

@@ -1,4 +1,4 @@
-"""Rows in class order, so that "same class" is a slice: an anchor's positives are neighbours.
+"""Rows in class order, so that the rows of one class are a slice.
 
 A anchors that have a positive and a negative, B anchors, N references.
 """
@@ -16,13 +16,13 @@ SORTED_ELEMENTS = {"cpu": 2**19, "cuda": 2**24}  # keys sorted at once
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows in class order, smallest class first, so that an anchor's positives are neighbours."""
+    """Anchors and references in class order, smallest class first, so that an anchor's positives are one slice."""
 
     anchors: Tensor  # (A,) anchors that have a positive and a negative, in class order
     references: Tensor  # (N,) order of the references
     start: Tensor  # (A,) first column of the anchor's class
     size: Tensor  # (A,) columns of the anchor's class, itself included
-    own: Tensor  # (A,) the anchor's own column, -1 where it is no reference
+    own: Tensor  # (A,) the anchor's own column, -1 if it is no reference
     valid: Tensor  # () int64 number of valid triplets
 
 
@@ -36,9 +36,15 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
     """Lay out anchors and references by class.
 
     Args:
-        labels: (B,) of the anchors, any integers.
-        reference_labels: (N,).
-        offset: anchor i is reference `offset + i`; None when no anchor is a reference.
+        labels: Labels (B,) of the anchors, any integers.
+        reference_labels: Labels (N,) of the references.
+        offset: Position of the first anchor among the references, anchor i being reference `offset + i`; None
+            if no anchor is a reference.
+
+    Example:
+        >>> layout = arrange(torch.tensor([1, 0, 1]), torch.tensor([1, 0, 1]), offset=0)
+        >>> layout.anchors, layout.references, layout.valid
+        (tensor([0, 2]), tensor([1, 0, 2]), tensor(2))
     """
     n = len(reference_labels)
     if n == 0:
@@ -63,9 +69,14 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
 
 
 def blocks(layout: Layout) -> Iterator[slice]:
-    """Consecutive anchors whose keys fit the budget: parts of one large class, or whole small ones.
+    """Yield slices of anchors whose sort keys fit the budget: parts of one large class, or several small classes.
 
-    Distances within a class lose no digits when a block's own mean can be taken off.
+    A large class has blocks of its own, so that `product_distances` can subtract that class's mean.
+
+    Example:
+        >>> labels = torch.tensor([1, 0, 1])
+        >>> list(blocks(arrange(labels, labels, offset=0)))
+        [slice(0, 2, None)]
     """
     budget = SORTED_ELEMENTS.get(layout.start.device.type, SORTED_ELEMENTS["cuda"])
     rows = torch.unique_consecutive(layout.start, return_counts=True)[1]  # (C,)
@@ -94,7 +105,19 @@ class Segment(NamedTuple):
 
 
 class ClassOrder:
-    """Queries and references, both ordered by class, so that "same class" is a slice instead of a mask."""
+    """Queries and references, both ordered by class, so that "same class" is a slice instead of a mask.
+
+    Args:
+        query_labels: Labels (Q,), int64.
+        reference_labels: Labels (M,), int64.
+
+    Example:
+        >>> order = ClassOrder(torch.tensor([1, 0, 1]), torch.tensor([0, 1]))
+        >>> order.queries
+        tensor([1, 0, 2])
+        >>> [(segment.rows, segment.columns) for segment in order.segments(slice(1, 3))]
+        [(slice(1, 3, None), slice(1, 2, None))]
+    """
 
     def __init__(self, query_labels: Tensor, reference_labels: Tensor):
         self.queries = query_labels.argsort(stable=True)  # (Q,)
@@ -108,7 +131,7 @@ class ClassOrder:
         self._classes = list(zip(starts, self._stops, low, high, strict=True))
 
     def segments(self, rows: slice) -> Iterator[Segment]:
-        """The parts of `rows`, a slice of the ordered queries, that belong to one class."""
+        """Yield the parts of `rows`, a slice of the ordered queries, that belong to one class each."""
         for start, stop, low, high in self._classes[bisect_right(self._stops, rows.start) :]:
             if start >= rows.stop:
                 return

@@ -1,1 +1,1 @@
-"""From numbers of runs to statements: units, intervals, tests, tables."""
+"""Statistics of finished runs: independent units, intervals, paired tests, sample sizes and tables."""

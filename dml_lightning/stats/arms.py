@@ -1,6 +1,6 @@
-"""Arms beside a baseline: means, paired differences, and tests corrected for how many there are.
+"""Comparison of arms with a baseline: means, paired differences, and tests corrected for their number.
 
-One metric at a time, which has to be named before the runs are looked at: Holm corrects over arms (and over the
+One metric at a time, which has to be chosen before the runs are looked at: Holm corrects over arms (and over the
 points of a curve), not over metrics that were tried.
 """
 
@@ -14,18 +14,25 @@ from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest
 from dml_lightning.stats.results import ArmResult, Comparison, Difference, Estimate, Question
 from dml_lightning.stats.units import complete, unit_means
 
-METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative, of a number in metrics/test.json
+METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative error of a number in metrics/test.json
 
 
 def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
-    """Every arm of the table beside the baseline; arms with fewer than two complete units are left out and named.
+    """Compare every arm with the baseline; arms with fewer than two complete units are left out and named.
 
     Args:
-        table: A row per run, with the columns arm, seed, fold and the metric.
-        question: What is asked.
+        table: Table with a row per run and the columns arm, seed, fold and the metric.
+        question: Metric, baseline, unit and error level.
 
     Raises:
         ValueError: If the baseline has fewer than two complete units.
+
+    Example:
+        >>> rows = [("softmax", s, 0, 0.6 + s / 100) for s in range(6)] + [("triplet", s, 0, 0.7) for s in range(6)]
+        >>> table = pd.DataFrame(rows, columns=["arm", "seed", "fold", "recall_at_1"])
+        >>> (difference,) = compare_arms(table, Question("recall_at_1", baseline="softmax")).differences
+        >>> difference.verdict, round(difference.estimate.mean, 3), difference.p
+        ('better', 0.075, 0.03125)
     """
     means = unit_means(table, question.metric, question.unit)
     if question.baseline not in means:
@@ -36,22 +43,29 @@ def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
 
 
 def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame:
-    """`compare_arms` at each value of the column `x`, such as the number of samples per class.
+    """Compare every arm with the baseline at each value of the column `x`, such as the number of samples per class.
 
-    Holm and the simultaneous intervals run over arms and values together: a curve is searched for the point where an
-    arm wins. At a value where the baseline has fewer than two complete units the other arms stand on their own, and
-    an arm that has fewer has no row there.
+    Holm and the simultaneous intervals run over arms and values together, since a curve is searched for the point where
+    an arm wins. At a value where the baseline has fewer than two complete units, the other arms are shown without a
+    difference; an arm that has fewer has no row there.
 
     Args:
-        table: As for `compare_arms`, with the column `x`.
-        x: Column of the values, kept in order of appearance.
-        question: What is asked; its `planned` counts the tests at all values together.
+        table: Table as for `compare_arms`, with the column `x`.
+        x: Name of the column of values, kept in order of appearance.
+        question: Question as for `compare_arms`; its `planned` counts the tests at all values together.
 
     Returns:
-        The rows of `Comparison.to_frame` for each value, behind the column `x`.
+        The rows of `Comparison.to_frame` for each value, after the column `x`.
 
     Raises:
         ValueError: If there is no column `x`, or no arm has two complete units at any value.
+
+    Example:
+        >>> rows = [("softmax", s, 0, 5, 0.6) for s in (0, 1)] + [("triplet", s, 0, 5, 0.7) for s in (0, 1)]
+        >>> table = pd.DataFrame(rows, columns=["arm", "seed", "fold", "shots", "recall_at_1"])
+        >>> curve = curve_table(table, "shots", Question("recall_at_1", baseline="softmax"))
+        >>> curve[["shots", "arm", "mean"]].values.tolist()
+        [[5, 'softmax', 0.6], [5, 'triplet', 0.7]]
     """
     if x not in table:
         have = ", ".join(map(str, table))
@@ -89,11 +103,11 @@ def _compare(tables: Sequence[pd.DataFrame], question: Question) -> list[Compari
 
 
 def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
-    """Arms with two or more units, those beside a baseline that has as many complete in it too."""
-    there = beside = means.notna()
-    if question.baseline in there and there[question.baseline].sum() >= 2:
-        beside = there & there[[question.baseline]].to_numpy()
-    units = {arm: (there if arm in question.floors else beside)[arm].sum() for arm in means}
+    """Arms with two or more complete units; if the baseline has as many, units complete in both, but for floors."""
+    present = paired = means.notna()
+    if question.baseline in present and present[question.baseline].sum() >= 2:
+        paired = present & present[[question.baseline]].to_numpy()
+    units = {arm: (present if arm in question.floors else paired)[arm].sum() for arm in means}
     return [str(arm) for arm in means if units[arm] >= 2]
 
 
@@ -104,7 +118,7 @@ def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Differen
 
 
 def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) -> Iterator[Difference]:
-    """Each arm minus the baseline in its table of means, with Holm's correction over all that were planned."""
+    """Difference of each arm to the baseline in its table of means, with Holm's correction over all planned tests."""
     kept = [complete(means, arm, question.baseline) for means, arm in pairs]
     paired = [values[:, 0] - values[:, 1] for values, _ in kept]
     rounding = [METRIC_ROUNDING * np.abs(values).sum() for values, _ in kept]
@@ -129,5 +143,5 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
 
 
 def _holm_in_family(p: NDArray[np.float64], family: int) -> NDArray[np.float64]:
-    """Holm's correction among more tests than there are, the others having shown nothing."""
+    """Holm's adjusted p-values in a family of more tests than there are, the others with p = 1."""
     return holm(np.concatenate([p, np.ones(family - len(p))]))[: len(p)]

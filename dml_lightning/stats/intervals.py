@@ -1,4 +1,4 @@
-"""How far an OOD AUROC can be trusted: a bootstrap over flights, shared by all splits."""
+"""Bootstrap interval over flights of an arm's OOD AUROC, with the same draws for all its runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class OODInterval(NamedTuple):
     low: float  # NaN if known or OOD crops come from a single group
     high: float
     known: float  # known test crops per run, on average
-    ood: float  # OOD test crops per run
-    groups: int  # that were resampled
-    ood_groups: int  # of them, those with OOD crops
+    ood: float  # OOD test crops per run, on average
+    groups: int  # number of groups that were resampled
+    ood_groups: int  # number of them with OOD crops
 
     def __str__(self) -> str:
         crops = f"{self.known:.0f} known and {self.ood:.0f} OOD crops a run"
@@ -37,7 +37,7 @@ class OODInterval(NamedTuple):
 
 @dataclass(frozen=True)
 class Scored:
-    """One run's test crops, scored by the distance to the nearest prototype."""
+    """OOD scores of a run's test crops, their distance to the nearest prototype, with the group of each crop."""
 
     known: NDArray[np.float64]  # (N,)
     known_groups: NDArray[np.str_]  # (N,)
@@ -46,7 +46,7 @@ class Scored:
 
 
 def score_run(run: Path) -> Scored | None:
-    """The test crops of a run; None if it has no OOD crops."""
+    """Score the test crops of a run by the distance to the nearest prototype; None if it has no OOD crops."""
     evidence = read_evidence(run / "embeddings" / "test.npz")
     reference, known, ood = (evidence.sets[name] for name in ("reference", "known", "ood"))
     if not len(ood):
@@ -64,15 +64,15 @@ def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> OODI
     """The mean OOD AUROC of an arm's runs; None if there are no OOD crops.
 
     Groups are drawn with replacement, once for all runs: runs on other splits share flights, so their AUROCs
-    are not independent. The interval speaks of other flights of the same kind, not of other seeds. Its percentiles
+    are not independent. The interval is about other flights of the same kind, not about other seeds. Its percentiles
     are expanded for few groups, counted on the side, known or OOD, that has fewer.
 
     Args:
-        runs: Tested runs of one arm.
-        draws: Bootstrap samples.
-        seed: Of the draws.
+        runs: Folders of tested runs of one arm.
+        draws: Number of bootstrap samples.
+        seed: Seed of the draws.
     """
-    scored = [found for run in runs if (found := score_run(run)) is not None]
+    scored = [scores for run in runs if (scores := score_run(run)) is not None]
     return _interval(scored, draws, seed) if scored else None
 
 
@@ -95,7 +95,7 @@ def _interval(scored: Sequence[Scored], draws: int, seed: int) -> OODInterval:
 
 
 def _aurocs(scored: Scored, names: NDArray[np.str_], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """AUROC (T,) with the crops of group names[g] counted times[t, g] times; NaN where a side is empty."""
+    """AUROC (T,) of each draw t, which counts the crops of group names[g] times[t, g] times; NaN if a side is empty."""
     known, ood = (np.searchsorted(names, g) for g in (scored.known_groups, scored.ood_groups))
     everything = np.ones((1, len(ood)), dtype=bool)
     return Resampled(times, known, ood).aurocs(scored.known, scored.ood, everything)[:, 0]

@@ -1,7 +1,7 @@
 """Intervals and tests on independent units: Student's t, exact sign flips, Holm's correction.
 
-Arms are compared within units (the same seed, the same fold), so everything that a unit does to both arms cancels.
-The test flips the sign of each unit's difference: under the null hypothesis, differences symmetric about 0, all 2^n
+Arms are compared within units (the same seed, the same fold), so any effect of a unit on both arms cancels. The test
+flips the sign of each unit's difference: under the null hypothesis, that differences are symmetric about 0, all 2^n
 patterns are equally likely (Fisher 1935), whatever the distribution. Demšar, JMLR 7, 2006, on comparing learners.
 """
 
@@ -16,18 +16,23 @@ from dml_lightning.pairs.blocks import row_blocks
 from dml_lightning.types import Floats
 
 EXACT = 16  # units up to which all 2^n sign patterns are tried
-DRAWS = 2**16 - 1  # patterns drawn beyond
+DRAWS = 2**16 - 1  # patterns drawn for more units
 
 
 def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Floats, Floats]:
     """Lower and upper end of Student's interval of the mean over axis 0.
 
     Args:
-        values: (n, ...) independent units, or their paired differences; n of 2 or more.
+        values: Values (n, ...) of independent units, or their paired differences; n of 2 or more.
         level: Coverage for normal values.
 
     Returns:
         Two arrays of shape (...).
+
+    Example:
+        >>> low, high = t_interval(np.array([1.0, 2.0, 3.0]))
+        >>> round(float(low), 3), round(float(high), 3)
+        (-0.484, 4.484)
     """
     units = np.asarray(values, dtype=float)
     mean, error = units.mean(axis=0), stats.sem(units, axis=0)
@@ -38,17 +43,21 @@ def t_interval(values: NDArray[Any], level: float = 0.95) -> tuple[Floats, Float
 def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDArray[Any] = 0.0) -> Floats:
     """Two-sided p-value of each column: the share of sign patterns with a sum as far from 0 as the observed one.
 
-    Exact for up to `EXACT` units; beyond, `DRAWS` patterns are drawn and the observed one is counted with them, so
-    that the level holds (Phipson and Smyth, 2010). No value lies below `smallest_p`.
+    Exact for up to `EXACT` units; for more, `DRAWS` patterns are drawn and the observed one is counted with them, so
+    that the level holds (Phipson and Smyth, 2010). No p-value is below `smallest_p`.
 
     Args:
-        differences: (n, m) paired differences of m comparisons.
-        seed: Of the patterns drawn.
-        rounding: By how much rounding of the numbers may change a sum, one for all or (m,): sums that close to the
-            observed one count as equal to it, or every tie would be broken at random.
+        differences: Paired differences (n, m) of m comparisons.
+        seed: Seed of the patterns drawn.
+        rounding: Largest effect of rounding on a sum, one number or (m,): sums that close to the observed one count as
+            equal to it, or every tie would be broken at random.
 
     Returns:
-        (m,).
+        p-values (m,).
+
+    Example:
+        >>> sign_flip_p(np.array([[0.1], [0.2], [0.3]]))  # 2 of 8 patterns
+        array([0.25])
     """
     units = np.asarray(differences, dtype=float)
     n, m = units.shape
@@ -65,12 +74,22 @@ def sign_flip_p(differences: NDArray[Any], seed: int = 0, rounding: float | NDAr
 
 
 def smallest_p(units: int) -> float:
-    """The floor of `sign_flip_p`, 2/2^n: all differences of one sign."""
+    """Smallest p-value that `sign_flip_p` can give for n units, 2/2^n: all differences have one sign.
+
+    Example:
+        >>> smallest_p(5)
+        0.0625
+    """
     return max(math.ldexp(2.0, -units), 1 / (DRAWS + 1) if units > EXACT else 0.0)
 
 
 def units_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
-    """The fewest units with which the smallest of `comparisons` p-values can pass Holm: 2/2^n <= alpha/m."""
+    """Fewest units n with which the smallest of m `comparisons`' p-values can pass Holm: 2/2^n <= alpha/m.
+
+    Example:
+        >>> units_needed(alpha=0.05), units_needed(alpha=0.05, comparisons=3)
+        (6, 7)
+    """
     return max(2, math.ceil(math.log2(2 * comparisons / alpha)))
 
 
@@ -79,6 +98,10 @@ def holm(p_values: NDArray[Any]) -> Floats:
 
     Rejecting those at most alpha keeps the chance of any false rejection at alpha or below, however the tests depend
     on each other: Holm, Scandinavian Journal of Statistics 6, 1979.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).round(2)
+        array([0.03, 0.06, 0.06])
     """
     values = np.asarray(p_values, dtype=float)
     order = values.argsort(axis=-1)
@@ -91,8 +114,12 @@ def holm(p_values: NDArray[Any]) -> Floats:
 def family_level(level: float, comparisons: int) -> float:
     """Level of each interval such that `comparisons` of them hold together with probability `level`.
 
-    Bonferroni's: intervals that follow Holm step by step can say no more than "not 0" of an arm that is rejected
-    beside one that is not (Guilbaud, Biometrical Journal 50, 2008), and flipping the signs of centred differences
-    covers too little with a handful of units.
+    This is Bonferroni's correction. Intervals that follow Holm step by step would only exclude 0 for an arm that
+    is rejected while another is not (Guilbaud, Biometrical Journal 50, 2008), and intervals by flipping the signs of
+    centred differences cover too little with a handful of units.
+
+    Example:
+        >>> round(family_level(0.95, comparisons=5), 4)
+        0.99
     """
     return 1 - (1 - level) / comparisons

@@ -1,4 +1,4 @@
-"""How many units a stated difference needs, from the paired differences of runs that have finished."""
+"""Number of units that a stated difference needs, from the paired differences of finished runs."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from scipy import stats
 from dml_lightning.stats.paired import sign_flip_p, units_needed
 from dml_lightning.stats.units import InferenceUnit
 
-SD_CONFIDENCE = 0.8  # of the upper limit: Browne, Statistics in Medicine 14, 1995
+SD_CONFIDENCE = 0.8  # confidence of the upper limit of the standard deviation: Browne, Statistics in Medicine 14, 1995
 SIMULATED = 12  # units up to which the power of the test is simulated
 SIMULATIONS = 4000
 SMALLEST_EFFECT = 1e-3  # standard deviations; less takes millions of units
@@ -19,23 +19,23 @@ SMALLEST_EFFECT = 1e-3  # standard deviations; less takes millions of units
 
 @dataclass(frozen=True)
 class Plan:
-    """The units that a difference needs, by two estimates of the spread."""
+    """Numbers of units that a difference needs, by two estimates of its standard deviation."""
 
     difference: float  # to be found, in units of the metric
     power: float
     alpha: float
     comparisons: int
     unit: InferenceUnit
-    pilot: int  # units that the spread was estimated from
+    pilot: int  # units that the standard deviation was estimated from
     sd: float  # of their paired differences
-    sd_upper: float  # upper confidence limit of it
-    units: int  # needed if the spread is `sd`
+    sd_upper: float  # upper confidence limit of `sd`
+    units: int  # needed if the standard deviation is `sd`
     units_upper: int  # needed if it is `sd_upper`
-    fewest: int  # demanded by the floor of the permutation test, whatever the spread
+    fewest: int  # units below which the permutation test can show nothing
 
     @property
     def sentence(self) -> str:
-        """The plan in plain words."""
+        """The plan as sentences."""
         over = f"over {self.comparisons} comparisons " if self.comparisons > 1 else ""
         return (
             f"A difference of {self.difference:.3g} {over}needs {self.units} {self.unit}s for a power of "
@@ -54,24 +54,29 @@ def plan(
     *,
     unit: InferenceUnit = "seed",
 ) -> Plan:
-    """The units with which the paired test finds `difference` with probability `power`.
+    """Plan the number of units with which the paired test finds `difference` with probability `power`.
 
-    The first of the comparisons has to pass alpha/comparisons. A standard deviation from a few runs is itself
+    The smallest p-value has to be at most alpha/comparisons. A standard deviation from a few runs is itself
     uncertain, and more often too small than too large: hence two answers. Choose `difference` as the smallest that
     would matter, not as the one observed.
 
     Args:
-        differences: (n,) paired differences, arm minus baseline, of finished units; for unpaired arms, the values
+        differences: Paired differences (n,), arm minus baseline, of finished units; for unpaired arms, the values
             of one of them times sqrt(2).
-        difference: To be found, in units of the metric; its sign plays no part.
-        power: Probability of finding it.
-        alpha: Familywise error.
-        comparisons: Arms beside the baseline that are tested.
-        unit: What n counts, for the sentence.
+        difference: Difference to be found, in units of the metric; its sign does not matter.
+        power: Probability of finding it, in [0.5, 1).
+        alpha: Familywise error, in (0, 0.5).
+        comparisons: Number of arms that are tested against the baseline.
+        unit: Name of the unit, for the sentence.
 
     Raises:
         ValueError: If there are fewer than two finite differences, or an argument is out of range, or the difference
-            vanishes beside their spread.
+            is negligible beside their standard deviation.
+
+    Example:
+        >>> needed = plan([0.02, 0.04, 0.03, 0.05], difference=0.03)
+        >>> needed.units, needed.units_upper, needed.fewest
+        (6, 7, 6)
     """
     pilot = np.asarray(differences, dtype=float)
     if pilot.ndim != 1 or len(pilot) < 2 or not np.isfinite(pilot).all():
@@ -115,7 +120,7 @@ def plan(
 
 
 def _fewest_units(effect: float, power: float, alpha: float, fewest: int) -> int:
-    """Smallest n >= fewest with that power; `effect` is the difference in standard deviations."""
+    """Smallest n >= fewest with that power for an `effect` in standard deviations."""
     if math.isinf(effect):
         return fewest
     normal = (stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power)) / effect
@@ -126,8 +131,12 @@ def _fewest_units(effect: float, power: float, alpha: float, fewest: int) -> int
 def paired_power(effect: float, units: int, alpha: float = 0.05) -> float:
     """Power of the two-sided paired test against `effect` standard deviations of normal differences.
 
-    By the noncentral t distribution; where the few sign patterns make the permutation test coarser than the t-test,
-    by simulating it.
+    It follows from the noncentral t distribution; for up to `SIMULATED` units, whose few sign patterns make the
+    permutation test coarser than the t-test, the permutation test is simulated.
+
+    Example:
+        >>> round(paired_power(effect=1.0, units=20), 3)
+        0.989
     """
     if units <= SIMULATED:
         rng = np.random.default_rng(units)

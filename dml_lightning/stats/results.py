@@ -1,4 +1,4 @@
-"""What a comparison found, as numbers, as a table and in plain words."""
+"""Results of a comparison, as numbers, as a table and as sentences."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from dml_lightning.stats.paired import t_interval, units_needed
 from dml_lightning.stats.units import CLAIM, InferenceUnit
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units"]
-# Number in metrics/test.json -> heading. Larger is better but for the active fraction.
+# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
     "balanced_accuracy_prototype": "balanced accuracy, prototype",
@@ -26,31 +26,40 @@ COLUMNS = {
     "ood_auroc_near": "near OOD AUROC",
     "ood_auroc_far": "far OOD AUROC",
 }
-# Beginnings of the names of numbers that should be small.
+# Prefixes of the names of numbers of which smaller is better.
 SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess")
 
 
 def higher_is_better(metric: str) -> bool:
-    """The sense of a number of metrics/test.json."""
+    """Whether larger values of a number of metrics/test.json are better.
+
+    Example:
+        >>> higher_is_better("novel_recall_at_1"), higher_is_better("ood_fpr95_ood_positive")
+        (True, False)
+    """
     return not metric.removeprefix("novel_").startswith(SMALLER_IS_BETTER)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the runs, before they are looked at.
+    """Question of a comparison, fixed before the runs are looked at.
 
     Args:
-        metric: The primary one, a column of the table of runs.
+        metric: Primary metric, a column of the table of runs.
         baseline: Arm that the others are compared with.
-        unit: What counts as one observation: "seed", for claims about these classes, or "fold", about new ones.
-        higher_is_better: Sense of the metric.
+        unit: Independent observation: "seed", for claims about these classes, or "fold", for claims about new ones.
+        higher_is_better: Whether larger values of the metric are better.
         floors: Arms that are shown and not tested, so that they cost the others no power.
         alpha: Familywise error of the tests; intervals have level 1 − alpha.
-        planned: Tests that were to be made, those included whose runs failed: what is corrected for is chosen
-            beforehand.
+        planned: Number of tests that were planned, including those whose runs failed: Holm's correction is for all
+            of them.
 
     Raises:
         ValueError: If alpha is not in (0, 0.5).
+
+    Example:
+        >>> Question("recall_at_1", baseline="softmax").unit
+        'seed'
     """
 
     metric: str
@@ -68,14 +77,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over independent units with Student's interval."""
+    """A mean over independent units with Student's interval.
+
+    Example:
+        >>> str(Estimate.of(np.array([0.70, 0.72, 0.71]), dropped=0, alpha=0.05))
+        '0.710 [0.685, 0.735]'
+    """
 
     mean: float
     low: float
     high: float
-    sd: float  # over units
-    units: int
-    dropped: int  # units left out because a run is missing
+    sd: float  # standard deviation over units
+    units: int  # number of units
+    dropped: int  # number of units left out because a run is missing
 
     @classmethod
     def of(cls, values: NDArray[np.float64], dropped: int, alpha: float) -> "Estimate":
@@ -90,26 +104,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm minus the baseline, within units that are complete in both.
+    """Difference of one arm to the baseline, within units that are complete in both.
 
-    The test asks for symmetric differences only, the intervals for normal ones: where the two disagree, the test
-    decides and `sentence` says so.
+    The test assumes symmetric differences only, the intervals normal ones: if the two disagree, the test decides and
+    `sentence` says so.
     """
 
     arm: str
     question: Question
-    comparisons: int  # that are corrected for
-    estimate: Estimate  # of the mean difference, with the interval of this one alone
-    simultaneous_low: float  # interval that holds for all comparisons at once
+    comparisons: int  # number of comparisons that are corrected for
+    estimate: Estimate  # mean difference, with an interval for this comparison alone
+    simultaneous_low: float  # ends of an interval that holds for all comparisons at once
     simultaneous_high: float
-    p: float  # sign flips, two-sided
-    smallest_p: float  # that so many units can give, 2/2^n
-    p_holm: float
-    smallest_p_holm: float
+    p: float  # of the two-sided sign-flip test
+    smallest_p: float  # smallest p that this number of units can give, 2/2^n
+    p_holm: float  # p after Holm's correction
+    smallest_p_holm: float  # smallest_p after Holm's correction
 
     @property
     def verdict(self) -> Verdict:
-        """The arm beside the baseline; no difference is shown unless Holm's p-value is at most alpha."""
+        """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha."""
         if self.p_holm <= self.question.alpha:
             above = self.estimate.mean > 0
             return "better" if above == self.question.higher_is_better else "worse"
@@ -118,7 +132,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """The verdict in plain words, with the simultaneous interval."""
+        """The verdict as a sentence, with the simultaneous interval."""
         shown = self._shown() if self.verdict in ("better", "worse") else self._not_shown()
         dropped = self.estimate.dropped
         if not dropped:
@@ -168,29 +182,29 @@ class ArmResult:
     arm: str
     question: Question
     estimate: Estimate
-    difference: Difference | None  # none of the baseline itself and of floors
+    difference: Difference | None  # None for the baseline itself and for floors
 
     @property
     def sentence(self) -> str:
-        """The mean in plain words."""
+        """The mean as a sentence."""
         over = f"{self.estimate.units} {self.question.unit}s"
         return f"{self.arm}: {self.question.metric} {self.estimate} over {over}."
 
     def to_frame(self) -> pd.DataFrame:
-        """One row."""
+        """The arm as a table of one row."""
         row = {"arm": self.arm, "metric": self.question.metric, **asdict(self.estimate)}
         if self.difference is not None:
             estimate = asdict(self.difference.estimate)
             row |= {f"difference_{name}": value for name, value in estimate.items()}
             tests = ("simultaneous_low", "simultaneous_high", "p", "p_holm", "smallest_p_holm")
             row |= {name: getattr(self.difference, name) for name in (*tests, "verdict")}
-        whole = {"difference_units", "difference_dropped"} & row.keys()  # beside empty fields, too
-        return pd.DataFrame([row]).astype(dict.fromkeys(whole, "Int64"))
+        counts = {"difference_units", "difference_dropped"} & row.keys()  # integers even where other rows have none
+        return pd.DataFrame([row]).astype(dict.fromkeys(counts, "Int64"))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every arm beside the baseline in one metric."""
+    """Every arm compared with the baseline in one metric."""
 
     question: Question
     arms: tuple[ArmResult, ...]  # in order of appearance, the baseline among them
@@ -198,12 +212,12 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """Of the arms that were tested."""
+        """Differences of the arms that were tested."""
         return tuple(arm.difference for arm in self.arms if arm.difference is not None)
 
     @property
     def sentence(self) -> str:
-        """What was shown, arm after arm, and what it is about; the means where nothing was tested."""
+        """The sentences of all arms, then the scope of the claim; the means if nothing was tested."""
         unit = self.question.unit
         scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
         shown = [each.sentence for each in self.differences or self.arms]
@@ -212,9 +226,9 @@ class Comparison:
         return " ".join([*shown, scope])
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per arm; what concerns a difference is empty where an arm was not tested."""
+        """Table with a row per arm; the columns of the difference are empty if an arm was not tested."""
         return pd.concat([arm.to_frame() for arm in self.arms], ignore_index=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, words and lists, for JSON."""
+        """Plain numbers, strings and lists, for JSON."""
         return {**asdict(self), "sentence": self.sentence}

@@ -1,4 +1,4 @@
-"""A table, and what it looks like in a page, a document and a paper."""
+"""A table, and its text in Markdown, CSV and LaTeX."""
 
 import csv
 import io
@@ -23,7 +23,24 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings; the first column names the row."""
+    """Rows under headings; the first column names the row.
+
+    Args:
+        title: Title, shown above.
+        columns: Headings.
+        rows: Rows of as many cells.
+        note: Note, shown below.
+        decimals: Number of decimals of floats.
+
+    Example:
+        >>> print(Table("Retrieval", ["arm", "Recall@1"], [["triplet", 0.7125]], decimals=2).markdown())
+        **Retrieval**
+        <BLANKLINE>
+        | arm | Recall@1 |
+        | --- | ---: |
+        | triplet | 0.71 |
+        <BLANKLINE>
+    """
 
     title: str
     columns: Sequence[str]
@@ -45,11 +62,11 @@ class Table:
         return f"{cell:.{self.decimals}f}".replace("-", "−")
 
     def is_number(self, column: int) -> bool:
-        """Whether the column holds numbers, which are set to the right."""
+        """Whether the column holds numbers, which are right-aligned."""
         return all(isinstance(row[column], float | int) or _SPREAD.fullmatch(str(row[column])) for row in self.rows)
 
     def markdown(self) -> str:
-        """As a GitHub table, with the title above and the note below."""
+        """The table in GitHub's Markdown, with the title above and the note below."""
         heads = [markdown_text(column) for column in self.columns]
         marks = ["---:" if self.is_number(c) else "---" for c in range(len(heads))]
         body = [[markdown_text(text) for text in row] for row in self.texts]
@@ -58,7 +75,7 @@ class Table:
         return f"**{markdown_text(self.title)}**\n\n" + "\n".join(lines) + "\n" + note
 
     def csv(self) -> str:
-        """Comma-separated, every digit of every number, nothing for NaN."""
+        """Comma-separated values with every digit of every number, and nothing for NaN."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.columns)
@@ -67,7 +84,7 @@ class Table:
         return out.getvalue()
 
     def latex(self) -> str:
-        """As a `table` with booktabs rules."""
+        """The table as a LaTeX `table` with booktabs lines."""
         marks = "".join("r" if self.is_number(c) else "l" for c in range(len(self.columns)))
         heads = _latex_row(self.columns)
         body = "\n".join(f"  {_latex_row(row)} \\\\" for row in self.texts)
@@ -80,7 +97,12 @@ class Table:
 
 
 def markdown_text(text: str) -> str:
-    """Text that is itself in a document, also within a table."""
+    """Escape a text so that Markdown shows it as it is, also within a table.
+
+    Example:
+        >>> markdown_text("<1 m")
+        '&lt;1 m'
+    """
     for sign, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\\", "\\\\")):
         text = text.replace(sign, escaped)
     for sign in "|`*_[]":
@@ -89,7 +111,7 @@ def markdown_text(text: str) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    """Cells of a row; the row end or rule above would take a first one such as [a] or *b for its argument."""
+    """Join the cells of a row; the row end or line above would read a first cell such as [a] or *b as its argument."""
     row = " & ".join(map(_latex, texts))
     return f"{{}}{row}" if row.startswith(("[", "*")) else row
 

@@ -1,10 +1,10 @@
-"""From a table of runs to independent units: what may be counted as one observation.
+"""Independent units of a table of runs: what counts as one observation.
 
-Runs of one seed share their initialisation and batches, runs of one fold share their test classes. A seed × fold
-cell is therefore no observation of its own: 95 % intervals over cells covered 73 %. Averaging over one factor
-leaves the other as the unit, and says what the claim is about (Bouthillier et al., MLSys 2021). Folds that share
-training data remain dependent, so intervals over folds lean to the short side, far less than those over cells
-(Nadeau and Bengio, Machine Learning 52, 2003).
+Runs of one seed share their initialisation and batches, runs of one fold share their test classes. A cell of seed and
+fold is therefore not an independent observation: 95 % intervals over cells covered the truth in 73 % of cases.
+Averaging over one factor leaves the other as the unit, which determines what the claim is about (Bouthillier et al.,
+MLSys 2021). Folds that share training data remain dependent, so intervals over folds are somewhat short, far less so
+than those over cells (Nadeau and Bengio, Machine Learning 52, 2003).
 """
 
 from typing import Literal
@@ -18,19 +18,25 @@ CLAIM: dict[InferenceUnit, str] = {"seed": "these classes", "fold": "new classes
 
 
 def unit_means(table: pd.DataFrame, metric: str, unit: InferenceUnit = "seed") -> pd.DataFrame:
-    """A row per unit, a column per arm in order of appearance: means over the other factor.
+    """Means over the other factor, with a row per unit and a column per arm in order of appearance.
 
-    NaN marks a unit that is not complete in that arm: a run is absent or its metric is not finite. Complete means
-    every level of the other factor that occurs anywhere in the table, or arms would be averaged over different runs.
+    NaN marks a unit that is not complete in that arm: a run is absent or its metric is not finite. A complete unit has
+    every level of the other factor that occurs anywhere in the table; otherwise arms would be averaged over different
+    runs.
 
     Args:
-        table: A row per run, with the columns arm, seed, fold and `metric`.
-        metric: Column of the values.
+        table: Table with a row per run and the columns arm, seed, fold and `metric`.
+        metric: Name of the column of values.
         unit: "seed": folds are averaged, for claims about these classes. "fold": seeds are averaged, for claims
             about new classes.
 
     Raises:
-        ValueError: If a column is missing, a cell comes twice, or the unit is none of the two.
+        ValueError: If a column is missing, a cell comes twice, or the unit is neither of the two.
+
+    Example:
+        >>> rows = [("a", 0, 0, 0.5), ("a", 0, 1, 0.7), ("a", 1, 0, 0.6)]  # the last seed lacks fold 1
+        >>> unit_means(pd.DataFrame(rows, columns=["arm", "seed", "fold", "auroc"]), "auroc")["a"].tolist()
+        [0.6, nan]
     """
     if unit not in CLAIM:
         raise ValueError(f'unit must be "seed" or "fold", got {unit!r}.')
@@ -50,14 +56,19 @@ def unit_means(table: pd.DataFrame, metric: str, unit: InferenceUnit = "seed") -
 
 
 def complete(means: pd.DataFrame, *arms: str) -> tuple[NDArray[np.float64], int]:
-    """Units that are complete in all of `arms`, (n, len(arms)), and how many had to be dropped.
+    """Values (n, len(arms)) of the units that are complete in all of `arms`, and the number of units dropped.
 
     Args:
-        means: Of `unit_means`.
-        arms: Some of its columns.
+        means: Result of `unit_means`.
+        arms: Names of some of its columns.
 
     Raises:
         ValueError: If fewer than two units are left.
+
+    Example:
+        >>> complete(pd.DataFrame({"a": [0.6, 0.7, np.nan], "b": [0.5, 0.4, 0.6]}), "a", "b")
+        (array([[0.6, 0.5],
+               [0.7, 0.4]]), 1)
     """
     kept = means[list(arms)].dropna().to_numpy(dtype=float)
     if len(kept) < 2:
