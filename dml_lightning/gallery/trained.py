@@ -1,4 +1,4 @@
-"""What every command after training shares: the module of a run, a data set to run it on, and embedding."""
+"""Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
 from argparse import ArgumentError
 from collections.abc import Iterator
@@ -25,21 +25,21 @@ OPTIONAL = ("label", "flight")  # columns of a CSV, named as in configs/data/csv
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, ready to embed: all that it needs lies in its folder."""
+    """A finished run, loaded from its folder and ready to embed."""
 
     folder: Path
     module: EmbeddingModule  # in evaluation mode, on its device
-    options: CropOptions
+    options: CropOptions  # by which its crops are cut and normalised
     gallery: Gallery
     device: str
 
     @staticmethod
     def load(run: str, device: str = "cpu") -> "TrainedRun":
-        """Reads a run's folder.
+        """Load a run from its folder.
 
         Args:
-            run: The folder.
-            device: Where the encoder runs.
+            run: Path of the folder.
+            device: Device for the encoder, such as "cpu" or "cuda".
 
         Raises:
             ValueError: If the run is not finished, or the gallery is of another checkpoint.
@@ -60,7 +60,14 @@ class TrainedRun:
     def embed_table(
         self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]
     ) -> Iterator[Embeddings]:
-        """Embeds the boxes of a table, frame by frame; `bad_frames` receives frame -> sentence."""
+        """Embed the boxes of a crop table, frame by frame.
+
+        Args:
+            table: Crop table.
+            batch_size: Number of crops in a batch.
+            on_bad_frame: Whether to stop at a frame that cannot be read, or to leave it out.
+            bad_frames: Receives the reason for each frame that is left out, by frame.
+        """
         batches = crop_batches(
             table, self.options, batch_size=batch_size, on_bad_frame=on_bad_frame, bad_frames=bad_frames
         )
@@ -68,7 +75,7 @@ class TrainedRun:
 
 
 def check_device(device: str) -> None:
-    """Refuses a device that cannot be used here.
+    """Refuse a device that cannot be used here.
 
     Raises:
         ValueError: With the reason.
@@ -82,7 +89,7 @@ def check_device(device: str) -> None:
 
 @torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
-    """Embeds batch by batch; the results lie on the CPU."""
+    """Embed batch by batch; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
         vectors = module(batch.images.to(device))
         logits = module.compute_logits(vectors)
@@ -92,12 +99,12 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
-    """A finished run's module with the weights of its best checkpoint, in evaluation mode on the CPU.
+    """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
-        run: The run's folder.
-        model: The model section of its recipe.
-        num_classes: C, the number of known classes.
+        run: Folder of the run.
+        model: Model section of its recipe.
+        num_classes: Number C of known classes.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -106,7 +113,7 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
-    if "encoder" in arguments:  # the weights come from the run, not from where it started
+    if "encoder" in arguments:  # the weights come from the run's checkpoint
         arguments["encoder"] = _without_download(arguments["encoder"])
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
@@ -126,7 +133,12 @@ def _without_download(encoder: dict[str, Any]) -> dict[str, Any]:
 
 
 def crop_options(data: dict[str, Any]) -> CropOptions:
-    """The crop options of a recipe's data section."""
+    """Crop options in the data section of a recipe.
+
+    Example:
+        >>> crop_options({"crop_size": 48, "batch_size": 8}).crop_size
+        48
+    """
     names = {field.name for field in fields(CropOptions)}
     options = {key: value for key, value in data.items() if key in names}
     if options.get("radiometry") is not None:
@@ -137,7 +149,7 @@ def crop_options(data: dict[str, Any]) -> CropOptions:
 
 
 def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
-    """Reads a data set by its config, or by the kind of its file.
+    """Read a data set from a data config, or from a file or folder of a known layout.
 
     Raises:
         ValueError: If there is no such path or its kind is not known.
@@ -159,7 +171,7 @@ def read_source(path: Path, on_bad_frame: OnBadFrame = "stop") -> Reading:
 
 
 def _filled_columns(path: Path) -> set[str]:
-    """Those of the optional columns of a CSV that say something."""
+    """Optional columns of a CSV file that are present and not empty."""
     try:
         table = pd.read_csv(path, usecols=lambda name: name.strip() in OPTIONAL, dtype=str)
     except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
@@ -168,7 +180,7 @@ def _filled_columns(path: Path) -> set[str]:
 
 
 def _source_of(path: Path) -> Source:
-    """The source in a data config (`data: source:`), or a YOLO set's data.yaml."""
+    """Source named in a data config (`data: source:`), or the YOLO set of a data.yaml."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
