@@ -148,15 +148,17 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     for needed in ("reference", "known"):
         if needed not in roles:
             raise ValueError(f"no row has the role {needed!r}, and nothing can be judged without.")
-    labels, names, known = _classes(arrays["labels"], roles, arrays.get("class_names"))
+    labels, names, num_classes = _classes(arrays["labels"], roles, arrays.get("class_names"))
     index = arrays.get("index", np.arange(len(vectors)))
     groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
     rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
     logits = arrays.get("logits")
     for key in ("logits", "head_weight"):
-        classes = arrays[key].shape[key == "logits"] if key in arrays else known
-        if classes != known:
-            raise ValueError(f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}.")
+        classes = arrays[key].shape[key == "logits"] if key in arrays else num_classes
+        if classes != num_classes:
+            raise ValueError(
+                f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {num_classes}."
+            )
 
     def part(chosen: NDArray[np.int64]) -> Embeddings:
         return Embeddings(
@@ -169,10 +171,10 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     return Evidence(
         sets={name: part(chosen) for name, chosen in rows.items()},
         class_names=names,
-        num_classes=known,
+        num_classes=num_classes,
         groups={name: groups[chosen] for name, chosen in rows.items()},
         far_ood=frozenset(arrays.get("far_ood", np.empty(0, str)).astype(str).tolist()),
-        prediction_rule=_rule(arrays),
+        prediction_rule=_prediction_rule(arrays),
         head=_head(arrays, vectors.shape[1]),
         thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}
         if "thumbnails" in arrays
@@ -233,7 +235,7 @@ def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
         raise ValueError(f"the known class {lost[0]!r} has no row with the role 'reference'.")
 
 
-def _rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
+def _prediction_rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
     rule = str(arrays.get("prediction_rule", "prototype"))
     if rule not in ("softmax", "prototype"):
         raise ValueError(f"prediction_rule is {rule!r}; it must be 'softmax' or 'prototype'.")
