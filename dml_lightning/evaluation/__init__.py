@@ -1,1 +1,1 @@
-"""Evidence, and every number of a test as a function of it."""
+"""Evaluation: the embeddings of a split, and every number of a test as a function of them."""

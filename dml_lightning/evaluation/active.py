@@ -1,4 +1,4 @@
-"""How many triplets still teach something."""
+"""Shares of active, hard, semi-hard and easy triplets in an evaluation set."""
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.triplets import MOST_ANCHORS, triplet_fractions
@@ -10,10 +10,11 @@ def active_values(
     """Shares of active, hard, semi-hard and easy triplets among all valid ones of the known crops.
 
     Args:
-        evidence: Of one split.
-        margin: Of the count, in embedding distance.
-        squared: Whether the count compares squared distances.
-        most_anchors: Of more crops as many are drawn as anchors, with a fixed seed, against all crops.
+        evidence: Embeddings of one split.
+        margin: Margin by which a negative must be farther than a positive, in the unit of the distance.
+        squared: Whether to compare squared distances.
+        most_anchors: Largest number of anchors; of more crops so many are drawn with a fixed seed, and compared with
+            all crops.
     """
     known = evidence.sets["known"]
     return triplet_fractions(known.vectors, known.labels, margin, squared=squared, most_anchors=most_anchors)

@@ -1,7 +1,7 @@
-"""All detectors on one evidence: the same distances on every arm, and the scores of a classifier where there is one.
+"""Table of all detectors on one split: those on distances for every arm, those on logits for a classifier.
 
-Flights are drawn once for all detectors and all sets of OOD classes, so that the rows of a table can be compared; the
-draws and the interval are those of `stats.intervals`, so that one number has one interval.
+Flights are resampled once for all detectors and all sets of OOD classes, so that the rows of a table can be compared.
+Draws and intervals are those of `stats.intervals`, so that a number has the same interval everywhere.
 """
 
 from collections.abc import Callable
@@ -22,55 +22,58 @@ from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.types import EvaluationSet
 
 EVALUATED: tuple[EvaluationSet, ...] = ("known", "ood", "novel")
-Side = Literal["ood", "novel"]  # what known crops are told from
+Side = Literal["ood", "novel"]  # crops that the known ones are to be separated from
 SIDES: tuple[Side, ...] = ("ood", "novel")
 Scorer = Callable[[Tensor], Tensor]  # embeddings (N, D) to OOD scores (N,), larger = more OOD
 
 
 def scorers(evidence: Evidence, k: int = 5) -> dict[str, Scorer]:
-    """Every detector by name, fitted on the reference.
+    """Score functions of all detectors by name, fitted on the reference crops.
 
     Args:
-        evidence: Its reference must hold a crop.
-        k: Of the second nearest-neighbour detector, at most as many as there are references.
+        evidence: Embeddings of one split, with at least one reference crop.
+        k: Rank of the neighbour in the second nearest-neighbour detector, lowered to the number of references.
+
+    Raises:
+        ValueError: If there is no reference crop.
     """
     reference = evidence.sets["reference"]
     x, y = reference.vectors, reference.labels
     widest, inner = PrototypeDetector().fit(x, y), PrototypeDetector(0.95).fit(x, y)
-    found: dict[str, Scorer] = {
+    functions: dict[str, Scorer] = {
         "nearest prototype": lambda z: widest.score(z, kind="nearest"),
         "radius, maximum": lambda z: widest.score(z, kind="radius"),
         "radius, quantile 0.95": lambda z: inner.score(z, kind="radius"),
     }
     for neighbour in sorted({1, min(k, len(x))}):
-        found[f"kNN, k = {neighbour}"] = KNNDetector(neighbour).fit(x, y).score
-    found["Mahalanobis"] = MahalanobisDetector().fit(x, y).score
-    found["relative Mahalanobis"] = RelativeMahalanobisDetector().fit(x, y).score
-    found["Mahalanobis, normalised"] = MahalanobisDetector(normalize=True).fit(x, y).score
+        functions[f"kNN, k = {neighbour}"] = KNNDetector(neighbour).fit(x, y).score
+    functions["Mahalanobis"] = MahalanobisDetector().fit(x, y).score
+    functions["relative Mahalanobis"] = RelativeMahalanobisDetector().fit(x, y).score
+    functions["Mahalanobis, normalised"] = MahalanobisDetector(normalize=True).fit(x, y).score
     if evidence.head is not None:
         head = evidence.head
-        found["max softmax"] = MaxSoftmaxDetector(*head).fit(x, y).score
-        found["max logit"] = MaxLogitDetector(*head).fit(x, y).score
-        found["energy"] = EnergyDetector(*head).fit(x, y).score
-        found["ViM"] = ViMDetector(*head).fit(x, y).score
-    return found
+        functions["max softmax"] = MaxSoftmaxDetector(*head).fit(x, y).score
+        functions["max logit"] = MaxLogitDetector(*head).fit(x, y).score
+        functions["energy"] = EnergyDetector(*head).fit(x, y).score
+        functions["ViM"] = ViMDetector(*head).fit(x, y).score
+    return functions
 
 
 def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How well each detector tells the known crops from the others.
+    """Performance of each detector in separating known crops from OOD and from novel ones.
 
     Args:
-        evidence: Of one split; NaN stands where it has no crops to compare.
-        k: Of the second nearest-neighbour detector.
-        draws: Bootstrap samples.
-        seed: Of the draws.
+        evidence: Embeddings of one split; numbers without crops to compare are NaN.
+        k: Rank of the neighbour in the second nearest-neighbour detector.
+        draws: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
 
     Returns:
         One row per detector. Columns: `auroc` over all OOD crops, `auroc_near`, `auroc_far`, `auroc_macro` (mean
         over the OOD classes) and `novel_auroc` (novel crops as the ones to refuse), each followed by the same name
-        with `_low` and `_high`, a 95 % interval over flights that needs two of them; then the other metrics of
-        `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the number of
-        `novel` crops and of the `groups` that known and OOD crops come from.
+        with `_low` and `_high`, its 95 % interval over flights, NaN for fewer than two; then the other metrics of
+        `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the numbers of
+        `novel` crops and of `groups` (flights) that known and OOD crops come from.
 
     Raises:
         ValueError: If the reference is empty.
@@ -93,7 +96,7 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
 
 
 def _parts(evidence: Evidence, side: Side) -> dict[str, NDArray[np.bool_]]:
-    """Sets (P, M) of the OOD or of the novel crops that each AUROC is the mean over."""
+    """Masks (P, M) over the OOD or the novel crops by column; each AUROC is the mean over its P sets."""
     labels = evidence.sets[side].labels.cpu().numpy()
     everything = np.ones((1, len(labels)), dtype=bool)
     if side == "novel":
@@ -112,7 +115,7 @@ def _parts(evidence: Evidence, side: Side) -> dict[str, NDArray[np.bool_]]:
 def _aurocs(
     known: Scores, others: Scores, parts: dict[str, NDArray[np.bool_]], resampled: Resampled
 ) -> dict[str, float]:
-    """AUROC of each part and the ends of its interval."""
+    """AUROC of each part and the limits of its interval, by column."""
     drawn = resampled.aurocs(known, others, np.concatenate(list(parts.values())))
     ends = np.cumsum([len(sets) for sets in parts.values()])
     values: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""How far apart the classes lie, and by how much triplets are satisfied."""
+"""Distances within and between classes, and the gaps by which triplets are satisfied."""
 
 from dataclasses import dataclass
 
@@ -11,27 +11,28 @@ from dml_lightning.metrics.distances import AnchorDistances, anchor_distances, s
 from dml_lightning.pairs.blocks import row_blocks
 from dml_lightning.types import Floats
 
-PAIRS = 100_000  # of known crops that are drawn for a histogram
+PAIRS = 100_000  # pairs of known crops to draw for a histogram
 
 
 def distance_values(evidence: Evidence, margin: float = 0.2) -> dict[str, float]:
-    """Intra- and inter-class distance, their ratio and gaps, of known species and, behind `novel_`, of novel ones.
+    """Intra- and inter-class distance, their ratio and gaps, of known species and, as `novel_*`, of novel ones.
 
-    The mean embedding norm stands beside them where embeddings are not normalised.
+    The mean embedding norm is added where embeddings are not normalised. A collective: every rank must call it with
+    the same arguments.
 
     Args:
-        evidence: Of one split; a collective, which every rank must call alike.
-        margin: The gaps are what is left beyond this distance.
+        evidence: Embeddings of one split.
+        margin: Margin that is subtracted from the gaps, in units of distance.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for prefix, name in SEEN_AND_NOVEL.items():
         chosen = evidence.sets[name]
         if len(chosen):
             anchors = anchor_distances(chosen.vectors, chosen.labels, split_over_ranks=True)
-            found |= {prefix + key: value for key, value in _summary(anchors, margin).items()}
+            values |= {prefix + key: value for key, value in _summary(anchors, margin).items()}
     if not evidence.normalized:
-        found["embedding_norm"] = float(evidence.sets["known"].vectors.norm(dim=1).mean())
-    return found
+        values["embedding_norm"] = float(evidence.sets["known"].vectors.norm(dim=1).mean())
+    return values
 
 
 def _summary(anchors: AnchorDistances, margin: float) -> dict[str, float]:
@@ -49,17 +50,17 @@ def _summary(anchors: AnchorDistances, margin: float) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class DistanceSample:
-    """Distances to the nearest prototype, and those between known crops."""
+    """Distances to the nearest prototype by set, and distances between known crops."""
 
     known: Floats  # (N,)
-    novel: Floats
-    ood: Floats
-    intra: Floats  # of drawn pairs of known crops of one class
-    inter: Floats  # of two classes
+    novel: Floats  # (M,)
+    ood: Floats  # (L,)
+    intra: Floats  # (pairs,) drawn, of known crops of one class
+    inter: Floats  # (pairs,) drawn, of known crops of two classes
 
 
 def distance_sample(evidence: Evidence) -> DistanceSample:
-    """Distances of the test crops; of all pairs of known crops, at most `PAIRS` drawn with a fixed seed."""
+    """Sample of distances for histograms; of all pairs of known crops at most `PAIRS`, with a fixed seed."""
     detector = reference_prototypes(evidence)
     known, novel, ood = (detector.score(evidence.sets[name].vectors).numpy() for name in ("known", "novel", "ood"))
     vectors, labels = evidence.sets["known"].vectors.double(), evidence.sets["known"].labels
@@ -72,6 +73,6 @@ def distance_sample(evidence: Evidence) -> DistanceSample:
 
 
 def _pair_distances(vectors: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Floats:
-    """Distance of each row of `a` to that row of `b`, in blocks that fit into memory."""
-    found = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
-    return np.concatenate([np.empty(0), *found])
+    """Distances (pairs,) between rows `a` and rows `b` of the vectors, in blocks that fit into memory."""
+    blocks = [(vectors[a[rows]] - vectors[b[rows]]).norm(dim=1) for rows in row_blocks(len(a), vectors.shape[1])]
+    return np.concatenate([np.empty(0), *blocks])

@@ -1,6 +1,6 @@
-"""What one split of a run says: its embeddings with all that is needed to judge them, whoever made them.
+"""Evidence: embeddings of one split, with what is needed to evaluate them, and their file.
 
-Callbacks judge a run while it trains, reports and `dml audit` judge the file that it leaves, both by the same
+Callbacks evaluate a run while it trains; reports and `dml audit` evaluate the file that it leaves. Both use the same
 functions of an `Evidence`.
 """
 
@@ -19,43 +19,43 @@ from dml_lightning.files import write_npz
 from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, PredictionRule
 
 ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}
-# what stands before a number's name in the log: nothing for known species
+# prefix of a number's name in the log -> its evaluation set
 SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
-NORM_TOLERANCE = 1e-3  # of unit vectors; half precision stays within it
+NORM_TOLERANCE = 1e-3  # deviation from unit length; half precision stays within it
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evaluation sets of one split.
+    """Embeddings of one split, with what is needed to evaluate them.
 
-    Sets that have no crops are there, with zero rows.
+    All sets are present; a set without crops has zero rows.
     """
 
     sets: Mapping[EvaluationSet, Embeddings]
     class_names: list[str]  # by label: known classes first, then novel, then OOD
-    num_classes: int  # C, of the known ones
-    groups: Mapping[EvaluationSet, NDArray[np.str_]]  # flight of each crop of each set
-    far_ood: frozenset[str] = frozenset()  # OOD classes that resemble the known ones least
+    num_classes: int  # C, number of known classes
+    groups: Mapping[EvaluationSet, NDArray[np.str_]]  # (N,) flight of each crop of each set
+    far_ood: frozenset[str] = frozenset()  # names of the OOD classes that resemble the known ones least
     prediction_rule: PredictionRule = "prototype"  # the arm's own way of naming a class
-    head: LinearHead | None = None  # of an arm that classifies
+    head: LinearHead | None = None  # classifier on the embeddings, of an arm that has one
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
-    encoder: str = ""  # digest of the encoder that made the embeddings; "" if nobody says
+    encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
 
     @property
     def normalized(self) -> bool:
-        """Whether the embeddings have unit length, so that distances have a scale of their own."""
+        """Whether the reference embeddings have unit length; False without any."""
         norms = self.sets["reference"].vectors.norm(dim=1)
         return bool((norms - 1).abs().max() < NORM_TOLERANCE) if len(norms) else False
 
     @property
     def is_far_ood(self) -> Tensor:
-        """Which OOD crops (M,) are of the classes in `far_ood`."""
+        """Whether each OOD crop (M,) is of a class in `far_ood`."""
         labels = self.sets["ood"].labels
         far = [label for label, name in enumerate(self.class_names) if name in self.far_ood]
         return torch.isin(labels, labels.new_tensor(far))
 
     def save(self, path: Path) -> None:
-        """Writes one npz file that is whole or absent, in the layout that `dml audit` reads."""
+        """Write one npz file, whole or not at all, in the layout of `read_evidence`."""
         filled = [name for name in SETS if len(self.sets[name])]
         parts = [self.sets[name] for name in filled]
         arrays: dict[str, NDArray[Any]] = {
@@ -81,21 +81,27 @@ class Evidence:
 
 
 def test_file(source: Path) -> Path:
-    """Where the test embeddings of a run's folder, or of anybody's npz file, lie."""
+    """Path of the test embeddings of a run's folder; an npz file is its own.
+
+    Example:
+        >>> test_file(Path("runs/triplet")).as_posix()
+        'runs/triplet/embeddings/test.npz'
+    """
     return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Reads embeddings of any framework, or those that a run of this one leaves.
+    """Read the npz file of a run, or one with the embeddings of any other framework.
 
-    Arrays of the npz file: `vectors` (N, D); `labels` (N,), class names or integers; `roles` (N,), each one of
-    `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
-    Optional: `groups` (N,) flight of each crop (else each crop is its own); `class_names`, by label, the reference's
-    classes first; `index` (N,) unique integers; `far_ood`, names; `logits` (N, C), `head_weight` (C, D) and
-    `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest.
+    Arrays of the file: `vectors` (N, D) floating-point; `labels` (N,), class names or integers; `roles` (N,), each one
+    of `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
+    Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
+    the reference's classes first; `index` (N,), integers that are unique within a role; `far_ood`, class names;
+    `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails`
+    (N, S, S) uint8; `encoder`, a digest.
 
     Raises:
-        ValueError: In one sentence, with the file and the array at fault.
+        ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
     """
     arrays = _load(path)
     try:
@@ -136,21 +142,23 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise ValueError(f"row {row} of vectors holds NaN or infinity.")
-    strangers = sorted(set(roles.tolist()) - set(SETS))
-    if strangers:
-        raise ValueError(f"the role {strangers[0]!r} is none of {', '.join(SETS)}.")
+    unknown = sorted(set(roles.tolist()) - set(SETS))
+    if unknown:
+        raise ValueError(f"the role {unknown[0]!r} is none of {', '.join(SETS)}.")
     for needed in ("reference", "known"):
         if needed not in roles:
             raise ValueError(f"no row has the role {needed!r}, and nothing can be judged without.")
-    labels, names, known = _classes(arrays["labels"], roles, arrays.get("class_names"))
+    labels, names, num_classes = _classes(arrays["labels"], roles, arrays.get("class_names"))
     index = arrays.get("index", np.arange(len(vectors)))
     groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
     rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
     logits = arrays.get("logits")
     for key in ("logits", "head_weight"):
-        classes = arrays[key].shape[key == "logits"] if key in arrays else known
-        if classes != known:
-            raise ValueError(f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {known}.")
+        classes = arrays[key].shape[key == "logits"] if key in arrays else num_classes
+        if classes != num_classes:
+            raise ValueError(
+                f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {num_classes}."
+            )
 
     def part(chosen: NDArray[np.int64]) -> Embeddings:
         return Embeddings(
@@ -163,10 +171,10 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     return Evidence(
         sets={name: part(chosen) for name, chosen in rows.items()},
         class_names=names,
-        num_classes=known,
+        num_classes=num_classes,
         groups={name: groups[chosen] for name, chosen in rows.items()},
         far_ood=frozenset(arrays.get("far_ood", np.empty(0, str)).astype(str).tolist()),
-        prediction_rule=_rule(arrays),
+        prediction_rule=_prediction_rule(arrays),
         head=_head(arrays, vectors.shape[1]),
         thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}
         if "thumbnails" in arrays
@@ -176,7 +184,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
 
 
 def _by_index(rows: NDArray[np.int64], index: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Rows of one set in the order of their index, which must be unique."""
+    """Sort the rows of one set by their index, which must be unique."""
     ordered = rows[np.argsort(index[rows], kind="stable")]
     repeated = np.flatnonzero(index[ordered][1:] == index[ordered][:-1])
     if len(repeated):
@@ -187,21 +195,21 @@ def _by_index(rows: NDArray[np.int64], index: NDArray[Any], name: str) -> NDArra
 def _classes(
     labels: NDArray[Any], roles: NDArray[np.str_], given: NDArray[Any] | None
 ) -> tuple[NDArray[np.int64], list[str], int]:
-    """Labels (N,) as numbers with the known classes first, the names by number, and how many are known."""
+    """Integer labels (N,) with the known classes first, class names by label, and the number of known classes."""
     if np.issubdtype(labels.dtype, np.integer) and given is not None:
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(given):
             raise ValueError(f"labels go from {labels.min()} to {labels.max()}, class_names has {len(given)} names.")
-        words = given.astype(str)[labels]
+        row_names = given.astype(str)[labels]
     else:
-        words = labels.astype(str)
+        row_names = labels.astype(str)
     families = {
-        "known": set(words[np.isin(roles, ("reference", "known", "calibration"))].tolist()),
-        "novel": set(words[roles == "novel"].tolist()),
-        "ood": set(words[roles == "ood"].tolist()),
+        "known": set(row_names[np.isin(roles, ("reference", "known", "calibration"))].tolist()),
+        "novel": set(row_names[roles == "novel"].tolist()),
+        "ood": set(row_names[roles == "ood"].tolist()),
     }
-    _check_families(families, set(words[roles == "reference"].tolist()))
+    _check_families(families, set(row_names[roles == "reference"].tolist()))
     if given is None and np.issubdtype(labels.dtype, np.integer):
-        given = np.unique(labels)  # in the order of numbers, which is that of a classifier's columns
+        given = np.unique(labels)  # in numerical order, which is that of a classifier's columns
     listed = [str(name) for name in given] if given is not None else []
     twice = sorted({name for name in listed if listed.count(name) > 1})
     if twice:
@@ -212,9 +220,9 @@ def _classes(
         for family in families.values()
         for name in sorted(family, key=lambda name: (order.get(name, len(order)), name))
     ]
-    names += [name for name in listed if name not in set(names)]  # of another split
+    names += [name for name in listed if name not in set(names)]  # classes that only other splits have
     number = {name: label for label, name in enumerate(names)}
-    return (np.array([number[word] for word in words.tolist()], np.int64), names, len(families["known"]))
+    return (np.array([number[name] for name in row_names.tolist()], np.int64), names, len(families["known"]))
 
 
 def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
@@ -227,7 +235,7 @@ def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
         raise ValueError(f"the known class {lost[0]!r} has no row with the role 'reference'.")
 
 
-def _rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
+def _prediction_rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
     rule = str(arrays.get("prediction_rule", "prototype"))
     if rule not in ("softmax", "prototype"):
         raise ValueError(f"prediction_rule is {rule!r}; it must be 'softmax' or 'prototype'.")

@@ -1,4 +1,4 @@
-"""Ways to name the class of an embedding, the same for both arms, and how often the name is right."""
+"""Classification of embeddings by several rules, the same for all arms, and its accuracy."""
 
 from torch import Tensor
 
@@ -11,9 +11,16 @@ def name_classes(queries: Embeddings, reference: Embeddings, k: int = 5) -> dict
     """Labels (N,) of the queries by each rule: `prototype`, `knn`, and `softmax` if there are logits.
 
     Args:
-        queries: N embeddings to name.
-        reference: Training crops of the known classes.
-        k: Neighbours that vote; all of them where the reference has fewer.
+        queries: Embeddings of the N crops to name.
+        reference: Embeddings of training crops of the known classes.
+        k: Number of neighbours that vote; all where the reference has fewer.
+
+    Example:
+        >>> import torch
+        >>> reference = Embeddings(torch.tensor([[0.0], [9.0]]), torch.tensor([0, 1]), torch.arange(2))
+        >>> queries = Embeddings(torch.tensor([[8.0]]), torch.tensor([1]), torch.arange(1))
+        >>> name_classes(queries, reference)
+        {'prototype': tensor([1]), 'knn': tensor([1])}
     """
     k = min(k, len(reference))
     names = {
@@ -26,20 +33,23 @@ def name_classes(queries: Embeddings, reference: Embeddings, k: int = 5) -> dict
 
 
 def accuracy_values(evidence: Evidence, k: int = 5) -> dict[str, float]:
-    """Accuracy and balanced accuracy over the known species, by the arm's own rule and behind `_<rule>` by each.
+    """Accuracy and balanced accuracy over the known species.
+
+    `accuracy` and `balanced_accuracy` are by the arm's own rule, `accuracy_<rule>` and `balanced_accuracy_<rule>` by
+    each rule of `name_classes`.
 
     Args:
-        evidence: Of one split.
-        k: Neighbours that vote in `accuracy_knn`.
+        evidence: Embeddings of one split.
+        k: Number of neighbours that vote in `accuracy_knn`.
     """
     known = evidence.sets["known"]
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for rule, predicted in name_classes(known, evidence.sets["reference"], k=k).items():
-        values = {
+        accuracies = {
             "accuracy": float((predicted == known.labels).double().mean()),
             "balanced_accuracy": balanced_accuracy(known.labels, predicted),
         }
-        found |= {f"{key}_{rule}": value for key, value in values.items()}
+        values |= {f"{key}_{rule}": value for key, value in accuracies.items()}
         if rule == evidence.prediction_rule:
-            found |= values
-    return found
+            values |= accuracies
+    return values

@@ -1,4 +1,4 @@
-"""Every number of a test as a function of its evidence."""
+"""All numbers of a test, computed from its evidence."""
 
 from collections.abc import Callable
 
@@ -22,15 +22,15 @@ MEASUREMENTS: tuple[Callable[[Evidence], dict[str, float]], ...] = (
 
 
 def measure(evidence: Evidence) -> dict[str, float]:
-    """Every number of a test, by its name without the stage, with default settings.
+    """Compute every number of a test with default settings.
 
     Args:
-        evidence: Of one split.
+        evidence: Embeddings of one split.
 
     Returns:
-        The names and values that callbacks with their default settings log, in alphabetical order.
+        Values by name without the stage, in alphabetical order: what callbacks with default settings log.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for measurement in MEASUREMENTS:
-        found |= measurement(evidence)
-    return {key: found[key] for key in sorted(found)}
+        values |= measurement(evidence)
+    return {key: values[key] for key in sorted(values)}

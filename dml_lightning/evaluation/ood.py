@@ -1,4 +1,4 @@
-"""How well an embedding refuses what is not a bird, and whether the conditions for that hold."""
+"""OOD detection by distances to the class prototypes, and the conditions under which it is exact."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ POSITIVES: tuple[Positive, ...] = ("ood", "known")
 
 
 def reference_prototypes(evidence: Evidence, radius_quantile: float = 1.0) -> PrototypeDetector:
-    """Prototypes and radii of the reference crops."""
+    """Detector fitted on the reference crops: their prototypes and radii."""
     reference = evidence.sets["reference"]
     return PrototypeDetector(radius_quantile=radius_quantile).fit(reference.vectors, reference.labels)
 
@@ -23,14 +23,14 @@ def reference_prototypes(evidence: Evidence, radius_quantile: float = 1.0) -> Pr
 def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, float]:
     """AUROC and FPR at 95 % TPR of known against OOD crops, and AUROC of known against novel ones.
 
-    Names end in `_radius` for the radius-adjusted score, and in `_near`, `_far`, the name of a class or `_macro`
-    for a part of the OOD crops.
+    Names end in `_radius` for the radius-adjusted score, then in `_near`, `_far`, `_<class>` or `_macro` (mean over
+    the OOD classes) for a part of the OOD crops.
 
     Args:
-        evidence: Of one split.
-        radius_quantile: Of a class's distances to its prototype; 1 is their maximum.
+        evidence: Embeddings of one split.
+        radius_quantile: Quantile of a class's distances to its prototype that is its radius; 1 is the maximum.
     """
-    sets, found = evidence.sets, dict[str, float]()
+    sets, result = evidence.sets, dict[str, float]()
     detector = reference_prototypes(evidence, radius_quantile)
     for kind in KINDS:
         suffix = "" if kind == "nearest" else f"_{kind}"
@@ -38,20 +38,20 @@ def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, fl
             torch.as_tensor(detector.score(sets[name].vectors, kind=kind)) for name in ("known", "novel", "ood")
         )
         if len(novel):
-            found[f"novel_auroc{suffix}"] = auroc(known, novel)
+            result[f"novel_auroc{suffix}"] = auroc(known, novel)
         if len(ood):
             values = _by_part(known, ood, sets["ood"], evidence)
-            found |= {_with_suffix(key, suffix): value for key, value in values.items()}
-    return found
+            result |= {_with_suffix(key, suffix): value for key, value in values.items()}
+    return result
 
 
 def _with_suffix(key: str, suffix: str) -> str:
-    """`ood_auroc/mammal` with `_radius` becomes `ood_auroc_radius_mammal`."""
+    """Put the suffix before the part: `ood_auroc/mammal` with `_radius` becomes `ood_auroc_radius_mammal`."""
     return key.replace("/", f"{suffix}_") if "/" in key else key + suffix
 
 
 def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence) -> dict[str, float]:
-    """AUROC and both FPR95 over everything, near and far apart, and class by class."""
+    """AUROC and both FPR95 over all OOD crops, near and far ones, and each class; and the macro AUROC."""
     names = evidence.class_names
     present = sorted(set(ood.labels.tolist()))
     is_far = evidence.is_far_ood.to(ood.labels.device)
@@ -69,12 +69,12 @@ def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence)
 
 
 def assumptions(evidence: Evidence, radius_quantile: float = 1.0) -> AssumptionReport:
-    """Which conditions of the separation theorem hold on the known and OOD crops, and by how much."""
+    """Check the conditions of the separation theorem on the known and OOD crops."""
     sets = evidence.sets
     detector = reference_prototypes(evidence, radius_quantile)
     return assumption_report(detector, sets["known"].vectors, sets["known"].labels, sets["ood"].vectors)
 
 
 def assumption_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, float]:
-    """The numbers of `assumptions`, each behind `assumption_`."""
+    """Numbers of `assumptions`, each under its name with `assumption_` in front."""
     return {f"assumption_{name}": value for name, value in assumptions(evidence, radius_quantile).values().items()}

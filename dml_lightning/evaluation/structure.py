@@ -1,4 +1,4 @@
-"""How the classes lie to each other, pair by pair, and how the space is filled."""
+"""Structure of the embedding space: distances between pairs of classes, density and spectral decay."""
 
 import pandas as pd
 import torch
@@ -9,7 +9,7 @@ from dml_lightning.types import Embeddings
 
 
 def class_table(evidence: Evidence) -> pd.DataFrame:
-    """Mean distance of every pair of known, novel and OOD classes, by name."""
+    """Mean distance between every two known, novel and OOD classes; rows and columns are class names."""
     seen = [evidence.sets[name] for name in ("known", "novel", "ood")]
     return class_distances(
         torch.cat([chosen.vectors for chosen in seen]),
@@ -19,20 +19,23 @@ def class_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def structure_values(evidence: Evidence, table: pd.DataFrame | None = None) -> dict[str, float]:
-    """Roth et al.'s density and spectral decay, and the worst gap between two classes; novel species behind `novel_`.
+    """Density and spectral decay, and the worst gap between two classes; novel species as `novel_*`.
+
+    Source: Roth et al., Revisiting Training Strategies and Generalization Performance in Deep Metric Learning,
+    ICML 2020, for the first two.
 
     Args:
-        evidence: Of one split.
-        table: Of `class_table`, where it has been computed.
+        evidence: Embeddings of one split.
+        table: Result of `class_table`, if it has been computed already.
     """
     distances = class_table(evidence) if table is None else table
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for prefix, name in SEEN_AND_NOVEL.items():
         chosen = evidence.sets[name]
         if len(chosen):
-            values = _summary(chosen, distances, evidence.class_names)
-            found |= {prefix + key: value for key, value in values.items()}
-    return found
+            summary = _summary(chosen, distances, evidence.class_names)
+            values |= {prefix + key: value for key, value in summary.items()}
+    return values
 
 
 def _summary(chosen: Embeddings, table: pd.DataFrame, names: list[str]) -> dict[str, float]:

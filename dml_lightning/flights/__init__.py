@@ -1,1 +1,1 @@
-"""What is said of a whole flight rather than of a box: whether it drifts, and how many of each species it shows."""
+"""Whole flights instead of single boxes: drift, and corrected counts of each species."""

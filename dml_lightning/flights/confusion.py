@@ -1,6 +1,6 @@
-"""How held-out flights answer: the confusion matrix that corrects counts, and how far flights differ from it.
+"""Confusion matrix of a gallery on held-out flights, which corrects counts, and its variation between flights.
 
-R true classes (rows): the known ones, then those that were enrolled and have held-out crops, then everything else.
+R true classes (rows): the known ones, then the enrolled species that have held-out crops, then everything else.
 K answers (columns): the names in the gallery, then "unknown".
 """
 
@@ -17,29 +17,40 @@ from dml_lightning.types import EvaluationSet
 
 UNKNOWN = "unknown"  # the answer of a refused box
 OTHER = "other"  # the true class of all that no name in the gallery fits
-PRIOR = 1.0  # crops that a class's uniform prior counts as, spread over the answers
+PRIOR = 1.0  # weight of a class's uniform prior over the answers, in crops
 HELD_OUT: tuple[EvaluationSet, ...] = ("known", "novel", "ood")
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Answers to held-out crops, by flight."""
+    """Answers to held-out crops, by flight.
+
+    Example:
+        >>> confusion = Confusion(["teal", OTHER], ["teal", UNKNOWN], np.array([[[3.0, 0.0], [1.0, 2.0]]]), ["f1"])
+        >>> confusion.shares
+        array([[0.875, 0.125],
+               [0.375, 0.625]])
+    """
 
     rows: list[str]  # (R,) true classes, the last is OTHER
     columns: list[str]  # (K,) answers, the last is UNKNOWN
-    counts: NDArray[np.float64]  # (F, R, K) crops of each flight
-    flights: list[str]  # (F,)
+    counts: NDArray[np.float64]  # (F, R, K) number of crops of each flight
+    flights: list[str]  # (F,) names
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Estimated chance of each answer to each true class, (R, K); rows sum to 1."""
+        """Estimated probability (R, K) of each answer for each true class; rows sum to 1."""
         return _shares(self.counts.sum(axis=0))
 
     def drawn(self, draws: int, seed: int) -> NDArray[np.float64]:
-        """`shares` of resampled flights, (draws, R, K), by Rubin's Bayesian bootstrap: no class is lost in it.
+        """`shares` (draws, R, K) under resampled flights, by a Bayesian bootstrap, in which no class is lost.
 
-        F weights from Dirichlet(1 - 2/F) rather than Rubin's Dirichlet(1) give a mean its unbiased variance, which
-        matters with few flights.
+        The F weights are drawn from Dirichlet(1 - 2/F) instead of Rubin's Dirichlet(1), which gives a mean its
+        unbiased variance. This matters with few flights.
+
+        Args:
+            draws: Number of draws.
+            seed: Seed of the draws.
         """
         flights = len(self.flights)
         concentration = np.full(flights, max(flights - 2, 1) / flights)
@@ -48,11 +59,11 @@ class Confusion:
 
     @property
     def uncorrected(self) -> list[str]:
-        """Answers that no held-out crop has as its true class: enrolled species without one."""
+        """Names in the gallery that are not a true class here: enrolled species without held-out crops."""
         return [name for name in self.columns[:-1] if name not in self.rows]
 
     def corrigible(self) -> "Confusion":
-        """The same for boxes that are not answered by one of `uncorrected`."""
+        """The confusion without the answers in `uncorrected`."""
         kept = [i for i, name in enumerate(self.columns) if name not in self.uncorrected]
         columns = [self.columns[i] for i in kept]
         return Confusion(self.rows, columns, self.counts[:, :, kept], self.flights)
@@ -61,9 +72,9 @@ class Confusion:
     def overdispersion(self) -> float:
         """Intra-flight correlation of answers, from 0 (flights alike) to 1, pooled over the true classes.
 
-        Moments of the Dirichlet-multinomial: with n_f crops of a class in flight f of shares p, Pearson's
-        sum_fk (x_fk - n_f p_k)² / (n_f p_k) has the mean (K - 1) sum_f (1 + (n_f - 1) rho), but for the degrees
-        of freedom that estimating p takes.
+        By moments of the Dirichlet-multinomial: with n_f crops of a class in flight f, x_fk of them answered by k, and
+        shares p, Pearson's sum_fk (x_fk - n_f p_k)² / (n_f p_k) has the mean (K - 1) sum_f (1 + (n_f - 1) rho), here
+        with the degrees of freedom corrected for the estimation of p.
         """
         excess = weight = 0.0
         for counts in self.counts.transpose(1, 0, 2):  # (F, K) of one class
@@ -82,18 +93,18 @@ class Confusion:
 
 
 def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
-    """Answers of a gallery to held-out crops.
+    """Count the answers of a gallery to held-out crops.
 
-    A class of the evidence that was enrolled since becomes a row of its own, if any of its crops is held out;
-    those that were enrolled are not.
+    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left;
+    the crops that were enrolled are not counted.
 
     Args:
-        gallery: Of the encoder that made the evidence.
-        evidence: Held-out embeddings.
-        rule: That decides what is unknown.
+        gallery: Gallery of the encoder that made the evidence.
+        evidence: Embeddings of held-out crops.
+        rule: Rule by which crops are refused.
 
     Raises:
-        ValueError: If a class is called like the words for all other things.
+        ValueError: If a name in the gallery is "other" or "unknown".
     """
     taken = [name for name in gallery.names if name in (OTHER, UNKNOWN)]
     if taken:
@@ -116,12 +127,12 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     for name in HELD_OUT:
         if not len(evidence.sets[name]):
             continue
-        said = answer(gallery, evidence.sets[name])
+        answers = answer(gallery, evidence.sets[name])
         kept = fresh[name]
         for label, predicted, known, flight in zip(
             np.array(evidence.class_names)[evidence.sets[name].labels.numpy()][kept].tolist(),
-            np.array(said.label)[kept].tolist(),
-            said.known[rule][kept].tolist(),
+            np.array(answers.label)[kept].tolist(),
+            answers.known[rule][kept].tolist(),
             evidence.groups[name][kept].tolist(),
             strict=True,
         ):
@@ -132,14 +143,14 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
 
 def _enrolled(gallery: Gallery, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether each embedding (N, D) is that of an enrolled crop."""
-    found = np.zeros(len(vectors), bool)
+    enrolled = np.zeros(len(vectors), bool)
     for species in gallery.enrolled if len(vectors) else ():
-        found |= repeated(vectors, species.vectors)
-    return found
+        enrolled |= repeated(vectors, species.vectors)
+    return enrolled
 
 
 def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Posterior mean of each row's answers (..., R, K) under a uniform Dirichlet prior of weight PRIOR."""
+    """Posterior mean (..., R, K) of the shares of answers by row, under a uniform Dirichlet prior of weight PRIOR."""
     smoothed = counts + PRIOR / counts.shape[-1]
     shares: NDArray[np.float64] = smoothed / smoothed.sum(axis=-1, keepdims=True)
     return shares

@@ -1,15 +1,17 @@
-"""Whether the known birds of a new flight score like those of the calibration flights.
+"""Drift test: do the known birds of a new flight score like those of the calibration flights?
 
-Crops of one flight resemble each other, so a test that counts crops (Kolmogorov-Smirnov's, say) finds a difference
-between any two flights. The unit here is the flight: its mean score among the calibration flights' mean scores.
+Crops of one flight resemble each other, so a test whose unit is the crop, like that of Kolmogorov and Smirnov, finds a
+difference between any two flights. Here the unit is the flight: its mean score is compared with those of the
+calibration flights.
 
-With means x_1..x_F of the calibration flights, their mean m and standard deviation s, and flights of normal means,
-the mean x of one more flight gives t = (x - m) / sqrt(s² (1 + 1/F) + e), Student with F - 1 degrees of freedom. e is
-what a flight of few boxes adds: the variance w within flights times the excess of 1/n over its average in the
-calibration flights, if that is above 0. Over several flights p-values are Holm's.
+Let x_1..x_F be the mean scores of the calibration flights, m their mean and s their standard deviation, and let means
+of flights be normal. For the mean x of one more flight, t = (x - m) / sqrt(s² (1 + 1/F) + e) then follows Student's
+distribution with F - 1 degrees of freedom. e allows for a flight of few boxes n: the variance within flights times the
+excess of 1/n over its average in the calibration flights, if above 0. p-values of several flights are adjusted after
+Holm.
 
-The strongest drift leaves no score to compare: a flight that lies beyond the threshold almost whole is called drifted
-without a test.
+In the strongest drift hardly any score is left to compare: a flight with nearly all boxes beyond the threshold is
+called drifted without a test.
 """
 
 from dataclasses import dataclass
@@ -21,24 +23,24 @@ from scipy.stats import ks_2samp, t
 from dml_lightning.metrics.ood import Scores
 from dml_lightning.stats import paired
 
-FEWEST_BOXES = 5  # of a flight; fewer say nothing of its mean
+FEWEST_BOXES = 5  # smallest number of boxes for the mean of a flight
 
 
 @dataclass(frozen=True)
 class FlightDrift:
-    """One new flight beside the calibration flights; scores are distances to the nearest prototype."""
+    """Comparison of one new flight with the calibration flights; scores are distances to the nearest prototype."""
 
     flight: str
-    boxes: int  # all of them
-    used: int  # those whose scores are compared
+    boxes: int  # number of all boxes
+    used: int  # number of boxes whose scores are compared
     refused: float  # share of all boxes above the threshold
     shift: float  # mean score minus the calibration flights' mean
-    low: float  # interval of the shift that a flight without drift would give
-    high: float
-    ks: float  # largest gap between the two distributions of scores, as a description
+    low: float  # lower limit of the shift of a flight without drift, at 1 - level
+    high: float  # upper limit
+    ks: float  # Kolmogorov-Smirnov statistic of the two distributions of scores, as a description
     p: float  # NaN with fewer than FEWEST_BOXES that are used
-    p_holm: float
-    drifted: bool
+    p_holm: float  # adjusted for the number of flights
+    drifted: bool  # p_holm <= level, or nearly all boxes beyond the threshold
     note: str = ""  # why there is no p-value
 
 
@@ -51,26 +53,32 @@ def flight_drift(
     level: float = 0.05,
     cut: bool = True,
 ) -> list[FlightDrift]:
-    """Compares each new flight with the calibration flights.
+    """Compare each new flight with the calibration flights.
 
-    A new flight also holds boxes of no known class. Most lie beyond the threshold, so with `cut` only scores up to
-    it are compared on both sides: known birds are cut alike. What is not known and lies within the threshold remains,
-    and moves the mean up, as a change of the species' shares may.
+    A new flight also has boxes of no known class, most of them beyond the threshold. So with `cut` only scores up to
+    the threshold are compared, on both sides, which treats known birds alike. Unknown boxes within the threshold
+    remain and raise the mean, as a change of the species' shares may.
 
     Args:
-        calibration: (n,) scores of held-out known crops.
-        owners: (n,) their flights.
-        scores: (N,) of the boxes of new flights.
-        flights: (N,) their flights.
-        threshold: Scores above it are refused.
-        level: Chance of at least one false alarm over all flights.
-        cut: Leave refused scores out; False where all boxes are known to be of known classes.
+        calibration: Scores (n,) of held-out known crops.
+        owners: Flights (n,) of these crops, as integers.
+        scores: Scores (N,) of the boxes of new flights.
+        flights: Flights (N,) of these boxes.
+        threshold: Threshold above which a score is refused.
+        level: Probability of at least one false alarm over all flights.
+        cut: Whether to leave out refused scores; False where all boxes are of known classes.
 
     Returns:
         One entry per flight, in the order of their names.
 
     Raises:
-        ValueError: If the calibration has fewer than three flights of `FEWEST_BOXES` scores that are compared.
+        ValueError: If fewer than three calibration flights have `FEWEST_BOXES` scores to compare.
+
+    Example:
+        >>> calibration, owners = np.repeat([0.9, 1.0, 1.1], 5), np.repeat([0, 1, 2], 5)
+        >>> flight = flight_drift(calibration, owners, np.full(5, 2.0), np.full(5, "new"))[0]
+        >>> round(flight.shift, 3), round(flight.p, 3), flight.drifted
+        (1.0, 0.013, True)
     """
     limit = threshold if cut else float("inf")
     kept = calibration <= limit
@@ -103,9 +111,9 @@ def flight_drift(
 
 
 def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
-    """Whether a flight drifts; of one without a p-value also the reason, in a sentence.
+    """Whether a flight drifted; without a p-value also the reason, as a sentence.
 
-    FEWEST_BOXES beyond the threshold and fewer within it are the larger part of any flight.
+    At least FEWEST_BOXES boxes beyond the threshold and fewer within it are the majority of any flight.
     """
     if used >= FEWEST_BOXES:
         return p <= level, ""
@@ -115,7 +123,12 @@ def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
 
 
 def holm_of_tested(p_values: Scores) -> Scores:
-    """Holm's adjusted p-values (N,); NaN stay, and are not counted."""
+    """p-values (N,) adjusted after Holm; NaN stay NaN and do not count as tests.
+
+    Example:
+        >>> holm_of_tested(np.array([0.01, np.nan, 0.04]))
+        array([0.02,  nan, 0.04])
+    """
     tested = ~np.isnan(p_values)
     adjusted = np.full(len(p_values), np.nan)
     adjusted[tested] = paired.holm(p_values[tested])
@@ -123,7 +136,7 @@ def holm_of_tested(p_values: Scores) -> Scores:
 
 
 def _flights(scores: Scores, owners: NDArray[np.int64]) -> tuple[Scores, NDArray[np.int64], float]:
-    """Mean (F,) and size (F,) of every flight that has enough scores, and the variance within flights."""
+    """Means (F,) and sizes (F,) of the flights with enough scores, and the variance within flights."""
     names, numbers, sizes = np.unique(owners, return_inverse=True, return_counts=True)
     means = np.bincount(numbers, scores, minlength=len(names)) / np.maximum(sizes, 1)
     squares = ((scores - means[numbers]) ** 2).sum()

@@ -1,4 +1,4 @@
-"""Reading what `dml predict` wrote, and whether it belongs to a gallery."""
+"""Reading a table of `dml predict`, with a check that it was made with a given gallery."""
 
 from pathlib import Path
 
@@ -15,10 +15,15 @@ TEXT_COLUMNS = (  # a class may be called 1 or NA
 
 
 def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
-    """Reads a table of predictions, .csv or .parquet.
+    """Read a table of predictions, .csv or .parquet.
+
+    Args:
+        path: File that `dml predict` wrote.
+        gallery: Gallery that it must have been made with.
 
     Raises:
-        ValueError: If there is no such table, it is not one of predictions, or it was made with another gallery.
+        ValueError: If there is no such file, it is no table of predictions, it was made with another gallery or
+            threshold, or by several rules.
     """
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
@@ -39,9 +44,9 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
             f"{path} was made with the gallery {made[0]}, which is {gallery.version} since something was enrolled, "
             "removed, recalibrated or trained: predict again."
         )
-    strangers = sorted(set(table["label"]) - set(gallery.names))
-    if strangers:
-        raise ValueError(f"{path} names {strangers[0]!r}, which the gallery lacks: predict again.")
+    unknown = sorted(set(table["label"]) - set(gallery.names))
+    if unknown:
+        raise ValueError(f"{path} names {unknown[0]!r}, which the gallery lacks: predict again.")
     table["rule"] = table["rule"].str.partition(":")[0]  # version 0.1 wrote "C: how it was chosen"
     rules = sorted(table["rule"].unique())
     if len(rules) > 1:
@@ -51,15 +56,25 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
 
 
 def rule_of(table: pd.DataFrame) -> str:
-    """The rule that decided."""
+    """Rule by which a table of predictions was decided.
+
+    Example:
+        >>> rule_of(pd.DataFrame({"rule": ["C", "C"]}))
+        'C'
+    """
     return str(table["rule"].iloc[0])
 
 
 def check_threshold(table: pd.DataFrame, gallery: Gallery, rule: str) -> None:
-    """Refuses predictions by another threshold than the gallery's.
+    """Check that predictions were made with the gallery's threshold.
+
+    Args:
+        table: Table of predictions.
+        gallery: Gallery that it was made with.
+        rule: Rule whose threshold is compared.
 
     Raises:
-        ValueError: If there is no such rule, or it has another threshold.
+        ValueError: If the gallery has no such rule, or another threshold for it.
     """
     now = gallery.threshold(rule).value
     used = table.get(f"threshold_{rule}", pd.Series(dtype=float)).astype(float)

@@ -1,1 +1,1 @@
-"""What a finished run knows: prototypes and thresholds, and species enrolled since."""
+"""Gallery of a finished run: prototypes and thresholds of the known classes, and species enrolled since."""

@@ -1,4 +1,4 @@
-"""The answer of a gallery to new crops: their names, their neighbours, and by each rule whether they are known."""
+"""Answers of a gallery to new crops: names, nearest stored crops, and by each rule whether a crop is known."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class Answer(NamedTuple):
 
     label: list[str]  # by the arm's own rule, or the enrolled species in whose ball the crop lies
     label_prototype: list[str]  # of the nearest prototype
-    label_radius: list[str]  # of the smallest distance less the radius of the class
-    label_knn: list[str]
+    label_radius: list[str]  # of the smallest distance minus the radius of the class
+    label_knn: list[str]  # by vote of the nearest stored crops
     distance: NDArray[np.float64]  # (N,) to the nearest prototype
     distance_trained: NDArray[np.float64]  # (N,) to the nearest of the classes trained on
     neighbours: list[list[str]]  # stored crops, nearest first: their index, or "species/number" of an enrolled one
@@ -31,12 +31,12 @@ class Answer(NamedTuple):
 
 
 def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
-    """Names and refusals of N embeddings, by `openset.judge`.
+    """Name N crops and decide by each rule whether they are known, by `openset.judge`.
 
     Args:
-        gallery: Of the encoder that made the embeddings.
-        queries: N embeddings, with logits if the arm classifies.
-        k: Neighbours to vote and to name; fewer where the gallery holds fewer.
+        gallery: Gallery of the encoder that made the embeddings.
+        queries: Embeddings of N crops, with logits if the arm classifies.
+        k: Number of nearest stored crops that vote and are listed; all where the gallery has fewer.
     """
     classifies = gallery.prediction_rule == "softmax" and queries.logits is not None
     judged = judge(

@@ -1,4 +1,4 @@
-"""Changes of a gallery, each a new record: a species enrolled or taken out, rule C from checked crops. No training."""
+"""Changes of a gallery without training: enrol a species, remove one, or recalibrate rule C. Each adds a record."""
 
 from pathlib import Path
 
@@ -10,25 +10,29 @@ from dml_lightning.gallery.contents import written_contents
 from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
-SAME = 1e-5  # of the largest component: two embeddings of one crop, in batches of different size, differ by less
+SAME = 1e-5  # tolerance relative to the largest component: embeddings of one crop in other batches differ by less
 
 
 def add_species(
     folder: Path, label: str, vectors: NDArray[np.float32], encoder: str, source: str = ""
 ) -> EnrolledSpecies:
-    """Adds a species from k crops, without training.
+    """Enrol a species from k crops.
 
-    A label that was enrolled before gets the crops in addition to those it has.
+    A species that is enrolled already gets the crops in addition to those it has.
 
     Args:
-        folder: Of the gallery.
+        folder: Folder of the gallery.
         label: Name of the species.
-        vectors: (k, D) embeddings of its crops.
-        encoder: Digest of the encoder that made them.
-        source: Where the crops came from, for the record.
+        vectors: Embeddings (k, D) of its crops.
+        encoder: Digest of the encoder that made the embeddings.
+        source: Origin of the crops, for the record.
+
+    Returns:
+        The species with all its crops.
 
     Raises:
-        ValueError: If the label is a known class, or the embeddings are of another encoder or size.
+        ValueError: If the label is empty, reserved or a known class; if the embeddings are of another encoder or
+            size or not finite; or if a crop comes twice or is enrolled already.
     """
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
@@ -46,14 +50,19 @@ def add_species(
     if not np.isfinite(crops).all():
         raise ValueError("an embedding of the new species holds NaN or infinity.")
     _check_new(gallery, label, crops)
-    words = {"encoder": encoder, "label": label, "crops": len(crops), "source": source}
-    records.append(folder, "enroll", words, {"vectors": crops})
-    enrolled = Gallery.load(folder).enrolled  # with what another process may have added meanwhile
+    fields = {"encoder": encoder, "label": label, "crops": len(crops), "source": source}
+    records.append(folder, "enroll", fields, {"vectors": crops})
+    enrolled = Gallery.load(folder).enrolled  # includes what another process may have added meanwhile
     return next(species for species in enrolled if species.label == label)
 
 
 def repeated(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each embedding (k, D) is of a crop that is among the others (n, D), embedded in another batch perhaps."""
+    """Whether each embedding (k, D) is that of a crop among the others (n, D), to the rounding of another batch.
+
+    Example:
+        >>> repeated(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32), np.array([[0.0, 0.999999]], np.float32))
+        array([ True, False])
+    """
     if not len(others):
         return np.zeros(len(vectors), bool)
     nearest = others[nearest_neighbours(vectors, others).rows[:, 0].numpy()]  # (k, D)
@@ -62,7 +71,7 @@ def repeated(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArr
 
 
 def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None:
-    """Refuses crops that count twice: the radius would shrink for nothing."""
+    """Refuse crops that would count twice: the radius would shrink without new information."""
     stored = [species.vectors for species in gallery.enrolled if species.label == label]
     every = np.concatenate([*stored, crops])
     first = len(every) - len(crops)
@@ -74,7 +83,7 @@ def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None
 
 
 def remove_species(folder: Path, label: str) -> None:
-    """Takes an enrolled species out with all its crops; its records stay, for the history.
+    """Remove an enrolled species with all its crops; the records stay as history.
 
     Raises:
         ValueError: If no species of that name is enrolled.
@@ -95,16 +104,16 @@ def recalibrate_rule_c(
     alpha: float = ALPHA,
     source: str = "",
 ) -> Gallery:
-    """Replaces rule C by one from checked crops of known classes, such as those of a new flight.
+    """Replace the thresholds of rule C by new ones, from checked crops of known classes such as those of a new flight.
 
     Args:
-        folder: Of the gallery.
-        vectors: (n, D).
-        labels: (n,) known classes.
-        groups: (n,) flights.
-        encoder: Digest of the encoder that embedded them.
-        alpha: Share of known crops that may be refused.
-        source: Where the crops came from, for the record.
+        folder: Folder of the gallery.
+        vectors: Embeddings (n, D) of the crops.
+        labels: Known classes (n,) of the crops.
+        groups: Flights (n,) of the crops.
+        encoder: Digest of the encoder that made the embeddings.
+        alpha: Largest share of known crops to refuse, on average.
+        source: Origin of the crops, for the record.
 
     Raises:
         ValueError: If the embeddings are of another encoder.
@@ -112,9 +121,9 @@ def recalibrate_rule_c(
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
     changed = gallery.calibrated(vectors, labels, groups, alpha)
-    arrays, words = written_contents({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
-    words |= {"encoder": encoder, "source": source}
-    records.append(folder, "calibrate", words, arrays)
+    arrays, fields = written_contents({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
+    fields |= {"encoder": encoder, "source": source}
+    records.append(folder, "calibrate", fields, arrays)
     return changed
 
 

@@ -1,11 +1,11 @@
-"""Prototypes and thresholds as a record holds them: numbers for safetensors, texts for JSON.
+"""Prototypes and thresholds in the form of a record: numbers for safetensors, texts for JSON.
 
-Format 2 holds the prototypes once, and the thresholds by rule:
+Format 2 stores the prototypes once, and the thresholds by rule:
 
     prototypes.{radius_quantile, classes, prototypes, radii}
-    thresholds.<rule>.{value, alpha, samples, groups, scores, owners}, and `per_class.*` of one threshold per class
+    thresholds.<rule>.{value, alpha, samples, groups, scores, owners}, and .per_class.* for a threshold per class
 
-Format 1 held a whole detector by rule, `rules.<rule>.*`, each with a copy of the prototypes; it is still read.
+Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes; it is still read.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,21 @@ from dml_lightning.openset.thresholds import Threshold
 def written_contents(
     thresholds: Mapping[str, Threshold], prototypes: PrototypeDetector | None = None
 ) -> tuple[ArrayState, Any]:
-    """Arrays of a record, and what its JSON says beside them.
+    """Split thresholds and prototypes into the arrays of a record and the fields of its JSON file.
 
     Args:
-        thresholds: By rule.
-        prototypes: Of a base; a later record changes thresholds alone.
+        thresholds: Thresholds by rule.
+        prototypes: Prototypes of a base record; None for a later one, which changes thresholds alone.
+
+    Returns:
+        The arrays by name, and the fields `thresholds` (names of the rules) and `texts` (what is not a number).
+
+    Example:
+        >>> arrays, fields = written_contents({"A": Threshold("A", 2.0)})
+        >>> fields["texts"]
+        {'thresholds.A.rule': 'A', 'thresholds.A.kind': 'nearest'}
+        >>> arrays["thresholds.A.value"]
+        array(2.)
     """
     state: ArrayState = {} if prototypes is None else nested("prototypes", prototypes.state())
     for rule, threshold in thresholds.items():
@@ -38,12 +48,12 @@ def written_contents(
 
 
 def read_prototypes(record: Record) -> PrototypeDetector:
-    """The prototypes of a base."""
+    """Prototypes of a base record."""
     return PrototypeDetector.from_state(unnested("rules.A" if record.format == 1 else "prototypes", record.arrays))
 
 
 def read_thresholds(record: Record) -> dict[str, Threshold]:
-    """The thresholds of a base or of a recalibration, by rule."""
+    """Thresholds of a base record or of a recalibration, by rule."""
     if record.format == 1:
         return _read_rules(record)
     state = record.arrays | _as_arrays(record.words["texts"])
@@ -51,7 +61,7 @@ def read_thresholds(record: Record) -> dict[str, Threshold]:
 
 
 def _read_rules(record: Record) -> dict[str, Threshold]:
-    """The thresholds inside the detectors of format 1."""
+    """Thresholds by rule from the detectors of format 1."""
     state = record.arrays | _as_arrays(record.words["words"])
     detectors = {rule: unnested(f"rules.{rule}", state) for rule in record.words["rules"]}
     return {

@@ -1,7 +1,7 @@
 """The gallery of a finished run: embeddings of the known classes, thresholds for refusing, and species enrolled since.
 
-A gallery is a folder of records (`gallery.records`): the base that a fit leaves, and behind it whatever was enrolled,
-removed or recalibrated (`gallery.changes`). Nothing is overwritten.
+On disk a gallery is a folder of records (`gallery.records`): the base that a fit writes, then one record for each
+species enrolled or removed and for each recalibration (`gallery.changes`). Nothing is overwritten.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 from dml_lightning.types import Embeddings, PredictionRule
 
-ALPHA = 0.05  # share of known crops that rule C may refuse
+ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
 
 
 @dataclass(frozen=True, eq=False)
 class EnrolledSpecies:
-    """A class that was enrolled from a few crops."""
+    """A species that was enrolled from a few crops."""
 
     label: str
     vectors: NDArray[np.float32]  # (k, D)
-    radius: float  # shrunk; a crop within it of the prototype is of a known species
+    radius: float  # by `RadiusPrior`; a crop within it of the prototype counts as known
 
     @property
     def prototype(self) -> NDArray[np.float64]:
@@ -47,11 +47,11 @@ class EnrolledSpecies:
 
 
 class Stored(NamedTuple):
-    """Every crop that a gallery holds, of classes trained on and then of enrolled species."""
+    """Embeddings of all crops of a gallery: of the classes trained on, then of the enrolled species."""
 
     vectors: Tensor  # (M, D)
-    labels: Tensor  # (M,) positions in the gallery's names
-    crops: list[str]  # (M,) index in the crop table, of enrolled species "label/number"
+    labels: Tensor  # (M,) positions in the gallery's `names`
+    crops: list[str]  # (M,) index in the crop table, or "label/number" of an enrolled species' crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,32 +60,32 @@ class Gallery:
 
     Rules: `A`, outside every ball of the reference crops; `B`, distance to the nearest prototype beyond a threshold
     validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, refused by the
-    conformal threshold of every class. All of one encoder, that with the digest `encoder`.
+    conformal threshold of every class. All embeddings are of one encoder, whose digest is `encoder`.
     """
 
     reference: Embeddings
     class_names: list[str]  # of the known classes, by label
-    prediction_rule: PredictionRule  # the arm's own way of naming
-    prototypes: PrototypeDetector  # and radii of the known classes
+    prediction_rule: PredictionRule  # the arm's own way of naming a class
+    prototypes: PrototypeDetector  # prototypes and radii of the known classes
     thresholds: dict[str, Threshold]  # by rule
-    prior: RadiusPrior
-    encoder: str
+    prior: RadiusPrior  # for the radii of enrolled species
+    encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
-    record: int = 0  # the last one of the folder that it was read from
+    record: int = 0  # number of the last record of the folder that it was read from
 
     @property
     def version(self) -> str:
-        """Encoder and last record: two equal ones answer alike."""
+        """Encoder and number of the last record; galleries of equal version answer alike."""
         return f"{self.encoder}-{self.record}"
 
     @staticmethod
     def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
-        """The gallery of a validated run: rule B where there are OOD crops, rule C where there is a calibration set.
+        """Build the gallery of a run; with rule B if there are OOD crops, with rule C if there is a calibration set.
 
         Args:
-            evidence: Of the validation split.
-            encoder: Digest of the encoder that embedded it.
-            alpha: Of rule C.
+            evidence: Embeddings of the validation split.
+            encoder: Digest of the encoder that made the embeddings.
+            alpha: Rule C: largest share of known crops to refuse, on average.
             per_flight: Whether rule C takes one random crop of each flight, see `calibrated`.
         """
         sets = evidence.sets
@@ -112,15 +112,15 @@ class Gallery:
     def calibrated(
         self, embeddings: Vectors, labels: Vectors, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
     ) -> "Gallery":
-        """The same with rule C from other held-out crops, and `C_class` where each class has enough of them.
+        """The same gallery with rule C from new calibration crops, and with `C_class` if each class has enough of them.
 
         Args:
-            embeddings: (n, D) crops of known classes, used for nothing else.
-            labels: (n,) their classes.
-            groups: (n,) flight of each.
-            alpha: Share of known crops that may be refused, on average.
+            embeddings: Embeddings (n, D) of crops of known classes, used for nothing else.
+            labels: Classes (n,) of the crops.
+            groups: Flights (n,) of the crops.
+            alpha: Largest share of known crops to refuse, on average.
             per_flight: Whether to take one random crop of each flight. These are exchangeable with a crop of a new
-                flight; all crops of a few flights are not, and refuse more of it than alpha.
+                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha.
         """
         if per_flight:
             rows = one_per_group(groups)
@@ -136,13 +136,13 @@ class Gallery:
 
     @property
     def default_rule(self) -> str:
-        """C where its threshold is finite, else B, else A: the strongest that the data allow."""
+        """C if its threshold is finite, else B, else A."""
         if "C" in self.thresholds and np.isfinite(self.thresholds["C"].value):
             return "C"
         return "B" if "B" in self.thresholds else "A"
 
     def threshold(self, rule: str) -> Threshold:
-        """The threshold that a rule decides by.
+        """Threshold of a rule.
 
         Raises:
             ValueError: If the gallery has no such rule.
@@ -156,17 +156,17 @@ class Gallery:
 
     @property
     def rules(self) -> dict[str, DecisionRule]:
-        """The rules as `openset.judge` takes them."""
+        """Rules by name, in the form of `openset.judge`."""
         return {name: self.prototypes.rule(threshold) for name, threshold in self.thresholds.items()}
 
     @property
     def names(self) -> list[str]:
-        """Known classes, then enrolled species."""
+        """Names of the known classes, then of the enrolled species."""
         return self.class_names + [species.label for species in self.enrolled]
 
     @cached_property
     def stored(self) -> Stored:
-        """All crops, for the search of neighbours."""
+        """All crops, for the search of nearest neighbours."""
         known = self.reference
         vectors, labels = [known.vectors], [known.labels]
         crops = [str(index) for index in known.index.tolist()]
@@ -180,14 +180,14 @@ class Gallery:
     # Files ---------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Makes this the base of the gallery in `folder`, unless it is already; enrolled species stay.
+        """Write this gallery as the base in `folder`, unless the last base is the same; enrolled species stay.
 
-        A base of another encoder ends what was enrolled before: those embeddings mean nothing to it.
+        A base of another encoder drops the species enrolled before, whose embeddings it cannot be compared with.
         """
         bases = [record for record in records.read(folder) if record.kind == "base"]
         if bases and _same(_with_base(None, bases[-1]), self):
             return
-        arrays, words = written_contents(self.thresholds, self.prototypes)
+        arrays, fields = written_contents(self.thresholds, self.prototypes)
         arrays |= {
             "vectors": self.reference.vectors.numpy(),
             "labels": self.reference.labels.numpy(),
@@ -198,13 +198,13 @@ class Gallery:
             "class_names": self.class_names,
             "prediction_rule": self.prediction_rule,
             "prior": asdict(self.prior),
-            **words,
+            **fields,
         }
         records.append(folder, "base", content, arrays)
 
     @staticmethod
     def load(folder: Path) -> "Gallery":
-        """Reads a gallery with all that was enrolled, removed or recalibrated.
+        """Read a gallery with everything that was enrolled, removed or recalibrated.
 
         Raises:
             ValueError: If there is none, or a file is damaged.
@@ -222,7 +222,7 @@ class Gallery:
 
 
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
-    """Sixteen hex digits of an encoder's weights and of the options that cut and normalise its crops."""
+    """Digest, in 16 hex digits, of an encoder's weights and of the options that cut and normalise its crops."""
     digest = hashlib.sha256(repr(options).encode())
     for name, shards in sorted(encoder.state_dict().items()):
         tensor = whole(shards)
@@ -232,7 +232,7 @@ def encoder_digest(encoder: nn.Module, options: Any) -> str:
 
 
 def _same(first: Gallery, second: Gallery) -> bool:
-    """Whether two bases answer alike: equal to the rounding of another batch size or device."""
+    """Whether two bases are equal to the rounding of another batch size or device."""
     names = ("encoder", "class_names", "prediction_rule")
     if any(getattr(first, name) != getattr(second, name) for name in names):
         return False
@@ -241,46 +241,46 @@ def _same(first: Gallery, second: Gallery) -> bool:
 
 
 def _numbers(gallery: Gallery) -> ArrayState:
-    """All numbers of a base."""
-    arrays, words = written_contents(gallery.thresholds, gallery.prototypes)
+    """All arrays and texts of a base by name, for comparison."""
+    arrays, fields = written_contents(gallery.thresholds, gallery.prototypes)
     known = gallery.reference
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
-    texts = {key: np.array(text) for key, text in words["texts"].items()}
+    texts = {key: np.array(text) for key, text in fields["texts"].items()}
     own = {"vectors": known.vectors.numpy(), "labels": known.labels.numpy(), "index": known.index.numpy()}
     return arrays | nested("prior", prior) | texts | own
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Equal to a rounding that must not undo a recalibration."""
+    """Whether two arrays are equal, numbers to a tolerance too small to hide a recalibration."""
     if second.dtype.kind != "f":
         return np.array_equal(first, second)
-    # the alpha of a rule without one is NaN in both
+    # rules A and B have alpha = NaN
     return first.shape == second.shape and np.allclose(first, second, 1e-4, 1e-5, equal_nan=True)
 
 
 def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
-    words, arrays = record.words, record.arrays
-    same_encoder = before is not None and before.encoder == words["encoder"]
+    fields, arrays = record.words, record.arrays
+    same_encoder = before is not None and before.encoder == fields["encoder"]
     return Gallery(
         reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
-        class_names=list(words["class_names"]),
-        prediction_rule=cast(PredictionRule, words["prediction_rule"]),
+        class_names=list(fields["class_names"]),
+        prediction_rule=cast(PredictionRule, fields["prediction_rule"]),
         prototypes=read_prototypes(record),
         thresholds=read_thresholds(record),
-        prior=RadiusPrior(**words["prior"]),
-        encoder=words["encoder"],
+        prior=RadiusPrior(**fields["prior"]),
+        encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
     )
 
 
 def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
-    words = record.words
-    if words["encoder"] != gallery.encoder:
-        return gallery  # it belongs to an encoder that came before or after
+    fields = record.words
+    if fields["encoder"] != gallery.encoder:
+        return gallery  # a change of the gallery of another encoder
     if record.kind == "enroll":
-        return _with_crops(gallery, words["label"], record.arrays["vectors"])
+        return _with_crops(gallery, fields["label"], record.arrays["vectors"])
     if record.kind == "remove":
-        return replace(gallery, enrolled=_others(gallery, words["label"]))
+        return replace(gallery, enrolled=_others(gallery, fields["label"]))
     if record.kind == "calibrate":
         kept = {name: each for name, each in gallery.thresholds.items() if not name.startswith("C")}
         return replace(gallery, thresholds=kept | read_thresholds(record))
@@ -288,7 +288,7 @@ def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
 
 
 def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gallery:
-    """A gallery with more crops of a species, which may be there already or not."""
+    """The gallery with more crops of a species, or with a new species."""
     before = [species.vectors for species in gallery.enrolled if species.label == label]
     vectors = np.concatenate([*before, crops])
     species = EnrolledSpecies(label, vectors, gallery.prior.radius(vectors))

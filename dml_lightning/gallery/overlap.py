@@ -1,4 +1,4 @@
-"""What an enrolled species shares with the classes that a gallery has besides."""
+"""Overlap of an enrolled species with the other classes of its gallery."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,23 @@ from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
 
 
 class Overlap(NamedTuple):
-    """How an enrolled species and another class of the gallery lie to each other."""
+    """Distance and overlap between an enrolled species and another class of the gallery."""
 
-    label: str  # of the other class
+    label: str  # name of the other class
     distance: float  # between the prototypes
     inside: float  # share of the other class's stored crops within the species' radius
-    nearer: float  # share of them that are nearer to the species' prototype than to their own
-    lost: float  # share of the species' crops nearer to the other prototype than to their own, itself left out
+    nearer: float  # share of these crops that are nearer to the species' prototype than to their own
+    lost: float  # share of the species' crops nearer to the other prototype than to the mean of the rest
 
 
 def overlaps(gallery: Gallery, species: EnrolledSpecies) -> list[Overlap]:
-    """One entry per other class, the nearest prototype first.
+    """Compare an enrolled species with every other class of the gallery, the nearest prototype first.
 
-    A crop of the species is held against the mean of its other crops; a single crop has none, and `lost` is NaN.
+    Each crop of the species is compared with the mean of its other crops; for a single crop `lost` is NaN.
+
+    Args:
+        gallery: Gallery that the species is enrolled in.
+        species: The enrolled species.
     """
     others = [
         *zip(gallery.class_names, _reference_by_class(gallery), strict=True),

@@ -1,8 +1,8 @@
-"""How far crops of a class lie from its prototype, when only a few crops of it are there.
+"""Radius of a class of which only a few crops are known.
 
-The largest of k distances says little for small k: in 128 dimensions it leaves out nearly every fresh crop of the
-class at k = 5. So the spread of a new class is shrunk towards that of the known classes, which held-out crops
-measure.
+The largest of k distances is too small for small k: in 128 dimensions and at k = 5 it leaves out nearly every fresh
+crop of the class. So the spread of a new class is shrunk towards that of the known classes, measured on held-out
+crops.
 """
 
 from dataclasses import dataclass
@@ -14,26 +14,31 @@ from numpy.typing import NDArray
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
 
-STRENGTH = 5.0  # crops that the known classes' spread counts as
-QUANTILE = 0.95  # share of a class's fresh crops that its radius should hold
+STRENGTH = 5.0  # weight of the known classes' spread, in degrees of freedom
+QUANTILE = 0.95  # share of a class's fresh crops that should lie within its radius
 
 
 @dataclass(frozen=True)
 class RadiusPrior:
-    """What held-out crops of the known classes say about the spread of a class."""
+    """Spread of the known classes, measured on held-out crops, as a prior for the radius of a new class.
+
+    Example:
+        >>> RadiusPrior(variance=4.0, ratio=2.0).radius(np.array([[1.0, 0.0]]))  # 2 sqrt(4 (1 + 1 / 1))
+        5.656854249492381
+    """
 
     variance: float  # mean over classes of the mean squared distance to the class's prototype
-    ratio: float  # the QUANTILE of the distances, in units of their class's root mean square
-    strength: float = STRENGTH
+    ratio: float  # QUANTILE of the distances, each divided by the root mean square of its class
+    strength: float = STRENGTH  # weight of `variance`, in degrees of freedom
 
     @staticmethod
     def fit(detector: PrototypeDetector, embeddings: Vectors, labels: Vectors) -> "RadiusPrior":
-        """Measures the spread on held-out crops.
+        """Measure the spread on held-out crops.
 
         Args:
-            detector: Fitted on the reference crops of the same classes.
-            embeddings: (N, D) crops that it has not seen.
-            labels: (N,) their classes.
+            detector: Detector fitted on reference crops of the same classes.
+            embeddings: Embeddings (N, D) of crops that the detector has not seen.
+            labels: Classes (N,) of the crops.
 
         Raises:
             ValueError: If there is no crop, or a label has no prototype.
@@ -49,9 +54,9 @@ class RadiusPrior:
         return RadiusPrior(float(squares.mean()), float(np.quantile(units, QUANTILE)))
 
     def radius(self, vectors: NDArray[Any]) -> float:
-        """The radius of a class of which only the crops `vectors` (k, D) are known.
+        """Radius of a class from the embeddings (k, D) of its k >= 1 known crops.
 
-        A fresh crop lies sigma² (1 + 1/k) from the mean of k crops, in squared distance and on average; sigma² is
+        The squared distance of a fresh crop to the mean of k crops is sigma² (1 + 1/k) on average. sigma² is
         estimated from the k crops with k - 1 degrees of freedom, and from the known classes with `strength`.
         """
         crops = np.asarray(vectors, dtype=np.float64)

@@ -1,10 +1,10 @@
-"""An append-only folder of records: each a JSON file beside a safetensors file with its arrays.
+"""Append-only folder of records, each a JSON file beside a safetensors file with its arrays.
 
 ```
 0000.json   {"format": 2, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
 0001.json   {"format": 2, "kind": "enroll", ...}
 ```
-A record exists once its JSON file does, which is written last and in one step; nothing is ever changed. Two writers
+A record exists once its JSON file does, which is written last and in one step; no record is ever changed. Two writers
 never take the same number.
 """
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-RECORD_FORMAT = 2  # of what is written; 1 is still read
+RECORD_FORMAT = 2  # format of new records; 1 is still read
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,19 @@ class Record:
     number: int
     kind: str
     format: int
-    words: dict[str, Any]  # what JSON holds
+    words: dict[str, Any]  # fields of the JSON file
     arrays: dict[str, NDArray[Any]]
 
 
 def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Adds a record that is whole or absent; returns its number."""
+    """Add a record, whole or not at all, and return its number.
+
+    Args:
+        folder: Folder of the records; it is made where there is none.
+        kind: Kind of the record, such as "base" or "enroll".
+        words: Further fields of the JSON file.
+        arrays: Arrays of the safetensors file by name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({key: np.array(value, order="C") for key, value in arrays.items()})
     token = uuid.uuid4().hex[:12]
@@ -53,8 +60,8 @@ def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[st
             "file": data.name,
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-        whole = {**head, **words}
-        text = json.dumps({**whole, "words_sha256": _digest(whole)}, indent=2) + "\n"
+        fields = {**head, **words}
+        text = json.dumps({**fields, "words_sha256": _digest(fields)}, indent=2) + "\n"
         try:
             _write(temporary, content)
             temporary.replace(data)
@@ -72,7 +79,7 @@ def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[st
 
 
 def read(folder: Path) -> list[Record]:
-    """All records in their order.
+    """Read all records in their order.
 
     Raises:
         ValueError: If a file is damaged, missing or of a newer format.
@@ -81,7 +88,7 @@ def read(folder: Path) -> list[Record]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file through to the disk."""
+    """Write a file and sync it to the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -89,7 +96,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _publish(source: Path, target: Path) -> None:
-    """Gives a written file its name, in one step where the file system has hard links, else in one write.
+    """Give a written file its name: in one step where the file system has hard links, else by a single write.
 
     Raises:
         FileExistsError: If the name is taken.
@@ -98,12 +105,12 @@ def _publish(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileExistsError:
         raise
-    except OSError:  # FAT, some network and cloud file systems: each has its own number for this
+    except OSError:  # FAT, some network and cloud file systems, each with its own error number
         _write_new(target, source.read_bytes())
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """Writes a file that must not be there; one that cannot be written is taken away again."""
+    """Write a file that must not exist yet; remove it again if writing fails."""
     with path.open("xb", buffering=0) as file:
         try:
             file.write(content)
@@ -113,30 +120,30 @@ def _write_new(path: Path, content: bytes) -> None:
             raise
 
 
-def _digest(words: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:
     """The JSON files 0000, 0001, ... in their order.
 
     Raises:
-        ValueError: If one is missing: what came after it may build on it.
+        ValueError: If a number is missing, as later records may depend on that one.
     """
-    found = sorted((int(path.stem), path) for path in folder.glob("*.json") if path.stem.isdigit())
-    for place, (number, _) in enumerate(found):
+    numbered = sorted((int(path.stem), path) for path in folder.glob("*.json") if path.stem.isdigit())
+    for place, (number, _) in enumerate(numbered):
         if number != place:
             raise ValueError(f"{folder} lacks {place:04d}.json, but has {number:04d}.json: restore the whole folder.")
-    return [path for _, path in found]
+    return [path for _, path in numbered]
 
 
 def _record(number: int, path: Path) -> Record:
     try:
-        words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version, said = int(words["format"]), words.pop("words_sha256", None)
-        if version <= RECORD_FORMAT and said not in (None, _digest(words)):
-            raise ValueError("its words are not those that were written")
-        kind, data, digest = str(words["kind"]), path.with_name(words["file"]), words["sha256"]
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version, stated = int(fields["format"]), fields.pop("words_sha256", None)
+        if version <= RECORD_FORMAT and stated not in (None, _digest(fields)):
+            raise ValueError("its fields are not those that were written")
+        kind, data, digest = str(fields["kind"]), path.with_name(fields["file"]), fields["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
     if version > RECORD_FORMAT:
@@ -152,4 +159,4 @@ def _record(number: int, path: Path) -> Record:
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(f"{data} is damaged ({error}).") from None
-    return Record(number, kind, version, words, arrays)
+    return Record(number, kind, version, fields, arrays)

@@ -1,4 +1,4 @@
-"""What every command after training shares: the module of a run, a data set to run it on, and embedding."""
+"""Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -21,21 +21,21 @@ from dml_lightning.types import Batch, Embeddings
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, ready to embed: all that it needs lies in its folder."""
+    """A finished run, loaded from its folder and ready to embed."""
 
     folder: Path
     module: EmbeddingModule  # in evaluation mode, on its device
-    options: CropOptions
+    options: CropOptions  # by which its crops are cut and normalised
     gallery: Gallery
     device: str
 
     @staticmethod
     def load(run: str, device: str = "cpu") -> "TrainedRun":
-        """Reads a run's folder.
+        """Load a run from its folder.
 
         Args:
-            run: The folder.
-            device: Where the encoder runs.
+            run: Path of the folder.
+            device: Device for the encoder, such as "cpu" or "cuda".
 
         Raises:
             ValueError: If the run is not finished, or the gallery is of another checkpoint.
@@ -56,7 +56,14 @@ class TrainedRun:
     def embed_table(
         self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]
     ) -> Iterator[Embeddings]:
-        """Embeds the boxes of a table, frame by frame; `bad_frames` receives frame -> sentence."""
+        """Embed the boxes of a crop table, frame by frame.
+
+        Args:
+            table: Crop table.
+            batch_size: Number of crops in a batch.
+            on_bad_frame: Whether to stop at a frame that cannot be read, or to leave it out.
+            bad_frames: Receives the reason for each frame that is left out, by frame.
+        """
         batches = crop_batches(
             table, self.options, batch_size=batch_size, on_bad_frame=on_bad_frame, bad_frames=bad_frames
         )
@@ -64,7 +71,7 @@ class TrainedRun:
 
 
 def check_device(device: str) -> None:
-    """Refuses a device that cannot be used here.
+    """Refuse a device that cannot be used here.
 
     Raises:
         ValueError: With the reason.
@@ -78,7 +85,7 @@ def check_device(device: str) -> None:
 
 @torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
-    """Embeds batch by batch; the results lie on the CPU."""
+    """Embed batch by batch; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
         vectors = module(batch.images.to(device))
         logits = module.compute_logits(vectors)
@@ -88,12 +95,12 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
-    """A finished run's module with the weights of its best checkpoint, in evaluation mode on the CPU.
+    """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
-        run: The run's folder.
-        model: The model section of its recipe.
-        num_classes: C, the number of known classes.
+        run: Folder of the run.
+        model: Model section of its recipe.
+        num_classes: Number C of known classes.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -102,7 +109,7 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
     arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
-    if "encoder" in arguments:  # the weights come from the run, not from where it started
+    if "encoder" in arguments:  # the weights come from the run's checkpoint
         arguments["encoder"] = _without_download(arguments["encoder"])
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
@@ -122,7 +129,12 @@ def _without_download(encoder: dict[str, Any]) -> dict[str, Any]:
 
 
 def crop_options(data: dict[str, Any]) -> CropOptions:
-    """The crop options of a recipe's data section."""
+    """Crop options in the data section of a recipe.
+
+    Example:
+        >>> crop_options({"crop_size": 48, "batch_size": 8}).crop_size
+        48
+    """
     names = {field.name for field in fields(CropOptions)}
     options = {key: value for key, value in data.items() if key in names}
     if options.get("radiometry") is not None:

@@ -1,4 +1,4 @@
-"""Detectors as plain arrays, and answers in kind: a tensor for a tensor, an array for an array."""
+"""Conversion between tensors and arrays, and states of detectors as named arrays."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -13,7 +13,12 @@ ArrayState = dict[str, NDArray[Any]]
 
 
 def like(result: Tensor, example: Array) -> Array:
-    """`result` as a tensor or as an array, whichever `example` is."""
+    """`result` as a tensor or as an array, whichever `example` is.
+
+    Example:
+        >>> like(torch.tensor([1, 2]), np.empty(0))
+        array([1, 2])
+    """
     if isinstance(example, Tensor):
         return result
     return result.cpu().numpy()
@@ -25,11 +30,21 @@ def beside(values: NDArray[np.float64], vectors: Tensor) -> Tensor:
 
 
 def nested(prefix: str, state: ArrayState) -> ArrayState:
-    """A part's state under names that begin with `prefix.`."""
+    """The arrays of `state`, each under its name with `prefix.` in front.
+
+    Example:
+        >>> nested("prior", {"ratio": np.array(2.0)})
+        {'prior.ratio': array(2.)}
+    """
     return {f"{prefix}.{name}": np.asarray(value) for name, value in state.items()}
 
 
 def unnested(prefix: str, state: Mapping[str, NDArray[Any]]) -> ArrayState:
-    """What `nested` put under `prefix`."""
+    """The arrays that `nested` put under `prefix`, by their own names.
+
+    Example:
+        >>> unnested("prior", {"prior.ratio": np.array(2.0), "version": np.array(1)})
+        {'ratio': array(2.)}
+    """
     start = prefix + "."
     return {name.removeprefix(start): state[name] for name in state if name.startswith(start)}

@@ -1,7 +1,8 @@
-"""Which conditions of the separation theorem hold on data, and by how much.
+"""Check of the separation theorem's conditions on data: which hold, and by how much.
 
-If known samples lie in the ball of their class and OOD samples outside every ball, the radius-adjusted score
-separates them. If the balls are also disjoint, its class is the true one.
+The ball of a class is centred on its prototype and has its radius. If every known sample lies in the ball of its
+class and every OOD sample outside all balls, the radius-adjusted score separates them. If the balls are also
+disjoint, the class with the smallest radius-adjusted distance is the true one.
 """
 
 from dataclasses import dataclass
@@ -15,26 +16,26 @@ from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 @dataclass(frozen=True)
 class AssumptionReport:
-    """Shares and margins; NaN where there is nothing to count."""
+    """Shares of samples and margins in units of distance; NaN where there is nothing to count."""
 
     known_inside: float  # share of known samples inside the ball of their class
     known_inside_by_class: dict[int, float]
     pairs_disjoint: float  # share of class pairs with |mu - mu'| > r + r'
-    smallest_gap: float  # min of |mu - mu'| - r - r' over the pairs, in units of distance
+    smallest_gap: float  # min of |mu - mu'| - r - r' over the pairs
     median_gap: float
     closest_pair: tuple[int, int] | None  # the classes with the smallest gap
     ood_outside: float  # share of OOD samples outside every ball
-    known_excess: float  # how far the worst known sample lies outside its ball; at most 0 if none does
-    ood_clearance: float  # how far the worst OOD sample lies outside every ball; above 0 if all do
-    radius_ratio: float  # largest radius by the smallest; the nearest score is only sure at 1
+    known_excess: float  # largest distance of a known sample outside its ball; at most 0 if all are inside
+    ood_clearance: float  # smallest distance of an OOD sample outside every ball; above 0 if all are outside
+    radius_ratio: float  # largest radius / smallest; only at 1 does the theorem cover the nearest score too
 
     @property
     def separation_holds(self) -> bool:
-        """Whether the theorem's conditions hold on every sample: then s1 <= 0 on known and > 0 on OOD ones."""
+        """Whether the conditions hold on every sample: then s1 <= 0 on known samples and s1 > 0 on OOD ones."""
         return self.known_inside == 1.0 and self.ood_outside == 1.0
 
     def values(self) -> dict[str, float]:
-        """The numbers alone, by name, for a log; without those of single classes."""
+        """The numbers by name, for a log; without those of single classes."""
         return {name: value for name, value in vars(self).items() if isinstance(value, float)} | {
             "separation_holds": float(self.separation_holds) if np.isfinite(self.ood_outside) else float("nan")
         }
@@ -46,10 +47,19 @@ def assumption_report(
     """Check the balls of a fitted detector on held-out samples.
 
     Args:
-        detector: Fitted; its radii are the balls'.
-        known: (N, D) held-out samples of the detector's classes.
-        known_labels: (N,) their classes.
-        ood: (M, D) OOD samples, possibly none.
+        detector: Fitted detector, whose prototypes and radii are the balls.
+        known: Held-out samples (N, D) of the detector's classes.
+        known_labels: Classes (N,) of `known`.
+        ood: OOD samples (M, D); M may be 0.
+
+    Raises:
+        ValueError: If a label is none of the detector's classes.
+
+    Example:
+        >>> x, y = np.array([[0.0], [2.0], [10.0], [12.0]]), np.array([0, 0, 1, 1])
+        >>> report = assumption_report(PrototypeDetector().fit(x, y), x, y, ood=np.array([[6.0]]))
+        >>> report.smallest_gap, report.ood_clearance, report.separation_holds
+        (8.0, 4.0, True)
     """
     labels = to_numpy(known_labels)
     columns = detector.columns(labels)
@@ -83,7 +93,7 @@ def _smallest(values: NDArray[np.float64]) -> float:
 
 
 def _ratio(radii: NDArray[np.float64]) -> float:
-    """Largest by smallest; infinite if only some are 0, 1 if all are."""
+    """Largest radius / smallest; infinite if only some are 0, and 1 if all are."""
     largest, smallest = float(radii.max()), float(radii.min())
     if smallest == 0:
         return 1.0 if largest == 0 else float("inf")
@@ -93,7 +103,7 @@ def _ratio(radii: NDArray[np.float64]) -> float:
 def _pair(
     detector: PrototypeDetector, first: NDArray[np.int64], second: NDArray[np.int64], gaps: NDArray[np.float64]
 ) -> tuple[int, int] | None:
-    """The classes whose balls come closest or overlap most."""
+    """The two classes whose balls come closest or overlap most."""
     if len(gaps) == 0:
         return None
     worst = int(gaps.argmin())

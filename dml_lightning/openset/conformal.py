@@ -1,4 +1,4 @@
-"""Split conformal calibration: refuse known samples with a probability that was chosen beforehand.
+"""Split conformal calibration (rule C): known samples are refused with at most a chosen probability.
 
 A fresh known sample is refused with probability at most alpha, on average over calibration draws, if it is
 exchangeable with the n calibration samples, which are used for nothing else. Crops of one flight are not
@@ -22,17 +22,37 @@ from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 
 def conformal_rank(samples: int, alpha: float) -> int:
-    """ceil((n + 1)(1 - alpha)), the rank of the threshold among n calibration scores; above n: infinite.
+    """Rank of the threshold among n calibration scores: ceil((n + 1)(1 - alpha)).
+
+    A rank above n stands for an infinite threshold.
+
+    Args:
+        samples: Number n of calibration scores.
+        alpha: Largest share of known samples to refuse, on average.
 
     Raises:
         ValueError: If alpha is not in (0, 1).
+
+    Example:
+        >>> conformal_rank(99, alpha=0.05)
+        95
     """
     _check_alpha(alpha)
     return math.ceil((samples + 1) * (1 - alpha) - 1e-9)  # 1e-9: (n + 1)(1 - alpha) is often whole
 
 
 def conformal_value(scores: Scores, alpha: float, what: str = "") -> float:
-    """The conformal threshold of calibration `scores` (n,), with a warning if n is too small for it."""
+    """Conformal threshold from calibration scores; infinite, with a warning, if they are too few.
+
+    Args:
+        scores: Calibration scores (n,), in any order.
+        alpha: Largest share of known samples to refuse, on average.
+        what: Words behind "calibration samples" in the warning.
+
+    Example:
+        >>> conformal_value(np.arange(1.0, 100.0), alpha=0.05)
+        95.0
+    """
     rank = conformal_rank(len(scores), alpha)
     if rank > len(scores):
         warnings.warn(
@@ -46,10 +66,14 @@ def conformal_value(scores: Scores, alpha: float, what: str = "") -> float:
 
 
 def samples_needed(alpha: float) -> int:
-    """Fewest calibration samples for a finite threshold: 1 / alpha - 1, rounded up.
+    """Smallest number of calibration samples for a finite threshold: 1 / alpha - 1, rounded up.
 
     Raises:
         ValueError: If alpha is not in (0, 1).
+
+    Example:
+        >>> samples_needed(alpha=0.05)
+        19
     """
     _check_alpha(alpha)
     return math.ceil(1 / alpha - 1 - 1e-9)
@@ -61,27 +85,36 @@ def _check_alpha(alpha: float) -> None:
 
 
 def p_values(calibration_scores: Vectors, scores: Vectors) -> Scores:
-    """Conformal p-values (N,): (1 + calibration scores at or above the score) / (n + 1).
+    """Conformal p-values (N,): (1 + number of calibration scores at or above the score) / (n + 1).
 
-    Refusing p <= alpha is refusing by rule C.
+    Refusing samples with p <= alpha is the same as refusing those above the conformal threshold at alpha.
 
     Args:
-        calibration_scores: (n,) scores of held-out known samples.
-        scores: (N,).
+        calibration_scores: Scores (n,) of held-out known samples.
+        scores: Scores (N,) of the samples to judge.
+
+    Example:
+        >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 9.0]))
+        array([1.  , 0.75, 0.25])
     """
     calibration = np.sort(as_scores(calibration_scores, "calibration_scores"))
     return judge.conformal_p_values(calibration, as_scores(scores, "scores"))
 
 
 def refusal_rates(calibration_scores: Vectors, scores: Vectors, alphas: Vectors) -> Scores:
-    """Share of `scores` that rule C refuses at each alpha (A,): the measured side of a coverage plot.
+    """Measured share (A,) of `scores` that rule C refuses at each alpha, for a coverage plot.
 
-    For known samples of new flights this should stay below alpha; 0 where n is too small for alpha.
+    For known samples of new flights it should stay below alpha. It is 0 where n is too small for alpha, and NaN
+    without scores.
 
     Args:
-        calibration_scores: (n,) scores of held-out known samples.
-        scores: (N,) of other known samples.
-        alphas: (A,).
+        calibration_scores: Scores (n,) of held-out known samples.
+        scores: Scores (N,) of other known samples.
+        alphas: Nominal shares (A,), each in (0, 1).
+
+    Example:
+        >>> refusal_rates(np.array([1.0, 2.0, 3.0]), np.array([0.5, 9.0]), alphas=np.array([0.2, 0.25]))
+        array([0. , 0.5])
     """
     p = np.sort(p_values(calibration_scores, scores))
     refused = np.searchsorted(p, to_numpy(alphas) + 1e-9, side="right")  # 1e-9: as in the rank
@@ -89,11 +122,15 @@ def refusal_rates(calibration_scores: Vectors, scores: Vectors, alphas: Vectors)
 
 
 def one_per_group(groups: Vectors, seed: int = 0) -> NDArray[np.int64]:
-    """Rows of one random sample per group, ordered by group: these are exchangeable if the flights are.
+    """Rows of one random sample per group, ordered by group; exchangeable if the flights are.
 
     Args:
-        groups: (N,) flight of each sample, strings or integers.
-        seed: Of the draw.
+        groups: Flight (N,) of each sample, strings or integers.
+        seed: Seed of the draw.
+
+    Example:
+        >>> one_per_group(np.array(["a", "b", "a", "a"]), seed=0)
+        array([2, 1])
     """
     rows = np.random.default_rng(seed).permutation(len(groups))
     _, first = np.unique(to_numpy(groups)[rows], return_index=True)
@@ -102,27 +139,32 @@ def one_per_group(groups: Vectors, seed: int = 0) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class ClassThresholds:
-    """Rule C per class: a sample is refused only if every class refuses it.
+    """Conformal thresholds by class (rule C): a sample is refused only if every class refuses it.
 
     Applying the threshold of the predicted class alone would refuse more than alpha.
+
+    Example:
+        >>> thresholds = ClassThresholds(np.array([2.0, 3.0]), 0.5, (np.array([1.0, 2.0]), np.array([3.0])))
+        >>> thresholds.score(np.array([[1.5, 9.0], [6.0, 5.0]]))
+        array([-0.5,  2. ])
     """
 
     values: Scores  # (C,) threshold on the distance to each class
     alpha: float
-    scores: tuple[Scores, ...]  # per class, ascending calibration distances
+    scores: tuple[Scores, ...]  # by class, calibration distances, ascending
 
     def score(self, distances: Scores) -> Scores:
-        """Excess over the threshold of the most lenient class, (N,), from distances (N, C); refused above 0."""
+        """Smallest excess of distances (N, C) over the thresholds of their classes, (N,); refused above 0."""
         return judge.score(distances, judge.DecisionRule(0.0, self.values))
 
     def p_values(self, distances: Scores) -> Scores:
-        """Largest p-value over the classes (N,), from distances (N, C)."""
+        """Largest p-value (N,) over the classes, from distances (N, C)."""
         columns = zip(self.scores, distances.T, strict=True)
         largest: Scores = np.max([p_values(own, column) for own, column in columns], axis=0)
         return largest
 
     def state(self) -> ArrayState:
-        """Plain arrays: the calibration distances of all classes in a row, and how many each has."""
+        """Plain arrays: the calibration distances of all classes, joined, and the number of each class."""
         return {
             "values": self.values,
             "alpha": np.array(self.alpha),
@@ -132,19 +174,27 @@ class ClassThresholds:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "ClassThresholds":
-        """The thresholds that `state` came from."""
+        """The thresholds whose `state` this is."""
         scores = np.split(np.asarray(state["scores"]), np.cumsum(state["sizes"])[:-1])
         return cls(np.asarray(state["values"]), float(state["alpha"]), tuple(scores))
 
 
 def class_thresholds(distances: Scores, columns: NDArray[np.int64], alpha: float) -> ClassThresholds:
-    """Rule C for each class on its own calibration samples.
+    """Conformal threshold of each class (rule C) from its own calibration samples.
 
     Args:
-        distances: (N, C) of the calibration samples to every class.
-        columns: (N,) true class of each sample, as a column of `distances`.
-        alpha: As in `conformal_threshold`; a class with fewer than 1 / alpha - 1 samples refuses nothing, and
-            then no sample is refused at all.
+        distances: Distances (N, C) of the calibration samples to every class.
+        columns: True class (N,) of each sample, as a column of `distances`.
+        alpha: Largest share of the known samples to refuse, on average. A class with fewer than 1 / alpha - 1
+            samples has an infinite threshold, and then no sample is refused by all classes.
+
+    Raises:
+        ValueError: If alpha is not in (0, 1).
+
+    Example:
+        >>> distances = np.array([[1.0, 9.0], [2.0, 8.0], [7.0, 3.0]])
+        >>> class_thresholds(distances, columns=np.array([0, 0, 1]), alpha=0.5).values
+        array([2., 3.])
     """
     scores = tuple(np.sort(distances[columns == column, column]) for column in range(distances.shape[1]))
     values = [conformal_value(own, alpha, f" of class number {column}") for column, own in enumerate(scores)]

@@ -1,4 +1,4 @@
-"""Every detector: fit, score, take a threshold, decide."""
+"""Base class of the OOD detectors: fit, score, calibrate a threshold, predict."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from dml_lightning.pairs.blocks import Vectors, as_vectors, row_blocks, to_numpy
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What a detector says about each of N samples."""
+    """Scores and decisions of a detector for N samples."""
 
     score: NDArray[np.float64]  # (N,)
     is_ood: NDArray[np.bool_]  # (N,)
     p_value: NDArray[np.float64]  # (N,) under rule C, otherwise NaN
-    rule: str  # name of the rule that decides
+    rule: str  # name of the rule that decided, with the origin of its threshold
 
 
 class Detector(ABC):
-    """Scores embeddings, larger = more OOD.
+    """Base of all detectors, which give each embedding an OOD score: larger = more OOD.
 
-    Tensors and arrays are both accepted, and `score` answers in kind, in float64 and a few rows at a time.
-    Embeddings are taken as they are unless the method itself normalises.
+    Tensors and arrays are both accepted, and `score` returns whichever it was given. Scores are float64, computed in
+    blocks of rows. Embeddings are not normalised, unless the method itself does so.
     """
 
     threshold: Threshold | None = None
 
     @abstractmethod
     def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
-        """Learn from reference embeddings (N, D) and their labels (N,), integers."""
+        """Learn from reference embeddings (N, D) and their integer labels (N,)."""
 
     @abstractmethod
     def _score(self, vectors: Tensor) -> Tensor:
-        """Scores (n,) of a few rows (n, D) float32 or float64.
+        """OOD scores (n,) of one block of rows (n, D), float32 or float64.
 
         Raises:
             ValueError: If `fit` was not called, or the embedding size differs.
@@ -49,7 +49,7 @@ class Detector(ABC):
         """OOD scores (N,) float64, larger = more OOD.
 
         Args:
-            embeddings: (N, D).
+            embeddings: Samples (N, D) to score.
 
         Raises:
             ValueError: If the detector is not fitted, or the embeddings are of another size.
@@ -65,14 +65,14 @@ class Detector(ABC):
         ood: Vectors | None = None,
         groups: Vectors | None = None,
     ) -> Self:
-        """Choose the threshold that `predict` decides by.
+        """Choose the threshold by which `predict` decides.
 
         Args:
-            embeddings: (N, D) known samples that `fit` has not seen.
+            embeddings: Known samples (N, D) that `fit` has not seen.
             rule: "B": best balanced accuracy on `embeddings` and `ood`. "C": split conformal at `alpha`.
-            alpha: Rule C: largest share of known samples refused, on average.
-            ood: (M, D) OOD validation samples, rule B.
-            groups: (N,) flight of each known sample, to be counted; see `conformal.one_per_group`.
+            alpha: Rule C: largest share of known samples to refuse, on average.
+            ood: Rule B: OOD validation samples (M, D).
+            groups: Flight (N,) of each known sample, to report their number; see `conformal.one_per_group`.
 
         Raises:
             ValueError: If the rule is unknown or lacks its samples.

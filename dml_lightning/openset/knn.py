@@ -1,4 +1,4 @@
-"""Distance to the k-th nearest reference sample as an OOD score.
+"""Nearest-neighbour detector: distance to the k-th nearest reference sample as an OOD score.
 
 Source: Sun, Ming, Zhu and Li, Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022, section 3.
 They normalise the features first; here that is the caller's choice.
@@ -18,10 +18,15 @@ class KNNDetector(Detector):
     """Distance to the `k`-th nearest reference sample, exact; larger = more OOD.
 
     Args:
-        k: Which neighbour; references of one flight resemble each other, so 1 is seldom wise.
+        k: Rank of the neighbour, from 1; crops of one flight resemble each other, so 1 is seldom wise.
 
     Raises:
         ValueError: If k is below 1.
+
+    Example:
+        >>> references = torch.tensor([[0.0], [1.0], [5.0]])
+        >>> KNNDetector(k=2).fit(references, torch.tensor([0, 0, 1])).score(torch.tensor([[3.0]]))
+        tensor([2.], dtype=torch.float64)
     """
 
     def __init__(self, k: int = 5):
@@ -35,7 +40,7 @@ class KNNDetector(Detector):
         """Keep the reference samples (M, D) and their labels (M,).
 
         Raises:
-            ValueError: If there are fewer than k.
+            ValueError: If there are fewer than k samples.
         """
         self.references = as_vectors(embeddings).clone()
         self.labels = as_labels(labels, self.references).clone()
@@ -47,7 +52,7 @@ class KNNDetector(Detector):
         return self._search(vectors).distances[:, -1]
 
     def _search(self, vectors: Tensor) -> Neighbours:
-        """The k nearest references of each sample (N, D)."""
+        """The k nearest references of each row (n, D)."""
         if len(self.references) == 0:
             raise ValueError("this KNNDetector has no references yet: call fit first.")
         return nearest_neighbours(vectors, self.references.to(vectors.device), self.k)

@@ -1,9 +1,10 @@
-"""OOD scores of a linear classifier on the embedding, for an arm that has one.
+"""Detectors on the logits of a linear classifier: maximum softmax, maximum logit, energy and ViM.
 
 Sources: maximum softmax probability, Hendrycks and Gimpel, ICLR 2017; max logit, Hendrycks et al., ICML 2022;
 energy, Liu et al., NeurIPS 2020, equation 4; ViM, Wang et al., CVPR 2022, equations 5 to 8.
 
-Softmax leaves the logits free up to a common constant. The probability does not feel it, the others do.
+Softmax is the same for logits that differ by a common constant, so training leaves that constant free; it changes
+every score here but the maximum softmax probability.
 """
 
 from typing import Self
@@ -17,15 +18,15 @@ from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
 
-SPANNED = 1e-12  # of the largest variance: a direction with less is not spanned
+SPANNED = 1e-12  # smallest variance, relative to the largest, of a direction that counts as spanned
 
 
 class LogitDetector(Detector):
-    """A detector on logits = embeddings @ weightᵀ + bias, in the precision of the embeddings.
+    """Base of the detectors on logits = embeddings @ weightᵀ + bias, in the precision of the embeddings.
 
     Args:
-        weight: (C, D).
-        bias: (C,).
+        weight: Weight (C, D) of the linear head.
+        bias: Bias (C,) of the linear head.
 
     Raises:
         ValueError: If the shapes do not fit together.
@@ -40,7 +41,7 @@ class LogitDetector(Detector):
             )
 
     def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
-        """Nothing to learn: the head is all there is."""
+        """Return the detector as it is: there is nothing to learn beside the head."""
         return self
 
     def logits(self, vectors: Tensor) -> Tensor:
@@ -56,9 +57,13 @@ class LogitDetector(Detector):
 
 
 class MaxSoftmaxDetector(LogitDetector):
-    """1 - maximum softmax probability, as the sum of the other probabilities.
+    """1 - maximum softmax probability, computed as the sum of the other probabilities.
 
-    A float32 softmax is exactly 1 from a logit gap of 17 on, and confident samples tie; here none does.
+    As a difference in float32 it would be 0 for every sample with a logit gap above 17, and those would tie.
+
+    Example:
+        >>> MaxSoftmaxDetector(torch.eye(2), torch.zeros(2)).score(torch.tensor([[0.0, 0.0]]))
+        tensor([0.5000], dtype=torch.float64)
     """
 
     def _score(self, vectors: Tensor) -> Tensor:
@@ -68,22 +73,31 @@ class MaxSoftmaxDetector(LogitDetector):
 
 
 class MaxLogitDetector(LogitDetector):
-    """Minus the largest logit."""
+    """Minus the largest logit.
+
+    Example:
+        >>> MaxLogitDetector(torch.eye(2), torch.zeros(2)).score(torch.tensor([[3.0, 1.0]]))
+        tensor([-3.], dtype=torch.float64)
+    """
 
     def _score(self, vectors: Tensor) -> Tensor:
         return -self.logits(vectors).amax(1).double()
 
 
 class EnergyDetector(LogitDetector):
-    """The free energy -T log Σ exp(logits / T).
+    """Free energy -T log Σ exp(logits / T).
 
     Args:
-        weight: (C, D).
-        bias: (C,).
-        temperature: T; towards 0 the score becomes that of `MaxLogitDetector`.
+        weight: Weight (C, D) of the linear head.
+        bias: Bias (C,) of the linear head.
+        temperature: Temperature T; towards 0 the score becomes that of `MaxLogitDetector`.
 
     Raises:
         ValueError: If the temperature is not positive, or the shapes do not fit together.
+
+    Example:
+        >>> EnergyDetector(torch.eye(2), torch.zeros(2)).score(torch.tensor([[0.0, 0.0]]))
+        tensor([-0.6931], dtype=torch.float64)
     """
 
     def __init__(self, weight: Vectors, bias: Vectors, temperature: float = 1.0):
@@ -100,18 +114,24 @@ class EnergyDetector(LogitDetector):
 class ViMDetector(LogitDetector):
     """Virtual-logit matching: alpha times the length of the residual, minus log Σ exp(logits).
 
-    The features are taken from the origin o = -W⁺b, where all logits vanish if C <= D. What is left of them
-    outside the `principal` directions in which the reference features are largest (about o, not about their
-    mean) is the residual; alpha gives it the scale of the largest logits of the reference.
+    Features are measured from the origin o = -W⁺b, where all logits vanish if C <= D. The principal space is spanned
+    by the directions in which the reference features are largest (about o, not about their mean); the residual is
+    the part of a feature outside it. alpha scales it: mean largest logit / mean residual length of the reference.
 
     Args:
-        weight: (C, D).
-        bias: (C,).
-        principal: Dimensions of the principal space, below D. By default half of them, as the authors' 1000 of
+        weight: Weight (C, D) of the linear head.
+        bias: Bias (C,) of the linear head.
+        principal: Dimensions of the principal space, below D. By default half of D, like the authors' 1000 of
             2048, or fewer if the reference spans no more: outside its span nothing sets the scale.
 
     Raises:
         ValueError: If the shapes do not fit together, or `principal` is not in 0..D - 1.
+
+    Example:
+        >>> detector = ViMDetector(torch.tensor([[1.0, 0.0]]), torch.zeros(1), principal=1)
+        >>> _ = detector.fit(torch.tensor([[3.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0]))
+        >>> detector.score(torch.tensor([[3.0, 2.0]]))  # alpha = 3 / 1
+        tensor([3.], dtype=torch.float64)
     """
 
     def __init__(self, weight: Vectors, bias: Vectors, principal: int | None = None):
@@ -125,7 +145,7 @@ class ViMDetector(LogitDetector):
         self.alpha = float("nan")
 
     def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
-        """Find the principal space and alpha from reference samples (N, D); the labels are not used.
+        """Take the principal space and alpha from reference samples (N, D); the labels are not used.
 
         Raises:
             ValueError: If there are no samples, or they all lie in a principal space of the wanted size.
@@ -157,7 +177,7 @@ class ViMDetector(LogitDetector):
         return self.alpha * self._residual_lengths(vectors) - logits.double().logsumexp(1)
 
     def _residual_lengths(self, vectors: Tensor) -> Tensor:
-        """How far rows (n, D) lie outside the principal space, (n,) float64."""
+        """Distances (n,) float64 of rows (n, D) from the principal space."""
         origin, residual = (beside(values, vectors).to(vectors.dtype) for values in (self.origin, self.residual))
         lengths: Tensor = ((vectors - origin) @ residual).norm(dim=1).double()
         return lengths

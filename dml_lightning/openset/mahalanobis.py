@@ -1,4 +1,4 @@
-"""Mahalanobis distances: how far a sample lies from the classes, in units of their own spread.
+"""Mahalanobis detectors: distance of a sample to the classes, in units of the spread within them.
 
 Sources: Lee, Lee, Lee and Shin, A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS
 2018, equations 1 and 2; Ren et al., A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection, 2021,
@@ -6,7 +6,7 @@ equation 3; Mueller and Hein, Mahalanobis++, ICML 2025 (features of unit length 
 
 The papers invert the plain covariance, which fails for fewer samples than dimensions and for a dimension that is
 constant in the reference. Here it is shrunk towards a multiple of the identity, after Ledoit and Wolf (2004), on
-class-centred data, by scikit-learn. All is computed in float64.
+class-centred data, by scikit-learn. Everything is computed in float64.
 """
 
 from typing import Self
@@ -22,16 +22,21 @@ from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths
 
-FLAT = 1e-6  # smallest variance, of the mean one; up to 1e6 samples shrinkage leaves more
-SPREAD_ROUNDING = 1e-24  # smallest variance, of the mean square: less within classes is rounding
+FLAT = 1e-6  # smallest variance relative to the mean one; shrinkage leaves more for up to 1e6 samples
+SPREAD_ROUNDING = 1e-24  # smallest variance relative to the mean square; less is rounding
 
 
 def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
-    """A matrix (D, D) after which the shrunk covariance of `centred` is the identity.
+    """Matrix (D, D) that maps `centred` to rows whose shrunk covariance is the identity.
 
     Args:
-        vectors: (N, D) float64.
-        centred: (N, D) the same without the mean of their class.
+        vectors: Samples (N, D) float64, for the scale of rounding errors.
+        centred: The samples (N, D) minus the mean of their class.
+
+    Example:
+        >>> x = torch.tensor([[-2.0], [2.0]], dtype=torch.float64)
+        >>> whitening(x, x)
+        tensor([[0.5000]], dtype=torch.float64)
     """
     variances, directions = torch.linalg.eigh(_shrunk_covariance(centred))
     floor = max(FLAT * float(variances.mean()), SPREAD_ROUNDING * float(vectors.square().mean()))
@@ -41,9 +46,9 @@ def whitening(vectors: Tensor, centred: Tensor) -> Tensor:
 
 def _shrunk_covariance(centred: Tensor) -> Tensor:
     """Ledoit and Wolf's covariance (D, D) of rows (N, D) float64 of mean 0."""
-    from sklearn.covariance import ledoit_wolf  # takes a second
+    from sklearn.covariance import ledoit_wolf  # imported here because it takes a second
 
-    if len(centred) == 1:  # which scikit-learn warns of
+    if len(centred) == 1:  # scikit-learn would warn
         return centred.T @ centred
     shrunk, _ = ledoit_wolf(centred.cpu().numpy(), assume_centered=True)
     return torch.from_numpy(shrunk).to(centred.device)
@@ -56,7 +61,12 @@ class MahalanobisDetector(Detector):
     weighs more. Without spread within the classes (one sample each) the order is that of nearest prototypes.
 
     Args:
-        normalize: Give the features unit length first (Mahalanobis++); a zero vector stays where it is.
+        normalize: Whether to give the features unit length first (Mahalanobis++); a zero vector stays zero.
+
+    Example:
+        >>> x, y = torch.tensor([[-1.0], [1.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1])
+        >>> MahalanobisDetector().fit(x, y).score(torch.tensor([[3.0]]))
+        tensor([9.], dtype=torch.float64)
     """
 
     def __init__(self, normalize: bool = False):
@@ -69,8 +79,8 @@ class MahalanobisDetector(Detector):
         """Take class means and the pooled covariance from reference samples.
 
         Args:
-            embeddings: (N, D).
-            labels: (N,) integers.
+            embeddings: Reference samples (N, D).
+            labels: Integer labels (N,) of the samples.
 
         Raises:
             ValueError: If there are no samples.
@@ -83,7 +93,7 @@ class MahalanobisDetector(Detector):
         classes, means = class_means(vectors, owners)
         owners = torch.searchsorted(classes, owners)  # from 0 to C - 1
         matrix = whitening(vectors, vectors - means[owners])
-        # Through the means, so that a sole class has exactly the mean of all samples.
+        # Computed from the class means, so that for a single class it equals that class's mean exactly.
         centre = owners.bincount().to(means) / len(owners) @ means
         self.centre, self.whitening = centre.cpu().numpy(), matrix.cpu().numpy()
         self.means = ((means - centre) @ matrix).cpu().numpy()
@@ -92,7 +102,7 @@ class MahalanobisDetector(Detector):
         return normalize(vectors.double()) if self.normalize else vectors.double()
 
     def _centred(self, vectors: Tensor) -> Tensor:
-        """Rows (n, D) as the classes' means were taken of, about the mean of all samples."""
+        """Rows (n, D), normalised if the detector does so, minus the mean of all reference samples."""
         if len(self.means) == 0:
             raise ValueError(f"this {type(self).__name__} has no classes yet: call fit first.")
         centre = beside(self.centre, vectors)
@@ -109,13 +119,18 @@ class MahalanobisDetector(Detector):
 class RelativeMahalanobisDetector(MahalanobisDetector):
     """Squared Mahalanobis distance to the nearest class, minus that to one Gaussian of all samples.
 
-    The covariance of all samples is that within classes plus that of their means, exactly. Only the first part
-    needs shrinking, and both distances share it: where the classes do not differ they cancel, as they do in the
-    paper with plain covariances, and as they would not if each covariance were shrunk by itself. So only the span
-    of the class means counts (whitened), and with one class every score is 0.
+    The covariance of all samples is exactly the covariance within classes plus that of the class means. Only the
+    former is shrunk, and both distances use it. In directions in which the class means do not differ the two
+    distances therefore cancel, as they do in the paper with plain covariances, but would not if each covariance were
+    shrunk by itself. So only the span of the whitened class means counts, and with one class every score is 0.
 
     Args:
-        normalize: Give the features unit length first (relative Mahalanobis++).
+        normalize: Whether to give the features unit length first (relative Mahalanobis++).
+
+    Example:
+        >>> x, y = torch.tensor([[-1.0], [1.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1])
+        >>> RelativeMahalanobisDetector().fit(x, y).score(torch.tensor([[3.0]]))  # 9 - 2² / 26
+        tensor([8.8462], dtype=torch.float64)
     """
 
     def __init__(self, normalize: bool = False):

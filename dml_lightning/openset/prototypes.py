@@ -1,8 +1,9 @@
-"""Class prototypes and radii: how far a sample lies from every known class.
+"""Prototype detector: distance of a sample to the known classes, with or without their radii.
 
-mu_c is the mean embedding of class c, r_c a quantile of its samples' distances to it. Scores, larger = more OOD:
-nearest s0(x) = min_c |f(x) - mu_c|, radius-adjusted s1(x) = min_c (|f(x) - mu_c| - r_c). If known samples lie in
-their balls and OOD samples in none, s1 separates them with s1 <= 0 < s1; s0 need not when the radii differ.
+mu_c is the mean embedding of class c, r_c a quantile of the distances of its samples to mu_c. Scores, larger = more
+OOD: nearest s0(x) = min_c |f(x) - mu_c|, radius-adjusted s1(x) = min_c (|f(x) - mu_c| - r_c). If known samples lie in
+their balls and OOD samples in none, s1 separates them: s1 <= 0 on known samples, s1 > 0 on OOD ones. s0 need not when
+the radii differ.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
 
 @dataclass(frozen=True, eq=False)
 class Prediction(Decision):
-    """The class and the decision of each of N samples."""
+    """Classes, scores and decisions for N samples."""
 
     nearest_label: NDArray[np.int64]  # (N,) class of the nearest prototype
     radius_label: NDArray[np.int64]  # (N,) class of the smallest radius-adjusted distance
@@ -36,18 +37,23 @@ class Prediction(Decision):
 class PrototypeDetector(Detector):
     """Nearest-prototype and radius-adjusted scores, with a threshold and predictions.
 
-    Embeddings are taken as they are, never normalised. Tensors and arrays are both accepted, and `score` and
-    `distances` answer in kind. After `fit` rule A decides on the radius score: outside every ball.
-
-    >>> x, y = torch.tensor([[0.0, 0.0], [0.0, 2.0], [9.0, 0.0]]), torch.tensor([0, 0, 1])
-    >>> PrototypeDetector().fit(x, y).score(torch.tensor([[0.0, 3.0]])).tolist()
-    [2.0]
+    Embeddings are never normalised. Tensors and arrays are both accepted, and `score` and `distances` return
+    whichever they were given. After `fit` rule A decides on the radius score: a sample outside every ball is refused.
 
     Args:
-        radius_quantile: Of the distances to the prototype; 1 is the maximum, which follows a single outlier.
+        radius_quantile: Quantile of a class's distances to its prototype that is its radius; 1 is the maximum,
+            which a single outlier determines.
 
     Raises:
         ValueError: If `radius_quantile` is not in (0, 1].
+
+    Example:
+        >>> x, y = torch.tensor([[0.0, 0.0], [0.0, 2.0], [9.0, 0.0]]), torch.tensor([0, 0, 1])
+        >>> detector = PrototypeDetector().fit(x, y)
+        >>> detector.score(torch.tensor([[0.0, 3.0]])).tolist()
+        [2.0]
+        >>> detector.predict(torch.tensor([[0.0, 3.0], [0.0, 1.5]])).is_ood
+        array([ True, False])
     """
 
     def __init__(self, radius_quantile: float = 1.0):
@@ -64,8 +70,8 @@ class PrototypeDetector(Detector):
         """Take prototypes and radii from reference samples.
 
         Args:
-            embeddings: (N, D).
-            labels: (N,) integers.
+            embeddings: Reference samples (N, D).
+            labels: Integer labels (N,) of the samples.
         """
         vectors = as_vectors(embeddings).cpu()
         owners = as_labels(labels, vectors)
@@ -92,7 +98,7 @@ class PrototypeDetector(Detector):
         return columns
 
     def distances(self, embeddings: Array) -> Array:
-        """Distances (N, C) float64 to every prototype, in the order of `classes`."""
+        """Distances (N, C) float64 of embeddings (N, D) to every prototype, in the order of `classes`."""
         return like(self._distances(embeddings), embeddings)
 
     @override
@@ -100,7 +106,7 @@ class PrototypeDetector(Detector):
         """OOD scores (N,) float64, larger = more OOD.
 
         Args:
-            embeddings: (N, D).
+            embeddings: Samples (N, D) to score.
             kind: "nearest": distance to the nearest prototype. "radius": smallest distance minus radius.
         """
         return like(self._of_kind(embeddings, kind), embeddings)
@@ -119,7 +125,7 @@ class PrototypeDetector(Detector):
         groups: Vectors | None = None,
         per_class: bool = False,
     ) -> Self:
-        """Choose the threshold that `predict` decides by; arguments as in `choose`."""
+        """Choose the threshold by which `predict` decides; arguments as in `choose`."""
         self.threshold = self.choose(
             embeddings,
             labels,
@@ -146,19 +152,19 @@ class PrototypeDetector(Detector):
         groups: Vectors | None = None,
         per_class: bool = False,
     ) -> Threshold:
-        """A threshold on one of the scores; the detector's own stays as it is.
+        """Choose a threshold on one of the scores, and leave the detector's own as it is.
 
         Args:
-            embeddings: (N, D) known samples that `fit` has not seen; rules B and C.
-            labels: (N,) their classes; needed by `per_class` alone.
+            embeddings: Rules B and C: known samples (N, D) that `fit` has not seen.
+            labels: Classes (N,) of the samples; needed by `per_class` alone.
             rule: "A": largest radius + epsilon (0 + epsilon for the radius score). "B": best balanced accuracy
                 on `embeddings` and `ood`. "C": split conformal at `alpha`.
             kind: Score to decide by; `per_class` uses the distances themselves.
-            alpha: Rule C: largest share of known samples refused, on average.
+            alpha: Rule C: largest share of known samples to refuse, on average.
             epsilon: Rule A: slack, in units of distance.
-            ood: (M, D) OOD validation samples, rule B.
-            groups: (N,) flight of each known sample, to be counted; see `conformal.one_per_group`.
-            per_class: Rule C with a threshold per class.
+            ood: Rule B: OOD validation samples (M, D).
+            groups: Flight (N,) of each known sample, to report their number; see `conformal.one_per_group`.
+            per_class: Whether rule C takes a threshold per class.
 
         Raises:
             ValueError: If the rule is unknown or lacks its samples.
@@ -175,14 +181,14 @@ class PrototypeDetector(Detector):
         return replace(choose_threshold(rule, known, others, alpha=alpha, groups=groups), kind=kind)
 
     def rule(self, threshold: Threshold) -> judge.DecisionRule:
-        """A threshold as `openset.judge` takes it: with what is taken off the distances beforehand."""
+        """A threshold in the form of `openset.judge`: with the radii that its score subtracts, if any."""
         if threshold.per_class is not None:
             return judge.DecisionRule(threshold.value, threshold.per_class.values)
         return judge.DecisionRule(threshold.value, self.radii if threshold.kind == "radius" else None)
 
     @override
     def predict(self, embeddings: Vectors) -> Prediction:
-        """Name the class of each sample by both rules, and decide whether it is known at all."""
+        """Name the class of each sample (N, D) by both scores, and decide whether it is known at all."""
         distances, threshold = to_numpy(self._distances(embeddings)), self.threshold  # (N, C)
         per_class = threshold.per_class
         score = judge.score(distances, self.rule(threshold))
@@ -197,7 +203,7 @@ class PrototypeDetector(Detector):
         )
 
     def state(self) -> ArrayState:
-        """Prototypes and radii as plain arrays; thresholds have a state of their own."""
+        """Prototypes and radii as plain arrays; a threshold has its own `state`."""
         return {
             "radius_quantile": np.array(self.radius_quantile),
             "classes": self.classes,
@@ -207,7 +213,7 @@ class PrototypeDetector(Detector):
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """The detector that `state` came from, with rule A; takes the mapping that `numpy.load` returns."""
+        """The detector whose `state` this is, with the threshold of rule A; also from what `numpy.load` returns."""
         detector = cls(float(state["radius_quantile"]))
         detector.classes = np.asarray(state["classes"])
         detector.prototypes = np.asarray(state["prototypes"])

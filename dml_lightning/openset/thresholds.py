@@ -1,8 +1,8 @@
-"""From a score to a decision: three rules for the threshold, each with its evidence kept beside it.
+"""Thresholds on a score: three rules to choose one, and a record of what it was chosen on.
 
-A sample is refused if its score is *above* the threshold. Rule A takes the threshold from the reference set,
-rule B from known and OOD validation samples, rule C (split conformal) from held-out known samples alone, with
-a guarantee that `conformal` explains.
+A sample is refused if its score is *above* the threshold. Rule A takes the threshold from the reference set, rule B
+from known and OOD validation samples, and rule C (split conformal) from held-out known samples alone, with the
+guarantee that `conformal` explains.
 """
 
 from collections.abc import Mapping
@@ -23,28 +23,33 @@ Kind = Literal["nearest", "radius"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, the score that it applies to, and where it came from."""
+    """A threshold, the score that it applies to, and what it was chosen on.
+
+    Example:
+        >>> Threshold("A", 2.0).refuses(np.array([1.0, 3.0]))
+        array([False,  True])
+    """
 
     rule: RuleName
-    value: float  # refuse scores above it
-    alpha: float = float("nan")  # rule C: largest share of known samples refused, on average
-    samples: int = 0  # known samples it was chosen on
-    groups: int = 0  # flights they came from; 0 if nobody said
-    scores: Scores = field(default_factory=lambda: np.empty(0), repr=False, compare=False)  # rule C: ascending
+    value: float  # scores above it are refused
+    alpha: float = float("nan")  # rule C: largest share of known samples to refuse, on average
+    samples: int = 0  # number of known samples that it was chosen on
+    groups: int = 0  # number of their flights; 0 if not given
+    scores: Scores = field(default_factory=lambda: np.empty(0), repr=False, compare=False)  # rule C: (n,) ascending
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
-    )  # rule C: number of the flight of each score; empty if nobody said
-    kind: Kind = "nearest"  # of the score, where a detector has several
+    )  # rule C: number (n,) of the flight of each score; empty if not given
+    kind: Kind = "nearest"  # which score, where a detector has several
     per_class: ClassThresholds | None = field(default=None, repr=False, compare=False)  # in place of a single value
 
     @property
     def name(self) -> str:
-        """The rule and where its threshold came from, for tables."""
+        """Rule and origin of the threshold, for tables."""
         return f"{self.rule}: {self.origin}"
 
     @property
     def origin(self) -> str:
-        """Where the threshold came from, in words."""
+        """How the threshold was chosen, as text for tables."""
         if self.rule == "A":
             return "radius + epsilon"
         if self.rule == "B":
@@ -64,7 +69,7 @@ class Threshold:
         return p_values(self.scores, scores)
 
     def state(self) -> ArrayState:
-        """Plain arrays, for `numpy.savez`."""
+        """The threshold as plain arrays, for `numpy.savez`."""
         state: ArrayState = {
             "rule": np.array(self.rule),
             "kind": np.array(self.kind),
@@ -79,7 +84,7 @@ class Threshold:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Threshold":
-        """The threshold that `state` came from."""
+        """The threshold whose `state` this is."""
         per_class = unnested("per_class", state)
         return cls(
             rule=str(state["rule"]),  # type: ignore[arg-type] # written by `state`
@@ -95,10 +100,14 @@ class Threshold:
 
 
 def validated_threshold(known_scores: Vectors, ood_scores: Vectors) -> Threshold:
-    """Rule B: the highest balanced accuracy on known and OOD validation samples.
+    """Rule B: the threshold of highest balanced accuracy on known (N,) and OOD (M,) validation scores.
 
     Raises:
         ValueError: If either side is empty.
+
+    Example:
+        >>> validated_threshold(np.array([1.0, 2.0]), np.array([4.0, 5.0])).value
+        3.0
     """
     known = as_scores(known_scores, "known_scores")
     ood = as_scores(ood_scores, "ood_scores")
@@ -113,13 +122,18 @@ def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: V
     """Rule C: the ceil((n + 1)(1 - alpha))-th smallest of n held-out known scores.
 
     Args:
-        known_scores: (N,) scores of known samples used for nothing else.
+        known_scores: Scores (n,) of known samples that are used for nothing else.
         alpha: Largest share of fresh known samples to refuse, on average over calibration draws.
-        groups: (N,) flight of each sample, to be counted. The guarantee needs exchangeable samples: for new
-            flights pass one sample per flight (`one_per_group`).
+        groups: Flight (n,) of each sample, to report their number. The guarantee needs exchangeable samples: for
+            new flights pass one sample per flight (`one_per_group`).
 
     Raises:
-        ValueError: If alpha is not in (0, 1), or for unusable scores.
+        ValueError: If alpha is not in (0, 1), a score is NaN, or `groups` is of another length.
+
+    Example:
+        >>> threshold = conformal_threshold(np.arange(1.0, 100.0), alpha=0.05)
+        >>> threshold.value, threshold.name
+        (95.0, 'C: split conformal, alpha=0.05, n=99')
     """
     scores = as_scores(known_scores, "known_scores")
     order = np.argsort(scores, kind="stable")
@@ -147,10 +161,21 @@ def choose_threshold(
     alpha: float = 0.05,
     groups: Vectors | None = None,
 ) -> Threshold:
-    """Rule B or C on the scores of held-out samples.
+    """Threshold by rule B or C from the scores of held-out samples.
+
+    Args:
+        rule: "B" or "C".
+        known_scores: Scores (N,) of known samples.
+        ood_scores: Rule B: scores (M,) of OOD samples.
+        alpha: Rule C: largest share of known samples to refuse, on average.
+        groups: Rule C: flight (N,) of each known sample.
 
     Raises:
         ValueError: If the rule is neither, or rule B has no OOD samples.
+
+    Example:
+        >>> choose_threshold("B", np.array([1.0, 2.0]), np.array([4.0])).name
+        'B: best balanced accuracy on validation'
     """
     if rule == "C":
         return conformal_threshold(known_scores, alpha, groups=groups)

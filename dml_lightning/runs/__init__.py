@@ -1,1 +1,1 @@
-"""A run as a folder: recipes, checkpoints, fairness, signals, launch, tracking."""
+"""Runs: their folders, recipes, checkpoints, fair comparison, signals, launch and tracking."""

@@ -1,8 +1,8 @@
-"""Checkpoints that a kill cannot break, and a fit that goes on from them bit by bit.
+"""Checkpoints that survive a kill while they are written, and from which a fit resumes bit-identically.
 
-What a resumed fit needs lies in `checkpoints/last.ckpt`: parameters, buffers (a memory of past embeddings is one),
-optimizer, learning rate, the sampler's place in its plan, the callbacks' states (best score, window of looks). The
-generators need no place in it: `ExactResume` sets them anew at every step.
+`checkpoints/last.ckpt` holds what a resumed fit needs: parameters, buffers (such as a memory of past embeddings),
+optimizer, learning rate, the sampler's position in its plan, and the states of callbacks. States of the random
+generators are not stored: `ExactResume` seeds the generators at every step.
 """
 
 import random
@@ -22,10 +22,10 @@ from dml_lightning.types import Stream
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under another name in its folder, syncs it to the disk, and renames it.
+    """Checkpoint writer that writes beside the target, syncs to the disk and renames.
 
     Lightning 2.6 writes to the system's temporary folder and moves the file, which between two file systems is a copy:
-    a kill in it leaves half a checkpoint where a whole one was. A strategy that shards its checkpoints
+    a kill during the copy replaces a whole checkpoint by half of one. A strategy that shards its checkpoints
     (`ModelParallelStrategy` with `save_distributed_checkpoint`) writes folders by itself, not through this class.
     """
 
@@ -38,15 +38,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `checkpoints/best.ckpt` of the run: the epoch that is best by one logged number.
+    """Callback that keeps `checkpoints/best.ckpt` of the run: the epoch that is best by one logged number.
 
-    The best score so far survives a resume, also in a folder that was moved since (ModelCheckpoint forgets it there,
-    and the next epoch would replace a better one). It is forgotten where its file is not, as in a new run that goes on
-    from another's checkpoint: that run keeps the best of its own epochs.
+    The best score so far survives a resume, also in a folder that was moved in between (where ModelCheckpoint forgets
+    it, so that the next epoch would replace a better one). Without `best.ckpt` in the folder it is dropped: a new run
+    that starts from another run's checkpoint keeps the best of its own epochs.
 
     Args:
-        monitor: Name of the number.
-        mode: Whether the best is the highest or the lowest.
+        monitor: Log key of the number.
+        mode: Whether the highest ("max") or the lowest ("min") is the best.
     """
 
     def __init__(self, monitor: str = "val/map_at_r", mode: Literal["max", "min"] = "max") -> None:
@@ -68,16 +68,17 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LatestCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt` of the run: every so many steps, and at the end of every epoch.
+    """Callback that keeps `checkpoints/last.ckpt` of the run, written every n steps and at the end of every epoch.
 
-    A fit whose end is a number of steps (`max_steps`) writes the second kind only at its end.
-    It passes over the moments that Lightning 2.6 cannot resume exactly: the last step of an epoch, whose checkpoint
-    would skip that epoch's validation; any step before a validation; and steps amid accumulated gradients. What is due
-    there is written at the first step after them.
-    It puts itself behind all other callbacks, whose states of the same moment it writes.
+    In a fit that is limited by `max_steps` the latter is written at the end of the fit only.
+    No checkpoint is written where Lightning 2.6 cannot resume exactly: at the last step of an epoch, whose checkpoint
+    would skip that epoch's validation; at any step before a validation; and amid accumulated gradients. A checkpoint
+    that is due there is written at the first step after.
+    The callback moves itself behind all others, so that it stores their states of the same moment.
 
     Args:
-        every_n_steps: Optimizer steps between two checkpoints, the most that a kill costs beside those passed over.
+        every_n_steps: Number of optimizer steps between two checkpoints. A kill loses at most so many, and those at
+            which no checkpoint could be written.
 
     Raises:
         ValueError: If `every_n_steps` is not positive.
@@ -87,11 +88,11 @@ class LatestCheckpoint(Checkpoint):
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
-        self._written = 0  # multiples of `every_n_steps` that lie behind the latest checkpoint
+        self._written = 0  # multiples of `every_n_steps` up to the latest checkpoint
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        # a new list: Lightning is walking through the old one
+        # a new list, because Lightning is iterating over the old one
         trainer.callbacks = [*(c for c in trainer.callbacks if c is not self), self]  # type: ignore[attr-defined]
 
     @override
@@ -107,7 +108,7 @@ class LatestCheckpoint(Checkpoint):
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # counting steps, Lightning takes a finished epoch for an interrupted one and repeats part of it
+        # with max_steps Lightning would take a finished epoch for an interrupted one, and repeat a part of it
         if trainer.max_steps == -1:
             self._save(trainer)
 
@@ -122,38 +123,44 @@ class LatestCheckpoint(Checkpoint):
 
 
 def is_resumable(trainer: L.Trainer) -> bool:
-    """Whether a checkpoint of this end of a training step resumes exactly; see `LatestCheckpoint`."""
+    """Whether a checkpoint written at the end of this training step resumes exactly; see `LatestCheckpoint`."""
     fit = trainer.fit_loop
     loop, fetcher = fit.epoch_loop, fit._data_fetcher
-    assert fetcher is not None  # there is one while a step runs
+    assert fetcher is not None  # Lightning has one while a step runs
     return not (loop._is_training_done or loop._should_accumulate() or loop._should_check_val_fx(fetcher))
 
 
 def latest_path(run: str | Path) -> Path:
-    """Where a run keeps its latest checkpoint."""
+    """Path of the latest checkpoint of a run.
+
+    Example:
+        >>> latest_path("runs/triplet").as_posix()
+        'runs/triplet/checkpoints/last.ckpt'
+    """
     return Path(run) / "checkpoints" / "last.ckpt"
 
 
 def save_latest(trainer: L.Trainer) -> None:
-    """Writes `last.ckpt` into the trainer's folder; every rank must call it. A trial run writes none."""
+    """Write `last.ckpt` into the trainer's folder, on all ranks together; nothing in a `fast_dev_run`."""
     if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it in a connector
         trainer.save_checkpoint(latest_path(trainer.default_root_dir))
 
 
 class ExactResume(L.Callback):
-    """Makes a fit that goes on from a checkpoint do what it would have done without the interruption.
+    """Callback that makes a resumed fit do what it would have done without the interruption.
 
-    Each training step seeds Python, NumPy and torch (every device) from (seed, epoch, step, rank). What a step draws,
-    dropout say, then depends on nothing that was drawn before it: not on an evaluation in between, and not on where
-    the fit began. Ranks draw differently.
+    Each training step seeds Python, NumPy and torch (every device) from (seed, epoch, step, rank). So the random
+    numbers of a step, of dropout for instance, depend on nothing drawn before: neither on an evaluation in between nor
+    on where the fit began. Ranks draw differently.
 
-    The numbers of the step that ends with a checkpoint are logged after it: they are in it, and logged again.
+    Lightning logs the numbers of a step after its checkpoint is written. The checkpoint stores them, and the resumed
+    fit logs them.
 
-    A run that had been ended early, by `EarlyStopping` for instance, stays so when it goes on in its own folder, to be
-    evaluated; from another run's checkpoint training goes on.
+    A run that was stopped early, by `EarlyStopping` for instance, stays stopped when it is resumed in its own folder;
+    a new run from its checkpoint trains on.
 
     Args:
-        seed: Of the fit.
+        seed: Seed of the fit.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -190,8 +197,8 @@ class ExactResume(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = [Stream.TRAINING_STEP, self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        words = np.random.SeedSequence(place).generate_state(3)
-        random.seed(int(words[0]))
-        np.random.seed(words[1])  # the legacy generator is the global one
-        torch.manual_seed(int(words[2]))
+        entropy = [Stream.TRAINING_STEP, self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        seeds = np.random.SeedSequence(entropy).generate_state(3)
+        random.seed(int(seeds[0]))
+        np.random.seed(seeds[1])  # the global generator is the legacy one
+        torch.manual_seed(int(seeds[2]))

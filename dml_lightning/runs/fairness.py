@@ -1,4 +1,4 @@
-"""Do the arms of a comparison differ in nothing but what makes them arms? Asked of recipes, planned and saved."""
+"""Fairness of a comparison: its arms may differ only in what defines them. Checked on planned and saved recipes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ MAKES_AN_ARM = (
     "model.init_args.loss",
     "model.init_args.scale",
     "model.init_args.allow_infeasible_margin",
-    "model.init_args.optimizer.init_args",  # learning rate and the like, the same number of trials for all
+    "model.init_args.optimizer.init_args",  # learning rate and the like, tuned with equally many trials
     "data.sampler",
-    "data.classes_per_batch",  # their product is compared
+    "data.classes_per_batch",  # the product of this and the next is compared
     "data.samples_per_class",
 )
 CHANGES_NO_NUMBER = (
-    "data.source.init_args.root",  # the crop tables are compared
+    "data.source.init_args.root",  # the crop tables are compared instead
     "data.cache_dir",
     "data.num_workers",
     "trainer.default_root_dir",
@@ -31,19 +31,22 @@ CHANGES_NO_NUMBER = (
     "runs_root",
     "tracking",
 )
-# Everything else in the recipes of a cell, which has one seed, has to be equal.
+# Everything else must be equal in the recipes of one cell, which are the runs of all arms with one seed and fold.
 MAY_DIFFER = (*MAKES_AN_ARM, *CHANGES_NO_NUMBER, "seed_everything")
-# And everything else in those of one arm.
+# Everything but these must be equal in the recipes of one arm.
 MAKES_A_CELL = ("seed_everything", "data.split_seed", "data.class_fold")
-FACTS = ("initial_encoder", "samples_seen", "world_size")  # as the runs themselves counted them
+FACTS = ("initial_encoder", "samples_seen", "world_size")  # recorded by the runs themselves
 
 
 def differences(runs: Mapping[str, Path], trained: Sequence[str]) -> list[str]:
-    """What the arms of one seed and fold do not share, one sentence each; empty for a fair comparison.
+    """Unwanted differences between the arms of one seed and fold, one sentence each; empty if it is fair.
 
     Args:
-        runs: Run folder by arm.
-        trained: Arms that are fitted; of the others, floors, only data and trainer are compared.
+        runs: Run folder of each arm.
+        trained: Names of the arms that are fitted; of the others (floors) only data and trainer are compared.
+
+    Raises:
+        ValueError: If a folder holds no run.
     """
     recipes = {arm: read_recipe(run) for arm, run in runs.items()}
     fitted = [arm for arm in trained if arm in runs]
@@ -51,19 +54,29 @@ def differences(runs: Mapping[str, Path], trained: Sequence[str]) -> list[str]:
 
 
 def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) -> list[str]:
-    """The part of `differences` that recipes by arm tell, before there are runs too."""
+    """Unwanted differences between the recipes of arms, which can be checked before there are runs.
+
+    Args:
+        recipes: Recipe of each arm.
+        trained: Names of the arms that are fitted; of the others the model sections are not compared.
+
+    Example:
+        >>> recipes = {"triplet": {"trainer": {"max_epochs": 5}}, "softmax": {"trainer": {"max_epochs": 9}}}
+        >>> recipe_differences(recipes, trained=["triplet", "softmax"])
+        ['trainer.max_epochs: triplet has 5, softmax has 9']
+    """
     flat = {arm: _with_batch(recipe) for arm, recipe in recipes.items()}
     fitted = [arm for arm in trained if arm in flat]
-    found: list[str] = []
+    sentences: list[str] = []
     for key in dict.fromkeys(key for recipe in flat.values() for key in recipe):
         if not key.startswith(MAY_DIFFER):
             arms = fitted if key.startswith("model.") else list(flat)
-            found += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
-    return found
+            sentences += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
+    return sentences
 
 
 def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
-    """What the runs of one arm do not share beside seed and fold: they are averaged as one recipe."""
+    """Unwanted differences between the runs of one arm, which may differ in seed and fold only, one sentence each."""
     recipes = {run: dict(_flat(read_recipe(run))) for run in runs}
     keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
     return [
@@ -75,7 +88,7 @@ def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
 
 
 def _recorded(runs: Mapping[str, Path], fitted: Sequence[str]) -> Iterator[str]:
-    """Differences in what the runs wrote down of themselves."""
+    """Differences in what the runs recorded: data, code, versions, use of the test split, facts of the fit."""
     stages = {arm: read_run(run)["stages"] for arm, run in runs.items()}
     for stage, arms in (("test", list(runs)), ("fit", fitted)):
         for key, what in (("data", "crop table"), ("code", "code"), ("versions", "versions")):
@@ -101,7 +114,7 @@ def _unequal(what: str, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _with_batch(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as dotted names with plain values, and the crops of a step and process."""
+    """A recipe as values by dotted name, with the number of crops per step and process."""
     data = recipe.get("data") or {}
     crops = data.get("classes_per_batch", 1) * data.get("samples_per_class", 1)
     return {**dict(_flat(recipe)), "crops per step and process": crops}

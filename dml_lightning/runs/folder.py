@@ -1,12 +1,12 @@
-"""A run is a folder: `runs/<name>/<hash>-s<seed>`, with everything that later commands need.
+"""The folder of a run, `runs/<name>/<hash>-s<seed>`, with everything that later commands need.
 
 ```
-recipe.fit.yaml       what `dml fit -c` takes to do it again
+recipe.fit.yaml       config with which `dml fit -c` repeats the run
 run.json              status, versions and command of each stage
 checkpoints/          best.ckpt, last.ckpt
-gallery/              what is known, and by which rules: of the best checkpoint, and what was enrolled since
-facts.json            initial weights (digest), samples seen, processes
-metrics/<stage>.json  the last value of each logged number;  csv/<stage>/ the whole history
+gallery/              known classes and thresholds by the best checkpoint, and species enrolled since
+facts.json            digest of the initial weights, number of samples seen, number of processes
+metrics/<stage>.json  last value of each logged number;  csv/<stage>/ all values
 embeddings/<stage>.npz, figures/, wandb/
 ```
 """
@@ -27,13 +27,18 @@ from dml_lightning.files import locked, read_json, write_json
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
-# Settings that leave the result as it is, and those that the data digest stands for.
+# Settings that do not change the result, and paths of data, which the data digest replaces.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
 _PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
 
 
 def run_hash(config: dict[str, Any], data_digest: str) -> str:
-    """Ten hex digits of recipe, data and code version; seed, paths and logger are left out."""
+    """Hash, in ten hex digits, of recipe, data and code version; seed, paths and logger are left out.
+
+    Args:
+        config: Config of the fit.
+        data_digest: Digest of the crop table.
+    """
     recipe = _without_paths({key: value for key, value in config.items() if key not in _NOT_HASHED})
     text = json.dumps([recipe, data_digest, code_digest()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -48,7 +53,7 @@ def _without_paths(node: Any) -> Any:
 
 
 def code_digest() -> str:
-    """Digest of the package's own source files: two versions never share a run."""
+    """Digest of the package's source files, so that two versions never share a run."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -58,13 +63,13 @@ def code_digest() -> str:
 
 @contextmanager
 def claimed(run: Path, *, resume: bool) -> Iterator[None]:
-    """Holds a run's folder for this process alone, and sweeps what a killed one left half-written.
+    """Hold a run's folder for this process alone, and remove temporary files that a killed process left.
 
     Raises:
         ValueError: If the folder is not free, or `check_folder` refuses.
     """
     if not run.is_dir():
-        check_folder(run, resume=resume)  # before there is one
+        check_folder(run, resume=resume)  # before the lock creates the folder
     with locked(run):
         check_folder(run, resume=resume)
         for stale in run.rglob(".*.tmp"):
@@ -73,12 +78,17 @@ def claimed(run: Path, *, resume: bool) -> Iterator[None]:
 
 
 def check_folder(run: Path, *, resume: bool) -> None:
-    """Refuses to write into a run that should be kept, or cannot be resumed.
+    """Refuse to write into a run that should be kept, or that cannot be resumed.
 
-    A run that ended before its first checkpoint has nothing to keep and starts over, resumed or not.
+    A run that ended before its first checkpoint has nothing to keep: it starts over, whether resumed or not.
+
+    Args:
+        run: Folder of the run, which may not exist.
+        resume: Whether the fit is to go on from the run's last checkpoint.
 
     Raises:
-        ValueError: With what came and what would work.
+        ValueError: If the run has finished; if it has a checkpoint and is not to be resumed; or if it is to be
+            resumed and there is no run.
     """
     status = read_status(run)
     begun = (run / "checkpoints" / "last.ckpt").is_file()
@@ -100,12 +110,12 @@ def check_folder(run: Path, *, resume: bool) -> None:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """The content of run.json; empty stages where there is none."""
+    """Content of run.json; without a file, a run without stages."""
     return {"stages": {}} | read_json(run / "run.json")
 
 
 def read_metrics(run: Path, stage: str) -> dict[str, float]:
-    """The last value of each number that a stage logged, by its name without the stage; empty where there is none.
+    """Last value of each number that a stage logged, by its name without the stage; empty without a file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -117,20 +127,27 @@ def read_metrics(run: Path, stage: str) -> dict[str, float]:
 
 
 def read_fit(run: Path) -> dict[str, Any]:
-    """What run.json says of the run's fit; empty where there has been none."""
+    """Entry of the fit in run.json; empty where there has been none."""
     fit: dict[str, Any] = read_run(run)["stages"].get("fit", {})
     return fit
 
 
 def read_status(run: Path, stage: str = "fit") -> Status | None:
-    """The status of a stage of the run, None where there has been none."""
+    """Status of a stage of the run; None where there has been none."""
     status: Status | None = read_run(run)["stages"].get(stage, {}).get("status")
     return status
 
 
 @contextmanager
 def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -> Iterator[None]:
-    """Keeps run.json: `running`, then how the stage ended. Only one rank is `active`."""
+    """Record a stage in run.json: as running, and afterwards how it ended.
+
+    Args:
+        run: Folder of the run.
+        stage: "fit", "validate" or "test".
+        data_digest: Digest of the crop table.
+        active: Whether to write; true on one rank only.
+    """
     if not active:
         yield
         return

@@ -1,4 +1,4 @@
-"""Processes that a launcher (torchrun, srun) started: is their number right, and do they all know a refusal?"""
+"""Processes started by a launcher (torchrun, srun): check their number, and end all of them on an error."""
 
 import os
 from collections.abc import Callable
@@ -13,18 +13,18 @@ RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 
 def is_restarted() -> bool:
-    """Whether the launcher started this job before: a requeued SLURM job, or torchrun after a failure."""
+    """Whether the launcher has started this job before: a requeued SLURM job, or torchrun after a failure."""
     return any(int(os.environ.get(name) or 0) for name in RESTARTS)
 
 
 def job_tags() -> list[str]:
-    """`slurm-<job>` inside a SLURM job, so that its runs are found by it."""
+    """Tags by which the runs of a SLURM job are found: `slurm-<job>`; none outside SLURM."""
     job = os.environ.get("SLURM_JOB_ID")
     return [f"slurm-{job}"] if job else []
 
 
 def launched_processes() -> tuple[int, str] | None:
-    """How many processes were launched and by what; None if this one was started by hand."""
+    """Number of launched processes and name of the launcher; None if this process was started by hand."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["WORLD_SIZE"]), "torchrun"
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
@@ -34,14 +34,14 @@ def launched_processes() -> tuple[int, str] | None:
 
 
 def check_launch(devices: Any, num_nodes: int) -> None:
-    """Refuses a trainer whose processes are not those that were launched.
+    """Check that the trainer's number of processes is the number that was launched.
 
     Args:
-        devices: The trainer's setting; only Lightning can tell the number behind `auto` and -1, and checks it.
-        num_nodes: The trainer's setting.
+        devices: `devices` of the trainer; "auto" and -1 are left to Lightning, which knows their number.
+        num_nodes: `num_nodes` of the trainer.
 
     Raises:
-        ValueError: With both numbers and what would work.
+        ValueError: If the numbers differ, or srun was started without --ntasks-per-node.
     """
     launched = launched_processes()
     if launched is None:
@@ -69,13 +69,13 @@ def _number_of(devices: Any) -> int | None:
 
 
 def on_first_rank(trainer: L.Trainer, action: Callable[[], None]) -> None:
-    """Runs `action` on rank 0, and ends all ranks if it refuses.
+    """Run `action` on rank 0, and end all ranks if it raises a ValueError.
 
-    Ranks of an outside launcher wait for the outcome here; those that Lightning starts itself come later.
+    Ranks of an outside launcher wait here for the outcome; those that Lightning starts itself do not exist yet.
 
     Raises:
-        ValueError: On rank 0, what `action` raised.
-        SystemExit: With status 2 and without a word on the other ranks then.
+        ValueError: On rank 0, if `action` raised it.
+        SystemExit: On the other ranks in that case, with status 2 and without a message.
     """
     together = _joins_others(trainer)
     refusal: ValueError | None = None
@@ -93,7 +93,7 @@ def on_first_rank(trainer: L.Trainer, action: Callable[[], None]) -> None:
 
 
 def _joins_others(trainer: L.Trainer) -> bool:
-    """Joins the processes of an outside launcher; Lightning finds the group when it comes to it."""
+    """Join the processes of an outside launcher in a group, which Lightning uses later; whether there are any."""
     strategy = trainer.strategy
     if trainer.world_size == 1 or not isinstance(strategy, ParallelStrategy):
         return False

@@ -1,4 +1,4 @@
-"""Recipes: what `dml fit -c` takes to do a run again."""
+"""Recipes: the config files with which `dml fit -c` repeats a run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reu
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
-    """The recipe in a file.
+    """Read a recipe from its file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -24,7 +24,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
 
 
 def recipe_path(run: Path, stage: str = "fit") -> Path:
-    """Where a run keeps its recipe.
+    """Path of the recipe of a run's stage.
 
     Raises:
         ValueError: If the folder is not a run.
@@ -36,16 +36,16 @@ def recipe_path(run: Path, stage: str = "fit") -> Path:
 
 
 def recipe_file(run: Path) -> Path | None:
-    """The recipe of the fit, or of the test for a floor; None where the folder is no run's."""
+    """Path of the recipe of the fit, or of the test for a floor; None if the folder is not a run's."""
     paths = [run / f"recipe.{stage}.yaml" for stage in ("fit", "test")]
     return next((path for path in paths if path.is_file()), None)
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
-    """The recipe of the fit, or of the test for a floor.
+    """Read the recipe of the fit, or of the test for a floor.
 
     Raises:
-        ValueError: If the folder is no run's, or the file damaged.
+        ValueError: If the folder is not a run's, or the file is damaged.
     """
     path = recipe_file(run)
     if path is None:

@@ -1,4 +1,4 @@
-"""A fit that is told to end writes a checkpoint first, and asks SLURM for another go if its time is up."""
+"""Signals to a fit: it writes a checkpoint and ends, and has SLURM requeue the job if its time is up."""
 
 import os
 import signal
@@ -16,17 +16,17 @@ from typing_extensions import override
 
 from dml_lightning.runs.checkpoints import is_resumable, save_latest
 
-AGREE_EVERY = 10  # steps; ranks ask each other so rarely because asking waits for the device
+AGREE_EVERY = 10  # steps; ranks agree so rarely because it waits for the device
 
 
 class StopOnSignal(L.Callback):
-    """Ends a fit between two steps when SIGTERM comes, or inside SLURM its signal before the time limit.
+    """Callback that ends a fit between two steps on SIGTERM, or inside SLURM on its signal before the time limit.
 
-    The signal only leaves a note: a checkpoint written by the handler itself, as Lightning's requeueing does, falls
-    into the middle of a step and resumes to other parameters. At the end of the step, on which all ranks agree,
-    accumulated gradients included, `last.ckpt` is written and the process ends; SLURM's signal calls `scontrol requeue`
-    before. Where no exact checkpoint can be written (in validation, before it, at the last step of an epoch), the one
-    before has to do.
+    The handler only notes the signal. A checkpoint written by the handler itself, as in Lightning's requeueing, would
+    fall into the middle of a step and resume with other parameters. At the end of a step on which all ranks agree, and
+    of its accumulated gradients, `last.ckpt` is written and the process ends; on SLURM's signal `scontrol requeue` is
+    called before. Where no exact checkpoint can be written (in validation, just before it, at the last step of an
+    epoch), the previous one stays the last.
 
     SLURM's signal is the `requeue_signal` of the trainer's SLURMEnvironment, by default SIGUSR1:
     `sbatch --signal=SIGUSR1@300`. Its `auto_requeue: false` leaves the signal alone.
@@ -34,11 +34,11 @@ class StopOnSignal(L.Callback):
 
     def __init__(self) -> None:
         self._received = 0
-        self._ending = 0  # what all ranks have agreed on
+        self._ending = 0  # signal that all ranks have agreed to end on, 0 for none
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._listen(trainer)  # after Lightning, which puts back what was there before when it ends
+        self._listen(trainer)  # after Lightning has set its own handlers; it restores the previous ones when it ends
 
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -76,7 +76,7 @@ class StopOnSignal(L.Callback):
             _stop(trainer, number)
 
     def _agreed(self, trainer: L.Trainer, batch_idx: int) -> int:
-        """The signal that some rank has received, 0 if none has."""
+        """Signal that some rank has received, 0 if none has or the ranks do not ask at this step."""
         if trainer.world_size == 1:
             return self._received
         if batch_idx % AGREE_EVERY:
@@ -87,7 +87,7 @@ class StopOnSignal(L.Callback):
 
 
 def requeue_signal(trainer: L.Trainer) -> int | None:
-    """The signal that asks for another go, None outside SLURM or where requeueing is turned off."""
+    """Signal on which the job is requeued; None outside SLURM or where requeueing is turned off."""
     environment = trainer._accelerator_connector.cluster_environment
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
         return environment.requeue_signal
@@ -103,7 +103,7 @@ def _stop(trainer: L.Trainer, number: int) -> None:
 
 
 def requeue() -> None:
-    """Asks SLURM to start this job once more; it then finds SLURM_RESTART_COUNT and goes on."""
+    """Ask SLURM to start this job again; the new start sees SLURM_RESTART_COUNT and resumes."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
     try:

@@ -1,4 +1,4 @@
-"""A Weights & Biases logger that a run outlives: without a network it trains on, and loses nothing."""
+"""Weights & Biases logger that never ends a run: without a network the run goes on, tracked offline."""
 
 import os
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
-# All processes of a run in their order, each by itself: `wandb sync` of several stops at one that was killed.
+# Each process of a run in order, one at a time: given several, `wandb sync` stops at one that was killed.
 SYNC = 'for each in "{run}"/wandb/*run-*; do wandb sync --include-online "$each"; done'
 
 
 def timeouts() -> dict[str, float]:
-    """Seconds to wait for Weights & Biases before a run and after it; its own variables set others.
+    """Seconds to wait for Weights & Biases at the start and at the end of a run.
 
-    By itself Weights & Biases waits at the end of a run until everything is sent, for up to seven days. What is not
-    sent by then is in the run's files.
+    WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT set other values than 30 and 180. By default Weights & Biases would
+    wait up to seven days at the end until everything is sent. What is not sent is still in the run's files.
     """
     return {
         "init_timeout": float(os.environ.get("WANDB_INIT_TIMEOUT", "30")),
@@ -28,11 +28,11 @@ def timeouts() -> dict[str, float]:
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger, which goes offline where it cannot start online, and does not end a run later.
+    """Lightning's logger, made to go offline if it cannot start online, and to warn instead of ending a run later.
 
     Args:
-        run: The run's folder, for the command that sends its files.
-        **settings: As of `WandbLogger`.
+        run: Folder of the run, which receives the files.
+        **settings: Further arguments of `WandbLogger`.
     """
 
     def __init__(self, run: Path, **settings: Any) -> None:
@@ -47,7 +47,7 @@ class RunLogger(WandbLogger):
         except wandb.errors.Error as error:
             if self._wandb_init["mode"] == "offline":
                 raise
-            wandb.teardown()  # its service still holds the run's name
+            wandb.teardown()  # otherwise its service still holds the run's name
             self._wandb_init["mode"] = "offline"
             rank_zero_warn(
                 f"Weights & Biases cannot track this run online ({_first_line(error)}): it is tracked "
@@ -57,14 +57,14 @@ class RunLogger(WandbLogger):
 
     @override
     def log_table(self, key: str, *args: Any, **table: Any) -> None:
-        """Logs a table: an artifact, whose name is looked up first, which has no answer without a network."""
+        """Log a table, or warn: it is an artifact, whose name cannot be looked up without a network."""
         with tolerated(f"the table {key}"):
             super().log_table(key, *args, **table)
 
 
 @contextmanager
 def tolerated(what: str) -> Iterator[None]:
-    """Warns, where Weights & Biases cannot take something that the run's folder has as well."""
+    """Turn an error of Weights & Biases into a warning, for something that the run's folder has as well."""
     try:
         yield
     except wandb.errors.Error as error:

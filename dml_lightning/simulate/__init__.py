@@ -1,4 +1,4 @@
-"""Simulated flights over waterfowl: radiometric 16-bit frames with COCO boxes, written like real ones."""
+"""Simulated thermal flights over waterfowl: 16-bit frames with COCO boxes, in the file layout of a real survey."""
 
 from dml_lightning.simulate.write import simulate
 

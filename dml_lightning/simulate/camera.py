@@ -1,4 +1,4 @@
-"""From temperatures to counts: optics, lag, noise, vignetting, quantisation."""
+"""Thermal camera, from temperatures to counts: optics, lag, noise, vignetting, quantisation."""
 
 from functools import lru_cache
 
@@ -17,13 +17,17 @@ FWHM_PER_SIGMA = 2.3548
 
 
 def paint(animal: Animal, gsd: float, blur: float) -> tuple[int, int, Field, Field, Field]:
-    """An animal as the optics see it, on a patch just large enough.
+    """Paint an animal as the optics show it, on a patch just large enough.
+
+    Args:
+        animal: Animal to paint.
+        gsd: Side of a pixel on the ground, m.
+        blur: Full width at half maximum of the optical blur, px.
 
     Returns:
-        left, top: of the patch in the frame, px (may lie outside the frame).
-        coverage: (h, w) share of each pixel that the parts cover.
-        kelvin: (h, w) coverage times temperature over the surface, K.
-        solid: (h, w) coverage by the animal alone, without its reflection.
+        Left and top edge of the patch in the frame, px, which may lie outside the frame; then three fields (h, w):
+        share of each pixel that the parts cover, that share times their temperature over the surface, K, and the
+        share that the animal covers without its reflection.
     """
     reach = max(np.hypot(part.x, part.y) + part.a for part in animal.parts) / gsd + 2.0
     left, top = int(np.floor(animal.x - reach)), int(np.floor(animal.y - reach))
@@ -41,10 +45,14 @@ def paint(animal: Animal, gsd: float, blur: float) -> tuple[int, int, Field, Fie
 
 
 def _cover(layers: Field, part: Part, heading: float, origin: tuple[float, float], step: float) -> None:
-    """Paint one ellipse over coverage, temperature and solid coverage (3, h, w).
+    """Paint one ellipse over the layers in place; its edge is one subpixel soft.
 
-    `origin` is the animal's place on the patch in px, `step` the side of a subpixel in m; the edge of
-    the ellipse is one subpixel soft.
+    Args:
+        layers: Coverage, temperature and solid coverage (3, h, w), on subpixels.
+        part: Ellipse to paint.
+        heading: Heading of the animal, rad.
+        origin: Position (x, y) of the animal on the patch, px.
+        step: Side of a subpixel, m.
     """
     cos, sin = np.cos(heading), np.sin(heading)
     column = origin[0] * SUPERSAMPLING - 0.5 + (part.x * cos - part.y * sin) / step
@@ -67,9 +75,13 @@ def _cover(layers: Field, part: Part, heading: float, origin: tuple[float, float
 
 
 def lag(signal: Field, flight: Flight) -> Field:
-    """The faint tail that slow bolometers leave behind a moving target, along the columns, K (H, W).
+    """Faint tail (H, W), K, that slow bolometers leave behind a moving target, along the columns.
 
-    It decays as exp(-2 distance / tail) and starts at tail_share of a target that is 5 px long.
+    It decays as exp(-2 distance / tail) and starts at `tail_share` of the signal of a target that is 5 px long.
+
+    Args:
+        signal: Temperature of the animals over the surface (H, W), K.
+        flight: Flight that the frame belongs to.
     """
     step = slice(None) if flight.tail_down else slice(None, None, -1)
     ahead = np.array([flight.tail_share / 5], np.float32)
@@ -79,7 +91,7 @@ def lag(signal: Field, flight: Flight) -> Field:
 
 @lru_cache(maxsize=2)
 def fixed_pattern(flight: Flight) -> Field:
-    """What stays the same all flight, K (H, W): residual non-uniformity, columns, vignetting."""
+    """Fixed pattern (H, W), K, the same in all frames of a flight: non-uniformity, columns, vignetting."""
     rng = np.random.default_rng([flight.seed, 3, flight.number])
     shape = (flight.height, flight.width)
     grain = rng.standard_normal(shape, dtype=np.float32)
@@ -94,7 +106,7 @@ def fixed_pattern(flight: Flight) -> Field:
 
 
 def expose(celsius: Field, flight: Flight, rng: np.random.Generator) -> Field:
-    """The frame with all of the camera's noise, degC (H, W)."""
+    """Add the camera's noise and fixed pattern to a frame (H, W), degC."""
     temporal = np.float32(flight.temporal) * rng.standard_normal(celsius.shape, dtype=np.float32)
     rows = np.float32(flight.row) * rng.standard_normal((flight.height, 1), dtype=np.float32)
     noisy: Field = celsius + fixed_pattern(flight) + temporal + rows
@@ -102,6 +114,11 @@ def expose(celsius: Field, flight: Flight, rng: np.random.Generator) -> Field:
 
 
 def quantise(celsius: Field) -> NDArray[np.uint16]:
-    """From degC to counts of 10 mK."""
+    """Convert degC to counts of 10 mK, clipped to 16 bits.
+
+    Example:
+        >>> quantise(np.array([[0.0, 20.0]], np.float32))
+        array([[27315, 29315]], dtype=uint16)
+    """
     counts: Field = np.rint((celsius - np.float32(OFFSET)) / np.float32(GAIN))
     return counts.clip(0, 65535).astype(np.uint16)

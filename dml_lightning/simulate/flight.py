@@ -1,4 +1,4 @@
-"""One flight: weather, water, height and camera, drawn once and shared by all of its frames."""
+"""Conditions of one flight, shared by all of its frames: weather, water, height and camera."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,10 @@ HABITATS: tuple[Habitat, ...] = ("water", "marsh", "field")
 
 @dataclass(frozen=True)
 class Flight:
-    """What one flight's frames have in common. Temperatures are degC, differences K, noise K (1 sd)."""
+    """Conditions that the frames of one flight share.
+
+    Temperatures are in degC, differences in K, noise in K (one standard deviation).
+    """
 
     number: int
     seed: int
@@ -19,42 +22,70 @@ class Flight:
     height: int  # px
     gsd: float  # m per px on the ground
     altitude: float  # m
-    habitat: Habitat  # the commonest background
-    cold_birds: bool  # clear cold sky: plumage looks colder than water and ground
+    habitat: Habitat  # most common background
+    cold_birds: bool  # clear cold sky: plumage appears colder than water and ground
     water: float  # degC
-    land_offset: float  # K, ground against water
-    texture: float  # factor on the background's own variation
-    plumage: float  # K over the surface, perfectly insulating plumage
-    leak: float  # K, added by bare skin
-    sun: float  # K, black against white plumage
+    land_offset: float  # K, ground minus water
+    texture: float  # factor on the variation of the background
+    plumage: float  # K over the surface, of perfectly insulating plumage
+    leak: float  # K that bare skin adds
+    sun: float  # K, black minus white plumage
     gain: float  # factor on every contrast: haze, wind, emissivity, wet plumage
     blur: float  # px, full width at half maximum of the Airy disc
-    temporal: float
-    row: float
-    column: float
-    fixed_pattern: float
+    temporal: float  # K, noise of each pixel in each frame
+    row: float  # K, noise of each row in each frame
+    column: float  # K, noise of each column, fixed
+    fixed_pattern: float  # K, residual non-uniformity
     vignetting: float  # K, centre to corner
     tail: float  # px until the bolometers' lag has faded to exp(-2)
-    tail_share: float  # of the signal of a target 5 px long
-    tail_down: bool
+    tail_share: float  # start of the tail, as a share of the signal of a target 5 px long
+    tail_down: bool  # whether the tail points down the columns
     light: float  # rad, azimuth of sun, sky glint and reflections
 
     def apparent(self, leak: float, dark: float) -> float:
-        """K over the surface of a part that leaks this much heat and absorbs this much sun."""
+        """Apparent temperature of a part over the surface, K.
+
+        Args:
+            leak: Heat that it lets through: 0 is perfect insulation, 1 bare skin.
+            dark: Share of sunlight that it absorbs.
+        """
         return self.gain * (self.plumage + self.leak * leak + self.sun * (dark - 0.5))
 
 
 def ground_sample_distance(altitude: float, lens_mm: float, pitch_um: float = 12.0) -> float:
-    """Metres on the ground per pixel, straight down: altitude * pitch / focal length."""
+    """Side of a pixel on the ground straight below, m: altitude * pitch / focal length.
+
+    Args:
+        altitude: Height above ground, m.
+        lens_mm: Focal length, mm.
+        pitch_um: Side of a pixel on the detector, um.
+
+    Example:
+        >>> round(ground_sample_distance(altitude=60.0, lens_mm=13.5), 4)
+        0.0533
+    """
     return altitude * pitch_um * 1e-3 / lens_mm
 
 
 def draw_flight(number: int, seed: int, altitude: float, lens_mm: float, width: int, height: int) -> Flight:
-    """The flight with this number; polarity alternates and habitats take turns, so few flights cover all.
+    """Draw the conditions of one flight; polarity alternates and habitats take turns, so that few flights cover all.
 
-    Ranges are measured ones where they exist: temporal noise 21-50 mK, rows 4-7 mK, columns
-    6-11 mK, residual fixed pattern 59-104 mK, Airy disc 0.6-0.9 px, water 2.6-18.5 degC, plumage
-    4.3-5.4 K and bare parts 10-15 K over water at gain 1.
+    Ranges are measured ones where they exist: temporal noise 21-50 mK, rows 4-7 mK, columns 6-11 mK, residual fixed
+    pattern 59-104 mK, Airy disc 0.6-0.9 px, water 2.6-18.5 degC, plumage 4.3-5.4 K and bare parts 10-15 K over water
+    at gain 1.
+
+    Args:
+        number: Number of the flight, from 0.
+        seed: Seed of the data set.
+        altitude: Nominal height above ground, m; a flight varies by up to 7 % around it.
+        lens_mm: Focal length, mm.
+        width: Frame width, px.
+        height: Frame height, px.
+
+    Example:
+        >>> flights = [draw_flight(number, 0, 60.0, 13.5, 640, 512) for number in range(2)]
+        >>> flights[0].cold_birds != flights[1].cold_birds
+        True
     """
     phase = np.random.default_rng([seed, 0]).integers(6)
     rng = np.random.default_rng([seed, 1, number])

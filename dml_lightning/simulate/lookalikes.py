@@ -1,4 +1,4 @@
-"""What is no bird, as lists of soft ellipses in metres, x forward."""
+"""Lookalikes, which are no birds, as lists of soft ellipses in metres, x forward."""
 
 from dataclasses import replace
 
@@ -9,20 +9,26 @@ from dml_lightning.simulate.shapes import Part, centred
 
 
 def lookalike_parts(name: str, flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """One thing of this name: vegetation, debris, mammal, person or glint."""
+    """Draw one lookalike.
+
+    Args:
+        name: "vegetation", "debris", "mammal", "person" or "glint".
+        flight: Flight that it is seen in.
+        rng: Random generator.
+    """
     return {"vegetation": _vegetation, "debris": _debris, "mammal": _mammal, "person": _person, "glint": _glint}[name](
         flight, rng
     )
 
 
 def _held_heat(flight: Flight, rng: np.random.Generator) -> float:
-    """K of a dead or rooted thing: mostly the same side of the water as the birds' plumage."""
+    """Temperature over the surface, K, of an object without body heat; mostly with the sign of the birds' plumage."""
     sign = (-1.0 if flight.cold_birds else 1.0) * (1.0 if rng.random() < 0.75 else -1.0)
     return sign * flight.gain * rng.uniform(1.2, 5.5)
 
 
 def _vegetation(flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """An irregular clump of leaves, often with a warm heart."""
+    """An irregular clump of leaves."""
     size, kelvin = rng.uniform(0.10, 0.32), _held_heat(flight, rng)
     stretch = rng.uniform(1.0, 2.2)
     return [
@@ -40,7 +46,7 @@ def _vegetation(flight: Flight, rng: np.random.Generator) -> list[Part]:
 
 
 def _debris(flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """A stick or log, or one to three stones: even temperature, no warm head."""
+    """A log with a knot, or one to three stones, of nearly even temperature."""
     kelvin = _held_heat(flight, rng)
     if rng.random() < 0.5:
         a = rng.uniform(0.15, 0.50)
@@ -61,7 +67,7 @@ def _debris(flight: Flight, rng: np.random.Generator) -> list[Part]:
 
 
 def _mammal(flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """A muskrat with its tail, something of a raccoon's size, or a deer."""
+    """A mammal of the size of a muskrat, a raccoon or a deer."""
     length, width, tail = [(0.30, 0.36, 0.24), (0.60, 0.34, 0.20), (1.25, 0.26, 0.10)][
         rng.choice(3, p=[0.55, 0.25, 0.20])
     ]
@@ -81,7 +87,7 @@ def _mammal(flight: Flight, rng: np.random.Generator) -> list[Part]:
 
 
 def _person(flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """Shoulders, head, and one leg and arm in mid-stride; clothes insulate worse than feathers."""
+    """A walking person from above: shoulders, head, legs and an arm; clothes insulate worse than feathers."""
     clothes, skin = flight.apparent(rng.uniform(0.3, 0.55), 0.6), flight.apparent(0.95, 0.4)
     stride = rng.uniform(-0.3, 0.3)
     return [
@@ -94,7 +100,7 @@ def _person(flight: Flight, rng: np.random.Generator) -> list[Part]:
 
 
 def _glint(flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """A few facets of waves that mirror the sun (hot, by day) or the cold sky."""
+    """A few facets of waves that reflect the sun (hot, by day) or the cold sky."""
     kelvin = rng.uniform(6.0, 25.0) if flight.sun > 0 else -rng.uniform(3.0, 10.0)
     size = rng.uniform(0.10, 0.35)
     return [

@@ -1,4 +1,4 @@
-"""One frame: background, animals, camera, and the boxes."""
+"""Rendering of one frame, with the boxes of its animals."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from dml_lightning.simulate.camera import expose, lag, paint, quantise
 from dml_lightning.simulate.flight import Flight
 from dml_lightning.simulate.scene import Field, draw_animals, draw_background
 
-VISIBLE = 0.25  # coverage from which a pixel counts as the animal's
-MIN_BOX = 2  # px
+VISIBLE = 0.25  # smallest coverage of a pixel that counts as part of the animal
+MIN_BOX = 2  # smallest side of a box, px
 
 
 class Annotation(NamedTuple):
@@ -24,7 +24,16 @@ class Annotation(NamedTuple):
 def render_frame(
     flight: Flight, frame: int, birds: int, lookalikes: int
 ) -> tuple[NDArray[np.uint16], list[Annotation]]:
-    """Counts (H, W) and annotations of one frame; depends on the flight and the number only."""
+    """Render the counts (H, W) and the annotations of one frame.
+
+    The result depends on the arguments alone, not on frames rendered before.
+
+    Args:
+        flight: Conditions of the flight.
+        frame: Number of the frame, from 0.
+        birds: Mean number of birds; it varies by up to a quarter.
+        lookalikes: Number of lookalikes beside the detector's dead pixels; 0 leaves these out too.
+    """
     rng = np.random.default_rng([flight.seed, 4, flight.number, frame])
     surface, water = draw_background(flight, rng)
     signal = np.zeros_like(surface)
@@ -45,14 +54,14 @@ def render_frame(
 
 
 def _level(surface: Field, x: float, y: float) -> float:
-    """Temperature of the surface around an animal, degC: the mean of 9 by 9 px."""
+    """Temperature of the surface around an animal, degC: mean of 9 by 9 px."""
     row, column = int(y), int(x)
     around = surface[max(row - 4, 0) : row + 5, max(column - 4, 0) : column + 5]
     return float(around.mean())
 
 
 def _blend(signal: Field, surface: Field, level: float, coverage: Field, kelvin: Field, left: int, top: int) -> None:
-    """Let an animal hide what lies below it: signal is the difference that it makes, K."""
+    """Add to `signal` (H, W) the difference, K, that an animal makes by hiding what lies below it."""
     height, width = signal.shape
     rows = slice(max(top, 0), min(top + coverage.shape[0], height))
     columns = slice(max(left, 0), min(left + coverage.shape[1], width))
@@ -62,7 +71,7 @@ def _blend(signal: Field, surface: Field, level: float, coverage: Field, kelvin:
 
 
 def _tight_box(solid: Field, left: int, top: int, flight: Flight) -> tuple[int, int, int, int] | None:
-    """Smallest box around the animal's visible pixels, at least MIN_BOX a side, inside the frame."""
+    """Smallest box around the visible pixels of an animal, with sides of at least MIN_BOX; None outside the frame."""
     seen = solid >= min(VISIBLE, 0.5 * float(solid.max()))
     rows, columns = np.flatnonzero(seen.any(1)) + top, np.flatnonzero(seen.any(0)) + left
     x, width = _span(columns[0], columns[-1], flight.width)
@@ -80,7 +89,7 @@ def _span(first: int, last: int, size: int) -> tuple[int, int]:
 
 
 def _dead_pixels(celsius: Field, flight: Flight, rng: np.random.Generator) -> list[Annotation]:
-    """The detector's two defects: always in the same place, blinking, untouched by the optics."""
+    """Add the detector's two defects: at fixed positions, in half of the frames, not blurred by the optics."""
     own = np.random.default_rng([flight.seed, 5, flight.number])
     notes = []
     for _ in range(2):

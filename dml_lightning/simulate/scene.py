@@ -1,4 +1,4 @@
-"""The ground below and who is where on it."""
+"""Background of a frame, and the positions of animals on it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +14,12 @@ from dml_lightning.simulate.species import KNOWN, LOOKALIKES, NOVEL, SPECIES, Sp
 
 Field = NDArray[np.float32]
 WATER_SHARE = {"water": 0.85, "marsh": 0.50, "field": 0.08}
-TEXTURE_K = {"water": 0.41, "land": 0.50}  # sd at texture 1; 0.41 K was measured on a pond
+TEXTURE_K = {"water": 0.41, "land": 0.50}  # standard deviation at texture 1, K; 0.41 was measured on a pond
 
 
 @dataclass(frozen=True)
 class Animal:
-    """Something to paint and to annotate: its name, place in px, heading in rad, and parts."""
+    """A bird or lookalike in a frame: name, posture, position in px, heading in rad, and parts."""
 
     name: str
     posture: str
@@ -31,7 +31,7 @@ class Animal:
 
 @lru_cache(maxsize=8)
 def _amplitude(height: int, width: int, slope: float) -> Field:
-    """Square root of a power spectrum f**-slope, flat below one cycle in 300 px."""
+    """Square root of the power spectrum f**-slope, flat below one cycle in 300 px."""
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     frequency = np.maximum(np.hypot(fy, fx), 1 / 300)
     amplitude: Field = (frequency ** (-0.5 * slope)).astype(np.float32)
@@ -40,7 +40,13 @@ def _amplitude(height: int, width: int, slope: float) -> Field:
 
 
 def power_law(height: int, width: int, slope: float, rng: np.random.Generator) -> Field:
-    """A random field (H, W) with mean 0, sd 1 and a power spectrum falling as f**-slope."""
+    """Random field (H, W) of mean 0 and standard deviation 1, with a power spectrum falling as f**-slope.
+
+    Example:
+        >>> field = power_law(64, 80, 3.0, np.random.default_rng(0))
+        >>> field.shape, round(float(field.std()), 3)
+        ((64, 80), 1.0)
+    """
     amplitude = _amplitude(height, width, slope)
     white = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)
     field: Field = fft.irfft2(white[..., 0] * amplitude, s=(height, width), overwrite_x=True)
@@ -49,13 +55,13 @@ def power_law(height: int, width: int, slope: float, rng: np.random.Generator) -
 
 
 def draw_background(flight: Flight, rng: np.random.Generator) -> tuple[Field, NDArray[np.bool_]]:
-    """Apparent temperature (H, W) in degC of water, shore, ground and reeds; and where water is."""
+    """Draw the apparent temperature (H, W), degC, of water, shore, ground and reeds, and a mask (H, W) of the water."""
     height, width = flight.height, flight.width
     odds = [0.6 if habitat == flight.habitat else 0.2 for habitat in HABITATS]
     habitat = HABITATS[rng.choice(3, p=odds)]
     shore = power_law(height, width, 3.6, rng)
     level = np.quantile(shore[::8, ::8], WATER_SHARE[habitat])
-    land = np.clip((shore - level) / 0.15 + 0.5, 0.0, 1.0)  # a soft edge
+    land = np.clip((shore - level) / 0.15 + 0.5, 0.0, 1.0)  # with a soft edge
     rough = power_law(height, width, 2.8, rng)
     reeds = np.roll(rough, (height // 3, width // 3), (0, 1)) + 1.2 * (shore - level)
     dense = 1.6 if habitat == "water" else 0.9
@@ -70,10 +76,18 @@ def draw_background(flight: Flight, rng: np.random.Generator) -> tuple[Field, ND
 def draw_animals(
     flight: Flight, frame: int, birds: int, lookalikes: int, water: NDArray[np.bool_], rng: np.random.Generator
 ) -> list[Animal]:
-    """Flocks of birds, and lookalikes between them.
+    """Draw flocks of birds, and lookalikes between them.
 
-    A flock leads with the next species of the flight's own deck, so that every species turns up in
-    every flight of a few frames; the rest of a mixed flock follows the flight's own abundances.
+    The first bird of a flock is of the next species in a shuffled list of the flight, so that every species occurs in
+    every flight of a few frames; the other birds of a mixed flock follow the flight's own abundances.
+
+    Args:
+        flight: Conditions of the flight.
+        frame: Number of the frame, from 0.
+        birds: Mean number of birds; it varies by up to a quarter.
+        lookalikes: Number of lookalikes.
+        water: Mask (H, W) of the water.
+        rng: Random generator.
     """
     own = np.random.default_rng([flight.seed, 2, flight.number])
     deck = own.permutation([bird.name for bird in KNOWN + KNOWN + NOVEL])
@@ -93,7 +107,7 @@ def draw_animals(
 
 
 def _flock_sizes(birds: int, rng: np.random.Generator) -> list[int]:
-    """Four flocks (fewer for few birds) that share the birds at random."""
+    """Sizes of four flocks (fewer for few birds) that share the birds at random."""
     if birds == 0:
         return []
     cuts = np.sort(rng.permutation(birds - 1)[: min(4, birds) - 1] + 1)
@@ -102,7 +116,7 @@ def _flock_sizes(birds: int, rng: np.random.Generator) -> list[int]:
 
 
 class _Crowd:
-    """The animals of one frame, kept apart from each other."""
+    """Animals of one frame, kept apart from each other."""
 
     def __init__(self, flight: Flight, water: NDArray[np.bool_], rng: np.random.Generator):
         self.flight, self.water, self.rng = flight, water, rng
@@ -110,7 +124,7 @@ class _Crowd:
         self._taken: list[tuple[float, float, float]] = []  # x, y, radius in px
 
     def add_flock(self, members: list[Species]) -> None:
-        """Birds around one centre, with one heading more or less; flocks differ in density."""
+        """Place birds around one centre with similar headings; flocks differ in density."""
         rng, flight = self.rng, self.flight
         flies, heading = rng.random() < 0.15, rng.uniform(0.0, 2 * np.pi)
         spacing = rng.uniform(0.8, 3.0) / flight.gsd * np.sqrt(len(members))  # px
@@ -131,7 +145,7 @@ class _Crowd:
             self._add(bird.name, posture, place, own, parts)
 
     def add_lookalike(self, name: str) -> None:
-        """A single thing where it belongs: glint on water, people on land, the rest anywhere."""
+        """Place a single lookalike: glint on water, people on land, the others anywhere."""
         rng, flight = self.rng, self.flight
         wet = {"glint": True, "person": False}.get(name)
         for attempt in range(40):

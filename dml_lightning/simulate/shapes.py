@@ -1,4 +1,4 @@
-"""Birds as lists of soft ellipses in metres, x forward, before they are painted."""
+"""Shapes of birds as lists of soft ellipses in metres, x forward."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,8 +10,8 @@ from dml_lightning.simulate.flight import Flight
 from dml_lightning.simulate.species import Species
 
 Posture = Literal["swimming", "standing", "flying"]
-SHOWN: dict[Posture, float] = {"swimming": 2 / 3, "standing": 0.9, "flying": 1.0}  # of the length
-NECK: dict[Posture, float] = {"swimming": 0.2, "standing": 0.65, "flying": 1.0}  # of the neck
+SHOWN: dict[Posture, float] = {"swimming": 2 / 3, "standing": 0.9, "flying": 1.0}  # share of the length that is seen
+NECK: dict[Posture, float] = {"swimming": 0.2, "standing": 0.65, "flying": 1.0}  # share of the neck that is stretched
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Part:
     """A filled ellipse; later parts cover earlier ones.
 
     Attributes:
-        x: centre, m forward.
-        y: centre, m to the right.
-        a: half length, m.
-        b: half width, m.
-        kelvin: apparent temperature over the surface, K.
-        angle: of the long axis against x, rad.
-        opacity: 1 covers what lies below.
-        solid: whether it belongs to the animal (and its box); reflections do not.
+        x: Centre, m forward.
+        y: Centre, m to the right.
+        a: Half length, m.
+        b: Half width, m.
+        kelvin: Apparent temperature over the surface, K.
+        angle: Angle of the long axis to x, rad.
+        opacity: Share of what lies below that it hides.
+        solid: Whether it belongs to the animal and its box; a reflection does not.
     """
 
     x: float
@@ -40,7 +40,14 @@ class Part:
 
 
 def bird_parts(bird: Species, posture: Posture, flight: Flight, rng: np.random.Generator) -> list[Part]:
-    """One individual: its own length, warmth, pose of head and wings."""
+    """Draw one individual, with its own length, warmth, and pose of head and wings.
+
+    Args:
+        bird: Species.
+        posture: Posture of the bird.
+        flight: Flight that it is seen in.
+        rng: Random generator.
+    """
     length = np.clip(rng.normal(0.5, 0.2), 0.0, 1.0) * (bird.length[1] - bird.length[0])
     length += bird.length[0]
     warmth = np.exp(rng.normal(0.0, 0.08))
@@ -53,7 +60,7 @@ def bird_parts(bird: Species, posture: Posture, flight: Flight, rng: np.random.G
     neck = bird.neck * NECK[posture]
     tail = bird.tail * (0.6 if posture == "swimming" else 1.0)
     body = 1.0 - bird.tail - bird.neck - bird.head - bird.bill
-    unit = SHOWN[posture] * length / (tail + body + neck + bird.head + bird.bill)  # m, stretched
+    unit = SHOWN[posture] * length / (tail + body + neck + bird.head + bird.bill)  # length of the stretched bird, m
     half = 0.5 * bird.width * length * rng.normal(1.0, 0.04)
     chest, tail = 0.5 * body * unit, tail * unit  # the body reaches from -chest to chest
     parts = [
@@ -80,10 +87,14 @@ def bird_parts(bird: Species, posture: Posture, flight: Flight, rng: np.random.G
 def _head(
     bird: Species, unit: float, body: tuple[float, float, float], turn: float, kelvin: tuple[float, float, float]
 ) -> list[Part]:
-    """Neck, bill and head on one line from the breast, turned by `turn` rad.
+    """Neck, bill and head on one line from the breast.
 
-    `unit` is the stretched length in m, `body` half length, half width and neck in m, `kelvin` the
-    temperatures of breast, head and bill.
+    Args:
+        bird: Species.
+        unit: Length of the stretched bird, m.
+        body: Half length and half width of the body, and length of the neck, m.
+        turn: Angle of the line to x, rad.
+        kelvin: Temperatures of breast, head and bill over the surface, K.
     """
     chest, half, neck = body
     breast, head, bill = kelvin
@@ -102,7 +113,7 @@ def _head(
 def _wings(
     bird: Species, length: float, chest: float, kelvin: Callable[[float, float], float], rng: np.random.Generator
 ) -> list[Part]:
-    """Two wings of an arm and a hand each; a stroke foreshortens both alike."""
+    """Two wings of an arm and a hand each, foreshortened alike by the wing beat."""
     share = (length - bird.length[0]) / (bird.length[1] - bird.length[0])
     half_span = 0.5 * (bird.span[0] + share * (bird.span[1] - bird.span[0])) * rng.uniform(0.6, 1.0)
     chord, sweep = 0.075 * bird.span[1] * rng.normal(1.0, 0.06), rng.uniform(0.0, 0.45)
@@ -122,7 +133,7 @@ def _wings(
 
 
 def _between(start: tuple[float, float], end: tuple[float, float], half_width: float, kelvin: float) -> Part:
-    """An ellipse from one point to another, a little longer so that neighbours join."""
+    """Ellipse from one point to another, a little longer so that neighbours join."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     half = 0.64 * float(np.hypot(dx, dy))
     middle = (0.5 * (start[0] + end[0]), 0.5 * (start[1] + end[1]))
@@ -130,13 +141,24 @@ def _between(start: tuple[float, float], end: tuple[float, float], half_width: f
 
 
 def centred(parts: list[Part]) -> list[Part]:
-    """The same parts around the middle of their extent along x."""
+    """Shift parts along x, so that their extent is centred on 0.
+
+    Example:
+        >>> [part.x for part in centred([Part(1.0, 0.0, 1.0, 0.5, 3.0), Part(4.0, 0.0, 2.0, 0.5, 3.0)])]
+        [-2.0, 1.0]
+    """
     middle = 0.5 * (max(p.x + p.a for p in parts) + min(p.x - p.a for p in parts))
     return [replace(part, x=part.x - middle) for part in parts]
 
 
 def reflection(parts: list[Part], heading: float, flight: Flight) -> list[Part]:
-    """A weak, displaced copy of a swimming bird on the water, seen off the vertical."""
+    """Reflection of a swimming bird in the water: a weak, displaced copy of its largest part.
+
+    Args:
+        parts: Parts of the bird.
+        heading: Heading of the bird, rad.
+        flight: Flight that it is seen in.
+    """
     body = max(parts, key=lambda part: part.a * part.b)
     shift, away = 1.5 * body.b, flight.light - heading
     return [

@@ -1,8 +1,8 @@
-"""The animals: how large they are, how they are built, and which parts show warmth.
+"""Species: size, proportions, and warmth of their parts; and the names of lookalikes.
 
-Lengths (bill to tail, m) and wingspans (m) are published field-guide ranges. Body widths are
-published for gadwall and snow goose; the other proportions, and all `leak` and `dark` values, are
-estimates by eye from photographs: they set the pattern of a species, not a measured temperature.
+Lengths (bill to tail, m) and wingspans (m) are published field-guide ranges. Body widths are published for gadwall and
+snow goose; the other proportions, and all `leak` and `dark` values, are estimates by eye from photographs: they give
+the pattern of a species, not a measured temperature.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ class Species:
     """One bird seen from above, stretched out: tail, body, neck, head and bill add up to its length.
 
     Attributes:
-        name: label in the annotations.
-        length: smallest and largest length, bill to tail, m.
-        span: smallest and largest wingspan, m.
-        width: body width as a fraction of the length.
-        tail: tail length, likewise.
-        neck: neck length, likewise.
-        head: head length, likewise.
-        bill: bill length, likewise.
-        bill_width: bill width as a fraction of the head's width.
-        leak: heat that plumage lets through on (flank, back, breast, rump and tail, head, bill): 0 is perfect
+        name: Label in the annotations.
+        length: Smallest and largest length, bill to tail, m.
+        span: Smallest and largest wingspan, m.
+        width: Body width as a fraction of the length.
+        tail: Tail length as a fraction of the length.
+        neck: Neck length as a fraction of the length.
+        head: Head length as a fraction of the length.
+        bill: Bill length as a fraction of the length.
+        bill_width: Bill width as a fraction of the head's width.
+        leak: Heat that plumage lets through on (flank, back, breast, rump and tail, head, bill): 0 is perfect
             insulation, 1 is bare skin.
-        dark: share of sunlight that (flank, back, breast, rump and tail, head, wing tip) absorb.
-        swims: whether it floats; a wader stands in water.
+        dark: Share of sunlight that (flank, back, breast, rump and tail, head, wing tip) absorb.
+        swims: Whether it swims on water; a wader stands in it.
     """
 
     name: str

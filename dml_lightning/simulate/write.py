@@ -1,4 +1,4 @@
-"""Flights to disk: 16-bit TIFF frames, COCO annotations and the parameters, all at once or not at all."""
+"""Writing simulated flights: 16-bit TIFF frames, COCO annotations and all parameters, as a whole or not at all."""
 
 import json
 import os
@@ -41,34 +41,32 @@ def simulate(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write simulated thermal flights over waterfowl, in the files that a real survey would have.
+    """Write simulated thermal flights over waterfowl, in the file layout of a real survey.
 
-    `out` receives `flight_00/frame_0000.tiff` and so on (16-bit counts of 10 mK; the scale to degC is
-    also in each file's ImageDescription), `annotations.json` (COCO; the supercategory is known species,
-    novel species or lookalike) and `simulation.json` (every parameter and every flight's conditions).
-    The same arguments write the same bytes, whatever the number of workers; a flight does not depend
-    on how many others there are.
+    `out` receives `flight_00/frame_0000.tiff` and so on (16-bit counts of 10 mK; the scale to degC is also in each
+    file's ImageDescription), `annotations.json` (COCO; the supercategory is known species, novel species or lookalike)
+    and `simulation.json` (all parameters, and the conditions of every flight). The same arguments write the same bytes,
+    whatever the number of workers; a flight does not depend on the number of flights.
 
     Args:
-        out: folder to write; it must be absent or empty, and is only filled once all is done.
-        flights: number of flights; polarity alternates and habitats take turns between them.
-        frames: frames per flight.
-        seed: everything random follows from it.
-        altitude: height above ground in m; a flight varies by up to 7 % around it.
-        lens_mm: focal length in mm, for pixels of 12 um.
-        width: frame width in px.
-        height: frame height in px.
-        birds: birds per frame, give or take a quarter.
-        lookalikes: things that are no birds per frame, beside the detector's dead pixels; 0 leaves
-            these out too.
-        workers: processes; by default one per available core.
-        progress: whether to show a progress bar.
+        out: Folder to write; it must be absent or empty, and is filled only when everything is done.
+        flights: Number of flights; birds colder and warmer than the water alternate, and habitats take turns.
+        frames: Number of frames per flight.
+        seed: Seed of everything random.
+        altitude: Height above ground, m; a flight varies by up to 7 % around it.
+        lens_mm: Focal length, mm, for pixels of 12 um.
+        width: Frame width, px.
+        height: Frame height, px.
+        birds: Mean number of birds per frame; it varies by up to a quarter.
+        lookalikes: Number of lookalikes per frame, beside the detector's dead pixels; 0 leaves these out too.
+        workers: Number of processes; by default one per available core.
+        progress: Whether to show a progress bar.
 
     Returns:
         `out` as an absolute path.
 
     Raises:
-        ValueError: an argument out of range, or a folder that already holds something.
+        ValueError: If an argument is out of range, or the folder is not empty.
     """
     out = Path(out).absolute()
     settings = {
@@ -104,7 +102,7 @@ def simulate(
 
 
 def _check(out: Path, settings: dict[str, Any], workers: int) -> None:
-    """Refuse, in one sentence, what cannot be simulated."""
+    """Check the arguments of `simulate`, and that the folder is free."""
     low = {"flights": 1, "frames": 1, "seed": 0, "width": 64, "height": 64, "birds": 0}
     for name, least in {**low, "lookalikes": 0}.items():
         if settings[name] < least:
@@ -127,7 +125,7 @@ def _name(job: FlightJob) -> str:
 
 
 def _write_frame(job: FlightJob, folder: Path, birds: int, lookalikes: int) -> list[Annotation]:
-    """Render and write one frame; runs in a worker."""
+    """Render and write one frame, in a worker."""
     counts, notes = render_frame(*job, birds, lookalikes)
     tifffile.imwrite(  # compressed: 2 ms more to write and 1 ms to read for half the size
         folder / _name(job),
@@ -142,18 +140,18 @@ def _write_frame(job: FlightJob, folder: Path, birds: int, lookalikes: int) -> l
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _run(write: Any, jobs: list[FlightJob], workers: int) -> Iterator[list[Annotation]]:
-    """Results in the order of the jobs.
+    """Yield the results in the order of the jobs.
 
-    On Linux workers are forked, all of them before anything is shown: they use NumPy and SciPy without
-    threads, so a parent that runs some (the reason for Python's warning from 3.12 on) does no harm, and
-    importing this package afresh in each would take longer than a small data set.
+    On Linux workers are forked, all of them before the progress bar starts. They use NumPy and SciPy without threads,
+    so threads of the parent, of which Python warns from 3.12 on, do no harm; and to import this package afresh in each
+    would take longer than a small data set.
     """
     if workers == 1:
         yield from map(write, jobs)
@@ -171,9 +169,9 @@ def _show(notes: Iterable[list[Annotation]], total: int, progress: bool) -> Iter
 
 
 def _coco(jobs: list[FlightJob], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
-    """The annotations in COCO's layout; ids count from 1."""
+    """Annotations in COCO's layout; ids count from 1."""
     ids = {name: number for number, (name, _) in enumerate(CATEGORIES, 1)}
-    rows = [(image, note) for image, found in enumerate(notes, 1) for note in found]
+    rows = [(image, note) for image, annotations in enumerate(notes, 1) for note in annotations]
     return {
         "info": {"description": f"Simulated thermal waterfowl flights; {SCALE}"},
         "images": [

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dml_lightning.evaluation.active import active_values, fractions
+from dml_lightning.evaluation.active import active_values
 from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.metrics.triplets import fractions
 from tests.evaluation.lines import laid_out
 
 
