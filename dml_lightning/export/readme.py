@@ -53,13 +53,13 @@ NORMALISED = {
 
 
 def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: int) -> str:
-    """The README in Markdown.
+    """Writes the README in Markdown.
 
     Args:
         words: Content of model.json.
         inputs: Names and shapes of the graph's inputs.
-        outputs: Of its outputs.
-        opset: Of ONNX.
+        outputs: Names and shapes of its outputs.
+        opset: ONNX opset of the graph.
     """
     crop, enrolled = words["crop"], [species["label"] for species in words["enrolled"]]
     window = "{} to {}".format(*crop["window"]) if crop["window"] else ""
@@ -84,6 +84,7 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
 
 
 def _row(name: str, rule: dict[str, Any]) -> str:
+    """A row of the table of rules."""
     scores = {
         "nearest": "distance to the nearest prototype",
         "radius": "distance beyond the nearest ball of a class",
@@ -96,6 +97,7 @@ def _row(name: str, rule: dict[str, Any]) -> str:
 
 
 def _frames(crop: dict[str, Any]) -> str:
+    """The pixels that frames may have, to complete "Frames are ..."."""
     if crop["radiometry"]:
         gain, offset = crop["radiometry"]["gain"], crop["radiometry"]["offset"]
         return f"in counts, where degC = {gain:g} × counts + {offset:g}, or floats in degC"
