@@ -97,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> Any:
         What the command's function returns; for fit, validate and test the run's folder.
 
     Raises:
-        SystemExit: With status 2 after one line on stderr, if a ValueError ended the command.
+        SystemExit: With status 2 after a message on stderr, if a ValueError ended the command.
     """
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):

@@ -14,8 +14,8 @@ python score.py crops.npy                        # (N, {size}, {size}) raw pixel
 ```python
 from score import Model
 model = Model("this folder")
-said = model.predict(model.cut(frame, boxes))    # dict of arrays
-said["label"], said["decision"], said["ood_score_{rule}"], said["p_value"]
+result = model.predict(model.cut(frame, boxes))  # dict of arrays
+result["label"], result["decision"], result["ood_score_{rule}"], result["p_value"]
 ```
 The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
 rule is above the rule's threshold; rule {rule} decides unless another is asked for.

@@ -1,6 +1,7 @@
 """Names thermal crops with an exported model, and refuses what it does not know.
 
-Besides the two files beside it, which hold the geometry of crops and the decision about a box, it needs numpy, onnxruntime and safetensors; tifffile or Pillow only to read frames from the command line.
+It needs the two files beside it, which hold the geometry of crops and the decision about a box, and numpy, onnxruntime
+and safetensors; tifffile or Pillow only to read frames from the command line.
 
     python score.py crops.npy                        one CSV row per crop, on standard output
     python score.py frame.tiff --boxes boxes.csv     one per box; columns x, y, width, height in px

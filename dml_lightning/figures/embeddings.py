@@ -1,7 +1,7 @@
 """Figures of runs: embeddings, distances and neighbours, with the arms side by side.
 
-Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. Figures are made without
-pyplot, so none has to be closed, and matplotlib's settings stay as they are.
+Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. It is made without
+pyplot, so it need not be closed, and matplotlib's settings stay as they are.
 """
 
 from collections.abc import Mapping
