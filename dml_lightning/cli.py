@@ -1,4 +1,4 @@
-"""The `dml` command: one table of commands, each a function of its options."""
+"""The `dml` command line: a table of commands, each of which is a function of its options."""
 
 import importlib
 import json
@@ -18,10 +18,10 @@ from dml_lightning.errors import own_sentence
 class Command(NamedTuple):
     """One command of `dml`."""
 
-    help: str  # line of the overview
-    target: str  # "module:name" of a function, or of a dictionary of functions by the word that follows
-    positional: str | None = None  # option that the words before the first option stand for
-    lightning: bool = False  # whether the function takes all words, which Lightning's own parser reads
+    help: str  # line of `dml --help`
+    target: str  # "module:name" of a function, or of a dictionary of functions by subcommand
+    positional: str | None = None  # option that takes the arguments before the first option
+    lightning: bool = False  # whether the function takes the raw arguments, which Lightning's own parser reads
 
 
 TRAIN = "dml_lightning.commands.train:train"
@@ -37,7 +37,7 @@ COMMANDS = {
     "validate": Command(
         "evaluate a run on the validation split: dml validate --run RUN, or fit's options", TRAIN, lightning=True
     ),
-    "test": Command("evaluate a run on the test split; dml test --run RUN, or fit's options", TRAIN, lightning=True),
+    "test": Command("evaluate a run on the test split: dml test --run RUN, or fit's options", TRAIN, lightning=True),
     "predict": Command(
         "name every box of new frames: dml predict --run RUN --data FILE_OR_CONFIG --out predictions.csv",
         "dml_lightning.commands.predict:predict",
@@ -47,19 +47,19 @@ COMMANDS = {
         "dml_lightning.commands.enroll:enroll",
     ),
     "gallery": Command(
-        "list its classes, remove one, recalibrate: dml gallery list --run RUN",
+        "list the classes of a run's gallery, remove one, or recalibrate: dml gallery list --run RUN",
         "dml_lightning.commands.enroll:GALLERY",
     ),
     "drift": Command(
-        "whether new flights score like the calibration: dml drift --run RUN --predictions TABLE",
+        "test whether new flights score like the calibration crops: dml drift --run RUN --predictions TABLE",
         "dml_lightning.commands.flights:drift",
     ),
     "count": Command(
-        "species per flight, corrected by the confusion matrix: dml count --run RUN --predictions TABLE",
+        "count species per flight, corrected by the confusion matrix: dml count --run RUN --predictions TABLE",
         "dml_lightning.commands.flights:count",
     ),
     "export": Command(
-        "one folder to use a run elsewhere, without PyTorch: dml export --run RUN --out DIR",
+        "write a folder that uses a run elsewhere, without PyTorch: dml export --run RUN --out DIR",
         "dml_lightning.commands.export:export",
     ),
     "compare": Command(
@@ -67,60 +67,66 @@ COMMANDS = {
         "dml_lightning.commands.compare:compare",
     ),
     "report": Command(
-        "one page of what runs came to: dml report RUN... -o report.html",
+        "write one page with the results of runs: dml report RUN... -o report.html",
         "dml_lightning.commands.report:report",
         positional="runs",
     ),
     "audit": Command(
-        "every number and figure of a test for anybody's embeddings: dml audit FILE.npz --out DIR",
+        "compute every number and figure of a test from any embeddings: dml audit FILE.npz --out DIR",
         "dml_lightning.commands.report:audit",
         positional="file",
     ),
     "theory": Command(
-        "what holds before any training: dml theory margin --classes 8 --dim 128",
+        "compute what holds before any training: dml theory margin --classes 8 --dim 128",
         "dml_lightning.commands.theory:THEORY",
     ),
 }
 SEVERAL = ("runs",)  # positional options that take a list
+HINT = "[DML_TRACEBACK=1 shows where]"  # behind an error that was not written for the user
 
 
 def main(args: Sequence[str] | None = None) -> Any:
-    """Runs one `dml` command: the shell's entry, Python's, and the tests'.
+    """Runs one `dml` command, from the shell, from Python or in a test.
+
+    With DML_TRACEBACK=1 in the environment errors are raised as they are, with their traceback.
 
     Args:
-        args: Words after `dml`; the process's own if not given.
+        args: Arguments after `dml`; those of the process if not given.
 
     Returns:
         What the command's function returns; for fit, validate and test the run's folder.
 
     Raises:
-        SystemExit: With status 2 after one sentence on stderr, if the input was wrong.
+        SystemExit: With status 2 after a message on stderr, if a ValueError ended the command.
     """
-    words = list(sys.argv[1:] if args is None else args)
-    if not words or words[0] in ("-h", "--help"):
+    args = list(sys.argv[1:] if args is None else args)
+    if not args or args[0] in ("-h", "--help"):
         print(overview(), end="")
         return None
-    if words == ["--version"]:
+    if args == ["--version"]:
         print(f"dml_lightning {version('dml_lightning')}")
         return None
     try:
-        return run_command(words)
+        return run_command(args)
     except ValueError as error:
         if os.environ.get("DML_TRACEBACK"):
             raise
-        print(f"dml {words[0]}: {own_sentence(error) or error}  [DML_TRACEBACK=1 shows where]", file=sys.stderr)
+        print(f"dml {args[0]}: {own_sentence(error) or f'{error}  {HINT}'}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
 def overview() -> str:
-    """What `dml --help` prints: a line per command."""
+    """Text of `dml --help`: a line per command."""
     lines = [f"  {name:<10} {command.help}" for name, command in COMMANDS.items()]
     head = "usage: dml COMMAND [options]      (dml COMMAND --help explains one; dml --version)"
-    return "\n".join([head, "", *lines, ""])
+    return "\n".join([head, "", *lines, "", "DML_TRACEBACK=1 in the environment shows where an error was raised.", ""])
 
 
 def run_command(words: list[str]) -> Any:
-    """Runs one command as `main` does, and raises its errors.
+    """Runs one command as `main` does, but raises its errors.
+
+    Args:
+        words: Name of the command, then its arguments.
 
     Raises:
         ValueError: If there is no such command, or its input was wrong.
@@ -144,20 +150,20 @@ def run_command(words: list[str]) -> Any:
 
 
 class OneSentenceParser(ArgumentParser):
-    """A parser that raises its errors, for `main` to say in one sentence."""
+    """A parser that raises its errors, so that `main` prints them as one sentence."""
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises what the command line is told, on one line and without the usage."""
+        """Raises the message on one line, without the usage."""
         raise ValueError(" ".join(message.split())) from ex
 
 
-def _named(words: list[str], option: str | None) -> list[str]:
+def _named(args: list[str], option: str | None) -> list[str]:
     """`A B -o FILE` as `--runs=["A", "B"] --out=FILE`: the parser takes options by their full name alone."""
     if option is None:
-        return words
-    given = list(takewhile(lambda word: not word.startswith("-"), words))
-    later = ["--out" if word == "-o" else word for word in words[len(given) :]]
-    if not given:
+        return args
+    values = list(takewhile(lambda arg: not arg.startswith("-"), args))
+    later = ["--out" if arg == "-o" else arg for arg in args[len(values) :]]
+    if not values:
         return later
-    return [f"--{option}={json.dumps(given) if option in SEVERAL else ' '.join(given)}", *later]
+    return [f"--{option}={json.dumps(values) if option in SEVERAL else ' '.join(values)}", *later]

@@ -24,10 +24,11 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_overview_has_a_line_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) is None
-    said = capsys.readouterr().out
+    text = capsys.readouterr().out
     assert main([]) is None
-    assert capsys.readouterr().out == said == overview()
-    lines = said.splitlines()[2:]
+    assert capsys.readouterr().out == text == overview()
+    *lines, empty, last = text.splitlines()[2:]
+    assert (empty, last.split()[0]) == ("", "DML_TRACEBACK=1")
     assert [line.split()[0] for line in lines] == list(COMMANDS)
     for line, command in zip(lines, COMMANDS.values(), strict=True):
         assert line.endswith(command.help)
@@ -59,14 +60,49 @@ def test_python_gets_the_error_and_the_shell_one_sentence(
 ) -> None:
     with pytest.raises(ValueError, match="there is no command 'train'; there are simulate, fit, "):
         run_command(["train"])
+    with pytest.raises(ValueError, match="there is no such file") as raised:
+        run_command(["audit", "nowhere.npz"])
     with pytest.raises(SystemExit, match="2"):
         main(["audit", "nowhere.npz"])
-    said = capsys.readouterr().err
-    assert said.startswith("dml audit: nowhere.npz: there is no such file.")
-    assert said.endswith("[DML_TRACEBACK=1 shows where]\n")
+    assert capsys.readouterr().err == f"dml audit: {raised.value}\n"
     monkeypatch.setenv("DML_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="there is no such file"):
+    with pytest.raises(ValueError, match=r"nowhere.npz: there is no such file\."):
         main(["audit", "nowhere.npz"])
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["audit", "nowhere.npz", "--wrong=1"], "wrong"),
+        (["report", "--format=doc"], "format"),
+        (["theory", "margin", "--classes=x", "--dim=8"], "classes"),
+        (["fit", "--wrong=1"], "wrong"),
+    ],
+)
+def test_a_message_of_the_parser_is_complete_by_itself(
+    args: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(args)
+    message = capsys.readouterr().err
+    assert part in message
+    assert "DML_TRACEBACK" not in message
+
+
+def test_only_an_error_that_nobody_wrote_for_the_user_hints_at_its_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(words: list[str]) -> int:
+        return int(words[0])  # Python's ValueError, not this package's
+
+    monkeypatch.setattr("dml_lightning.cli.run_command", unexpected)
+    with pytest.raises(SystemExit, match="2"):
+        main(["drift"])
+    message = "dml drift: invalid literal for int() with base 10: 'drift'  [DML_TRACEBACK=1 shows where]\n"
+    assert capsys.readouterr().err == message
+    monkeypatch.setenv("DML_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["drift"])
 
 
 def test_words_come_from_the_process_where_none_are_given(

@@ -1,4 +1,4 @@
-"""Numbers to the log: callbacks observe, they never change training."""
+"""Callbacks that log measurements and write result files; they observe and never change the weights."""
 
 from dml_lightning.callbacks.active import ActiveTriplets
 from dml_lightning.callbacks.measurements import (

@@ -1,4 +1,4 @@
-"""How many triplets still teach something."""
+"""Callback that logs the fractions of active, hard, semi-hard and easy triplets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,17 +20,20 @@ from dml_lightning.types import Batch
 class ActiveTriplets(Measurement):
     """Logs the fractions of active, hard, semi-hard and easy triplets.
 
-    While training over all valid triplets of the global batch, whatever the loss mines; at the end of a
-    validation or test epoch over all those of the known crops. Every arm is counted with the same margin and
-    distance, so that arms can be compared; a triplet loss with another margin has its own counts logged as
-    `train/loss_active_triplet_fraction` beside them.
+    In training they are counted over all valid triplets of the global batch, whatever the loss mines; at the end of
+    a validation or test epoch, over all valid triplets of the known crops. Every arm is counted with the same margin
+    and distance, so that arms can be compared. If a triplet loss has another margin or distance, its own fraction is
+    logged as well, as `train/loss_active_triplet_fraction`.
 
     Args:
-        margin: Of the count, in embedding distance.
+        margin: Margin of the count, in embedding distance.
         squared: Whether the count compares squared distances.
-        every_n_steps: Steps between two counts; the trainer's `log_every_n_steps` if not given.
-        most_anchors: Of a validation or test epoch; of more crops as many are drawn as anchors, with a fixed
-            seed, against all crops. A training batch is always counted whole.
+        every_n_steps: Training steps between two counts; the trainer's `log_every_n_steps` if not given.
+        most_anchors: Largest number of anchors in a validation or test epoch. Of more crops this many are drawn as
+            anchors, with a fixed seed, and counted against all crops. A training batch is always counted whole.
+
+    Raises:
+        ValueError: If `every_n_steps` or `most_anchors` is less than 1.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class ActiveTriplets(Measurement):
         values = fractions(self._count(outputs, pl_module))
         logged = {f"train/{name}": value for name, value in values.items()}
         own = outputs["counts"]
-        if own and not self._same_as(pl_module):
+        if own and not self._counts_as(pl_module):
             logged["train/loss_active_triplet_fraction"] = fractions(own)["active_triplet_fraction"]
         pl_module.log_dict(logged, on_step=True, on_epoch=False)
 
@@ -68,7 +71,8 @@ class ActiveTriplets(Measurement):
     def compute(self, evidence: Evidence) -> dict[str, float]:
         return active_values(evidence, self.margin, self.squared, self.most_anchors)
 
-    def _same_as(self, module: L.LightningModule) -> bool:
+    def _counts_as(self, module: L.LightningModule) -> bool:
+        """Whether the module's own loss counts the same triplets with the same margin and distance."""
         loss = getattr(module, "loss", None)
         return (
             isinstance(loss, TripletLoss)
@@ -77,7 +81,8 @@ class ActiveTriplets(Measurement):
         )
 
     def _count(self, outputs: Mapping[str, Any], module: L.LightningModule) -> Mapping[str, Tensor]:
-        if outputs["counts"] and self._same_as(module):
+        """Triplet counts of the global batch, taken from the loss where it has made them already."""
+        if outputs["counts"] and self._counts_as(module):
             counts: Mapping[str, Tensor] = outputs["counts"]
             return counts
         vectors, labels = gather(outputs["embeddings"].detach()), gather(outputs["labels"])

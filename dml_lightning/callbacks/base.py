@@ -1,4 +1,4 @@
-"""The one hook that every evaluation callback needs."""
+"""Base classes of the callbacks that evaluate the gathered embeddings of an epoch."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -13,14 +13,24 @@ from dml_lightning.models import EmbeddingModule
 
 
 class EvaluationCallback(L.Callback):
-    """Observes the gathered embeddings at the end of a validation or test epoch.
+    """Base of callbacks that read the gathered embeddings at the end of a validation or test epoch.
 
-    Every rank holds the same embeddings and computes the same numbers, so values are logged as they are.
+    Every rank holds the same embeddings and computes the same numbers, so values are logged without a reduction. The
+    sanity check is skipped.
+
+    Raises:
+        ValueError: At the end of an epoch, if the module is not an EmbeddingModule.
     """
 
     @abstractmethod
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        """Reads `module.embeddings()`; `stage` is `val` or `test`."""
+        """Evaluates what `module.embeddings()` returns.
+
+        Args:
+            trainer: Trainer in use.
+            module: Module whose embeddings have been gathered.
+            stage: `val` or `test`.
+        """
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -38,7 +48,7 @@ class EvaluationCallback(L.Callback):
         self.evaluate(trainer, module, stage)
 
     def log_values(self, module: L.LightningModule, stage: str, values: Mapping[str, float | Tensor]) -> None:
-        """Logs numbers that are equal on all ranks as `stage/name`."""
+        """Logs values that are equal on all ranks, each as `stage/name`."""
         module.log_dict(
             {f"{stage}/{name}": float(value) for name, value in values.items()},
             sync_dist=True,  # the mean of equal numbers; Lightning warns without it
@@ -46,14 +56,20 @@ class EvaluationCallback(L.Callback):
 
 
 class Measurement(EvaluationCallback):
-    """Logs what a pure function says of the gathered embeddings."""
+    """Base of callbacks that log the values of a pure function of the gathered embeddings."""
 
     @abstractmethod
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        """Numbers by their name in the log, without the stage.
+        """Computes the values to log.
 
-        Called on every rank with the same evidence, so that ranks can share the work, or on a single process with
-        what `read_evidence` returns.
+        It is called on every rank with the same evidence, so that the ranks can share the work, or in a single process
+        with the evidence that `read_evidence` returns.
+
+        Args:
+            evidence: Embeddings of the split, with class names and flights.
+
+        Returns:
+            Values by their name in the log, without the stage.
         """
 
     @override
@@ -62,7 +78,7 @@ class Measurement(EvaluationCallback):
 
 
 def evidence_of(trainer: L.Trainer, module: EmbeddingModule) -> Evidence:
-    """The gathered embeddings of this epoch with the names, flights and rule that belong to them."""
+    """The gathered embeddings of this epoch, with class names, flights, prediction rule and linear head."""
     data, sets = data_of(trainer), module.embeddings()
     flights = data.groups
     return Evidence(
@@ -77,7 +93,7 @@ def evidence_of(trainer: L.Trainer, module: EmbeddingModule) -> Evidence:
 
 
 def data_of(trainer: L.Trainer) -> ThermalWaterfowlDataModule:
-    """The datamodule in use.
+    """The datamodule that the trainer uses.
 
     Raises:
         ValueError: If the trainer runs without a ThermalWaterfowlDataModule.

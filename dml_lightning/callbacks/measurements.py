@@ -1,4 +1,4 @@
-"""Callbacks that log what a function of `dml_lightning.evaluation` says of the gathered embeddings."""
+"""Callbacks that log the values of `dml_lightning.evaluation` on the gathered embeddings."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from dml_lightning.models import EmbeddingModule
 class Accuracy(Measurement):
     """Logs accuracy and balanced accuracy over the known species, for each rule that names a class.
 
-    `accuracy` is the arm's own rule: softmax argmax, or the nearest prototype. The rules that both arms have
-    stand beside it: `accuracy_prototype` and `accuracy_knn`.
+    `accuracy` uses the arm's own rule: the largest softmax probability, or the nearest prototype.
+    `accuracy_prototype` and `accuracy_knn` use rules that every arm has.
 
     Args:
-        k: Neighbours that vote in `accuracy_knn`.
+        k: Number of neighbours that vote in `accuracy_knn`.
     """
 
     def __init__(self, k: int = 5) -> None:
@@ -37,13 +37,13 @@ class Accuracy(Measurement):
 
 
 class DistanceRatio(Measurement):
-    """Logs intra- and inter-class distance, inter over intra, and the worst gaps.
+    """Logs the mean intra- and inter-class distance, their ratio inter / intra, and the worst gaps.
 
-    Known species without a prefix, novel species behind `novel_`. The mean embedding norm is logged when the
-    encoder does not normalise, since distances then have no scale of their own.
+    Values of known species have no prefix, those of novel species the prefix `novel_`. The mean embedding norm is
+    logged as well if the encoder does not normalise, because distances then have no scale of their own.
 
     Args:
-        margin: The gaps are what is left beyond this distance.
+        margin: Margin that is subtracted from the gaps, in embedding distance.
     """
 
     def __init__(self, margin: float = 0.2) -> None:
@@ -57,7 +57,7 @@ class DistanceRatio(Measurement):
 class Retrieval(Measurement):
     """Logs Recall@1, R-precision and MAP@R, each crop against all the others of its set (leave one out).
 
-    Known species without a prefix; novel species, which training never saw, behind `novel_`.
+    Values of known species have no prefix, those of novel species, which training never saw, the prefix `novel_`.
     """
 
     @override
@@ -68,15 +68,17 @@ class Retrieval(Measurement):
 class OODDetection(Measurement):
     """Logs how well prototypes of the reference crops separate known species from OOD crops.
 
-    Score `nearest` is the distance to the nearest prototype, `radius` that distance minus the prototype's
-    radius; larger is more OOD. `ood_auroc` and `ood_fpr95_ood_positive` are over all OOD crops with score
-    `nearest`; `_radius`, `_near`, `_far`, a class's name or `_macro` (the mean over classes) behind them say what
-    else is meant. FPR95 is the share of known crops refused when 95 % of the OOD crops are (OOD positive), or the
-    share of OOD crops let through when 95 % of the known crops are (`known_positive`). Novel species are scored as
-    unknown too, behind `novel_`.
+    Score `nearest` is the distance to the nearest prototype; score `radius` is the smallest distance less the radius
+    of the prototype. Larger is more OOD. `ood_auroc` and `ood_fpr95_ood_positive` cover all OOD crops under score
+    `nearest`. Suffixes name the other variants: `_radius` is the other score, `_near` and `_far` are a part of the OOD
+    crops, the name of a class is that class alone, and `_macro` is the mean over classes. FPR95 is the share of known
+    crops refused where 95 % of the OOD crops are refused (OOD positive), or the share of OOD crops accepted where 95 %
+    of the known crops are accepted (`known_positive`). Novel species are scored as unknown as well, with the prefix
+    `novel_`.
 
     Args:
-        radius_quantile: Of a class's distances to its prototype; 1 is their maximum.
+        radius_quantile: Quantile of the distances of a class's crops to their prototype that is its radius; 1 is the
+            maximum.
     """
 
     def __init__(self, radius_quantile: float = 1.0) -> None:
@@ -88,14 +90,15 @@ class OODDetection(Measurement):
 
 
 class Assumptions(Measurement):
-    """Logs which conditions of the separation theorem hold, and by how much, behind `assumption_`.
+    """Logs which conditions of the separation theorem hold, and by how much, with the prefix `assumption_`.
 
-    If every known crop lies in the ball of its class and every OOD crop outside all balls, the radius-adjusted score
-    separates them; if the balls are also disjoint, it names the class (`openset.assumptions`). Balls are those of the
-    reference crops.
+    If every known crop lies in the ball of its class and every OOD crop lies outside all balls, the radius-adjusted
+    score separates them; if the balls are also disjoint, it names the right class (`openset.assumptions`). The balls
+    are those of the reference crops.
 
     Args:
-        radius_quantile: Of a class's distances to its prototype; 1 is their maximum.
+        radius_quantile: Quantile of the distances of a class's crops to their prototype that is its radius; 1 is the
+            maximum.
     """
 
     def __init__(self, radius_quantile: float = 1.0) -> None:
@@ -107,17 +110,17 @@ class Assumptions(Measurement):
 
 
 class Structure(Measurement):
-    """Logs Roth et al.'s density and spectral decay, and keeps a table of class distances.
+    """Logs the embedding density and the spectral decay of Roth et al., and writes a table of class distances.
 
-    `roth_embedding_density` is intra over inter in cosine distance, so smaller is tighter: it is not the
-    inverse of `inter_intra_ratio` (`dml_lightning.metrics.structure` says why). `roth_singleton_classes`
-    counts the classes of one crop that it leaves out. `worst_class_gap` is the smallest mean distance of two
-    classes beyond the larger of their own, at least the margin where every triplet is satisfied. Known
-    species without a prefix, novel species behind `novel_`.
+    `roth_embedding_density` is intra- over inter-class distance in cosine distance, so smaller is tighter; it is not
+    the inverse of `inter_intra_ratio` (`dml_lightning.metrics.structure` says why). `roth_singleton_classes` counts
+    the classes of one crop, which the density leaves out. `worst_class_gap` is the smallest value over pairs of classes
+    of their mean distance less the larger of their two intra-class distances; it is at least the margin where every
+    triplet is satisfied. Values of known species have no prefix, those of novel species the prefix `novel_`.
 
-    The mean distance of every pair of classes, known, novel and OOD, goes to
-    `tables/<stage>_class_distances.csv` in the run's folder, the latest evaluation in place of the one before,
-    and, after a fit, to Weights & Biases as a table named `<stage>/class_distances`.
+    The mean distance of every pair of classes (known, novel and OOD) is written to
+    `tables/<stage>_class_distances.csv` in the run's folder, where it replaces that of the evaluation before. Outside
+    of a fit it is also logged to Weights & Biases, as a table named `<stage>/class_distances`.
     """
 
     @override
@@ -134,9 +137,15 @@ class Structure(Measurement):
 
 
 def keep_table(trainer: L.Trainer, table: pd.DataFrame, stage: str) -> None:
-    """Writes the class distances into the run's folder, whole or not at all, and, after a fit, to Weights & Biases.
+    """Writes the class distances into the run's folder and, outside of a fit, logs them to Weights & Biases.
 
-    A table there is an artifact, which waits for the network: nothing to do between epochs.
+    The file appears only when it is complete. A Weights & Biases table is an artifact, which waits for the network and
+    would hold up training between epochs.
+
+    Args:
+        trainer: Trainer whose `default_root_dir` is the run's folder.
+        table: Mean distances (C, C), classes by name as rows and columns.
+        stage: `val` or `test`.
     """
     path = Path(trainer.default_root_dir, "tables", f"{stage}_class_distances.csv")
     write_text(path, table.to_csv(float_format="%.6g"))

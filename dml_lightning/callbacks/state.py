@@ -1,4 +1,4 @@
-"""Is training learning, or has it ended, and why? Told from logged numbers alone."""
+"""The state of training (learning, stalled, collapsed, ...), named from numbers of its batches."""
 
 import math
 from collections import deque
@@ -22,7 +22,7 @@ from dml_lightning.types import Batch
 StateName = Literal["infeasible", "satisfied", "collapsed", "noisy", "stalled", "learning"]
 STATES: tuple[StateName, ...] = get_args(StateName)
 
-RECENT = 5  # looks that must agree on a satisfied or collapsed batch
+RECENT = 5  # latest looks, which must all be satisfied or all be collapsed
 NEAR_ZERO = 0.05  # distances below this share of the RMS norm are a collapse ...
 NEAR_MARGIN = 0.9  # ... if the mean hinge is above this share of the margin as well
 
@@ -38,7 +38,7 @@ ADVICE: dict[StateName, str] = {
 
 
 class Look(NamedTuple):
-    """What one global batch says of all its valid triplets, whatever the loss mines."""
+    """Statistics of all valid triplets of one global batch, whatever the loss mines."""
 
     mean_hinge: float  # mean max(0, d(a,p) - d(a,n) + m): the estimate of the expected loss
     hinge_active_fraction: float  # share of the triplets whose hinge is not 0
@@ -52,17 +52,17 @@ class Look(NamedTuple):
 
 
 def look(vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared: bool = False) -> Look | None:
-    """Looks at the global batch; every rank must call it, and gets the same.
+    """Computes the statistics of the global batch; every rank must call it, and gets the same result.
 
     Args:
-        vectors: (B, D) embeddings of this rank.
-        labels: (B,) their classes.
-        index: (B,) their crops.
-        margin: m, in the unit of the distance.
+        vectors: Embeddings (B, D) of this rank.
+        labels: Labels (B,) of the embeddings.
+        index: Crop ids (B,) of the embeddings; copies of one crop share theirs.
+        margin: Margin m, in the unit of the distance.
         squared: Whether distances are squared.
 
     Returns:
-        None if no triplet of the batch is valid.
+        The statistics, or None if no triplet of the batch is valid.
 
     Raises:
         ValueError: If an embedding is not finite.
@@ -81,7 +81,23 @@ def look(vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared:
 
 
 def augmentation_distance(vectors: Tensor, index: Tensor, squared: bool = False) -> float:
-    """Mean distance of neighbouring copies of one crop, each augmented anew; NaN without copies."""
+    """Mean distance between copies of one crop in a batch, each of which was augmented anew.
+
+    Copies of a crop are paired in the order of their rows, each with the next.
+
+    Args:
+        vectors: Embeddings (B, D).
+        index: Crop ids (B,).
+        squared: Whether distances are squared.
+
+    Returns:
+        The mean, NaN if the batch holds no crop twice.
+
+    >>> import torch
+    >>> vectors = torch.tensor([[0.0, 0.0], [5.0, 5.0], [3.0, 4.0]])
+    >>> augmentation_distance(vectors, torch.tensor([7, 8, 7]))
+    5.0
+    """
     order = index.argsort(stable=True)
     again = index[order[1:]] == index[order[:-1]]
     apart = (vectors[order[1:][again]] - vectors[order[:-1][again]]).norm(dim=1)
@@ -94,18 +110,22 @@ def training_state(
     """Names the state of training from the latest looks.
 
     Args:
-        looks: The last `window` ones or fewer, oldest first.
-        margin: m, in the unit of the distance.
+        looks: The latest looks, at most `window`, oldest first.
+        margin: Margin m, in the unit of the distance.
         squared: Whether distances are squared.
-        window: Looks that it takes to call training noisy or stalled.
-        flat: The mean hinge is flat where its mean over the newer half of the window is below that over the
-            older half by no more than this share of it.
+        window: Number of looks that it takes to call training noisy or stalled.
+        flat: Share by which the mean hinge has to fall from the older half of the window to the newer half; if it
+            falls by no more than this, it counts as flat.
 
     Returns:
-        `satisfied` if no triplet is active in the last `RECENT` looks; `collapsed` if in all of them intra- and
-        inter-class distance are nearly 0 relative to the RMS norm and the mean hinge is nearly m; `noisy` if
-        over the window copies of one crop are m or more apart; `stalled` if the mean hinge over all valid
-        triplets is flat (that over active ones may be flat while training goes on); `learning` otherwise.
+        `satisfied` if no triplet is active in the last `RECENT` looks; `collapsed` if in all of these the intra- and
+        inter-class distances are nearly 0 relative to the RMS norm and the mean hinge is nearly m; `noisy` if copies of
+        one crop are m or more apart, on average over the window; `stalled` if the mean hinge over all valid triplets
+        is flat (the mean over active ones may be flat while training goes on); `learning` otherwise.
+
+    >>> satisfied = Look(0.0, 0.0, 0.1, 1.2, 0.9, 0.3, 0.3, 1.0, float("nan"))
+    >>> training_state([satisfied] * 4, margin=0.2), training_state([satisfied] * 5, margin=0.2)
+    ('learning', 'satisfied')
     """
     recent = list(looks)[-min(RECENT, window) :]
     if len(recent) == min(RECENT, window):
@@ -130,32 +150,32 @@ def _is_collapsed(one: Look, margin: float, squared: bool) -> bool:
 
 
 class TrainingState(L.Callback):
-    """Logs the state of training, warns once on entering a bad one, and can stop there.
+    """Logs the state of training, warns when it first enters each bad state, and can stop there.
 
-    Every `every_n_steps` steps it looks at all valid triplets of the global batch and logs the numbers of
-    `Look` as `train/<name>`, in the distance and with the margin of a triplet loss (every other loss is
-    watched with `margin` and `squared`). From the latest looks follows the state, logged as
-    `train/state_<name>`: 1 for the one that holds, 0 for the others. States, in the order of precedence:
+    Every `every_n_steps` steps it computes the statistics of `Look` over all valid triplets of the global batch and
+    logs them as `train/<name>`. They use the distance and margin of the loss if it is a triplet loss, else `squared`
+    and `margin`. The state follows from the latest looks and is logged as `train/state_<name>`: 1 for the current
+    state, 0 for the others. States, in order of precedence:
 
-    - `infeasible`: the triplet loss's margin is beyond its bound (`allow_infeasible_margin`).
-    - `satisfied`, `collapsed`, `noisy`, `stalled`, `learning`: see `training_state`. `noisy` needs batches
-      that hold a crop more than once, as PK batches of small classes do.
+    - `infeasible`: the margin of the triplet loss is larger than its bound, which `allow_infeasible_margin` permits.
+    - `satisfied`, `collapsed`, `noisy`, `stalled`, `learning`: see `training_state`. `noisy` needs batches that hold a
+      crop more than once, as PK batches of small classes do.
 
-    All but `satisfied` and `learning` are bad: the first entry into each warns with what to try, also as a
-    Weights & Biases alert. The window is in the checkpoint, so a resumed run goes on where it was.
+    All but `satisfied` and `learning` are bad: the first entry into each warns and says what to try, also as a Weights
+    & Biases alert. The window is saved in the checkpoint, so a resumed run continues with it.
 
     Args:
-        margin: For losses without one of triplets, in embedding distance.
-        squared: For the same losses, whether distances are squared.
-        every_n_steps: Optimizer steps between two looks. Lightning repeats the last look wherever it logs
-            in between, so let this be a divisor of the trainer's `log_every_n_steps`, or a multiple where looks
-            are to be rarer than rows.
-        window: Looks that it takes to call training noisy or stalled.
-        flat: Share of its mean by which the mean hinge has to fall within a window; see `training_state`.
-        stop: Whether to end training on first entering a bad state; a resumed run then goes on.
+        margin: Margin for losses that are not triplet losses, in embedding distance.
+        squared: Whether distances are squared, for the same losses.
+        every_n_steps: Optimizer steps between two looks. Lightning logs the last look again at every logged step in
+            between, so let this divide the trainer's `log_every_n_steps`, or be a multiple of it for looks that are
+            rarer than logged rows.
+        window: Number of looks that it takes to call training noisy or stalled.
+        flat: Share by which the mean hinge has to fall within a window; see `training_state`.
+        stop: Whether to end training when it first enters a bad state. A run that is resumed from there goes on.
 
     Raises:
-        ValueError: If an argument cannot be used, or training has led to embeddings that are not finite.
+        ValueError: If an argument is out of its range, or an embedding is not finite.
     """
 
     def __init__(
@@ -180,7 +200,7 @@ class TrainingState(L.Callback):
         self.flat, self.stop = flat, stop
         self.state: StateName = "learning"
         self._looks: deque[Look] = deque(maxlen=window)
-        self._told: set[StateName] = set()
+        self._warned: set[StateName] = set()
         self._last_step = 0
 
     @override
@@ -191,7 +211,7 @@ class TrainingState(L.Callback):
         if step % self.every_n_steps == 0 and step != self._last_step:
             self._last_step = step
             self._look(trainer, pl_module, outputs, batch)
-        # Lightning repeats what was logged once at every later logged step of an epoch: do so in a resumed one too
+        # Lightning logs a value again at every later logged step of an epoch; do the same in a resumed epoch
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self._looks and every and step % every == 0:
             values = {f"train/{name}": value for name, value in self._looks[-1]._asdict().items()}
@@ -199,14 +219,15 @@ class TrainingState(L.Callback):
             pl_module.log_dict({**values, **states}, on_step=True, on_epoch=False)
 
     def _look(self, trainer: L.Trainer, module: L.LightningModule, outputs: Mapping[str, Any], batch: Batch) -> None:
-        margin, squared = self._rule(module)
-        seen = look(outputs["embeddings"], outputs["labels"], batch.index, margin, squared)
-        if seen is not None:
-            self._looks.append(seen)
+        margin, squared = self._margin(module)
+        latest = look(outputs["embeddings"], outputs["labels"], batch.index, margin, squared)
+        if latest is not None:
+            self._looks.append(latest)
             bound = _bound(module)
             self._enter(trainer, self._name_state(margin, squared, bound), margin, bound)
 
-    def _rule(self, module: L.LightningModule) -> tuple[float, bool]:
+    def _margin(self, module: L.LightningModule) -> tuple[float, bool]:
+        """The margin in use, and whether distances are squared."""
         loss = getattr(module, "loss", None)
         if isinstance(loss, TripletLoss):
             return loss.margin, loss.squared
@@ -220,10 +241,10 @@ class TrainingState(L.Callback):
 
     def _enter(self, trainer: L.Trainer, state: StateName, margin: float, bound: float | None) -> None:
         self.state = state
-        if state not in ADVICE or state in self._told:
+        if state not in ADVICE or state in self._warned:
             return
-        self._told.add(state)
-        _tell(trainer, state, f"with margin {margin:g}: {ADVICE[state].format(bound=bound)}")
+        self._warned.add(state)
+        _warn(trainer, state, f"with margin {margin:g}: {ADVICE[state].format(bound=bound)}")
         if self.stop:
             trainer.should_stop = True
 
@@ -231,21 +252,21 @@ class TrainingState(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "state": self.state,
-            "looks": [list(seen) for seen in self._looks],
-            "told": sorted(self._told),
+            "looks": [list(one) for one in self._looks],
+            "told": sorted(self._warned),
             "last_step": self._last_step,
         }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.state = state_dict["state"]
-        self._looks = deque((Look(*seen) for seen in state_dict["looks"]), self.window)
-        self._told = set(state_dict["told"])
+        self._looks = deque((Look(*one) for one in state_dict["looks"]), self.window)
+        self._warned = set(state_dict["told"])
         self._last_step = state_dict["last_step"]
 
 
 def _bound(module: L.LightningModule) -> float | None:
-    """The bound that the module's triplet margin exceeds, None if it is within or has none."""
+    """The bound on the margin that the module's triplet loss exceeds; None if it does not, or has no bound."""
     loss = getattr(module, "loss", None)
     if not (isinstance(module, EmbeddingModule) and isinstance(loss, TripletLoss)):
         return None
@@ -256,7 +277,8 @@ def _bound(module: L.LightningModule) -> float | None:
     return max_feasible_margin(*setting)
 
 
-def _tell(trainer: L.Trainer, state: StateName, advice: str) -> None:
+def _warn(trainer: L.Trainer, state: StateName, advice: str) -> None:
+    """Warns on the first rank, in the log and as a Weights & Biases alert."""
     text = f"Training is {state} at step {trainer.global_step} {advice}."
     rank_zero_warn(text, category=UserWarning)
     for logger in trainer.loggers if trainer.is_global_zero else []:

@@ -1,4 +1,4 @@
-"""What a tested run shows in Weights & Biases beside its numbers."""
+"""Callback that sends figures, tables and files of a tested run to Weights & Biases."""
 
 from pathlib import Path
 
@@ -17,16 +17,17 @@ from dml_lightning.runs.tracker import tolerated
 
 
 class Tracking(EvaluationCallback):
-    """Sends figures, the OOD classes and the run's files to Weights & Biases after a test.
+    """Sends figures, the table of OOD classes and the run's files to Weights & Biases after a test.
 
-    Images `test/projection` and `test/neighbours` (also in the run's `figures/`), the table `test/ood_by_class`, and,
-    online, an artifact with the recipe, the gallery and the best checkpoint. Without a Weights & Biases logger nothing
-    happens. It stands behind `RunWriter` in the list of callbacks, whose files it draws.
+    It logs the images `test/projection` and `test/neighbours` (also written to the run's `figures/`), the table
+    `test/ood_by_class` and, if Weights & Biases is online, an artifact with the recipe, the gallery and the best
+    checkpoint. Without a Weights & Biases logger it does nothing. In the list of callbacks it has to come after
+    `RunWriter`, whose files it reads.
     """
 
     @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
-        """Nothing is logged before the numbers are."""
+        """Does nothing: the files to send are complete only at the end of the test."""
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,10 +51,16 @@ class Tracking(EvaluationCallback):
 
 
 def ood_by_class(metrics: dict[str, float]) -> pd.DataFrame:
-    """One row per OOD class, part and average: AUROC and FPR at 95 % TPR, of the nearest-prototype score.
+    """Tabulates AUROC and FPR at 95 % TPR of the nearest-prototype score for each OOD class, part and average.
 
     Args:
-        metrics: The logged numbers, `test/ood_auroc_<class>` among them.
+        metrics: Logged values by key, those of `test/ood_auroc_<class>` among them.
+
+    Returns:
+        Columns class, auroc, fpr95_ood_positive and fpr95_known_positive; NaN where a value was not logged.
+
+    >>> ood_by_class({"test/ood_auroc_gull": 0.75, "test/accuracy": 0.5}).iloc[0].to_dict()
+    {'class': 'gull', 'auroc': 0.75, 'fpr95_ood_positive': nan, 'fpr95_known_positive': nan}
     """
     start = "test/ood_auroc_"
     names = [key.removeprefix(start) for key in metrics if key.startswith(start)]

@@ -1,4 +1,4 @@
-"""Leaves in the run's folder what later commands need."""
+"""Callback that writes metrics, embeddings and the gallery into the run's folder, for later commands."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,18 @@ from dml_lightning.types import SETS
 class RunWriter(EvaluationCallback):
     """Writes metrics, embeddings and the gallery of a finished `validate` or `test` into the run's folder.
 
-    Nothing is written while training: what lies in the folder itself belongs to the best checkpoint, which
-    `dml fit` evaluates when training has ended. Another checkpoint's results go to `other/<checkpoint>`.
+    No results are written while training. Those in the folder itself belong to the best checkpoint, which `dml fit`
+    evaluates when training has ended; those of another checkpoint go to `other/<checkpoint>`. A fit also writes
+    `facts.json`: digest of the initial encoder, number of crops seen, number of ranks.
 
     Args:
-        alpha: Rule C of the gallery: largest share of known crops to refuse, on average. Needs a calibration split.
-        per_flight: Whether rule C takes one random crop of each calibration flight: what it promises then holds for
-            new flights, but it takes 1/alpha - 1 flights.
+        alpha: Largest share of known crops that rule C of the gallery may refuse, on average. The rule needs a
+            calibration split.
+        per_flight: Whether rule C takes one random crop of each calibration flight. Its guarantee then holds for new
+            flights, but it needs 1/alpha - 1 calibration flights.
+
+    Raises:
+        ValueError: If alpha does not lie strictly between 0 and 1.
     """
 
     def __init__(self, alpha: float = ALPHA, per_flight: bool = False) -> None:
@@ -37,7 +42,7 @@ class RunWriter(EvaluationCallback):
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.ckpt_path is None and not _is_rehearsal(trainer):
+        if trainer.ckpt_path is None and not _is_trial(trainer):
             initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]  # on every rank
             if trainer.is_global_zero:
                 path = Path(trainer.default_root_dir, "facts.json")
@@ -45,8 +50,8 @@ class RunWriter(EvaluationCallback):
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # not on_train_end, which a fit that goes on behind its last step does not reach
-        if trainer.is_global_zero and not _is_rehearsal(trainer):
+        # not on_train_end: a fit that is resumed after its last step does not reach it
+        if trainer.is_global_zero and not _is_trial(trainer):
             path, data = Path(trainer.default_root_dir, "facts.json"), data_of(trainer)
             crops = data.classes_per_batch * data.samples_per_class * trainer.world_size
             batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
@@ -57,7 +62,7 @@ class RunWriter(EvaluationCallback):
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         if trainer.state.fn not in ("validate", "test"):
             return
-        evidence = replace(  # collectives, so on every rank
+        evidence = replace(  # on every rank, since it gathers
             evidence_of(trainer, module), encoder=encoder_digest(module.encoder, data_of(trainer).options)
         )
         if trainer.is_global_zero:
@@ -90,12 +95,16 @@ def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> Non
     replace(evidence, thumbnails=thumbnails).save(path)
 
 
-def _is_rehearsal(trainer: L.Trainer) -> bool:
+def _is_trial(trainer: L.Trainer) -> bool:
+    """Whether the run is a `fast_dev_run`, which leaves no files."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def result_folder(trainer: L.Trainer) -> Path:
-    """Where results of the checkpoint in use belong: the run's folder is its best checkpoint's alone."""
+    """Folder for the results of the checkpoint in use.
+
+    This is the run's folder for its best checkpoint, or while there is none; else a folder below `other/`.
+    """
     run = Path(trainer.default_root_dir)
     best = run / "checkpoints" / "best.ckpt"
     used = None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
@@ -105,9 +114,9 @@ def result_folder(trainer: L.Trainer) -> Path:
 
 
 def _thumbnails(crops: CropDataset) -> NDArray[np.uint8]:
-    """Crops (N, S, S) for figures: 8 bits from the 1st to the 99.5th percentile of each.
+    """Crops (N, S, S) for figures, in 8 bits from the 1st to the 99.5th percentile of each crop.
 
-    Rows come in the order of the crops' index, as the gathered embeddings do.
+    Rows are in the order of the crops' index, as those of the gathered embeddings are.
     """
     images = crops.__getitems__(range(len(crops))).images[:, 0].numpy()  # (N, S, S)
     low, high = np.quantile(images, (0.01, 0.995), axis=(1, 2), keepdims=True)

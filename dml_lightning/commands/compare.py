@@ -1,4 +1,4 @@
-"""`dml compare`: every arm on every seed and fold, under one recipe but for the arm's own, and what that shows."""
+"""`dml compare`: fits and tests every arm on every seed and fold, and says which differences they show."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -43,36 +43,36 @@ def compare(
     """Fits and tests every arm, and says which differences the runs show.
 
     Give the command again after an interruption or a failure: finished runs are taken as they are, begun ones go on
-    from their last checkpoint, failed ones start again. The test split is touched once per run. The question is
-    written to declared.json before the first run; what of it is changed after a test is named in the answer.
+    from their last checkpoint, failed ones start again. Each run is tested once. The question is written to
+    declared.json before the first run; the answer names every change of it after a test.
 
     Args:
-        name: Of the comparison; results go to OUT/NAME.
+        name: Name of the comparison; results go to OUT/NAME.
         shared: Config files that all arms read first.
-        arms: The arms by name.
-        primary: The number that the answer is about, as in metrics/test.json without `test/`; chosen beforehand.
-        baseline: The arm that the others are compared with; the first trained one if not given.
-        unit: `seed` for a claim about these classes and flights (folds are averaged), `fold` for one about new
-            ones (seeds are averaged). Cells of seed and fold are never taken as independent.
-        seeds: Of training: initialisation, batches, augmentation.
-        folds: Different splits of the data.
+        arms: Arms by name.
+        primary: Metric that the answer is about, as in metrics/test.json without `test/`; chosen beforehand.
+        baseline: Arm that the others are compared with; the first trained one if not given.
+        unit: `seed` for a claim about these classes and flights (folds are averaged), `fold` for a claim about new
+            ones (seeds are averaged). Runs of different seeds and folds are never all taken as independent.
+        seeds: Seeds of training: initialisation, batches, augmentation.
+        folds: Numbers of the splits of the data.
         fold_by: `groups`: each fold is another seed of the grouped split. `classes`: class-disjoint folds, each
             species being novel in the test of one of them.
         train_per_class: Largest number of training crops per class; several give a curve, null stands for all.
-        search: The same number of trials for every trained arm, judged on validation.
-        overrides: Further words for every `dml fit` and `dml test`, such as --trainer.max_epochs=5.
-        allow_differences: Whether arms that differ in more than their own files are reported all the same.
-        schedule: On how many processes or GPUs, or under SLURM.
-        plan: A difference in the primary number: says from the finished runs how many seeds (or folds) would show
-            it, and runs nothing.
-        out: Where run folders go.
+        search: Random search with the same number of trials for every trained arm, judged on validation.
+        overrides: Further options for every `dml fit` and `dml test`, such as --trainer.max_epochs=5.
+        allow_differences: Whether arms that differ in more than their own files are reported nevertheless.
+        schedule: Number of processes or GPUs, or SLURM.
+        plan: Difference in the primary metric. If it is given, nothing is run: the finished runs tell how many seeds
+            (or folds) would show this difference.
+        out: Folder of all runs.
 
     Returns:
         The folder with report.html, comparison.md, comparison.csv, comparison.json, declared.json and the figures.
 
     Raises:
-        ValueError: If the comparison is not fair, or runs failed; what has finished is kept. Or if another process
-            runs this comparison.
+        ValueError: If the comparison is not fair, runs failed (finished ones are kept), or another process runs this
+            comparison.
         SystemExit: With status 130 after Ctrl-C or SIGTERM.
     """
     trained = [arm for arm, each in arms.items() if each.train]
@@ -98,9 +98,9 @@ def compare(
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:
             unequal = _check_fairness(experiment, finished, allow_differences)
-            found = write_findings(experiment, finished, folder, changes, unequal)
-            if found is not None:
-                _publish(found, experiment.name, folder)
+            findings = write_findings(experiment, finished, folder, changes, unequal)
+            if findings is not None:
+                _publish(findings, experiment.name, folder)
         failed = [outcome for outcome in outcomes if outcome.run is None]
         if failed:
             alike = sum(outcome.error == failed[0].error for outcome in failed)
@@ -112,29 +112,29 @@ def compare(
     return folder
 
 
-def _publish(found: Findings, name: str, folder: Path) -> None:
-    """The report, the summary in Weights & Biases, and where all of it lies."""
+def _publish(findings: Findings, name: str, folder: Path) -> None:
+    """Writes the report, logs the summary to Weights & Biases, and prints where the files lie."""
     report([str(folder)], out=str(folder / "report.html"))
-    track_summary(name, folder, found.table, found.answer)
+    track_summary(name, folder, findings.table, findings.answer)
     print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
     print(f"Open {folder / 'report.html'}")
 
 
 def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
-    """Refuses an unfair comparison, or search, before its first run; returns the epochs of a fit."""
+    """Refuses an unfair comparison or search before its first run; returns the number of epochs of a fit."""
     jobs = list(experiment.jobs({}))
     arms = {job.arm: planned_recipe(job) for job in jobs if _cell(job) == _cell(jobs[0])}
     trials = {job: planned_recipe(job) for job in experiment.trials()}
     _check_trials(trials)
     titled = {job.title: recipe for job, recipe in trials.items()}
-    found = [*recipe_differences(arms, experiment.trained), *recipe_differences(titled, [*titled])]
-    _refuse(found, allow_differences)
+    unequal = [*recipe_differences(arms, experiment.trained), *recipe_differences(titled, [*titled])]
+    _refuse(unequal, allow_differences)
     epochs: int | None = arms[experiment.baseline]["trainer"]["max_epochs"]
     return epochs
 
 
 def _check_trials(trials: Mapping[Job, Recipe]) -> None:
-    """Refuses two trials of an arm with one recipe: it would have fewer than the others."""
+    """Refuses two trials of an arm with the same recipe, since the arm would have fewer trials than the others."""
     for one, other in combinations(trials, 2):
         if one.arm == other.arm and trials[one] == trials[other]:
             raise ValueError(
@@ -144,6 +144,7 @@ def _check_trials(trials: Mapping[Job, Recipe]) -> None:
 
 
 def _warn_of_few_units(experiment: Experiment) -> None:
+    """Prints a warning if there are too few seeds or folds for any difference to be significant."""
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
     if tests and have < (needed := units_needed(comparisons=tests)):
@@ -153,7 +154,7 @@ def _warn_of_few_units(experiment: Experiment) -> None:
 def _run(
     experiment: Experiment, schedule: Schedule, folder: Path, epochs: int | None, allow_differences: bool
 ) -> list[Outcome]:
-    """The search, if there is one, and then the runs to report."""
+    """Runs the search, if there is one, and then the runs to report."""
 
     def check(ended: Sequence[Outcome]) -> None:
         newest = ended[-1]
@@ -161,21 +162,22 @@ def _run(
         cell = [each for each in ended if _cell(each.job) == _cell(newest.job)]
         _check_fairness(experiment, cell, allow_differences)
 
-    found: dict[str, tuple[str, ...]] = {}
+    chosen: dict[str, tuple[str, ...]] = {}
     if experiment.search is not None:
         trials = _run_jobs(experiment, list(experiment.trials()), schedule, folder, epochs)
         for arm, (job, value) in experiment.search.best(trials).items():
             first = next(trial.job for trial in trials if trial.job.arm == arm)
-            found[arm] = job.words[len(first.words) :]  # the first trial has none of its own
-            chosen = " ".join(found[arm]) or "its own recipe"
-            print(f"{arm}: {experiment.search.metric} {value:.3f} with {chosen}")
-        _write_search(experiment, trials, found, folder)
-    return _run_jobs(experiment, list(experiment.jobs(found)), schedule, folder, epochs, check)
+            chosen[arm] = job.words[len(first.words) :]  # the first trial has no options of its own
+            setting = " ".join(chosen[arm]) or "its own recipe"
+            print(f"{arm}: {experiment.search.metric} {value:.3f} with {setting}")
+        _write_search(experiment, trials, chosen, folder)
+    return _run_jobs(experiment, list(experiment.jobs(chosen)), schedule, folder, epochs, check)
 
 
 def _write_search(
-    experiment: Experiment, trials: Sequence[Outcome], found: dict[str, tuple[str, ...]], folder: Path
+    experiment: Experiment, trials: Sequence[Outcome], chosen: dict[str, tuple[str, ...]], folder: Path
 ) -> None:
+    """Writes search.json: the value of each trial, and the options chosen for each arm."""
     assert experiment.search is not None
     rows = [
         {
@@ -187,7 +189,7 @@ def _write_search(
         }
         for trial in trials
     ]
-    write_json(folder / "search.json", {"chosen": found, "trials": rows})
+    write_json(folder / "search.json", {"chosen": chosen, "trials": rows})
 
 
 def _run_jobs(
@@ -198,7 +200,17 @@ def _run_jobs(
     epochs: int | None,
     check: Callable[[Sequence[Outcome]], None] | None = None,
 ) -> list[Outcome]:
-    """Runs `jobs`; `check` sees the finished runs whenever there is one more, and stops the others by an error."""
+    """Runs jobs with a live table.
+
+    Args:
+        experiment: Experiment that the jobs belong to.
+        jobs: Jobs in the order to start them.
+        schedule: Where they run.
+        folder: Folder of the comparison.
+        epochs: Number of epochs of a fit, for the table.
+        check: Function that is called with the finished runs whenever one more has finished; its error stops the
+            others.
+    """
     watched = "val/map_at_r" if experiment.search is None else experiment.search.metric
     progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, schedule.workers)
     seen = 0
@@ -218,7 +230,7 @@ def _run_jobs(
 
 
 def _check_primary(primary: str, outcome: Outcome) -> None:
-    """Stops at the first tested run that lacks the primary number, instead of after all of them."""
+    """Stops at the first tested run that lacks the primary metric, instead of after all of them."""
     assert outcome.run is not None
     names = list(read_metrics(outcome.run, "test"))
     if outcome.job.train and primary not in names:
@@ -229,26 +241,26 @@ def _check_primary(primary: str, outcome: Outcome) -> None:
 
 
 def _cell(job: Job) -> tuple[Any, ...]:
-    """What the arms of one comparison have in common."""
+    """Training set size, fold and seed: arms are compared between runs that share all three."""
     return job.train_per_class, job.fold, job.seed
 
 
 def _check_fairness(experiment: Experiment, finished: Sequence[Outcome], allow_differences: bool) -> list[str]:
-    """What the saved recipes of a seed and fold do not share, if that is allowed."""
+    """Differences between the saved recipes of a seed and fold, a sentence each; an error unless they are allowed."""
     cells: dict[tuple[Any, ...], dict[str, Path]] = {}
     for outcome in finished:
         assert outcome.run is not None
         cells.setdefault(_cell(outcome.job), {})[outcome.job.arm] = outcome.run
-    found = list(
+    unequal = list(
         dict.fromkeys(sentence for runs in cells.values() for sentence in differences(runs, experiment.trained))
     )
-    _refuse(found, allow_differences)
-    return found
+    _refuse(unequal, allow_differences)
+    return unequal
 
 
-def _refuse(found: Sequence[str], allow_differences: bool) -> None:
-    if found and not allow_differences:
+def _refuse(unequal: Sequence[str], allow_differences: bool) -> None:
+    if unequal and not allow_differences:
         raise ValueError(
-            f"the arms differ in more than what makes them arms ({len(found)} in all), first {found[0]}. "
+            f"the arms differ in more than what makes them arms ({len(unequal)} in all), first {unequal[0]}. "
             "--allow_differences true reports them all the same, and names every difference."
         )

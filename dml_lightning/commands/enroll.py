@@ -1,4 +1,4 @@
-"""`dml enroll` and `dml gallery`: species added from a few crops, taken out again, and rule C from checked crops."""
+"""`dml enroll` and `dml gallery`: adds and removes species, and recalibrates rule C on checked crops."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.conformal import samples_needed
 
-HEAVY = 0.1  # share of the crops of one class that may answer to the other before a warning
+HEAVY = 0.1  # share of the crops of one class that are nearer to the other, above which a warning is printed
 
 
 def enroll(
@@ -24,17 +24,17 @@ def enroll(
 ) -> EnrolledSpecies:
     """Adds a species from a few crops, without training; later predictions can name it.
 
-    Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird,
-    as the crops of the training did. A label that was enrolled before gets these crops in addition.
+    Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird, as
+    training crops do. If the label was enrolled before, these crops are added to its crops.
 
     Args:
         run: Folder of a finished run.
-        crops: A folder of pictures, each one crop; or boxes in frames, as `dml predict --data` takes them: a YAML
-            config, a COCO .json, a .csv table, a YOLO data.yaml, or a folder with one folder per class.
+        crops: Folder of pictures, each one crop; or boxes in frames, as `dml predict --data` takes them: a YAML config,
+            a COCO .json, a .csv table, a YOLO data.yaml, or a folder with one folder per class.
         label: Name of the new species.
-        only: Where the crops carry several labels, the one to take; by default the one that is `label`.
-        batch_size: Crops embedded at once.
-        device: Where the encoder runs, such as cpu or cuda.
+        only: Label of the crops to take, if they have several; by default the one that equals `label`.
+        batch_size: Number of crops embedded at once.
+        device: Device of the encoder, such as cpu or cuda.
 
     Returns:
         The species with all its crops.
@@ -53,13 +53,13 @@ def enroll(
 
 
 def list_species(run: str) -> pd.DataFrame:
-    """Prints the classes of a run's gallery and its rules.
+    """Prints the classes and the rules of a run's gallery.
 
     Args:
         run: Folder of a finished run.
 
     Returns:
-        A row per class: label, origin (trained or enrolled), crops, radius.
+        A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
     gallery = Gallery.load(Path(run) / "gallery")
     sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
@@ -75,7 +75,7 @@ def list_species(run: str) -> pd.DataFrame:
 
 
 def remove(run: str, label: str) -> None:
-    """Takes an enrolled species out; every answer is again what it was before.
+    """Removes an enrolled species; predictions are again what they were before its enrolment.
 
     Args:
         run: Folder of a finished run.
@@ -89,24 +89,25 @@ def remove(run: str, label: str) -> None:
 
 
 def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256, device: str = "cpu") -> Gallery:
-    """Takes the threshold of rule C from checked crops of the known classes, such as those of a new flight.
+    """Sets the threshold of rule C from checked crops of the known classes, such as those of a new flight.
 
-    The crops must be used for nothing else, and show the known classes as they come: picked crops give the rate of
-    false refusals among picked crops. Crops of one flight say nothing of how flights differ.
+    The crops must be used for nothing else, and be all crops of the known classes or a random part of them: with
+    selected crops the rate of false refusals holds for such crops only. Crops of one flight do not show how flights
+    differ.
 
     Args:
         run: Folder of a finished run.
-        data: Checked boxes with labels, in any form that `dml predict --data` takes. Boxes of other classes than
-            those trained on are left out and counted.
+        data: Checked boxes with labels, in any form that `dml predict --data` takes. Boxes of classes that were not
+            trained on are left out and counted.
         alpha: Share of known crops that may be refused, on average.
-        batch_size: Crops embedded at once.
-        device: Where the encoder runs, such as cpu or cuda.
+        batch_size: Number of crops embedded at once.
+        device: Device of the encoder, such as cpu or cuda.
 
     Returns:
         The gallery with the new rule.
 
     Raises:
-        ValueError: If the crops are too few for alpha, none is of a known class, or some were trained on.
+        ValueError: If there are too few crops for alpha, none is of a known class, or some were trained on.
     """
     trained = TrainedRun.load(run, device)
     names = trained.gallery.class_names
@@ -152,17 +153,17 @@ class _Pictures(CropFolders):
 
 
 def _read_crops(path: Path) -> Reading:
-    """A folder that holds pictures itself is one class, whatever lies in folders below."""
+    """Reads crops; a folder that itself holds pictures is one class, whatever its subfolders hold."""
     if path.is_dir() and list_frames(path, recursive=False):
         return _Pictures(path).read()
     return read_source(path)
 
 
 def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataFrame:
-    """The rows of one class.
+    """The rows of one class of a crop table.
 
     Raises:
-        ValueError: If there are several and it is not clear which, or none.
+        ValueError: If there are several labels and none is the wanted one.
     """
     labels = sorted(table["label"].unique())
     wanted = only or (labels[0] if len(labels) == 1 else label)
@@ -172,14 +173,14 @@ def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataF
 
 
 def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Embeddings (k, D) of the boxes of a table, and their rows in it; an unreadable frame stops here."""
+    """Embeddings (K, D) of the boxes of a table and their rows (K,) in it; an unreadable frame is an error."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
     vectors = np.concatenate([part.vectors.numpy() for part in parts])
     return vectors, np.concatenate([part.index.numpy() for part in parts])
 
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
-    """Refuses crops that the prototypes are made of: they lie nearer than new ones, and so would the threshold."""
+    """Refuses crops that were trained on: they lie nearer to the prototypes than new ones, and lower the threshold."""
     seen = changes.repeated(vectors, gallery.reference.vectors.numpy())
     if seen.any():
         raise ValueError(
@@ -188,17 +189,17 @@ def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> 
         )
 
 
-def _print_overlaps(found: list[Overlap], label: str) -> None:
-    """The nearest classes, and a warning for each that the species will be mistaken for."""
+def _print_overlaps(nearest: list[Overlap], label: str) -> None:
+    """Prints the nearest classes, and a warning for each with which the species will be confused."""
     print(f"{'nearest classes':24} {'distance':>9} {'inside':>8} {'nearer':>8} {'lost':>8}")
-    for each in found[:3]:
+    for each in nearest[:3]:
         lost = f"{each.lost:8.0%}" if each.lost == each.lost else f"{'-':>8}"
         print(f"{each.label:24} {each.distance:9.4g} {each.inside:8.0%} {each.nearer:8.0%} {lost}")
     print(
         f"inside: crops of the class within the radius of {label}; nearer: nearer to it than to their own "
         f"prototype;\nlost: crops of {label} nearer to the class than to the mean of its other crops."
     )
-    for each in found:
+    for each in nearest:
         if each.nearer > HEAVY:
             print(
                 f"Warning: {each.nearer:.0%} of the stored crops of {each.label} lie nearer to {label}; those within "

@@ -1,4 +1,4 @@
-"""`dml export`: one folder with which a finished run can be used elsewhere."""
+"""`dml export`: writes a finished run as a folder that needs neither this package nor PyTorch."""
 
 import shutil
 from importlib.util import find_spec
@@ -26,21 +26,21 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     """Writes encoder (ONNX and PyTorch), normalisation, gallery, thresholds and a reader into one folder.
 
     The folder needs neither this package nor PyTorch: `python OUT/score.py frame.tiff --boxes boxes.csv` names every
-    box with numpy, onnxruntime and safetensors. Before it appears, what it says is compared with what the run
-    says, on random crops and on frames of the run's data set where that is still in its place.
+    box with numpy, onnxruntime and safetensors. Before the folder appears, its answers are compared with those
+    of the run, on random crops and, if the run's data can still be read, on its frames.
 
     Args:
         run: Folder of a finished run.
-        out: The folder to write; it must not exist or be empty, and appears when it is whole.
-        unit: Of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of the
-            normalisation.
+        out: Folder to write, which must not exist or be empty; it appears when it is complete.
+        unit: Unit of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of
+            the normalisation.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the run is not finished, the folder is taken, a package is missing, or the exported model says
-            something else than the run.
+        ValueError: If the run is not finished, the folder is not empty, a package is missing, or the answers of the
+            exported model differ from those of the run.
     """
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -60,15 +60,15 @@ def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFr
 
     Args:
         trained: The run, on the CPU.
-        folder: It does not exist or is empty.
-        unit: Of the raw crops.
-        table: Boxes on readable frames to check with, if there are any.
+        folder: Folder to write, which does not exist or is empty.
+        unit: Unit of the raw crops.
+        table: Crop table to check with, or None.
 
     Returns:
-        What the check found, line by line.
+        Results of the check, a line each.
 
     Raises:
-        ValueError: If the exported model says something else than the run.
+        ValueError: If the answers of the exported model differ from those of the run.
     """
     with replacing_folder(folder) as temporary:
         return _fill(temporary, trained, unit, table)
@@ -110,7 +110,7 @@ def _check(
 
 
 def _table_of(trained: TrainedRun) -> pd.DataFrame | None:
-    """The boxes that the run's recipe names, if they are still where they were."""
+    """The crop table of the run's data, or None if it can no longer be read."""
     try:
         return read_source(recipe_path(trained.folder), "skip").table
     except (ValueError, OSError) as error:
@@ -119,10 +119,10 @@ def _table_of(trained: TrainedRun) -> pd.DataFrame | None:
 
 
 def _unit(trained: TrainedRun, table: pd.DataFrame | None, given: Unit | None) -> Unit:
-    """The unit of raw crops: as the options or the frames have it.
+    """The unit of raw crops, from the run's options, `given`, or the frames.
 
     Raises:
-        ValueError: If neither says, or `given` contradicts the options.
+        ValueError: If none of them tells the unit, or `given` contradicts the options.
     """
     options = trained.options
     celsius = options.radiometry is not None or options.normalisation == "window"

@@ -1,4 +1,4 @@
-"""`dml drift` and `dml count`: predictions of whole flights in, statements about flights out."""
+"""`dml drift` and `dml count`: tests flights for drift, and counts their species, from a table of predictions."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from dml_lightning.flights.predictions import check_threshold, read_predictions,
 from dml_lightning.gallery.gallery import Gallery
 
 DRIFT_STATUS = 3  # of the process, when a flight drifts
-ILL_CONDITIONED = 20.0  # condition number above which a small error of the matrix is a large one of the counts
-FEW = 20  # held-out crops of a class below which its row of the matrix is a guess
+ILL_CONDITIONED = 20.0  # condition number above which small errors of the matrix give large errors of the counts
+FEW = 20  # held-out crops of a class, below which its row of the matrix is a guess
 ALL = "all flights"
 
 
@@ -26,19 +26,19 @@ def drift(
     """Tests whether the known birds of new flights score like those of the calibration; status 3 if one does not.
 
     Compares each flight's mean distance to the nearest prototype of the classes trained on with the means of the
-    calibration flights, over the boxes within rule C's threshold. The flight, not the crop, is the unit, so it takes
-    three calibration flights or more, and few of them see only a large shift: the table says which shifts pass for
-    chance. A flight of which almost every box lies beyond the threshold is called drifted without a test, for drift
-    and a flight without known birds look the same then. A status of 0 says that no drift was found, 2 that the input
-    was wrong. Boxes that are named as an enrolled species are left out.
+    calibration flights, over the boxes within rule C's threshold. The unit is the flight, not the crop: it takes three
+    calibration flights or more, and few of them detect only a large shift. The table gives the range of shifts that
+    pass for chance. A flight of which almost every box lies beyond the threshold is called drifted without a test,
+    because drift cannot be told from a flight without known birds then. A status of 0 means that no drift was found, 2
+    that the input was wrong. Boxes that are named as an enrolled species are left out.
 
     Args:
-        run: Folder of a finished run with a calibration split, or recalibrated.
+        run: Folder of a finished run with a calibration split, or of one that was recalibrated.
         predictions: Table of `dml predict`, .csv or .parquet; its column `group` names the flights.
-        out: A .json file for the table.
-        checked: Take only the boxes whose annotation is a class trained on, and all of those: no box is left out for
-            its score, and nothing else than known birds is compared.
-        level: Chance of at least one false alarm over all flights of the table.
+        out: File for the table, .json.
+        checked: Whether to take exactly the boxes whose annotation is a class trained on. Then no box is left out for
+            its score, and only known birds are compared.
+        level: Probability of at least one false alarm over all flights of the table.
 
     Returns:
         An entry per flight.
@@ -61,7 +61,7 @@ def drift(
         table = table[table["label"].isin(gallery.class_names)]
     if table.empty:
         raise ValueError(f"{predictions} has no box of {', '.join(gallery.class_names)}.")
-    found = flight_drift(
+    results = flight_drift(
         threshold.scores,
         threshold.owners,
         table["distance_trained"].to_numpy(np.float64),
@@ -70,28 +70,28 @@ def drift(
         level,
         cut=not checked,
     )
-    _print_drift(found, threshold.groups, threshold.alpha)
+    _print_drift(results, threshold.groups, threshold.alpha)
     if out:
-        write_json(Path(out), [asdict(each) for each in found])
-    if any(each.drifted for each in found):
+        write_json(Path(out), [asdict(each) for each in results])
+    if any(each.drifted for each in results):
         raise SystemExit(DRIFT_STATUS)
-    return found
+    return results
 
 
 def count(run: str, predictions: str, out: str | None = None, level: float = 0.95) -> pd.DataFrame:
     """Counts the boxes of each species per flight, corrected by the run's confusion matrix.
 
-    The matrix is that of the test embeddings, or of validation where the best checkpoint is untested, by the same rule.
-    It is taken to hold in the new flights; what is no known species is one class, `other`, in it, and a flight whose
-    mixture of other things differs from the held-out one's is corrected wrongly. Only boxes are counted: birds that
-    the detector missed are not there. In simulations with four held-out flights, intervals of 95 % held the
+    The matrix is that of the test embeddings, or of validation if the best checkpoint is untested, under the same rule.
+    It is assumed to hold in the new flights. All that is no known species is one class in it, `other`; a flight whose
+    mixture of other things differs from that of the held-out crops is corrected wrongly. Only boxes are counted: birds
+    that the detector missed are not. In simulations with four held-out flights, intervals of 95 % held the
     true count in 91 to 93 % of all cases; with five, those of the sum over sixty flights of four boxes did in 93 %
     where flights answer alike, and in 78 % where they differ much (an intra-flight correlation of 0.1).
 
     Args:
         run: Folder of a finished run.
         predictions: Table of `dml predict`, .csv or .parquet; its column `group` names the flights.
-        out: A .csv file for the table.
+        out: File for the table, .csv.
         level: Probability that an interval holds the true count.
 
     Returns:
@@ -121,7 +121,16 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
 
 
 def count_flights(table: pd.DataFrame, matrix: Confusion, level: float = 0.95) -> pd.DataFrame:
-    """Raw and corrected counts of every flight in a table of predictions; columns as in `count`."""
+    """Computes raw and corrected counts of every flight.
+
+    Args:
+        table: Table of predictions.
+        matrix: Confusion on held-out crops.
+        level: Probability that an interval holds the true count.
+
+    Returns:
+        A table with the columns of `count`.
+    """
     answers = table["label"].where(table["decision"] == "known", UNKNOWN)
     used, parts = matrix.corrigible(), []
     named = pd.crosstab(table["group"], answers).reindex(columns=matrix.columns, fill_value=0)
@@ -135,37 +144,44 @@ def count_flights(table: pd.DataFrame, matrix: Confusion, level: float = 0.95) -
 
 
 def cautions(matrix: Confusion, evidence: Evidence, flights: list[str]) -> list[str]:
-    """What makes corrected counts doubtful, in sentences."""
+    """Reasons to doubt corrected counts, a sentence each.
+
+    Args:
+        matrix: Confusion on held-out crops.
+        evidence: Held-out embeddings that the matrix is made of.
+        flights: Names of the flights to count.
+    """
     used = matrix.corrigible()
-    found = []
+    sentences = []
     condition = float(np.linalg.cond(used.shares))
     if condition > ILL_CONDITIONED:
-        found.append(
+        sentences.append(
             f"the confusion matrix is ill-conditioned ({condition:.0f}): some classes are answered so alike that "
             "counts tell them apart badly; the intervals say which."
         )
     sizes = matrix.counts.sum(axis=(0, 2))
     few = [f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW]
     if few:
-        found.append(f"few held-out crops, so the correction is a guess: {', '.join(few)}.")
+        sentences.append(f"few held-out crops, so the correction is a guess: {', '.join(few)}.")
     for name in matrix.uncorrected:
-        found.append(f"{name} was enrolled and has no held-out crops: counted as named.")
+        sentences.append(f"{name} was enrolled and has no held-out crops: counted as named.")
     seen = {flight for groups in evidence.groups.values() for flight in groups.tolist()}
     both = [flight for flight in flights if flight in seen]
     if both:
-        found.append(
+        sentences.append(
             f"{', '.join(both)}: named like a flight that the run was trained or tested on; if it is the same, the "
             "interval is too short."
         )
     if sizes[-1]:
-        found.append(
+        sentences.append(
             f"{OTHER!r} stands for what the {sizes[-1]:.0f} held-out crops of no known class are; a flight with a "
             "different mixture of such things is corrected wrongly."
         )
-    return found
+    return sentences
 
 
 def _rows(flight: str, named: "pd.Series[int]", matrix: Confusion, corrected: Corrected, level: float) -> pd.DataFrame:
+    """Rows of one flight: its classes, then enrolled species that cannot be corrected."""
     answers = [UNKNOWN if name == OTHER else name for name in matrix.rows]
     low, high = corrected.interval(level)
     known = pd.DataFrame(
@@ -183,7 +199,11 @@ def _rows(flight: str, named: "pd.Series[int]", matrix: Confusion, corrected: Co
 
 
 def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
-    """The embeddings of the test, or else of validation, that the gallery's encoder made."""
+    """File and content of the test embeddings, or else the validation embeddings, of the gallery's encoder.
+
+    Raises:
+        ValueError: If the run has neither.
+    """
     others = []
     for stage in ("test", "val"):
         path = run / "embeddings" / f"{stage}.npz"
@@ -196,11 +216,11 @@ def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
     raise ValueError(f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}.")
 
 
-def _print_drift(found: list[FlightDrift], flights: int, alpha: float) -> None:
+def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None:
     columns = ["flight", "boxes", "used", "refused", "shift", "low", "high", "ks", "p", "p_holm", "drifted"]
-    table = pd.DataFrame([asdict(each) for each in found])[columns]
+    table = pd.DataFrame([asdict(each) for each in results])[columns]
     print(table.to_string(index=False, float_format="%.3g"))
-    for each in found:
+    for each in results:
         if each.note:
             print(f"{each.flight}: {each.note}.")
     print(

@@ -1,6 +1,6 @@
-"""One job of a comparison, done by `dml fit` and `dml test`; what it prints goes into a file.
+"""Runs one job of a comparison by `dml fit` and `dml test`, with its output in a file.
 
-Nothing here imports PyTorch before a job runs, so that a worker can first be told which GPU is its own.
+PyTorch is imported only when a job runs, so that a worker can be given its GPU before.
 """
 
 import os
@@ -16,22 +16,22 @@ from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.errors import own_sentence
 from dml_lightning.runs.folder import read_status
 
-TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # what findings read
+TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # files that findings read
 
 
 def run_job(job: Job, log: Path | None = None) -> Outcome:
-    """Fits and tests one run; takes a finished one as it is and goes on with a begun one.
+    """Fits and tests one run; a finished run is taken as it is, and a begun one goes on.
 
     Args:
-        job: What to run.
-        log: File that receives what the run prints; the terminal if not given.
+        job: Job to do.
+        log: File that receives the output; the terminal if not given.
 
     Returns:
-        The outcome; an error of the run is one, and never raised.
+        The outcome; errors of the run are in it and not raised.
 
     Raises:
-        KeyboardInterrupt: If the run was interrupted; its checkpoint has been written if it could.
-        SystemExit: The same.
+        KeyboardInterrupt: If the run was interrupted; its checkpoint has been written if that was possible.
+        SystemExit: In the same case, where a signal handler ends the process.
     """
     if log is None:
         return _outcome(job)
@@ -40,10 +40,10 @@ def run_job(job: Job, log: Path | None = None) -> Outcome:
 
 
 def planned_recipe(job: Job) -> dict[str, Any]:
-    """The recipe that a job's run will save, composed of its words; nothing is built or run.
+    """Composes the recipe that a job's run will save, without building or running anything.
 
     Raises:
-        ValueError: If the words make no recipe.
+        ValueError: If the job's options make no recipe.
     """
     import yaml
 
@@ -51,7 +51,7 @@ def planned_recipe(job: Job) -> dict[str, Any]:
     from dml_lightning.runs.recipes import NOT_IN_RECIPE
 
     printed = StringIO()
-    said: object = "they print something else; leave out options such as --help."
+    message: object = "they print something else; leave out options such as --help."
     try:
         with redirect_stdout(printed), suppress(SystemExit):
             train([*job.first_words, "--print_config"])
@@ -61,13 +61,13 @@ def planned_recipe(job: Job) -> dict[str, Any]:
     except yaml.YAMLError:
         pass
     except ValueError as error:
-        said = own_sentence(error) or error
-    raise ValueError(f"the files and options of {job.arm} make no recipe: {said}")
+        message = own_sentence(error) or error
+    raise ValueError(f"the files and options of {job.arm} make no recipe: {message}")
 
 
 @contextmanager
 def _output_in(log: Path) -> Iterator[None]:
-    """Sends all that this process prints to the end of a file, also what handlers and libraries kept a stream for."""
+    """Appends all output of this process to a file, also that of handlers and libraries that hold a stream."""
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = [os.dup(number) for number in (1, 2)]
     _flush()
@@ -89,6 +89,7 @@ def _flush() -> None:
 
 
 def _outcome(job: Job) -> Outcome:
+    """Fits and tests a run, and turns an error into an outcome."""
     from dml_lightning.commands.train import train
 
     try:
@@ -104,7 +105,7 @@ def _outcome(job: Job) -> Outcome:
 
 
 def _check_test(run: Path) -> None:
-    """Refuses a tested run that has lost its results: another test would touch the test split twice."""
+    """Refuses a tested run that has lost its results, since a run must not be tested twice."""
     lost = [name for name in TEST_FILES if not (run / name).is_file()]
     if lost and read_status(run, "test") == "finished":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""`dml predict`: names every box of new frames with a finished run, and refuses what it does not know."""
+"""`dml predict`: names every box of new frames with a finished run, and refuses unknown ones."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -35,31 +35,32 @@ def predict(
 ) -> Path:
     """Writes one row per box: label, neighbours, distance, OOD scores and decision.
 
-    Columns: frame, x, y, width, height (px), group (flight), annotation (what the data set says), label (by the
-    arm's own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
+    Columns: frame, x, y, width, height (px), group (flight), annotation (label in the data set), label (by the arm's
+    own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
     label_radius (of the smallest distance less the radius of the class), label_knn, distance (to the nearest
-    prototype), distance_trained (to the nearest of the classes trained on, whatever was enrolled), neighbours (JSON
-    list of stored crops, nearest first: the row in the crop table that the run was trained on, or "species/number" of
-    an enrolled one), neighbour_labels (JSON list of their classes), for each rule R that the run has ood_score_R
-    (larger is more OOD) and threshold_R, p_value (conformal, of rule C, for the classes trained on), decision (known
-    or unknown), rule (which decided), rule_origin (how its threshold was chosen) and gallery (the encoder's digest and
-    the number of the gallery's last record, so that predictions from before an enrolment or a recalibration are told
-    apart). Rules: A, outside the balls of the reference crops; B, threshold validated on known and OOD crops; C, split
-    conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says whether
-    a box shows a known species at all.
+    prototype), distance_trained (to the nearest prototype of the classes trained on), neighbours (JSON list of stored
+    crops, nearest first: the row in the crop table that the run was trained on, or "species/number" for an enrolled
+    species), neighbour_labels (JSON list of their classes), ood_score_R (larger is more OOD) and threshold_R for each
+    rule R of the run, p_value (conformal, of rule C, for the classes trained on), decision (known or unknown), rule
+    (the one that decided), rule_origin (how its threshold was chosen), gallery (digest of the encoder and number of the
+    gallery's last record, which tells predictions from before an enrolment or a recalibration apart).
+
+    Rules: A, outside the balls of the reference crops; B, threshold chosen on known and OOD crops of validation; C,
+    split conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says
+    whether a box shows a known species at all.
 
     Args:
         run: Folder of a finished run.
-        data: A YAML config with the source of a data config, a COCO .json, a .csv table with the columns of
+        data: YAML config with the source of a data config, a COCO .json, a .csv table with the columns of
             configs/data/csv.yaml (label and flight may be missing), a YOLO data.yaml or a folder of crops with one
             folder per class.
-        out: The table to write, .csv or .parquet; it appears when it is whole.
-        rule: The rule that decides; by default C where the run has a calibration split, else B, else A.
-        neighbours: Stored crops to name for each box, and to vote for label_knn.
+        out: Table to write, .csv or .parquet; it appears when it is complete.
+        rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
+        neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
         pictures: Folder for one annotated picture per frame; none are drawn if not given.
-        batch_size: Crops embedded at once.
-        on_bad_frame: Whether a frame that cannot be read stops the command or is skipped and named.
-        device: Where the encoder runs, such as cpu or cuda.
+        batch_size: Number of crops embedded at once.
+        on_bad_frame: Whether a frame that cannot be read stops the command, or is skipped and named.
+        device: Device of the encoder, such as cpu or cuda.
 
     Returns:
         The path of the table.
@@ -95,29 +96,29 @@ def predict(
 def _tables(
     reading: Reading, embedded: Iterator[Embeddings], gallery: Gallery, rule: str, k: int
 ) -> Iterator[pd.DataFrame]:
-    """The finished rows, batch by batch, in frame order."""
+    """Yields the rows of the table, batch by batch, in frame order."""
     origin = gallery.threshold(rule).origin
     for queries in embedded:
-        said = answer(gallery, queries, k)
+        answers = answer(gallery, queries, k)
         boxes = reading.table.iloc[queries.index.numpy()]
         scores = {
             f"{column}_{each}": values
             for each, threshold in gallery.thresholds.items()
-            for column, values in (("ood_score", said.score[each]), ("threshold", threshold.value))
+            for column, values in (("ood_score", answers.score[each]), ("threshold", threshold.value))
         }
         yield boxes[BOX].assign(
             annotation=boxes["label"],
-            label=said.label,
-            label_prototype=said.label_prototype,
-            label_radius=said.label_radius,
-            label_knn=said.label_knn,
-            distance=said.distance,
-            distance_trained=said.distance_trained,
-            neighbours=[json.dumps(crops) for crops in said.neighbours],
-            neighbour_labels=[json.dumps(labels, ensure_ascii=False) for labels in said.neighbour_labels],
+            label=answers.label,
+            label_prototype=answers.label_prototype,
+            label_radius=answers.label_radius,
+            label_knn=answers.label_knn,
+            distance=answers.distance,
+            distance_trained=answers.distance_trained,
+            neighbours=[json.dumps(crops) for crops in answers.neighbours],
+            neighbour_labels=[json.dumps(labels, ensure_ascii=False) for labels in answers.neighbour_labels],
             **scores,
-            p_value=said.p_value,
-            decision=["known" if known else "unknown" for known in said.known[rule]],
+            p_value=answers.p_value,
+            decision=["known" if known else "unknown" for known in answers.known[rule]],
             rule=rule,
             rule_origin=origin,
             gallery=gallery.version,
@@ -127,10 +128,10 @@ def _tables(
 def _write(
     path: Path, tables: Iterator[pd.DataFrame], pictures: FramePictures | None, nothing: Callable[[], str]
 ) -> int:
-    """Writes a table that is whole or absent, one batch in memory at a time; returns its rows.
+    """Writes a table that appears when it is complete, with one batch in memory at a time; returns its number of rows.
 
     Raises:
-        ValueError: If there is no row, with what `nothing` says of it.
+        ValueError: If there is no row, with the message that `nothing` returns.
     """
     writer: pq.ParquetWriter | None = None
     rows = 0

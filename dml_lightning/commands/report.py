@@ -1,4 +1,4 @@
-"""`dml report` and `dml audit`: what runs, or anybody's embeddings, come to."""
+"""`dml report` and `dml audit`: results of runs, or of embeddings from any framework, as a page and as tables."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from dml_lightning.report.summary import answer_text, arms_table
 from dml_lightning.stats.tables import Table
 
 Format = Literal["html", "md", "csv", "latex"]
-ENDINGS: dict[str, Format] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # of --out, else a page
+ENDINGS: dict[str, Format] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # by ending of --out; html for others
 
 
 def report(
@@ -28,21 +28,21 @@ def report(
     metric: str | None = None,
     projection: Method = "tsne",
 ) -> str:
-    """Writes what runs come to: one page that needs no network, or tables for a paper.
+    """Writes the results of runs: one page that needs no network, or tables for a paper.
 
     Args:
         runs: Folders of tested runs, .npz files of embeddings, or the folder of one comparison.
-        out: The file to write; report.html for a page, the terminal for the other formats.
-        format: `html` for the page, `md` for its tables in Markdown, `csv` for a row per run with every number,
-            `latex` for the tables of a paper; if not given, what the ending of `out` says (.md, .csv, .tex), else html.
-        metric: The number that the answer is about; what the comparison declared, or balanced_accuracy.
-        projection: How embeddings are drawn in the plane.
+        out: File to write; if not given, report.html for a page, and the terminal for the other formats.
+        format: `html` for the page, `md` for its tables in Markdown, `csv` for a row per run with every metric, `latex`
+            for the tables of a paper; if not given, it follows from the ending of `out` (.md, .csv, .tex), else html.
+        metric: Metric that the answer is about; by default the one that the comparison declared, or balanced_accuracy.
+        projection: Method that projects embeddings to the plane.
 
     Returns:
         The path of the file, or the text that was printed.
 
     Raises:
-        ValueError: If something is no tested run, or the runs cannot stand beside each other.
+        ValueError: If one of them is no tested run, or the runs cannot be compared.
     """
     format = format or ENDINGS.get(Path(out or "").suffix, "html")
     path = Path(out or "report.html") if out or format == "html" else None
@@ -58,7 +58,13 @@ def report(
 
 
 def report_text(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
-    """The report in one of its formats."""
+    """The report as text in one of its formats.
+
+    Args:
+        given: Runs by arm.
+        format: Format of the text.
+        projection: Method that projects embeddings to the plane, on a page.
+    """
     if format == "html":
         return render_page(given, projection)
     if format == "csv":
@@ -71,17 +77,17 @@ def report_text(given: ReportInput, format: Format, projection: Method = "tsne")
 
 
 def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
-    """Writes every number and figure of a test for embeddings of any framework.
+    """Writes every number and figure of a test for embeddings from any framework.
 
-    OUT/metrics.json has the names and values of a run's metrics/test.json; beside it lie detectors.csv,
+    OUT/metrics.json has the names and values of a run's metrics/test.json; beside it are detectors.csv,
     class_distances.csv, assumptions.csv, coverage.csv (with calibration crops) and report.html.
 
     Args:
-        file: An .npz file with `vectors` (N, D), `labels` (N,), `roles` (N,) of reference, known, novel, ood and
-            calibration, and optionally `groups`, `class_names`, `far_ood`, `logits`, `head_weight`, `head_bias`,
-            `prediction_rule`, `index` and `thumbnails`.
-        out: The folder to write.
-        projection: How embeddings are drawn in the plane.
+        file: File of embeddings, .npz, with `vectors` (N, D), `labels` (N,), `roles` (N,), each one of reference,
+            known, novel, ood and calibration, and optionally `groups`, `class_names`, `far_ood`, `logits`,
+            `head_weight`, `head_bias`, `prediction_rule`, `index` and `thumbnails`.
+        out: Folder to write.
+        projection: Method that projects embeddings to the plane.
 
     Returns:
         The path of the page.
@@ -106,17 +112,17 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
 
 
 def _audit_files(result: RunResult) -> dict[str, str]:
-    """Tables as CSV, by the name of their file."""
+    """Tables as CSV, by file name."""
     evidence = result.evidence
-    found = {
+    texts = {
         "detectors.csv": detector_table(evidence).to_csv(),
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
     rule = coverage(evidence, result.thresholds.get("C"))
     if rule is not None:
-        asked = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
+        overall = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
         flights = [[name, rule.alpha, share, n] for name, (share, n) in rule.by_flight.items()]
-        table = Table("", ["flight", "asked for", "refused", "crops"], asked + flights)
-        found["coverage.csv"] = table.csv()
-    return found
+        table = Table("", ["flight", "asked for", "refused", "crops"], overall + flights)
+        texts["coverage.csv"] = table.csv()
+    return texts

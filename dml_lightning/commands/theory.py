@@ -1,17 +1,20 @@
-"""`dml theory`: what can be said of a setting before anything is trained."""
+"""`dml theory`: results that hold for a setting before anything is trained."""
 
 from dml_lightning.theory import MarginRow, margin_table, max_feasible_margin
 
 
 def margin(classes: int, dim: int) -> float:
-    """Print the largest margin that the triplets of L2-normalised embeddings can satisfy.
+    """Prints the largest margin that the triplets of L2-normalised embeddings can satisfy.
 
     Args:
-        classes: number of known classes, at least 2.
-        dim: size of the embedding.
+        classes: Number of known classes, at least 2.
+        dim: Size of the embedding.
 
     Returns:
-        The Euclidean bound.
+        The bound in Euclidean distance.
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, or no dimension.
     """
     bound = max_feasible_margin(classes, dim)
     rows = margin_table(classes, dim)
@@ -31,6 +34,7 @@ def margin(classes: int, dim: int) -> float:
 
 
 def _line(row: MarginRow) -> str:
+    """A line of the table of bounds."""
     relation = "<=" if row.attained else "< "
     return f"{row.num_classes:>8} {relation:>5} {row.euclidean:.4f} {relation:>5} {row.squared:.4f}"
 

@@ -1,4 +1,4 @@
-"""`dml fit | validate | test`: LightningCLI with a run folder of its own for every recipe and seed."""
+"""`dml fit`, `dml validate` and `dml test`: LightningCLI with a folder for each recipe and seed."""
 
 import re
 import sys
@@ -32,15 +32,14 @@ from dml_lightning.runs.tracker import RunLogger
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """How runs are tracked beside their CSV files.
+    """How runs are tracked in addition to their CSV files.
 
     Args:
-        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`;
-            `online` sends them as well, needs an account, and goes offline where it cannot start;
-            `disabled` writes none.
-        project: The project's name in Weights & Biases.
-        group: Runs of one experiment share it.
-        tags: Words to find runs by.
+        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`; `online` sends
+            them as well, needs an account, and goes offline if it cannot start; `disabled` writes none.
+        project: Name of the project in Weights & Biases.
+        group: Name that the runs of one experiment share.
+        tags: Tags of the run.
     """
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
@@ -50,24 +49,32 @@ class TrackingOptions:
 
 
 class Parser(LightningArgumentParser):
-    """A parser that raises its errors, takes options only by their full name, and `null` at any depth."""
+    """A parser that raises its errors, and accepts `null` at any depth of an option."""
 
     @override
     def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
         self, args: Sequence[str] | None = None, *rest: Any, **more: Any
     ) -> Any:
-        """Parses words; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
-        words = None if args is None else [re.sub("=None$", "=null", word) for word in args]
-        return super().parse_args(words, *rest, **more)
+        """Parses arguments; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
+        corrected = None if args is None else [re.sub("=None$", "=null", arg) for arg in args]
+        return super().parse_args(corrected, *rest, **more)
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises what the command line is told, without the usage of a hundred options."""
+        """Raises the message, without the usage of a hundred options."""
         raise ValueError(message) from ex
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI without `predict`, with run folders, recipes and trackers."""
+    """LightningCLI without `predict`, with run folders, recipes and trackers.
+
+    Args:
+        args: Name of the stage, then its arguments.
+        run: Folder of the run to evaluate; by default it follows from recipe, data and seed.
+
+    Raises:
+        ValueError: If the arguments, the data or the run's folder cannot be used.
+    """
 
     def __init__(self, args: list[str], run: Path | None = None) -> None:
         self._given_run = run
@@ -88,18 +95,21 @@ class TrainingCLI(LightningCLI):
     @staticmethod
     @override
     def subcommands() -> dict[str, set[str]]:
-        known = LightningCLI.subcommands()
-        return {name: known[name] for name in ("fit", "validate", "test")}
+        stages = LightningCLI.subcommands()
+        return {name: stages[name] for name in ("fit", "validate", "test")}
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--name", type=str, default="run", help="Folder of runs with this recipe.")
-        parser.add_argument("--runs_root", type=str, default="runs", help="Where run folders go.")
+        parser.add_argument("--name", type=str, default="run", help="Name of the folder below runs_root.")
+        parser.add_argument("--runs_root", type=str, default="runs", help="Folder of all runs.")
         parser.add_argument(
-            "--rerun", type=int, default=0, help="Repeat N of a run that exists, in a folder beside it."
+            "--rerun", type=int, default=0, help="Number of a repetition of an existing run, in a folder beside it."
         )
         parser.add_argument(
-            "--reuse", type=bool, default=False, help="Take a finished run as it is, and go on with one that has begun."
+            "--reuse",
+            type=bool,
+            default=False,
+            help="Whether to keep a finished run as it is, and to resume a begun one.",
         )
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.link_arguments("seed_everything", "data.seed")
@@ -131,12 +141,12 @@ class TrainingCLI(LightningCLI):
         return trainer
 
     def _make_trainer(self, **kwargs: Any) -> L.Trainer:
-        """A trainer with what makes a fit exact to resume, whose loggers wait until the folder is free."""
+        """Makes a trainer whose fit can be resumed exactly; its loggers start after the folder has been claimed."""
         settings = self._settings
         trial = settings.trainer.fast_dev_run
         given = self._get(self.config_init, "trainer")
         own_loggers = given.get("logger") in (None, True)
-        if own_loggers:  # Lightning puts a dummy in the place of a trial run's
+        if own_loggers:  # Lightning replaces that of a trial run by a dummy
             kwargs["logger"] = CSVLogger(self.run) if trial else False
         kwargs["plugins"] = [*_listed(given.get("plugins")), AtomicCheckpointIO()]
         exact = [ExactResume(int(settings.seed_everything)), StopOnSignal()]
@@ -155,14 +165,15 @@ class TrainingCLI(LightningCLI):
         return self.config[self.subcommand]
 
     def _reuses(self) -> bool:
-        """Whether to take what is there: when told to, and when a launcher starts the same job again."""
+        """Whether existing work is used: by option, or because a launcher starts the same job again."""
         return self._settings.reuse or launch.is_restarted()
 
     def _resumes(self) -> bool:
-        """Whether a fit goes on from the run's last checkpoint: when told to, or when reusing begun work."""
+        """Whether a fit goes on from the run's last checkpoint: by option, or because it uses begun work."""
         return self._settings.ckpt_path == "last" or (self._reuses() and latest_path(self.run).is_file())
 
     def _check_data(self) -> None:
+        """Refuses to evaluate a run on other data than it was trained on."""
         trained = read_fit(self.run).get("data")
         if trained is not None and trained != self.datamodule.data_digest:
             raise ValueError(
@@ -171,11 +182,13 @@ class TrainingCLI(LightningCLI):
             )
 
     def _check_checkpoint(self, ckpt_path: str | None) -> None:
-        words = ("last",) if self.subcommand == "fit" else ("best", "none")
-        if ckpt_path is not None and ckpt_path not in words and not Path(ckpt_path).is_file():
-            raise ValueError(f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(words)}.")
+        """Refuses a checkpoint that is neither a file nor a name that the stage takes."""
+        names = ("last",) if self.subcommand == "fit" else ("best", "none")
+        if ckpt_path is not None and ckpt_path not in names and not Path(ckpt_path).is_file():
+            raise ValueError(f"--ckpt_path {ckpt_path} is neither a file nor {' nor '.join(names)}.")
 
     def _plain_config(self) -> dict[str, Any]:
+        """The settings of the stage in plain types, without options that are no part of a recipe."""
         dumped = self._parser(self.subcommand).dump(
             self.config[self.subcommand], skip_none=False, skip_link_targets=True
         )
@@ -183,29 +196,30 @@ class TrainingCLI(LightningCLI):
         return {key: value for key, value in config.items() if key not in NOT_IN_RECIPE}
 
     def _place_checkpoints(self) -> None:
+        """Sets the run's folder in checkpoint callbacks that have none."""
         for callback in self._get(self.config_init, "trainer").get("callbacks") or []:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run / "checkpoints")
 
     def _history(self, stage: str) -> CSVLogger:
-        """A CSV history in a folder of its own: a stage that runs again, or goes on, keeps what is there."""
+        """A CSV history in a new folder, so that a stage that runs again or goes on keeps the earlier ones."""
         names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
         version = next(name for name in names if not (self.run / "csv" / name).exists())
         return CSVLogger(self.run, name="csv", version=version)
 
     def _history_start(self) -> int:
-        """Where this process goes on in the run's history in Weights & Biases; 0 where it is the first.
+        """First row of this process in the run's Weights & Biases history; 0 if it is the run's first process.
 
-        Offline, Weights & Biases cannot know of earlier processes of the run: each writes an
-        `offline-run-*` folder of its own under the run's one id and counts its rows from 0. `wandb sync`
-        adds them to one history (wandb 0.31), so rows of a later process have to have higher numbers.
-        Pictures and tables take rows that the CSV files lack; ten times their length leaves room, and a gap
-        does no harm.
+        Offline, Weights & Biases does not know of earlier processes of the run: each writes its own `offline-run-*`
+        folder under the same run id and counts its rows from 0. `wandb sync` joins these to one history (wandb 0.31),
+        so the rows of a later process need higher numbers. Pictures and tables take rows that the CSV files lack; ten
+        times the length of these files leaves room for them, and a gap does no harm.
         """
         files = self.run.glob("csv/*/metrics.csv")
         return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
     def _loggers(self, settings: Any) -> list[Logger]:
+        """The CSV logger, and the Weights & Biases logger unless it is disabled."""
         csv = self._history(str(self.subcommand))
         tracking: TrackingOptions = TrackingOptions(**vars(settings.tracking))
         if tracking.wandb == "disabled":
@@ -216,7 +230,7 @@ class TrainingCLI(LightningCLI):
             name=identity,
             id=identity,
             offline=tracking.wandb == "offline",
-            mode=tracking.wandb,  # Lightning sets a variable that a running service does not read again
+            mode=tracking.wandb,  # Lightning sets a variable, which a running service does not read again
             project=tracking.project,
             group=tracking.group,
             tags=[*tracking.tags, *launch.job_tags()],
@@ -227,16 +241,18 @@ class TrainingCLI(LightningCLI):
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
+        """Records the stage in run.json, and closes the tracker's run after it."""
         digest = self.datamodule.data_digest
         active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
         try:
             with record_stage(self.run, str(self.subcommand), digest, active):
                 yield
         finally:
-            wandb.finish()  # the next run of this process is another one
+            wandb.finish()  # the next run of this process is not this one
 
     @contextmanager
-    def _told_how_to_go_on(self) -> Iterator[None]:
+    def _resumable(self) -> Iterator[None]:
+        """Prints how to resume if the fit is interrupted."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -249,18 +265,18 @@ class TrainingCLI(LightningCLI):
             raise
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
-        """Trains, then evaluates the best checkpoint once more, which leaves its gallery."""
+        """Trains, then validates the best checkpoint once more, which writes its metrics, embeddings and gallery."""
         if self._reused:
             return
         if self._resumes():
-            latest = latest_path(self.run)  # a run that was killed before it starts over
+            latest = latest_path(self.run)  # without one, the run was killed before its first and starts over
             ckpt_path = str(latest) if latest.is_file() else None
-        with self._recorded(), self._told_how_to_go_on():
+        with self._recorded(), self._resumable():
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if best.is_file():
                 kwargs.pop("weights_only", None)
-                # the history of training ends here; after a forked fit this process does not even know it
+                # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [
                     self._history("best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
@@ -293,6 +309,7 @@ class TrainingCLI(LightningCLI):
 
 
 def _listed(setting: Any) -> list[Any]:
+    """A setting that may be None, one object or a list, as a list."""
     if setting is None:
         return []
     return setting if isinstance(setting, list) else [setting]
@@ -302,19 +319,25 @@ def _listed(setting: Any) -> list[Any]:
 
 
 def train(words: list[str]) -> Path:
-    """Runs `fit`, `validate` or `test` by its words, the command's name first; returns the run's folder.
+    """Runs `dml fit`, `dml validate` or `dml test`.
+
+    Args:
+        words: Name of the command, then its arguments.
+
+    Returns:
+        The run's folder.
 
     Raises:
-        ValueError: If the words or the data cannot be used.
+        ValueError: If the arguments, the data or the run's folder cannot be used.
     """
-    before, sys.argv = sys.argv, [sys.argv[0], *words]  # what a launcher of more ranks repeats
+    before, sys.argv = sys.argv, [sys.argv[0], *words]  # a launcher of further ranks repeats sys.argv
     try:
         with warnings.catch_warnings():
             for message in QUIET:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
-            expanded, run = _expand_run(words)
-            return TrainingCLI(expanded, run).run
+            args, run = _expand_run(words)
+            return TrainingCLI(args, run).run
     finally:
         sys.argv = before
 
@@ -323,32 +346,33 @@ def _no_advertisement(record: LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 
 
-def _expand_run(words: list[str]) -> tuple[list[str], Path | None]:
-    """`dml test --run RUN ...` is `dml test -c RUN/recipe.fit.yaml ...` in that folder."""
-    words = [part for word in words for part in _split_run(word)]
-    if words[0] == "fit" or "--run" not in words:
-        return words, None
-    position = words.index("--run")
-    if position + 1 == len(words):
+def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:
+    """`test --run RUN ...` as `test -c RUN/recipe.fit.yaml ...`, and RUN; None for RUN without that option."""
+    args = [part for arg in args for part in _split_run(arg)]
+    if args[0] == "fit" or "--run" not in args:
+        return args, None
+    position = args.index("--run")
+    if position + 1 == len(args):
         raise ValueError("--run needs the folder of a run.")
-    run = Path(words[position + 1])
+    run = Path(args[position + 1])
     recipe = recipe_path(run)
-    return [words[0], "-c", str(recipe), *words[1:position], *words[position + 2 :]], run
+    return [args[0], "-c", str(recipe), *args[1:position], *args[position + 2 :]], run
 
 
-def _split_run(word: str) -> list[str]:
-    return ["--run", word.removeprefix("--run=")] if word.startswith("--run=") else [word]
+def _split_run(arg: str) -> list[str]:
+    """`--run=RUN` as two arguments; any other argument as it is."""
+    return ["--run", arg.removeprefix("--run=")] if arg.startswith("--run=") else [arg]
 
 
-# Advice of libraries that does not apply here, each with the reason.
+# Warnings of libraries that do not apply here, each with the reason.
 QUIET = (
     # a run's folder may be moved or copied; the checkpoint in use is named in the log
     r"The dirpath has changed from .*",
-    # `main` sees to it that sys.argv says the same as the words it was given
+    # `train` sets sys.argv to the arguments that it was given
     r"LightningCLI's args parameter is intended to run from within Python.*",
-    # crops come from a memory map in microseconds; workers cost more than they bring
+    # crops come from a memory map in microseconds, so workers cost more than they save
     r".*does not have many workers.*",
-    # a short epoch is a setting of the experiment, not a slip
+    # a short epoch is a setting of the experiment, not a mistake
     r"The number of training batches .* is smaller than the logging interval.*",
     # the run's folder has been checked and claimed before
     r"Checkpoint directory .* exists and is not empty.*",

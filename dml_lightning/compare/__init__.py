@@ -1,1 +1,1 @@
-"""Runs to a comparison: arms fitted and tested alike, one table, figures side by side."""
+"""Fair comparison of arms: which runs it takes, where they run, and what they show."""

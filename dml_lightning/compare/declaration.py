@@ -1,4 +1,4 @@
-"""What a comparison was to answer, written down before its first run: a question that is chosen later proves less."""
+"""The question of a comparison, written down before its first run: a question that is chosen later proves less."""
 
 import hashlib
 import json
@@ -19,18 +19,18 @@ LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_p
 
 @dataclass(frozen=True)
 class Declaration:
-    """The question, and which runs are to answer it.
+    """The question of a comparison, and the runs that are to answer it.
 
     Args:
-        primary: The number that the answer is about.
-        baseline: The arm that the others are compared with.
-        unit: What counts as one observation.
-        trained: Arms that are fitted; p-values are corrected for how many there are.
-        seeds: Of training.
-        folds: Splits of the data.
-        train_per_class: Sizes of the training set; None for all.
-        recipe: What the runs are made of: trained arms, digests of config files, search, overrides, kind of folds.
-        tested: Fitted runs that had been tested when it was written down.
+        primary: Metric that the answer is about.
+        baseline: Arm that the others are compared with.
+        unit: What counts as one observation, `seed` or `fold`.
+        trained: Arms that are fitted; p-values are corrected for their number.
+        seeds: Seeds of training.
+        folds: Numbers of the splits of the data.
+        train_per_class: Largest numbers of training crops per class; None for all.
+        recipe: Parts of the recipes by name: trained arms, digests of config files, search, overrides, kind of folds.
+        tested: Number of fitted runs that had been tested when the question was written down.
     """
 
     primary: str
@@ -45,12 +45,19 @@ class Declaration:
 
     @classmethod
     def of(cls, experiment: Experiment, tested: int) -> "Declaration":
-        """What an experiment asks now."""
-        given = {name: getattr(experiment, name) for name in (*QUESTION, *LISTS)}
-        return cls(**given, recipe=_recipe(experiment), tested=tested)
+        """The declaration of an experiment, of which `tested` fitted runs have been tested."""
+        fields = {name: getattr(experiment, name) for name in (*QUESTION, *LISTS)}
+        return cls(**fields, recipe=_recipe(experiment), tested=tested)
 
     def changes(self, asked: "Declaration") -> Iterator[str]:
-        """A sentence for each way in which what is asked now departs from what was declared."""
+        """Describes how the question of now departs from this declaration.
+
+        Args:
+            asked: Declaration of the experiment as it is now.
+
+        Yields:
+            A sentence for each difference, and one if runs had been tested before this declaration.
+        """
         if self.tested:
             runs = "1 run" if self.tested == 1 else f"{self.tested} runs"
             yield f"The question was written down only after {runs} had been tested, so the p-values are exploratory."
@@ -64,7 +71,7 @@ class Declaration:
                 f"The question was changed after runs had been tested ({', '.join(changed)}), so the p-values are "
                 "exploratory."
             )
-        both = self.recipe.keys() & asked.recipe.keys()  # an arm more or less is told apart below
+        both = self.recipe.keys() & asked.recipe.keys()  # arms that were added or left out follow below
         other = sorted(key for key in both if self.recipe[key] != asked.recipe[key])
         if other:
             yield (
@@ -76,32 +83,32 @@ class Declaration:
 
 
 def _recipe(experiment: Experiment) -> dict[str, Any]:
-    """What the runs are made of, by a name that a sentence can give; where data lie is left out."""
-    words = [*experiment.overrides]
+    """Parts of the recipes by a name for use in a sentence; options that change no number are left out."""
+    options = [*experiment.overrides]
     files = {*experiment.shared}
     recipe: dict[str, Any] = {
         "shared files": experiment.shared,
         "kind of folds": experiment.fold_by,
         "search": None if experiment.search is None else asdict(experiment.search),
         "overrides": [
-            word for word in experiment.overrides if not word.removeprefix("--").startswith(CHANGES_NO_NUMBER)
+            option for option in experiment.overrides if not option.removeprefix("--").startswith(CHANGES_NO_NUMBER)
         ],
     }
     for name in experiment.trained:
         arm = experiment.arms[name]
         recipe[f"arm {name}"] = asdict(arm)
         files |= {*arm.configs}
-        words += arm.options
-    files |= {word.removeprefix("--config=") for word in words if word.startswith("--config=")}
+        options += arm.options
+    files |= {option.removeprefix("--config=") for option in options if option.startswith("--config=")}
     for path in sorted(files):
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # comments do not count
         text = json.dumps(content, sort_keys=True, default=str)
         recipe[f"file {path}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as it is read back
+    return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as a file gives it back
 
 
 def _changed_list(what: str, declared: list[Any], used: list[Any]) -> Iterator[str]:
-    """Whether something was added or left out: both can be done until a p-value suits."""
+    """A sentence if something was added or left out, since both can be done until a p-value suits."""
     added, left_out = set(used) - set(declared), set(declared) - set(used)
     ways = ["added"] * bool(added) + ["left out"] * bool(left_out)
     if ways:
@@ -112,20 +119,20 @@ def _changed_list(what: str, declared: list[Any], used: list[Any]) -> Iterator[s
 
 
 def declare(experiment: Experiment, folder: Path) -> list[str]:
-    """Writes OUT/NAME/declared.json, unless runs have been tested since there is one; to be called before any run.
+    """Writes declared.json, or compares the experiment with the file that is there; to be called before any run.
 
-    Until the first fitted run has been tested nobody can have chosen the question by its answer, so a later
-    declaration takes the place of an earlier one. From then on the file stays.
+    Until the first fitted run has been tested, nobody can have chosen the question by its answer, so a new declaration
+    replaces the old one. From then on the file stays as it is.
 
     Args:
-        experiment: As it is asked for now.
-        folder: Of the comparison.
+        experiment: Experiment as it is now.
+        folder: Folder of the comparison, OUT/NAME.
 
     Returns:
-        What departs from the declaration, a sentence each.
+        Departures from the declaration, a sentence each.
 
     Raises:
-        ValueError: If declared.json is not one.
+        ValueError: If declared.json is damaged.
     """
     path = folder / "declared.json"
     tests = folder.glob("*/*/metrics/test.json")

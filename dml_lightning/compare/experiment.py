@@ -1,4 +1,4 @@
-"""What a comparison consists of: arms, seeds, folds and sizes of the training set, as a list of jobs."""
+"""The arms, seeds, folds and training set sizes of a comparison, and the jobs that follow from them."""
 
 import json
 import re
@@ -12,17 +12,17 @@ from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.stats.units import InferenceUnit
 
-LONGEST_NAME = 150  # bytes of an arm's, in the names of files that may have 255
+LONGEST_NAME = 150  # bytes of an arm's name, which is part of file names of at most 255 bytes
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of getting embeddings.
+    """One method of a comparison.
 
     Args:
-        configs: Files that set it apart, read after the shared ones.
-        train: Whether it is fitted; a floor is tested as it is initialised.
-        options: Further words, such as --data.sampler=shuffled.
+        configs: Config files of this arm alone, read after the shared ones.
+        train: Whether the arm is fitted; a floor is tested as it is initialised.
+        options: Further options, such as --data.sampler=shuffled.
     """
 
     configs: list[str]
@@ -32,7 +32,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison as its YAML file declares it; `dml_lightning.commands.compare.compare` explains the fields."""
+    """A comparison as its YAML file declares it; `dml_lightning.commands.compare.compare` explains the fields.
+
+    Raises:
+        ValueError: If numbers repeat, a config file is missing, a name cannot be used, the baseline is no trained arm,
+            folds by classes are not 0, 1, 2, ..., or the search is unfair.
+    """
 
     name: str
     shared: list[str]
@@ -80,42 +85,43 @@ class Experiment:
 
     @property
     def trained(self) -> list[str]:
-        """Arms that are fitted."""
+        """Names of the arms that are fitted."""
         return [name for name, arm in self.arms.items() if arm.train]
 
     @property
     def tested(self) -> list[str]:
-        """Arms that are fitted and compared with the baseline."""
+        """Names of the arms that are fitted and compared with the baseline."""
         return [name for name in self.trained if name != self.baseline]
 
     @property
     def floors(self) -> list[str]:
-        """Arms that are tested as they are initialised."""
+        """Names of the arms that are tested as they are initialised."""
         return [name for name, arm in self.arms.items() if not arm.train]
 
     def trials(self) -> Iterator[Job]:
-        """The jobs of the search, arm by arm."""
+        """The jobs of the search, arm by arm; none without a search."""
         search = self.search
         if search is not None:
             for arm in self.trained:
-                for trial, found in enumerate(search.settings(arm)):
-                    words = (*self._words(arm, search.seed, search.fold), *found)
-                    yield Job(arm, search.seed, search.fold, words, test=False, trial=trial)
+                for trial, setting in enumerate(search.settings(arm)):
+                    args = (*self._args(arm, search.seed, search.fold), *setting)
+                    yield Job(arm, search.seed, search.fold, args, test=False, trial=trial)
 
     def jobs(self, found: dict[str, tuple[str, ...]]) -> Iterator[Job]:
-        """The runs to report, all arms of a seed and fold one after another.
+        """The jobs of the runs to report, with all arms of a seed and fold one after another.
 
         Args:
-            found: Words of the best trial by arm.
+            found: Options of the best trial by arm; an arm without an entry keeps its own recipe.
         """
         cells = product(self.train_per_class, self.folds, self.seeds, self.arms.items())
         for size, fold, seed, (name, arm) in cells:
-            words = (*self._words(name, seed, fold), *found.get(name, ()))
+            args = (*self._args(name, seed, fold), *found.get(name, ()))
             if size is not None:
-                words = (*words, f"--data.train_per_class={size}")
-            yield Job(name, seed, fold, words, train=arm.train, train_per_class=size)
+                args = (*args, f"--data.train_per_class={size}")
+            yield Job(name, seed, fold, args, train=arm.train, train_per_class=size)
 
-    def _words(self, name: str, seed: int, fold: int) -> tuple[str, ...]:
+    def _args(self, name: str, seed: int, fold: int) -> tuple[str, ...]:
+        """Options of `dml fit` and `dml test` for one run of an arm."""
         arm = self.arms[name]
         if self.fold_by == "groups":
             split = [f"--data.split_seed={fold}"]

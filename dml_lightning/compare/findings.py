@@ -1,4 +1,4 @@
-"""What the finished runs of a comparison show: tables, verdicts, curves, figures, and how many units it takes."""
+"""Findings of a comparison: tables, verdicts, curves and figures of its finished runs, and the units to plan for."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,10 @@ from dml_lightning.stats.units import complete, unit_means
 
 
 class Findings(NamedTuple):
-    """What a comparison found, beside the files that hold it."""
+    """Results of a comparison that are also in its files."""
 
     table: pd.DataFrame  # a row per run
-    answer: list[str]  # the verdicts in plain words, and what has to be said of them
+    answer: list[str]  # verdicts as sentences, after notes on what limits them
 
 
 def write_findings(
@@ -36,14 +36,14 @@ def write_findings(
     """Writes tables, answer and figures of the runs that have finished, and prints them.
 
     Args:
-        experiment: What was asked.
+        experiment: Experiment whose runs have finished.
         finished: Outcomes with a run.
-        folder: Of the comparison.
-        changes: How the question departs from the one that was declared, a sentence each.
-        unequal: What the arms do not share beyond what makes them arms, a sentence each.
+        folder: Folder of the comparison.
+        changes: Departures of the question from the declared one, a sentence each.
+        unequal: Differences between the arms' recipes beyond what makes them arms, a sentence each.
 
     Returns:
-        None if the answer is about runs of which none has finished.
+        The findings, or None if no run that the answer is about has finished.
     """
     table = run_table(finished)
     question = _question(experiment)
@@ -72,11 +72,11 @@ def write_findings(
 
 
 def _main_size(table: pd.DataFrame, experiment: Experiment) -> tuple[str, pd.DataFrame]:
-    """The size that the answer is about, all training crops or the most of the curve, and the runs on it."""
-    sizes, asked = table["train_per_class"], experiment.train_per_class
-    if None in asked:
+    """The training set size that the answer is about (all crops, or the largest size of the curve), and its runs."""
+    sizes, planned = table["train_per_class"], experiment.train_per_class
+    if None in planned:
         return "all training crops", table[sizes.isna()]
-    most = max(size for size in asked if size is not None)
+    most = max(size for size in planned if size is not None)
     return f"{most} training crops per class", table[sizes == most]
 
 
@@ -92,7 +92,7 @@ def _question(experiment: Experiment) -> Question:
 
 
 def _content(experiment: Experiment, question: Question, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """comparison.json: what was asked of which runs; paths from its folder, so that it can be moved with them."""
+    """Content of comparison.json: question and runs, with paths relative to its folder so that both can be moved."""
     runs = [
         {**row, "run": os.path.relpath(row["run"], folder)}
         for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
@@ -101,7 +101,7 @@ def _content(experiment: Experiment, question: Question, table: pd.DataFrame, fo
 
 
 def _answer(table: pd.DataFrame, question: Question) -> str:
-    """The verdicts in plain words, or why there are none."""
+    """The verdicts as a sentence, or why there are none."""
     try:
         return f"{compare_arms(table, question).sentence}\n"
     except ValueError as error:
@@ -109,7 +109,7 @@ def _answer(table: pd.DataFrame, question: Question) -> str:
 
 
 def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
-    """The OOD AUROC of each arm with its interval over flights, if there are OOD crops."""
+    """Lines of comparison.md with the OOD AUROC of each arm and its interval; none without OOD crops."""
     runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
     intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
     if any(intervals.values()):
@@ -120,7 +120,7 @@ def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _curve(experiment: Experiment, table: pd.DataFrame, question: Question, folder: Path) -> Iterator[str]:
-    """The arms at every number of training crops per class, if there are several."""
+    """Writes the curve over training set sizes, if there are several, and yields its lines of comparison.md."""
     if len(experiment.train_per_class) < 2:
         return
     named = table.assign(train_per_class=table["train_per_class"].map(_size_name))
@@ -149,7 +149,7 @@ def _size_name(size: float | None) -> str:
 
 
 def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
-    """The trained arms side by side, of the first seed and fold that has them."""
+    """Draws the trained arms side by side, from their runs with the seed and fold of the first run."""
     first = table[(table["seed"] == table["seed"].iloc[0]) & (table["fold"] == table["fold"].iloc[0])]
     runs = {row["arm"]: Path(row["run"]) for row in first.to_dict("records")}
     trained = {arm: read_evidence(test_file(runs[arm])) for arm in experiment.trained if arm in runs}
@@ -159,12 +159,15 @@ def _draw(experiment: Experiment, table: pd.DataFrame, folder: Path) -> None:
 
 
 def units_to_show(experiment: Experiment, folder: Path, difference: float) -> str:
-    """How many seeds or folds would show a difference, for every arm beside the baseline.
+    """Says how many seeds or folds would show a difference of each arm to the baseline.
 
     Args:
-        experiment: What is asked.
-        folder: Of the comparison.
-        difference: In the primary number.
+        experiment: Experiment to plan.
+        folder: Folder of the comparison, with a comparison.json.
+        difference: Difference in the primary metric.
+
+    Returns:
+        A line per arm.
 
     Raises:
         ValueError: If there is no comparison yet, or fewer than two units are complete.
@@ -183,6 +186,6 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
             continue
         pair, _ = complete(means, experiment.baseline, arm)
         gaps, tests = pair[:, 1] - pair[:, 0], len(experiment.tested)
-        found = plan(gaps, difference, comparisons=tests, unit=experiment.unit)
-        lines.append(f"{arm} beside {experiment.baseline}: {found.sentence}")
+        planned = plan(gaps, difference, comparisons=tests, unit=experiment.unit)
+        lines.append(f"{arm} beside {experiment.baseline}: {planned.sentence}")
     return "\n".join(lines) or "There is one trained arm, and nothing to compare it with."

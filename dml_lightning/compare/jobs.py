@@ -1,4 +1,4 @@
-"""The work of a comparison: one job per run, and what became of it."""
+"""Jobs of a comparison, one per run, and their outcomes."""
 
 import json
 import re
@@ -11,14 +11,18 @@ class Job:
     """One run of a comparison.
 
     Args:
-        arm: Its name.
-        seed: Of training.
-        fold: Which split of the data.
+        arm: Name of the arm.
+        seed: Seed of training.
+        fold: Number of the split of the data.
         words: Options of `dml fit` and `dml test`.
-        train: Whether it is fitted; a floor is tested as it is initialised.
-        test: Whether the test split is touched, once; a trial of a search is not tested.
+        train: Whether the run is fitted; a floor is tested as it is initialised.
+        test: Whether the run is tested, once; a trial of a search is not.
         train_per_class: Largest number of training crops of a class; None for all.
-        trial: Of a search.
+        trial: Number of the trial in a search; None outside of one.
+
+    >>> job = Job("triplet", seed=0, fold=0, words=("--trainer.max_epochs=5",), trial=2)
+    >>> job.title, job.first_words
+    ('triplet, seed 0, fold 0, trial 2', ['fit', '--trainer.max_epochs=5', '--reuse=true'])
     """
 
     arm: str
@@ -32,7 +36,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """Name of the run for people and for its log file."""
         parts = [self.arm, f"seed {self.seed}", f"fold {self.fold}"]
         if self.train_per_class is not None:
             parts.append(f"{self.train_per_class} crops a class")
@@ -42,7 +46,7 @@ class Job:
 
     @property
     def first_words(self) -> list[str]:
-        """The command that starts it, as run.json records it."""
+        """Arguments of the `dml` command that starts the run, as run.json records them."""
         if self.train:
             return ["fit", *self.words, "--reuse=true"]
         return ["test", *self.words, "--ckpt_path=none", "--reuse=true", "--verbose=false"]
@@ -50,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with the run's folder, or with one sentence."""
+    """How a job ended: with the run's folder, or with an error of one sentence."""
 
     job: Job
     run: Path | None = None
@@ -58,12 +62,25 @@ class Outcome:
 
 
 def folder_of(arm: str) -> str:
-    """Where an arm's runs lie: its name in letters that every file system and tracker takes."""
+    """Name of the folder of an arm's runs, in characters that every file system and tracker accepts.
+
+    >>> folder_of("triplet (margin 0.2)")
+    'triplet_margin_0.2_'
+    """
     return re.sub(r"[^\w.-]+", "_", arm)
 
 
 def find_run(job: Job, out: Path, name: str) -> Path | None:
-    """The folder in which a job is running, or has run, by the command that its run.json records."""
+    """Finds the folder in which a job is running or has run, by the command in its run.json.
+
+    Args:
+        job: Job to find.
+        out: Folder of all runs.
+        name: Name of the comparison.
+
+    Returns:
+        The run's folder, or None if the job has not started.
+    """
     folder = out / name / folder_of(job.arm)
     for path in folder.glob(f"*-s{job.seed}*/run.json"):
         try:

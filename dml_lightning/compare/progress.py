@@ -1,4 +1,4 @@
-"""One live table of a comparison: which run, how far, how good, how long still."""
+"""Live table of a comparison's runs: epoch, metric, and time spent and left."""
 
 import csv
 import io
@@ -16,21 +16,22 @@ from rich.text import Text
 from dml_lightning.compare.jobs import Job, Outcome, find_run
 from dml_lightning.runs.folder import read_run
 
-TAIL = 65536  # bytes of a history that hold its last epochs
-MOST_ENDED = 12  # ended jobs that stay in sight
+TAIL = 65536  # bytes at the end of a history that are read for its last epochs
+MOST_ENDED = 12  # largest number of ended jobs in the table
 
 
 @dataclass
 class Progress:
-    """Shows the jobs of a comparison as they run; on no terminal, one line per ended job.
+    """Shows the jobs of a comparison as they run, as a live table or, without a terminal, a line per ended job.
 
     Args:
-        out: Where run folders go.
-        name: Of the comparison.
+        out: Folder of all runs.
+        name: Name of the comparison.
         total: Number of jobs.
-        metric: Key in a run's history that is shown, such as val/map_at_r.
-        epochs: Of a fit, to tell the time left.
-        workers: Jobs at once.
+        metric: Key in a run's history to show, such as val/map_at_r.
+        epochs: Number of epochs of a fit, to show beside the current one; None if unknown.
+        workers: Number of jobs that run at once.
+        console: Console to write to.
     """
 
     out: Path
@@ -44,8 +45,8 @@ class Progress:
     def __post_init__(self) -> None:
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
-        self._told = 0
-        self._failures: dict[str, int] = {}  # number of the run that a sentence was first said of
+        self._printed = 0
+        self._failures: dict[str, int] = {}  # by error, the number of the first run that failed by it
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -56,12 +57,17 @@ class Progress:
         self._live.stop()
 
     def look(self, ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:
-        """Brings the table up to date."""
+        """Updates the table, or prints a line for each newly ended job.
+
+        Args:
+            ended: Outcomes so far, in the order in which jobs ended.
+            waiting: Jobs that have not ended, those that run first.
+        """
         if not self.console.is_terminal:
-            for outcome in ended[self._told :]:
-                self._told += 1
+            for outcome in ended[self._printed :]:
+                self._printed += 1
                 what = self._how(outcome)
-                print(f"[{self._told}/{self.total}] {outcome.job.title}: {what}", flush=True)
+                print(f"[{self._printed}/{self.total}] {outcome.job.title}: {what}", flush=True)
             return
         table = Table("run", "epoch", escape(self.metric), "time")
         for outcome in ended[-MOST_ENDED:]:
@@ -70,17 +76,17 @@ class Progress:
             table.add_row(escape(outcome.job.title), state, _number(value), "")
         for job in waiting[: self.workers]:
             run = find_run(job, self.out, self.name)
-            seen = _last(run, self.metric) if run else Seen()
-            epoch = "-" if seen.epoch is None else f"{seen.epoch + 1}/{self.epochs or '?'}"
-            table.add_row(escape(job.title), epoch, _number(seen.value), _seconds(seen.seconds))
+            last = _last(run, self.metric) if run else Seen()
+            epoch = "-" if last.epoch is None else f"{last.epoch + 1}/{self.epochs or '?'}"
+            table.add_row(escape(job.title), epoch, _number(last.value), _seconds(last.seconds))
         self._live.update(Group(table, Text(self._summary(ended, waiting))), refresh=True)
 
     def _how(self, outcome: Outcome) -> str:
-        """How the newest job ended; what one before failed by is not said again."""
+        """How the newest job ended; an error that was printed before is referred to by its number."""
         if outcome.error is None:
             return "done"
-        first = self._failures.setdefault(outcome.error, self._told)
-        return f"failed: {outcome.error}" if first == self._told else f"failed like [{first}]"
+        first = self._failures.setdefault(outcome.error, self._printed)
+        return f"failed: {outcome.error}" if first == self._printed else f"failed like [{first}]"
 
     def _summary(self, ended: Sequence[Outcome], waiting: Sequence[Job]) -> str:
         spent = time.monotonic() - self._started
@@ -92,15 +98,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run's files say while it runs."""
+    """State of a run according to its files."""
 
-    epoch: int | None = None
+    epoch: int | None = None  # counted from 0
     value: float | None = None
     seconds: float | None = None  # since the stage began
 
 
 def _last(run: Path, metric: str) -> Seen:
-    """The last epoch with a value of the metric in the run's newest history."""
+    """Reads the last epoch with a value of the metric from the run's newest history."""
     stages = read_run(run)["stages"]
     started = stages.get("fit", {}).get("started")
     seconds = None
@@ -125,6 +131,11 @@ def _number(value: float | None) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
+    """A duration as h:mm:ss or m:ss.
+
+    >>> _seconds(3725.0), _seconds(65.0)
+    ('1:02:05', '1:05')
+    """
     if seconds is None:
         return ""
     minutes, rest = divmod(int(seconds), 60)

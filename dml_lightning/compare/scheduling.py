@@ -1,4 +1,4 @@
-"""Where the jobs of a comparison run: on this machine, one after another or one per GPU, or under SLURM."""
+"""Runs the jobs of a comparison on this machine, one after another or one per GPU, or under SLURM."""
 
 import os
 import signal
@@ -21,19 +21,19 @@ POLL = 0.5  # s between two looks at the jobs
 
 @dataclass(frozen=True)
 class Schedule:
-    """How jobs are spread.
+    """Where jobs run, and how many at once.
 
     Args:
         where: `local` for this machine; `slurm` for a job array through submitit; `slurm_debug` for submitit's own
             local processes, without SLURM.
-        workers: Jobs at once: processes of this machine, or tasks of the array that run together.
+        workers: Number of jobs at once: processes of this machine, or tasks of the array.
         gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set.
-        fresh: Whether each local job gets a new process, which runs on several GPUs each need.
+        fresh: Whether each local job gets a new process, which jobs on several GPUs need.
         slurm: Parameters of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition,
             gpus_per_node, tasks_per_node and nodes.
 
     Raises:
-        ValueError: If there is no worker.
+        ValueError: If `workers` is less than 1.
     """
 
     where: Literal["local", "slurm", "slurm_debug"] = "local"
@@ -48,7 +48,7 @@ class Schedule:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Jobs were interrupted; the message says how many had ended."""
+    """Raised when jobs were interrupted; the message says how many had ended."""
 
 
 def run_all(
@@ -58,45 +58,50 @@ def run_all(
     look: Callable[[Sequence[Outcome], Sequence[Job]], None],
     work: Work,
 ) -> list[Outcome]:
-    """Runs all jobs; one that fails stops no other, and those of the same command run once.
+    """Runs all jobs; a failed job stops no other, and jobs of the same command run once.
 
     Args:
-        jobs: In the order to start them.
-        schedule: Where.
+        jobs: Jobs in the order to start them.
+        schedule: Where they run.
         logs: Folder that receives one file per job, and submitit's files.
-        look: Called a few times a second with the outcomes so far and the jobs that have not ended.
-        work: What a job is done by.
+        look: Function that is called a few times a second with the outcomes so far and the jobs that have not ended.
+        work: Function that does a job, given the job and its log file.
 
     Returns:
         One outcome per job, in the order of `jobs`.
 
     Raises:
-        ValueError: If there are fewer GPUs than workers that each need one.
-        Interrupted: On Ctrl-C or SIGTERM, when no job runs any more.
+        ValueError: If each worker needs a GPU and there are fewer GPUs than workers.
+        Interrupted: On Ctrl-C or SIGTERM, after all jobs have been stopped.
     """
     same: dict[tuple[str | bool, ...], list[Job]] = {}
     for job in jobs:
         same.setdefault((job.test, *job.first_words), []).append(job)
     groups = {group[0]: group for group in same.values()}
     runner = _local if schedule.where == "local" else _submitit
-    found: dict[Job, Outcome] = {}
+    outcomes: dict[Job, Outcome] = {}
     try:
         with _sigterm_as_interrupt(), closing(runner(list(groups), schedule, logs, work)) as ended:
             for outcome in ended:
                 if outcome is not None:
-                    found |= {job: replace(outcome, job=job) for job in groups[outcome.job]}
-                look(list(found.values()), [job for job in jobs if job not in found])
+                    outcomes |= {job: replace(outcome, job=job) for job in groups[outcome.job]}
+                look(list(outcomes.values()), [job for job in jobs if job not in outcomes])
     except KeyboardInterrupt:
-        raise Interrupted(_where_it_stands(found.values(), len(jobs), schedule)) from None
-    return [found[job] for job in jobs]
+        raise Interrupted(_progress(outcomes.values(), len(jobs), schedule)) from None
+    return [outcomes[job] for job in jobs]
 
 
 def log_file(logs: Path, job: Job) -> Path:
-    """Where a job's output goes."""
+    """File that receives what a job prints.
+
+    >>> log_file(Path("logs"), Job("triplet", 0, 1, ())).name
+    'triplet-seed_0-fold_1.txt'
+    """
     return logs / f"{job.title.replace(', ', '-').replace(' ', '_')}.txt"
 
 
-def _where_it_stands(ended: Collection[Outcome], total: int, schedule: Schedule) -> str:
+def _progress(ended: Collection[Outcome], total: int, schedule: Schedule) -> str:
+    """A sentence on how many runs are done and how many failed."""
     failed = sum(outcome.error is not None for outcome in ended)
     lost = f", {failed} failed" if failed else ""
     cancelled = "" if schedule.where == "local" else " The array's other jobs are cancelled."
@@ -105,7 +110,7 @@ def _where_it_stands(ended: Collection[Outcome], total: int, schedule: Schedule)
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, which would leave the workers behind, does what Ctrl-C does."""
+    """Makes SIGTERM, which would leave the workers running, act like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -124,7 +129,7 @@ Ended = Generator[Outcome | None]  # outcomes as jobs end; None where there is n
 
 
 def _local(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
-    """Processes of this machine."""
+    """Runs jobs in processes of this machine; closing the generator stops them."""
     workers = [Worker(work, gpu, schedule.fresh) for gpu in _gpus(schedule)]
     waiting = list(jobs)
     try:
@@ -147,7 +152,11 @@ def _local(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> E
 
 
 def _gpus(schedule: Schedule) -> Sequence[str | None]:
-    """The GPU of each worker, None where it may see all."""
+    """The GPU of each worker; None for a worker that may see all.
+
+    Raises:
+        ValueError: If each worker needs a GPU and there are too few.
+    """
     if not schedule.gpus:
         return [None] * schedule.workers
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -155,7 +164,7 @@ def _gpus(schedule: Schedule) -> Sequence[str | None]:
         import torch
 
         visible = [str(number) for number in range(torch.cuda.device_count())]
-    else:  # numbers or UUIDs; CUDA too takes those before the first -1
+    else:  # numbers or UUIDs; CUDA too takes only those before the first -1
         visible = list(takewhile(lambda name: name not in ("", "-1"), given.split(",")))
     if len(visible) < schedule.workers:
         where = "on this machine" if given is None else f"in CUDA_VISIBLE_DEVICES={given}"
@@ -166,7 +175,7 @@ def _gpus(schedule: Schedule) -> Sequence[str | None]:
 
 
 def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
-    """A SLURM job array; what has not ended is cancelled when this generator is closed."""
+    """Runs jobs as a SLURM job array; closing the generator cancels those that have not ended."""
     import submitit
 
     cluster = "local" if schedule.where == "slurm_debug" else "slurm"
@@ -189,6 +198,7 @@ def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -
 
 
 def _result(submitted: Any, job: Job) -> Outcome:
+    """The outcome of a submitted job that has ended."""
     try:
         outcome: Outcome = submitted.results()[0]  # of the first of its tasks
     except Exception as error:  # the task itself died; its own errors are outcomes

@@ -1,4 +1,4 @@
-"""The same number of trials for every arm, judged on validation alone."""
+"""Random search with the same number of trials for every arm, judged on validation alone."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,21 +12,27 @@ from dml_lightning.runs.folder import read_metrics
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, evenly or, with `log`, evenly in their logarithm; `Search.check` checks it."""
+    """Range of a number in a search; `Search.check` checks it.
+
+    Args:
+        low: Smallest number.
+        high: Largest number.
+        log: Whether numbers are drawn uniformly in their logarithm instead of uniformly.
+    """
 
     low: float
     high: float
     log: bool = False
 
     def draw(self, rng: np.random.Generator) -> float:
-        """One number."""
+        """Draws one number."""
         if self.log:
             return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return float(rng.uniform(self.low, self.high))
 
 
 def _check_values(where: str, values: Sequence[object] | Range) -> None:
-    """Refuses what cannot be tried: here, since the command's parser would answer with a page."""
+    """Refuses values that cannot be tried; not in `Range` itself, for the parser would answer with a page of text."""
     if not isinstance(values, Range):
         if None in values:
             raise ValueError(
@@ -43,13 +49,13 @@ class Search:
     """Random search before a comparison: settings are chosen once per arm, on validation, then kept for all runs.
 
     Args:
-        trials: Per arm, the arm's own recipe being the first.
-        space: For each trained arm its options, such as model.init_args.loss.init_args.margin, each with a list of
-            values or a range; options that the arms have to share cannot be searched.
-        metric: Of the validation split, larger is better unless `smaller_is_better`.
-        smaller_is_better: Sense of the metric.
-        seed: Of the draws and of the trials' training: none of the seeds that are reported.
-        fold: On which the trials are trained.
+        trials: Number of trials per arm, the first of which is the arm's own recipe.
+        space: Options to search for each trained arm, such as model.init_args.loss.init_args.margin, each with a list
+            of values or a range; options that the arms have to share cannot be searched.
+        metric: Metric of the validation split that trials are judged by.
+        smaller_is_better: Whether smaller values of the metric are better.
+        seed: Seed of the draws and of the trials' training; it must not be one of the seeds that are reported.
+        fold: Number of the split that trials are trained on.
     """
 
     trials: int
@@ -60,10 +66,16 @@ class Search:
     fold: int = field(default=0)
 
     def check(self, trained: Sequence[str], seeds: Sequence[int], folds: Sequence[int]) -> None:
-        """Refuses a search that would favour an arm.
+        """Refuses a search that would favour an arm or see test data.
+
+        Args:
+            trained: Names of the arms that are fitted.
+            seeds: Seeds of the runs to report.
+            folds: Folds of the runs to report.
 
         Raises:
-            ValueError: With what would work.
+            ValueError: If the arms would not get equally many different trials, a value cannot be tried, there are
+                several folds, or seed, fold or metric cannot be used.
         """
         if self.trials < 2:
             raise ValueError(f"search.trials is {self.trials}; a search needs 2 or more.")
@@ -94,20 +106,31 @@ class Search:
             raise ValueError(f"search.metric is {self.metric}; trials are judged on val/ metrics.")
 
     def settings(self, arm: str) -> Iterator[tuple[str, ...]]:
-        """Words of each trial; the first has none."""
+        """Draws the options of each trial of an arm; the first trial has none.
+
+        >>> search = Search(trials=2, space={"triplet": {"margin": [0.1]}})
+        >>> list(search.settings("triplet"))
+        [(), ('--margin=0.1',)]
+        """
         yield ()
         rng, seen = np.random.default_rng(self.seed), set[tuple[str, ...]]()
         while len(seen) < self.trials - 1:
-            words = tuple(
+            setting = tuple(
                 f"--{option}={values.draw(rng) if isinstance(values, Range) else values[rng.integers(len(values))]}"
                 for option, values in self.space[arm].items()
             )
-            if words not in seen:
-                seen.add(words)
-                yield words
+            if setting not in seen:
+                seen.add(setting)
+                yield setting
 
     def best(self, outcomes: Sequence[Outcome]) -> Mapping[str, tuple[Job, float]]:
-        """The trial with the best validation metric of each arm; one that failed or diverged is the worst.
+        """Finds the trial with the best validation metric of each arm; one that failed or diverged is the worst.
+
+        Args:
+            outcomes: Outcomes of all trials.
+
+        Returns:
+            The job of the best trial and its metric, by arm.
 
         Raises:
             ValueError: If no trial of an arm has a value.
@@ -127,10 +150,10 @@ class Search:
         return chosen
 
     def value(self, outcome: Outcome) -> float:
-        """What a trial reached on validation; NaN if it failed or diverged.
+        """The metric of a trial on validation; NaN if it failed or diverged.
 
         Raises:
-            ValueError: If its run has no such number.
+            ValueError: If its run has no such metric.
         """
         if outcome.run is None:
             return math.nan
@@ -140,6 +163,7 @@ class Search:
         return metrics[self.metric]
 
     def _better(self, value: float, before: float) -> bool:
+        """Whether a value is better than the best before it; NaN is never better."""
         if math.isnan(value) or math.isnan(before):
             return math.isnan(before) and not math.isnan(value)
         return value < before if self.smaller_is_better else value > before

@@ -1,4 +1,4 @@
-"""One table of what the runs of a comparison reached on their test split."""
+"""Tables of the test metrics of a comparison's runs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,14 +17,21 @@ from dml_lightning.stats.units import unit_means
 
 
 class Rendered(NamedTuple):
-    """The same table for a terminal and for a document."""
+    """A table for the terminal and the same table in Markdown."""
 
     rich: Table
     markdown: str
 
 
 def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """A row per finished run: arm, seed, fold, train_per_class, run, and every number of metrics/test.json."""
+    """Tabulates the finished runs.
+
+    Args:
+        outcomes: Outcomes of jobs; those without a run are left out.
+
+    Returns:
+        A row per run: arm, seed, fold, train_per_class (NaN for all), run, and every metric of metrics/test.json.
+    """
     rows = []
     for outcome in outcomes:
         if outcome.run is not None:
@@ -36,11 +43,11 @@ def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def render_table(table: pd.DataFrame, question: Question) -> Rendered:
-    """A row per number, a column per arm: the mean over units, with its 95 % t-interval if there are several.
+    """Renders a row per metric and a column per arm: the mean over units, with its 95 % t-interval if there are more.
 
     Args:
-        table: A row per run, of `run_table`.
-        question: Its metric comes first, its unit says what is independent.
+        table: Table of `run_table`.
+        question: Question of the comparison; its metric is the first row, its unit (seed or fold) is averaged over.
     """
     first = {question.metric: COLUMNS.get(question.metric, question.metric)}
     shown = {key: title for key, title in (first | COLUMNS).items() if key in table and table[key].notna().any()}

@@ -1,4 +1,4 @@
-"""The comparison itself in Weights & Biases: one run beside those of the arms, in their group."""
+"""Logs the summary of a comparison to Weights & Biases, as a run in the group of the arms' runs."""
 
 import re
 import time
@@ -13,13 +13,15 @@ from dml_lightning.runs.tracker import timeouts
 
 
 def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str]) -> None:
-    """Logs the table of runs, the answer and the figures as a run `NAME-summary`, as the arms' runs were tracked.
+    """Logs the table of runs, the answer and the figures as a run named `NAME-summary`.
+
+    The mode is that of the arms' runs, or offline if an online run cannot start. If it is disabled, nothing happens.
 
     Args:
-        name: Of the comparison, which is the group of its runs.
-        folder: Of the comparison; the run's files go below it.
-        table: A row per run.
-        answer: The verdicts in plain words.
+        name: Name of the comparison, which is the group of its runs.
+        folder: Folder of the comparison; files of the summary's run go below it.
+        table: Table with a row per run, of `run_table`.
+        answer: Verdicts as sentences.
     """
     tracking = read_recipe(Path(table["run"].iloc[0])).get("tracking") or {}
     if tracking.get("wandb") == "disabled":
@@ -51,7 +53,7 @@ def _log(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], tr
     )
     try:
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
-        # a later summary of the same comparison is shown in place of this one
+        # steps by time: Weights & Biases shows the latest summary of a comparison
         run.log({"runs": wandb.Table(dataframe=table), **pictures}, step=int(time.time()))
         run.summary["answer"] = " ".join(line.strip() for line in answer)
     finally:

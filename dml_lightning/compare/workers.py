@@ -1,4 +1,4 @@
-"""Processes of this machine that do one job after another, each with a GPU of its own if there are such."""
+"""Worker processes that do one job after another, each with a GPU of its own if wanted."""
 
 import ctypes
 import multiprocessing
@@ -16,8 +16,8 @@ from dml_lightning.compare.jobs import Job, Outcome
 
 Work = Callable[[Job, Path | None], Outcome]
 
-PATIENCE = 10.0  # s for a job that is told to end, to write its checkpoint
-EXIT = 60.0  # s for a process without a job, to end
+PATIENCE = 10.0  # s that a terminated job has to write its checkpoint
+EXIT = 60.0  # s that a process without a job has to end
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 DIED = "the process died (out of memory, or killed); see its log."
@@ -25,12 +25,12 @@ INTERRUPTED = "the run was interrupted; the same command goes on with it."
 
 
 class Worker:
-    """A place for one job at a time, with a process that starts when there is none.
+    """Runs one job at a time in a process, which is started when there is none.
 
-    A job is handed over when the one before has ended, so a process that dies takes one known job with it.
+    A job is handed over only after the one before has ended, so a process that dies takes one known job with it.
 
     Args:
-        work: What a job is done by.
+        work: Function that does a job, given the job and its log file.
         gpu: The only GPU that the process sees, by number or UUID; None for all.
         fresh: Whether each job gets a new process.
     """
@@ -41,27 +41,27 @@ class Worker:
         self._process: SpawnProcess | None = None
 
     def start(self, job: Job, log: Path) -> None:
-        """Begins a job."""
+        """Starts a job, with `log` as the file for its output."""
         if self._process is None or not self._process.is_alive():
             self._spawn()
         self.job = job
-        with suppress(BrokenPipeError):  # it has just died, as `ended` will find
+        with suppress(BrokenPipeError):  # the process has just died; `ended` will report it
             self.pipe.send((job, log))
 
     def _spawn(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, its_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(its_end, self._gpu, os.getpid()))
+        self.pipe, child_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child_end, self._gpu, os.getpid()))
         self._process.start()
-        its_end.close()  # only the process holds it, so the pipe ends when it does
+        child_end.close()  # only the process holds it, so the pipe ends when it does
         with suppress(BrokenPipeError):
-            self.pipe.send(self._work)  # not an argument: what it imports must not come before the GPU is chosen
+            self.pipe.send(self._work)  # not as an argument, whose imports would run before the GPU is chosen
 
     def ended(self) -> Outcome | None:
-        """The outcome of the job that has just ended; None while it runs."""
+        """The outcome of the job if it has ended, else None."""
         assert self.job is not None
         assert self._process is not None
-        alive = self._process.is_alive()  # asked first: then all that it sent is in the pipe
+        alive = self._process.is_alive()  # asked first: if not, all that it sent is in the pipe
         outcome = None if alive else Outcome(self.job, error=DIED)
         with suppress(EOFError, ConnectionResetError):
             if self.pipe.poll():
@@ -73,14 +73,14 @@ class Worker:
         return outcome
 
     def close(self) -> None:
-        """Lets a process without a job end."""
+        """Ends a process that has no job."""
         if self._process is not None:
             self.pipe.close()
             self._process.join(EXIT)
             self._kill()
 
     def _kill(self) -> None:
-        """Ends the process and those that it started, such as further ranks."""
+        """Kills the process and those that it started, such as further ranks."""
         if self._process is not None and self._process.ident is not None:  # it has been started
             self._process.kill()
             with suppress(ProcessLookupError):
@@ -90,7 +90,7 @@ class Worker:
 
 
 def stop(workers: Sequence[Worker]) -> None:
-    """Ends all processes: they are told to, and killed after `PATIENCE`, or when the user asks once more."""
+    """Terminates all processes, and kills those that run after `PATIENCE` or at a second interrupt."""
     processes = [each for worker in workers if (each := worker._process) and each.ident is not None]
     try:
         for process in processes:
@@ -104,7 +104,7 @@ def stop(workers: Sequence[Worker]) -> None:
 
 
 def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
-    """The process: jobs come through the pipe and outcomes go back, until the other end is closed."""
+    """Main function of a process: takes jobs from the pipe and sends their outcomes, until the other end is closed."""
     os.setpgrp()  # Ctrl-C reaches the comparison alone, which tells its workers to end
     _die_with(parent)
     os.environ.pop("WANDB_SERVICE", None)  # the parent's would keep the run of a killed worker open
@@ -122,8 +122,8 @@ def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Has Linux send SIGTERM when the parent is gone, however it went; a fit then writes its checkpoint."""
+    """Asks Linux for SIGTERM when the parent ends in any way; a fit then writes its checkpoint."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != parent:  # it was faster
+    if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)

@@ -1,4 +1,4 @@
-"""Whether an exported folder says what the run says: on random crops, and on frames of its data where they are."""
+"""Comparison of an exported folder with its run, on random crops and on frames of the run's data."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,42 +16,58 @@ from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.types import Embeddings
 
-TOLERANCE = 1e-4  # of a score
+TOLERANCE = 1e-4  # largest difference of a score
 RANDOM_CROPS = 64
 Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # embeddings (N, D), logits (N, C)
 
 
 class Deviation(NamedTuple):
-    """How far the exported folder is from the run."""
+    """Differences between the exported folder and the run."""
 
     crops: int
-    embedding: float  # largest difference of any component
-    score: float  # largest difference under any rule
-    decisions: int  # that differ where a score is farther than TOLERANCE from its threshold
+    embedding: float  # largest absolute difference of a component
+    score: float  # largest absolute difference of a score, over all rules
+    decisions: int  # number that differ although the score is farther than TOLERANCE from its threshold
 
 
 @torch.no_grad()
 def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder: Path, model: Model) -> Deviation:
-    """Compares the encoder with both written graphs on random crops, flat ones among them."""
+    """Compares the encoder with both written graphs on random crops, flat ones among them.
+
+    Args:
+        trained: The run.
+        graph: Its encoder, as it was exported.
+        unit: Unit of the raw crops.
+        folder: Folder with encoder.pt2.
+        model: Reader of the same folder, which runs encoder.onnx.
+
+    Returns:
+        The deviation of the graph whose scores differ more.
+    """
     import torch.export
 
     inputs = graph.example(RANDOM_CROPS, unit, seed=1)
     vectors, *logits = graph(**inputs)
-    said = model.session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    outputs = model.session.run(None, {name: value.numpy() for name, value in inputs.items()})
     rows = torch.arange(RANDOM_CROPS)
     expected = Embeddings(vectors, rows, rows, logits[0] if logits else None)
     program = torch.export.load(folder / "encoder.pt2").module()
-    found = (said[0], said[1] if logits else None)
-    again = [value.numpy() for value in program(**inputs)]
+    from_program = [value.numpy() for value in program(**inputs)]
     return max(
-        deviation(trained, expected, model, found),
-        deviation(trained, expected, model, (again[0], again[1] if logits else None)),
+        deviation(trained, expected, model, (outputs[0], outputs[1] if logits else None)),
+        deviation(trained, expected, model, (from_program[0], from_program[1] if logits else None)),
         key=lambda difference: difference.score,
     )
 
 
 def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Deviation | None:
-    """Compares from the frame to the decision, by the run's own readers; None if no frame can be read."""
+    """Compares every step from the frame to the decision; None if no frame can be read.
+
+    Args:
+        trained: The run, which reads the frames by its own readers.
+        table: Crop table of the boxes to compare.
+        model: Reader of the exported folder.
+    """
     embedded = list(trained.embed_table(table, RANDOM_CROPS, "skip", {}))
     if not embedded:
         return None
@@ -64,17 +80,24 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
         torch.cat(logits) if logits else None,
     )
     read = table.iloc[np.sort(index.numpy())]  # without the frames that were skipped
-    found = [
+    parts = [
         model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy()))
         for path, rows in by_frame(read)
     ]
-    own_logits = [part[1] for part in found if part[1] is not None]
-    vectors = np.concatenate([part[0] for part in found])
+    own_logits = [part[1] for part in parts if part[1] is not None]
+    vectors = np.concatenate([part[0] for part in parts])
     return deviation(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
 
 
 def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Deviation:
-    """Compares embeddings, and what either says of its own."""
+    """Compares embeddings, and the scores and decisions that the run and the exported folder give to their own.
+
+    Args:
+        trained: The run.
+        expected: Embeddings (N, D) that the run made.
+        model: Reader of the exported folder.
+        found: Embeddings (N, D) and logits (N, C) of the same crops that the folder made.
+    """
     thresholds = trained.gallery.thresholds
     ours, score, decisions = answer(trained.gallery, expected), 0.0, 0
     for rule in thresholds:
@@ -85,6 +108,7 @@ def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Fo
 
 
 def _disagreements(ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, threshold: float) -> NDArray[np.bool_]:
+    """Whether decisions (N,) differ that are clear: those whose score is not within TOLERANCE of the threshold."""
     clear = np.abs(ours.score[rule] - threshold) > TOLERANCE
     different: NDArray[np.bool_] = (ours.known[rule] != (theirs["decision"] == "known")) & clear
     return different
@@ -95,10 +119,14 @@ def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def require(difference: Deviation, what: str) -> None:
-    """Refuses an export that says something else.
+    """Refuses an export whose answers differ from the run's.
+
+    Args:
+        difference: Outcome of a comparison.
+        what: Name of the compared crops, for the message.
 
     Raises:
-        ValueError: With the largest difference.
+        ValueError: If a score differs by more than TOLERANCE, or a clear decision differs.
     """
     if not difference.score <= TOLERANCE or difference.decisions:  # NaN too
         raise ValueError(
@@ -108,7 +136,11 @@ def require(difference: Deviation, what: str) -> None:
 
 
 def said(difference: Deviation, what: str) -> str:
-    """One line for the terminal and the README."""
+    """Describes a deviation in one line, for the terminal and the README.
+
+    >>> said(Deviation(64, 1e-7, 2e-6, 0), "random crops")
+    '64 random crops: embeddings within 1.0e-07, scores within 2.0e-06, 0 decisions differ'
+    """
     return (
         f"{difference.crops} {what}: embeddings within {difference.embedding:.1e}, "
         f"scores within {difference.score:.1e}, {difference.decisions} decisions differ"
@@ -116,6 +148,10 @@ def said(difference: Deviation, what: str) -> str:
 
 
 def sample(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Rows spread evenly over a table."""
+    """At most `count` rows, spread evenly over a table.
+
+    >>> sample(pd.DataFrame({"x": range(9)}), 3)["x"].tolist()
+    [0, 4, 8]
+    """
     rows = np.unique(np.linspace(0, len(table) - 1, count).round().astype(int))
     return table.iloc[rows].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What an exported folder holds beside the graphs: a gallery as plain words and arrays."""
+"""Content of model.json and arrays.safetensors: the gallery and settings of a run, without its classes."""
 
 import hashlib
 import importlib.metadata
@@ -20,12 +20,17 @@ from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.runs.folder import read_fit
 
 EXPORT_PACKAGES = ("dml-lightning", "torch", "timm", "numpy", "onnx", "onnxscript", "onnxruntime")
-FIT = ("started", "versions", "code", "data")  # what run.json says of more than one machine
+FIT = ("started", "versions", "code", "data")  # fields of run.json that are worth knowing elsewhere
 Arrays = dict[str, NDArray[Any]]
 
 
 def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
-    """The content of model.json, but for the digests of the files and the outcome of the check."""
+    """Content of model.json, without the digests of the files and the outcome of the check.
+
+    Args:
+        trained: The run.
+        unit: Unit of the raw crops.
+    """
     gallery, options, fit = trained.gallery, trained.options, read_fit(trained.folder)
     return {
         "format": MODEL_FORMAT,
@@ -47,7 +52,10 @@ def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
 
 
 def rule_content(threshold: Threshold) -> dict[str, Any]:
-    """How a rule scores and decides, and where its threshold came from; a threshold of null refuses nothing."""
+    """How a rule scores and decides, and where its threshold comes from, for JSON.
+
+    An infinite threshold, which refuses nothing, is null.
+    """
     return {
         "kind": "class" if threshold.per_class else threshold.kind,
         "threshold": threshold.value if math.isfinite(threshold.value) else None,
@@ -59,15 +67,15 @@ def rule_content(threshold: Threshold) -> dict[str, Any]:
 
 
 def model_arrays(trained: TrainedRun) -> Arrays:
-    """The content of arrays.safetensors."""
+    """Content of arrays.safetensors: arrays by name, with C known classes, E enrolled species and M stored crops."""
     gallery = trained.gallery
     own, enrolled = gallery.prototypes, gallery.enrolled
     dim = own.prototypes.shape[1]
     arrays: Arrays = {
         "prototypes": own.prototypes,  # (C, D)
         "radii": own.radii,  # (C,)
-        "enrolled_prototypes": np.array([s.prototype for s in enrolled]).reshape(-1, dim),
-        "enrolled_radii": np.array([s.radius for s in enrolled], dtype=np.float64),
+        "enrolled_prototypes": np.array([s.prototype for s in enrolled]).reshape(-1, dim),  # (E, D)
+        "enrolled_radii": np.array([s.radius for s in enrolled], dtype=np.float64),  # (E,)
         **_references(gallery),
     }
     for name, threshold in gallery.thresholds.items():
@@ -85,9 +93,9 @@ def model_arrays(trained: TrainedRun) -> Arrays:
 
 
 def _references(gallery: Gallery) -> Arrays:
-    """The stored crops (M, D), in the order that decides between equal distances.
+    """Vectors (M, D), labels (M,) and index (M,) of the stored crops, in the order that decides equal distances.
 
-    That is the seeded order of `metrics.neighbours.nearest_neighbours`.
+    It is the seeded order of `pairs.neighbours.nearest_neighbours`.
     """
     reference, known = gallery.reference, len(gallery.class_names)
     vectors, labels, index = ([part.numpy()] for part in (reference.vectors, reference.labels, reference.index))
@@ -102,5 +110,5 @@ def _references(gallery: Gallery) -> Arrays:
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file."""
+    """SHA-256 digest of a file, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

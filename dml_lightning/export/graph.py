@@ -1,6 +1,6 @@
-"""Raw crops to embeddings in one graph: as a PyTorch program (.pt2) and as ONNX.
+"""One graph from raw crops to embeddings, written as a PyTorch program (.pt2) and as ONNX.
 
-Importing `torch.export` starts threads of its own, so it is imported where it is needed and not before.
+Importing `torch.export` starts threads, so it is imported only in the functions that need it.
 """
 
 from pathlib import Path
@@ -17,17 +17,17 @@ from dml_lightning.models.encoder import Encoder
 from dml_lightning.types import LinearHead
 
 OPSET = 18  # onnxruntime 1.14 and later
-EXAMPLES = 2  # crops to trace with; 1 would be taken for a constant
+EXAMPLES = 2  # crops to trace with; with 1 the number of crops would become a constant
 
 
 class DeployedEncoder(nn.Module):
-    """Normalisation, encoder and classifier in one.
+    """Normalisation, encoder and classifier as one module, in evaluation mode on the CPU.
 
     Args:
-        encoder: Of a finished run; it is set to evaluation mode.
-        head: Of an arm that classifies.
-        options: Say how crops are normalised.
-        unit: Of the raw crops.
+        encoder: Encoder of a finished run; it is changed in place.
+        head: Linear head of an arm that classifies, else None.
+        options: Size and normalisation of the crops.
+        unit: Unit of the raw crops.
     """
 
     def __init__(self, encoder: Encoder, head: LinearHead | None, options: CropOptions, unit: Unit) -> None:
@@ -43,15 +43,15 @@ class DeployedEncoder(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """What `forward` returns, in words."""
+        """Names of what `forward` returns, in its order."""
         return ["embedding", "logits"] if self.classifies else ["embedding"]
 
     def forward(self, crops: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, ...]:
         """Embeds raw crops.
 
         Args:
-            crops: (N, 1, S, S) in the unit of the frames.
-            statistics: (N, 2) location and scale of each crop's frame, for normalisation "frame" alone.
+            crops: Raw pixels (N, 1, S, S) in the unit of the frames.
+            statistics: Location and scale (N, 2) of each crop's frame; only for normalisation "frame".
 
         Returns:
             Embeddings (N, D), and logits (N, C) of an arm that classifies.
@@ -62,7 +62,7 @@ class DeployedEncoder(nn.Module):
         return vectors, F.linear(vectors, self.get_buffer("weight"), self.get_buffer("bias"))
 
     def example(self, count: int, unit: Unit, seed: int = 0) -> dict[str, Tensor]:
-        """Random inputs for `count` crops, from flat to full of contrast, by the names of `forward`."""
+        """Random inputs of `count` crops, from flat to high contrast, by the argument names of `forward`."""
         generator = torch.Generator().manual_seed(seed)
         level, spread = (29_000.0, 300.0) if unit == "counts" else (10.0, 3.0)
         shape = (count, 1, self.size, self.size)
@@ -78,10 +78,10 @@ def write_graphs(model: DeployedEncoder, unit: Unit, folder: Path, description: 
     """Writes encoder.pt2 and encoder.onnx; both take any number of crops.
 
     Args:
-        model: What to write.
-        unit: Of the raw crops.
-        folder: It exists.
-        description: Goes into the ONNX file.
+        model: Module to write.
+        unit: Unit of the raw crops.
+        folder: Existing folder to write into.
+        description: Text for the ONNX file.
     """
     import torch.export
 
@@ -89,7 +89,7 @@ def write_graphs(model: DeployedEncoder, unit: Unit, folder: Path, description: 
     count = torch.export.Dim("N")
     program = torch.export.export(model, (), inputs, dynamic_shapes={name: {0: count} for name in inputs})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
     torch.export.save(program, folder / "encoder.pt2")
     _write_onnx(program, model, list(inputs), folder / "encoder.onnx", description)
 
@@ -104,7 +104,7 @@ def _write_onnx(program: Any, model: DeployedEncoder, inputs: list[str], path: P
     proto = written.model_proto
     graph = proto.graph
     for node in [*graph.node, *(node for function in proto.functions for node in function.node)]:
-        del node.metadata_props[:]  # paths of this machine
+        del node.metadata_props[:]  # it holds paths of this machine
         node.doc_string = ""
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "N"

@@ -1,4 +1,4 @@
-"""The reader of an exported folder: `score.py` with the files that it shares with this package, made to stand alone."""
+"""Writes score.py and the files that it shares with this package so that they work without the package."""
 
 from pathlib import Path
 from types import ModuleType
@@ -7,8 +7,8 @@ from dml_lightning.data import geometry, pixels
 from dml_lightning.export import score
 from dml_lightning.openset import judge
 
-# What score.py imports of this package -> the module, and what takes the import's place beside a copy of it. The copies
-# have names that no module of somebody else has.
+# Import statement of score.py -> the module imported, and the statement that replaces it beside a copy of that module.
+# The copies have names that no other project's module has.
 SHARED_FILES: dict[str, tuple[ModuleType, str]] = {
     "from dml_lightning.data import geometry\n": (geometry, "import dml_geometry as geometry\n"),
     "from dml_lightning.data import pixels as files\n": (pixels, "import dml_pixels as files\n"),

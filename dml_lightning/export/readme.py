@@ -16,8 +16,8 @@ python score.py crops.npy                        # (N, {size}, {size}) raw pixel
 from score import Model
 model = Model("this folder")
 frame = model.read("frame.tiff")
-said = model.predict(model.cut(frame, boxes))    # dict of arrays
-said["label"], said["decision"], said["ood_score_{rule}"], said["p_value"]
+result = model.predict(model.cut(frame, boxes))  # dict of arrays
+result["label"], result["decision"], result["ood_score_{rule}"], result["p_value"]
 ```
 The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
 rule is above the rule's threshold; rule {rule} decides unless another is asked for.
@@ -55,13 +55,13 @@ NORMALISED = {
 
 
 def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: int) -> str:
-    """The README in Markdown.
+    """Writes the README in Markdown.
 
     Args:
         words: Content of model.json.
         inputs: Names and shapes of the graph's inputs.
-        outputs: Of its outputs.
-        opset: Of ONNX.
+        outputs: Names and shapes of its outputs.
+        opset: ONNX opset of the graph.
     """
     crop, enrolled = words["crop"], [species["label"] for species in words["enrolled"]]
     window = "{} to {}".format(*crop["window"]) if crop["window"] else ""
@@ -86,6 +86,7 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
 
 
 def _row(name: str, rule: dict[str, Any]) -> str:
+    """A row of the table of rules."""
     scores = {
         "nearest": "distance to the nearest prototype",
         "radius": "distance beyond the nearest ball of a class",
@@ -98,6 +99,7 @@ def _row(name: str, rule: dict[str, Any]) -> str:
 
 
 def _frames(crop: dict[str, Any]) -> str:
+    """The pixels that frames may have, to complete "Frames are ..."."""
     if crop["radiometry"]:
         gain, offset = crop["radiometry"]["gain"], crop["radiometry"]["offset"]
         return f"in counts, where degC = {gain:g} × counts + {offset:g}, or floats in degC"

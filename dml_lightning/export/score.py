@@ -1,6 +1,6 @@
 """Names thermal crops with an exported model, and refuses what it does not know.
 
-It stands alone with what lies beside it: the geometry of crops, the judgement of a box and the rules about frame files.
+It needs what lies beside it: the geometry of crops, the judgement of a box and the rules about frame files.
 
 Needs numpy, onnxruntime and safetensors; tifffile, imagecodecs and Pillow only to read frames.
 
@@ -10,7 +10,7 @@ Needs numpy, onnxruntime and safetensors; tifffile, imagecodecs and Pillow only 
     from score import Model
     model = Model("folder")
     frame = model.read("frame.tiff")
-    said = model.predict(model.cut(frame, boxes))    # dict of arrays: label, decision, ...
+    result = model.predict(model.cut(frame, boxes))  # dict of arrays: label, decision, ...
 
 Letters: N crops, S side of a crop in px, H x W frame in px, D embedding size, C known classes, E enrolled species.
 """
@@ -37,8 +37,8 @@ from dml_lightning.openset import judge as judgement
 MODEL_FORMAT = 1
 FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
 BATCH = 256  # crops embedded at once
-ELEMENTS = 1 << 24  # of a block of distances
-MORE_CANDIDATES = 8  # candidates beyond k
+ELEMENTS = 1 << 24  # largest number of elements of a block of distances
+MORE_CANDIDATES = 8  # candidates beyond the k nearest
 
 Float32 = NDArray[np.float32]
 
@@ -47,15 +47,15 @@ class Crops(NamedTuple):
     """Raw crops of one or more frames."""
 
     pixels: Float32  # (N, 1, S, S) in the model's unit
-    statistics: Float32 | None = None  # (N, 2) location and scale of the frame; of a model with normalisation "frame"
+    statistics: Float32 | None = None  # (N, 2) location and scale of the crop's frame, for normalisation "frame"
 
 
 class Model:
-    """An exported folder.
+    """A model read from an exported folder.
 
     Args:
-        folder: With model.json, encoder.onnx and arrays.safetensors.
-        providers: Of onnxruntime, such as CUDAExecutionProvider.
+        folder: Folder with model.json, encoder.onnx and arrays.safetensors.
+        providers: Execution providers of onnxruntime, such as CUDAExecutionProvider.
 
     Raises:
         ValueError: If a file is missing or damaged, or onnxruntime lacks a provider.
@@ -95,7 +95,7 @@ class Model:
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
 
         Raises:
-            ValueError: If the frame is of another kind than the model takes, or a box lies outside.
+            ValueError: If the frame is of a kind that the model does not take, or a box lies outside the frame.
         """
         known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
         if known.unit != self.crop["unit"]:
@@ -131,13 +131,16 @@ class Model:
     # Crops to embeddings to answers ----------------------------------------------------------------
 
     def embed(self, crops: Any) -> tuple[Float32, Float32 | None]:
-        """Embeddings (N, D), and logits (N, C) of an arm that classifies.
+        """Embeds raw crops.
 
         Args:
-            crops: What `cut` returns, or (N, S, S) or (N, 1, S, S) raw pixels in the model's unit.
+            crops: Result of `cut`, or raw pixels (N, S, S) or (N, 1, S, S) in the model's unit.
+
+        Returns:
+            Embeddings (N, D), and logits (N, C) of an arm that classifies, else None.
 
         Raises:
-            ValueError: If the crops are of another size, hold NaN, or lack the statistics of their frames.
+            ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames.
         """
         given = crops if isinstance(crops, Crops) else Crops(np.asarray(crops))
         feeds = {"crops": self._checked_pixels(given.pixels)}
@@ -149,7 +152,7 @@ class Model:
                 )
             feeds["statistics"] = np.asarray(given.statistics, np.float32).reshape(-1, 2)
         count = len(feeds["crops"])
-        if count == 0:  # the graph needs one
+        if count == 0:  # the graph needs at least one crop
             feeds = {key: np.ones((1, *part.shape[1:]), np.float32) for key, part in feeds.items()}
         outputs = [
             self.session.run(None, {key: part[i : i + BATCH] for key, part in feeds.items()})
@@ -171,28 +174,30 @@ class Model:
         return result
 
     def predict(self, crops: Any, rule: str | None = None, k: int = 5) -> dict[str, NDArray[Any]]:
-        """Names and decisions, one entry per crop in each array.
-
-        Keys: label (by the arm's own rule, or the enrolled species in whose ball the crop lies), label_prototype (of
-        the nearest prototype), label_radius (of the smallest distance less the radius of the class), label_knn,
-        distance (to the nearest prototype), distance_trained (to the nearest of the classes trained on), neighbours
-        and neighbour_labels (JSON lists of the nearest stored crops and their classes), ood_score_R for each rule R
-        (larger is more OOD), p_value (rule C, classes trained on; NaN without), decision.
+        """Names crops and decides which are known.
 
         Args:
-            crops: As `embed` takes them.
-            rule: The rule that decides; the model's own default if not given.
-            k: Stored crops to name for each crop, and to vote for label_knn.
+            crops: Crops as `embed` takes them.
+            rule: Rule that decides; the model's own default if not given.
+            k: Number of stored crops that are named for each crop, and that vote for label_knn.
+
+        Returns:
+            Arrays with one entry per crop: label (by the arm's own rule, or the enrolled species in whose ball the crop
+            lies), label_prototype (of the nearest prototype), label_radius (of the smallest distance less the radius of
+            the class), label_knn, distance (to the nearest prototype), distance_trained (to the nearest prototype of
+            the classes trained on), neighbours and neighbour_labels (JSON lists of the nearest stored crops and their
+            classes), ood_score_R for each rule R (larger is more OOD), p_value (of rule C, for the classes trained on;
+            NaN without rule C), decision (known or unknown).
 
         Raises:
-            ValueError: As `embed`, or if there is no such rule.
+            ValueError: If `embed` cannot take the crops, there is no such rule, or k is less than 1.
         """
         return self.judge(*self.embed(crops), rule=rule, k=k)
 
     def judge(
         self, embeddings: Float32, logits: Float32 | None, rule: str | None = None, k: int = 5
     ) -> dict[str, NDArray[Any]]:
-        """What `predict` says, of embeddings (N, D) and logits (N, C)."""
+        """The result of `predict` for embeddings (N, D) and logits (N, C) that `embed` returned."""
         chosen = self.content["default_rule"] if rule is None else rule
         if chosen not in self.rules:
             raise ValueError(f"there is no rule {chosen!r}; there are {', '.join(self.rules)}.")
@@ -239,36 +244,41 @@ class Model:
         return nearest_rows(embeddings, self.arrays["reference_vectors"], k)
 
     def _crop(self, row: int) -> str:
-        """A stored crop by its index, one of an enrolled species as "label/number"."""
+        """Name of a stored crop: its index, or "label/number" for one of an enrolled species."""
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
         enrolled = label >= len(self.content["classes"])
         return f"{self.names[label]}/{number}" if enrolled else str(number)
 
 
 def nearest_rows(queries: Float32, references: Float32, k: int) -> NDArray[np.int64]:
-    """Rows (N, k) of the nearest references (M, D) of each query (N, D); equal ones (as float32) in their order.
+    """Rows (N, k) of the nearest references (M, D) of each query (N, D).
 
-    A float64 product nominates, differences decide.
+    References at equal distances (as float32) keep their order. Candidates are chosen by a product in float64, and
+    ordered by their exact differences.
+
+    >>> references = np.array([[0, 0], [3, 4], [0, 1]], np.float32)
+    >>> nearest_rows(np.array([[0, 0.9]], np.float32), references, 2).tolist()
+    [[2, 0]]
     """
     k = min(k, len(references))
     centre = references.astype(np.float64).mean(axis=0)
     right = references - centre
     norms = (right**2).sum(axis=1)
     count = min(k + MORE_CANDIDATES, len(references))
-    found = np.empty((len(queries), k), np.int64)
+    nearest = np.empty((len(queries), k), np.int64)
     block = max(1, ELEMENTS // max(len(references), count * references.shape[1]))
     for start in range(0, len(queries), block):
         part = queries[start : start + block].astype(np.float64) - centre
-        nominated = np.argpartition(norms - 2 * part @ right.T, count - 1, axis=1)[:, :count]
-        nominated.sort(axis=1)
-        squared = ((right[nominated] - part[:, None]) ** 2).sum(axis=2).astype(np.float32)
+        candidates = np.argpartition(norms - 2 * part @ right.T, count - 1, axis=1)[:, :count]
+        candidates.sort(axis=1)
+        squared = ((right[candidates] - part[:, None]) ** 2).sum(axis=2).astype(np.float32)
         order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-        found[start : start + block] = np.take_along_axis(nominated, order, axis=1)
-    return found
+        nearest[start : start + block] = np.take_along_axis(candidates, order, axis=1)
+    return nearest
 
 
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances (N, P) to a few points (P, D), from differences."""
+    """Distances (N, P) of vectors (N, D) to a few points (P, D), from their differences."""
     columns = [np.sqrt(((vectors - point) ** 2).sum(axis=1)) for point in points]
     return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
 
@@ -278,16 +288,16 @@ def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDA
 
 def _quantiles(values: Float32, levels: Sequence[float]) -> list[np.float32]:
     """Quantiles in float32 as PyTorch rounds them, which matters on a narrow range of large counts."""
-    ordered, found = np.sort(values, axis=None), []
+    ordered, quantiles = np.sort(values, axis=None), []
     for level in levels:
         position = np.float32(level) * np.float32(len(ordered) - 1)
         lower, upper = ordered[int(np.floor(position))], ordered[int(np.ceil(position))]
         weight = position - np.floor(position)
         if weight < 0.5:
-            found.append(lower + weight * (upper - lower))
+            quantiles.append(lower + weight * (upper - lower))
         else:
-            found.append(upper - (upper - lower) * (np.float32(1) - weight))
-    return found
+            quantiles.append(upper - (upper - lower) * (np.float32(1) - weight))
+    return quantiles
 
 
 # Files -----------------------------------------------------------------------------------------
@@ -297,24 +307,24 @@ def _read_content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is no exported model: it has no {path.name}.")
     try:
-        words: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = int(words["format"])
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = int(content["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
     if version > MODEL_FORMAT:
         raise ValueError(
             f"{path} has the format {version}, and this score.py reads {MODEL_FORMAT}: use the one in the folder."
         )
-    return words
+    return content
 
 
-def _checked(folder: Path, name: str, words: dict[str, Any]) -> bytes:
-    """The bytes of a file that model.json vouches for."""
+def _checked(folder: Path, name: str, model: dict[str, Any]) -> bytes:
+    """The bytes of a file, if their digest is the one in model.json."""
     path = folder / name
     if not path.is_file():
         raise ValueError(f"{path} is missing: copy the whole folder.")
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != words["files"][name]:
+    if hashlib.sha256(content).hexdigest() != model["files"][name]:
         raise ValueError(f"{path} is not the file that model.json was written with.")
     return content
 
@@ -334,7 +344,11 @@ def read_crops(path: Path) -> NDArray[Any]:
 
 
 def read_boxes(path: Path) -> NDArray[np.float64]:
-    """Boxes (N, 4) of a CSV file with columns x, y, width, height."""
+    """Reads boxes (N, 4) from a CSV file with the columns x, y, width, height.
+
+    Raises:
+        ValueError: If a column is missing or holds something else than numbers.
+    """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     try:
@@ -345,24 +359,22 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    """The command line, see the top of the file."""
+    """Runs the command line that the top of this file describes."""
     parser = argparse.ArgumentParser(description="Names thermal crops, and refuses the unknown.")
     parser.add_argument("pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes")
     parser.add_argument("--boxes", type=Path, help="CSV with x, y, width, height in px")
-    parser.add_argument("--rule", help="that decides; the model's default if not given")
+    parser.add_argument("--rule", help="rule that decides; the model's default if not given")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
-        model = Model(given.model)
-        crops = (
-            model.cut(model.read(given.pixels), read_boxes(given.boxes)) if given.boxes else read_crops(given.pixels)
-        )
-        said = model.predict(crops, given.rule)
+        model = Model(args.model)
+        crops = model.cut(model.read(args.pixels), read_boxes(args.boxes)) if args.boxes else read_crops(args.pixels)
+        result = model.predict(crops, args.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(said)
-    writer.writerows(zip(*(array.tolist() for array in said.values()), strict=True))
+    writer.writerow(result)
+    writer.writerows(zip(*(array.tolist() for array in result.values()), strict=True))
 
 
 if __name__ == "__main__":

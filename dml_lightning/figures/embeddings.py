@@ -1,7 +1,7 @@
-"""Figures of runs: embeddings, distances and neighbours, arms side by side.
+"""Figures of runs: embeddings, distances and neighbours, with the arms side by side.
 
-Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. It is not one of
-pyplot's: nothing has to be closed, and matplotlib's settings stay as they are.
+Each function returns a `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes. It is made without
+pyplot, so it need not be closed, and matplotlib's settings stay as they are.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ from dml_lightning.figures.projection import ShownCrops, chosen_crops, project, 
 from dml_lightning.files import replacing
 from dml_lightning.types import Role
 
-Runs = Mapping[str, Path | Evidence]  # by arm: a run's folder, an npz file of embeddings, or what was read from one
+Runs = Mapping[str, Path | Evidence]  # by arm: a run's folder, an npz file of embeddings, or the evidence read from it
 PLAIN: dict[Any, Any] = {"text.parse_math": False}  # names of arms and classes may hold $
-NEIGHBOURS = 6
-MOST_NAMED = 30  # classes of a legend
+NEIGHBOURS = 6  # per query
+MOST_NAMED = 30  # largest number of classes that a legend names
 HISTOGRAM_BINS = 50
 METHOD_NAMES = {"tsne": "t-SNE", "pca": "PCA"}
 ROLE_MARKS: dict[Role, str] = {"known": "", "novel": " (novel)", "ood": " (OOD)"}
@@ -34,7 +34,7 @@ CropFrame = tuple[str, Any]  # colour and dash
 SAME_CLASS: CropFrame = (BLUE, "-")
 OTHER_CLASS: CropFrame = (ORANGE, (0, (2, 1)))
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
-MARKERS: dict[str, Any] = {  # matplotlib's of Plotly's shapes
+MARKERS: dict[str, Any] = {  # matplotlib's marker for each shape of Plotly
     **{"circle": "o", "square": "s", "diamond": "D", "star": "*"},
     **{"triangle-up": "^", "triangle-down": "v", "triangle-left": "<", "triangle-right": ">"},
     **{"x-thin-open": "x", "cross-thin-open": "+", "asterisk-open": (6, 2, 0), "hash-open": "1"},
@@ -42,7 +42,10 @@ MARKERS: dict[str, Any] = {  # matplotlib's of Plotly's shapes
 
 
 def read_arms(runs: Runs) -> dict[str, Evidence]:
-    """Test embeddings by arm, read where they are not given.
+    """Reads the test embeddings of each arm that is given by a path.
+
+    Args:
+        runs: Run folder, npz file or evidence by arm.
 
     Raises:
         ValueError: If there is no arm, or a file cannot be read as embeddings.
@@ -54,11 +57,11 @@ def read_arms(runs: Runs) -> dict[str, Evidence]:
 
 @matplotlib.rc_context(PLAIN)
 def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
-    """2-D projections above, distance histograms below, one column per arm.
+    """Draws a column per arm: the 2-D projection above, histograms of distances below.
 
     Args:
-        runs: By arm.
-        path: The picture to write, if any.
+        runs: Run folder, npz file or evidence by arm.
+        path: Picture to write; none if not given. Its ending names the format.
 
     Raises:
         ValueError: If a run's test embeddings cannot be read.
@@ -78,7 +81,7 @@ def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
 
 
 def save(figure: Figure, path: Path | None) -> Figure:
-    """Writes a figure that is whole or absent, if there is a path; returns it."""
+    """Writes a figure if there is a path, and returns the figure; the file appears only when it is complete."""
     if path is not None:
         with replacing(path) as file:
             figure.savefig(file, dpi=110, bbox_inches="tight", format=path.suffix[1:])
@@ -86,12 +89,12 @@ def save(figure: Figure, path: Path | None) -> Figure:
 
 
 def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassStyle] | None = None) -> None:
-    """Test crops in the plane: known classes as dots, squares and stars, novel ones as triangles, OOD ones as strokes.
+    """Draws test crops in the plane: known classes as filled shapes, novel ones as triangles, OOD ones as strokes.
 
     Args:
-        axes: To draw on; the title names the method.
-        evidence: Of one run.
-        styles: By name of class, the same for arms that stand side by side; the evidence's own if not given.
+        axes: Axes to draw on; their title names the method.
+        evidence: Test embeddings of one run.
+        styles: Style of each class by name, the same for all arms of a figure; made from the evidence if not given.
     """
     styles = class_styles([evidence]) if styles is None else styles
     crops = chosen_crops(evidence)
@@ -106,7 +109,7 @@ def draw_projection(axes: Axes, evidence: Evidence, styles: Mapping[str, ClassSt
 
 
 def _mark(style: ClassStyle) -> dict[str, Any]:
-    """How matplotlib marks a crop of a class."""
+    """Arguments of matplotlib's `plot` for the marks of a class."""
     edge = (style.colour, 0.9) if style.role == "ood" else ("white", 0.4)
     size = 7.0 if style.shape == "star" else 5.6 if style.role == "novel" else 4.6
     return {
@@ -116,7 +119,7 @@ def _mark(style: ClassStyle) -> dict[str, Any]:
 
 
 def _key(styles: Mapping[str, ClassStyle]) -> list[Line2D]:
-    """An entry per class for a legend; of more classes than it holds, one per role."""
+    """Entries of a legend: one per class, or one per role if there are more than `MOST_NAMED` classes."""
     if len(styles) <= MOST_NAMED:
         return [Line2D([], [], linestyle="", label=s.name + ROLE_MARKS[s.role], **_mark(s)) for s in styles.values()]
     roles = {role: [style for style in styles.values() if style.role == role] for role in ROLE_MARKS}
@@ -128,7 +131,12 @@ def _key(styles: Mapping[str, ClassStyle]) -> list[Line2D]:
 
 
 def draw_distances(axes: Axes, evidence: Evidence) -> None:
-    """Densities of distances: within a class, between classes, and of crops to their nearest prototype."""
+    """Draws densities of distances: within a class, between classes, and of crops to their nearest prototype.
+
+    Args:
+        axes: Axes to draw on.
+        evidence: Test embeddings of one run.
+    """
     sample = distance_sample(evidence)
     shown = [(getattr(sample, field), *how) for field, how in DISTANCE_LINES.items() if len(getattr(sample, field))]
     longest = max(values.max(initial=0.01) for values, _, _ in shown)
@@ -144,20 +152,21 @@ def draw_distances(axes: Axes, evidence: Evidence) -> None:
 
 
 def _line(style: LineStyle) -> dict[str, Any]:
+    """Arguments of matplotlib's `plot` for a line."""
     return {"color": style.colour, "linestyle": LINES[style.dash], "linewidth": 0.8 * style.width}
 
 
 @matplotlib.rc_context(PLAIN)
 def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> Figure:
-    """Test crops and their nearest other crops under each arm, framed by whether they share the query's class.
+    """Draws test crops and their nearest other crops under each arm; the frame says whether the classes agree.
 
     Args:
-        runs: By arm.
-        path: The picture to write, if any.
-        queries: Rows, at most: a crop of each of so many classes.
+        runs: Run folder, npz file or evidence by arm.
+        path: Picture to write; none if not given. Its ending names the format.
+        queries: Largest number of rows, each of which is a crop of another class.
 
     Raises:
-        ValueError: If a run's test embeddings cannot be read, or have no pictures of their crops.
+        ValueError: If a run's test embeddings cannot be read, or have no thumbnails.
     """
     arms = read_arms(runs)
     pools = {arm: _pictured(arm, evidence) for arm, evidence in arms.items()}
@@ -177,20 +186,24 @@ def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> F
 
 
 def _pictured(arm: str, evidence: Evidence) -> ShownCrops:
-    """Every test crop with its picture."""
+    """Every test crop of an arm with its thumbnail.
+
+    Raises:
+        ValueError: If the embeddings have no thumbnails.
+    """
     if not evidence.thumbnails:
         raise ValueError(f"the embeddings of {arm} have no thumbnails, so its neighbours cannot be pictured.")
     return shown_crops(evidence)
 
 
 def _frames() -> list[Line2D]:
-    """What the two kinds of frames mean, for a legend."""
+    """Entries of a legend for the two kinds of frames."""
     kinds = {"of the query's class": SAME_CLASS, "of another class": OTHER_CLASS}
     return [Line2D([], [], color=c, linestyle=dash, linewidth=2.5, label=name) for name, (c, dash) in kinds.items()]
 
 
 def _queries(pool: ShownCrops, number: int) -> NDArray[np.int64]:
-    """Crops of as many classes as there are rows: the same ones for every arm."""
+    """Rows of one crop each of `number` classes, or of all if there are fewer; a fixed seed draws them."""
     rng = np.random.default_rng(1)
     order = rng.permutation(len(pool.labels))
     _, first = np.unique(pool.labels[order], return_index=True)
@@ -199,14 +212,14 @@ def _queries(pool: ShownCrops, number: int) -> NDArray[np.int64]:
 
 
 def _nearest(pool: ShownCrops, query: int) -> NDArray[np.int64]:
-    """Rows of the crops nearest to a query, itself first."""
+    """Rows of a query and of the `NEIGHBOURS` crops nearest to it, in order of distance."""
     distance = np.linalg.norm(pool.vectors - pool.vectors[query], axis=1)
     distance[query] = -1
     return np.argsort(distance, kind="stable")[: NEIGHBOURS + 1]
 
 
 def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: list[str]) -> None:
-    """A query without a frame and its neighbours in theirs."""
+    """Draws a query, without a frame, and its neighbours, each in a frame."""
     assert pool.thumbnails is not None
     for axis, index in zip(axes, _nearest(pool, query), strict=False):
         axis.set_axis_on()
@@ -223,14 +236,14 @@ def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: lis
 
 @matplotlib.rc_context(PLAIN)
 def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Figure:
-    """The metric of each arm by the number of training crops per class, with 95 % intervals.
+    """Draws the metric of each arm against the number of training crops per class, with 95 % intervals.
 
     An arm without a row at a size has no point there.
 
     Args:
-        curve: Of `stats.arms.curve_table` over `train_per_class`.
-        metric: For the axis.
-        path: The picture to write, if any.
+        curve: Table of `stats.arms.curve_table` over `train_per_class`.
+        metric: Name of the metric, for the axis.
+        path: Picture to write; none if not given. Its ending names the format.
     """
     sizes = curve["train_per_class"].unique().tolist()
     lines = arm_lines(dict.fromkeys(curve["arm"], True))

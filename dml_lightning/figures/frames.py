@@ -11,17 +11,17 @@ from dml_lightning.data.frames import read_frame
 from dml_lightning.figures.palette import ORANGE, SKY, rgb
 from dml_lightning.files import replacing
 
-COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light ones, on grey frames
+COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light colours, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
 LONGEST_SIDE = 8192  # px; of longer frames rows and columns are left out
 FONT_SIZE = 13
 
 
 class FramePictures:
-    """Draws one PNG per frame into a folder, as soon as a frame's last box has come.
+    """Draws one PNG per frame into a folder, as soon as all boxes of the frame have been added.
 
     Args:
-        folder: Made if it is not there; pictures are named after their frame and its folder.
+        folder: Folder to write into, made if it does not exist. Pictures are named after their frame and its folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,11 @@ class FramePictures:
         self._names: set[str] = set()
 
     def add(self, rows: pd.DataFrame) -> None:
-        """Takes predictions in frame order; a frame's boxes may come in several calls."""
+        """Adds predictions in frame order; the boxes of a frame may come in several calls.
+
+        Args:
+            rows: Columns frame, x, y, width, height (px), label, decision (known or unknown); at least one row.
+        """
         rows = pd.concat([self._waiting, rows])
         last = rows["frame"] == rows["frame"].iloc[-1]
         for frame, boxes in rows[~last].groupby("frame", sort=False):
@@ -39,7 +43,7 @@ class FramePictures:
         self._waiting = rows[last]
 
     def finish(self) -> None:
-        """Draws the last frame, if there was any."""
+        """Draws the last frame, if any was added."""
         if self._waiting.empty:
             return
         for frame, boxes in self._waiting.groupby("frame", sort=False):
@@ -63,7 +67,7 @@ class FramePictures:
             picture.save(file, format="PNG")
 
     def _name(self, frame: Path) -> str:
-        """The frame's folder and name, with a number behind it where that is taken."""
+        """File name of a picture: the frame's folder and name, and a number if that name is taken."""
         name, number = f"{frame.parent.name}_{frame.stem}", 1
         while name in self._names:
             number += 1
@@ -93,7 +97,16 @@ def _write_name(
     size: tuple[int, int],
     colour: tuple[int, int, int],
 ) -> None:
-    """Writes a name above its box, or below where the picture ends; on black, so that it can be read."""
+    """Writes a name on black above its box, or below it if there is no room above.
+
+    Args:
+        draw: Picture to write on.
+        font: Font of the name.
+        name: Text to write.
+        box: Left, top and bottom of the box, in px of the picture.
+        size: Width and height of the picture, in px.
+        colour: Red, green and blue from 0 to 255.
+    """
     left, top, bottom = box
     width = draw.textlength(name, font=font)
     x = max(0.0, min(left, size[0] - width - 2))

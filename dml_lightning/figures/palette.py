@@ -1,4 +1,4 @@
-"""Colours, marks and dashes that mean the same in every figure, to the colour-blind and in print too."""
+"""Colours, marks and dashes that mean the same in every figure, chosen for the colour-blind and for print too."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from dml_lightning.types import ROLES, Role
 
 Dash = Literal["solid", "dash", "dot", "dashdot"]  # Plotly's names
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color). Its yellow is too pale for white paper, and darkened it is
-# vermillion to the red-blind; Tol's wine (sronpersonalpages.nl/~pault) is unlike all others to everybody.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color). Its yellow is too pale for white paper, and a darker yellow looks
+# like vermillion to the red-blind; Tol's wine (sronpersonalpages.nl/~pault) differs from all others for everybody.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, WINE = COLOURS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255"),
 )
 INK = "#1f2933"
 GREY = "#767676"  # floors and thresholds
 DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a")  # OOD classes
-# Plotly's names. In each family a number of shapes that has no factor in common with the number of colours:
-# neighbours in a legend differ in both, and no pair comes again before all have come
+# Plotly's names. The number of shapes of a role has no factor in common with its number of colours, so neighbours in a
+# legend differ in both, and no pair of colour and shape repeats before all have been used
 SHAPES: dict[Role, tuple[str, ...]] = {
     "known": ("circle", "square", "diamond", "star"),
     "novel": ("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
@@ -34,7 +34,7 @@ class ClassStyle:
     name: str
     role: Role
     colour: str
-    shape: str  # of Plotly; filled dots, squares and stars for known, triangles for novel, strokes for OOD
+    shape: str  # Plotly's name; filled dots, squares and stars for known, triangles for novel, strokes for OOD
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class LineStyle:
 
     colour: str
     dash: Dash
-    width: float = 2.0  # px of Plotly
+    width: float = 2.0  # px in Plotly
 
 
-# by field of `DistanceSample`: solid between crops, broken to the nearest prototype
+# Name and style by field of `DistanceSample`: solid lines between crops, broken ones to the nearest prototype
 DISTANCE_LINES: dict[str, tuple[str, LineStyle]] = {
     "intra": ("within a class", LineStyle(BLUE, "solid")),
     "inter": ("between classes", LineStyle(VERMILLION, "solid")),
@@ -57,10 +57,10 @@ DISTANCE_LINES: dict[str, tuple[str, LineStyle]] = {
 
 
 def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
-    """Style of each class that has test crops, by name: known classes, then novel, then OOD, each in order of labels.
+    """Styles of the classes that have test crops, by name: known, then novel, then OOD, each in order of labels.
 
     Args:
-        evidences: Of the arms that stand side by side; a class looks the same under all of them.
+        evidences: Test embeddings of the arms of a figure; a class looks the same under all of them.
     """
     roles: dict[str, Role] = {}
     for evidence in evidences:
@@ -76,7 +76,14 @@ def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
 
 
 def arm_lines(arms: Mapping[str, bool]) -> dict[str, LineStyle]:
-    """Line of each arm, from whether it was trained: colours for those, broken grey for floors."""
+    """Line styles by arm: coloured for trained arms, broken grey for floors.
+
+    Args:
+        arms: Whether each arm was trained, by its name.
+
+    >>> arm_lines({"triplet": True, "untrained": False})["triplet"]
+    LineStyle(colour='#0072b2', dash='solid', width=2.2)
+    """
     lines: dict[str, LineStyle] = {}
     counts = {True: 0, False: 0}
     for arm, trained in arms.items():
@@ -91,7 +98,7 @@ def arm_lines(arms: Mapping[str, bool]) -> dict[str, LineStyle]:
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """A colour as red, green and blue from 0 to 255.
+    """Converts a colour #rrggbb to red, green and blue from 0 to 255.
 
     >>> rgb("#e69f00")
     (230, 159, 0)

@@ -1,4 +1,4 @@
-"""Embeddings in the plane, and small pictures of their crops in one image."""
+"""Projections of embeddings to the plane, and thumbnails of their crops as images for a page."""
 
 import base64
 import io
@@ -15,18 +15,18 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.types import ROLES
 
 Method = Literal["tsne", "pca"]
-MOST_POINTS = 1200  # of one projection
-FEWEST_OF_CLASS = 12  # that are kept however small its share, if there are as many
-FEWEST_FOR_TSNE = 30
-KEPT = 32  # projections, each with its vectors: 20 MB if they have 64 dimensions
+MOST_POINTS = 1200  # largest number of points of a projection
+FEWEST_OF_CLASS = 12  # crops of a class that are kept however small its share is
+FEWEST_FOR_TSNE = 30  # crops
+KEPT = 32  # projections in memory, each with its vectors: 20 MB if they have 64 dimensions
 SPRITE_COLUMNS = 40
-SPRITE_SIDE = 32  # px of a crop, at most
-CROP_SIDE = 128  # px of one that stands alone, at most
+SPRITE_SIDE = 32  # largest side of a crop in a sprite, in px
+CROP_SIDE = 128  # largest side of a crop that stands alone, in px
 
 
 @dataclass(frozen=True, eq=False)
 class ShownCrops:
-    """Test crops of known, novel and OOD classes, as figures show them."""
+    """Test crops of known, novel and OOD classes that figures show."""
 
     vectors: NDArray[np.float64]  # (N, D)
     roles: NDArray[np.str_]  # (N,)
@@ -36,7 +36,7 @@ class ShownCrops:
     thumbnails: NDArray[np.uint8] | None  # (N, S, S)
 
     def rows(self, rows: NDArray[np.int64]) -> "ShownCrops":
-        """Some of the crops, by their rows."""
+        """The crops at some rows."""
         return ShownCrops(
             self.vectors[rows],
             self.roles[rows],
@@ -47,13 +47,13 @@ class ShownCrops:
         )
 
     def same_as(self, other: "ShownCrops") -> bool:
-        """Whether both are the same crops, so that a point of one stands for a point of the other."""
+        """Whether both hold the same crops in the same order, whatever their vectors."""
         pairs = ((self.index, other.index), (self.labels, other.labels), (self.roles, other.roles))
         return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
 def shown_crops(evidence: Evidence) -> ShownCrops:
-    """Every test crop: the known ones, then the novel, then the OOD ones, each in the order of the evidence."""
+    """Every test crop: known, then novel, then OOD, each in the order of the evidence."""
     sets = [evidence.sets[role] for role in ROLES]
     return ShownCrops(
         vectors=np.concatenate([part.vectors.double().numpy() for part in sets]),
@@ -66,13 +66,13 @@ def shown_crops(evidence: Evidence) -> ShownCrops:
 
 
 def chosen_crops(evidence: Evidence, most: int = MOST_POINTS) -> ShownCrops:
-    """At most `most` of the test crops: drawn with a fixed seed, small classes kept."""
+    """Draws at most `most` of the test crops with a fixed seed; of small classes it keeps more than their share."""
     crops = shown_crops(evidence)
     return crops.rows(_drawn(crops.labels, most))
 
 
 def _drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most `most` rows, ascending: of each class its share, or `FEWEST_OF_CLASS` if that is more."""
+    """At most `most` ascending rows: of each class its share, or `FEWEST_OF_CLASS` if that is more."""
     rng = np.random.default_rng(0)
     order = rng.permutation(len(labels))
     share = most / max(most, len(labels))
@@ -84,15 +84,29 @@ def _drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def used_method(number: int, method: Method = "tsne") -> Method:
-    """The method that projects so many crops: PCA for fewer than `FEWEST_FOR_TSNE`, whatever was asked for."""
+    """The method that projects `number` crops: PCA for fewer than `FEWEST_FOR_TSNE`, else `method`.
+
+    >>> used_method(29), used_method(30)
+    ('pca', 'tsne')
+    """
     return "pca" if number < FEWEST_FOR_TSNE else method
 
 
 def project(vectors: NDArray[np.float64], method: Method = "tsne") -> NDArray[np.float64]:
-    """Coordinates (N, 2) of vectors (N, D), the same on every call, by `used_method`.
+    """Projects vectors to the plane by `used_method`, with the same result on every call.
 
-    t-SNE shows who is whose neighbour; distances between groups and their sizes mean nothing. PCA shows the two
-    directions of largest variance. The latest projections are kept, so that a second figure of a run costs nothing.
+    t-SNE shows which crops are neighbours; the sizes of groups and the distances between them mean nothing. PCA shows
+    the two directions of largest variance. The latest projections are kept in memory for further figures of a run.
+
+    Args:
+        vectors: Vectors (N, D).
+        method: Method to use if there are enough vectors.
+
+    Returns:
+        Coordinates (N, 2).
+
+    >>> project(np.array([[0.0, 0.0], [3.0, 4.0]])).round(3).tolist()
+    [[-2.5, 0.0], [2.5, 0.0]]
     """
     wide = np.ascontiguousarray(vectors, dtype=np.float64)
     return _projected(wide.tobytes(), wide.shape, used_method(len(wide), method)).copy()
@@ -112,9 +126,16 @@ def _projected(content: bytes, shape: tuple[int, int], method: Method) -> NDArra
 
 
 def principal(vectors: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """Coordinates (N, K) along the directions of largest variance, at most `most`; signs as scikit-learn has them.
+    """Coordinates along the directions of largest variance, with the signs that scikit-learn's PCA gives.
 
-    Unlike scikit-learn's it takes no vectors, and equal ones.
+    Unlike scikit-learn's PCA it accepts no vectors at all, and vectors that are all equal.
+
+    Args:
+        vectors: Vectors (N, D).
+        most: Largest number of directions.
+
+    Returns:
+        Coordinates (N, K), K being the smallest of N, D and `most`; (0, 2) without vectors.
     """
     if not len(vectors):
         return np.zeros((0, 2))
@@ -126,7 +147,14 @@ def principal(vectors: NDArray[np.float64], most: int) -> NDArray[np.float64]:
 
 
 def sprite(images: NDArray[np.uint8]) -> tuple[str, int]:
-    """Crops (N, S, S) in rows of `SPRITE_COLUMNS` as the data address of one grey PNG, and the px of a crop in it."""
+    """Puts crops into one grey PNG, in rows of `SPRITE_COLUMNS`.
+
+    Args:
+        images: Thumbnails (N, S, S) of the crops.
+
+    Returns:
+        Data address of the PNG, and the side of a crop in it, in px.
+    """
     side = min(SPRITE_SIDE, images.shape[1])
     rows = -(-len(images) // SPRITE_COLUMNS)
     sheet = np.zeros((rows * side, SPRITE_COLUMNS * side), np.uint8)
@@ -137,17 +165,17 @@ def sprite(images: NDArray[np.uint8]) -> tuple[str, int]:
 
 
 def _small(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A crop (S, S) as (side, side)."""
+    """Reduces a crop (S, S) to (side, side)."""
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
 
 
 def crop_png(image: NDArray[np.uint8]) -> str:
-    """A crop (S, S) as a data address, with no more pixels than a page shows."""
+    """Data address of a PNG of a crop (S, S), with no more pixels than a page shows."""
     return png(_small(image, min(CROP_SIDE, len(image))))
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """A grey image (H, W) as a data address."""
+    """Data address of a PNG of a grey image (H, W)."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""Evidence to a page: the numbers, tables and figures of runs, for readers who were not there."""
+"""Reports: numbers, tables and figures of runs on one page."""

@@ -1,4 +1,4 @@
-"""Figures as plain Plotly descriptions, each with a text alternative and the numbers behind it."""
+"""Figures as Plotly's JSON, each with a text alternative and a table of its numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,22 +16,26 @@ from dml_lightning.report.style import Json, axis, label, layout, plotly_line
 from dml_lightning.stats.results import Comparison
 from dml_lightning.stats.tables import Table
 
-BINS = 60
+BINS = 60  # of a density
 CHANCE: Json = {"color": "#9aa5b1", "width": 1, "dash": "dot"}
 
 
 def differences_figure(comparison: Comparison) -> Figure:
-    """Each arm minus the baseline, unit by unit, with the mean and its simultaneous interval."""
-    asked, found = comparison.question, comparison.differences
-    means = [difference.estimate.mean for difference in found]
-    names = [label(difference.arm) for difference in found]
-    spans = [(d.simultaneous_low, d.simultaneous_high) for d in found]
+    """Mean difference of each arm to the baseline, with its simultaneous interval.
+
+    Args:
+        comparison: Comparison with at least one difference.
+    """
+    question, differences = comparison.question, comparison.differences
+    means = [difference.estimate.mean for difference in differences]
+    names = [label(difference.arm) for difference in differences]
+    spans = [(d.simultaneous_low, d.simultaneous_high) for d in differences]
     data: list[Json] = [
         {
             "type": "scatter",
             "mode": "markers",
             "x": floats(means),
-            "y": list(range(len(found))),
+            "y": list(range(len(differences))),
             "marker": {"size": 12, "color": BLUE, "symbol": "diamond"},
             "error_x": {
                 "type": "data",
@@ -50,8 +54,8 @@ def differences_figure(comparison: Comparison) -> Figure:
         }
     ]
     table = Table(
-        f"Difference to {asked.baseline} in {asked.metric}",
-        ["arm", "difference", "low", "high", f"{asked.unit}s", "p", "Holm p", "verdict"],
+        f"Difference to {question.baseline} in {question.metric}",
+        ["arm", "difference", "low", "high", f"{question.unit}s", "p", "Holm p", "verdict"],
         [
             [
                 d.arm,
@@ -63,21 +67,23 @@ def differences_figure(comparison: Comparison) -> Figure:
                 d.p_holm,
                 d.verdict,
             ]
-            for d in found
+            for d in differences
         ],
-        f"{'Intervals hold for all comparisons at once; p' if len(found) > 1 else 'The p-value is'} from exact sign "
-        f"flips, at least {min(d.smallest_p for d in found):.2g} with so many {asked.unit}s.",
+        f"{'Intervals hold for all comparisons at once; p' if len(differences) > 1 else 'The p-value is'} from exact "
+        f"sign flips, at least {min(d.smallest_p for d in differences):.2g} with so many {question.unit}s.",
     )
-    side = "right" if asked.higher_is_better else "left"
+    side = "right" if question.higher_is_better else "left"
     return Figure(
-        f"Paired difference to {asked.baseline}",
-        f"Difference of each arm to {asked.baseline} in {asked.metric}; better is to the {side}. "
+        f"Paired difference to {question.baseline}",
+        f"Difference of each arm to {question.baseline} in {question.metric}; better is to the {side}. "
         + comparison.sentence,
         data,
         layout(
-            130 + 46 * max(1, len(found)),
-            xaxis=axis(f"{label(asked.metric)}, arm minus {label(asked.baseline)}"),
-            yaxis=axis(ticks="", tickvals=list(range(len(found))), ticktext=names, range=[len(found) - 0.5, -0.5]),
+            130 + 46 * max(1, len(differences)),
+            xaxis=axis(f"{label(question.metric)}, arm minus {label(question.baseline)}"),
+            yaxis=axis(
+                ticks="", tickvals=list(range(len(differences))), ticktext=names, range=[len(differences) - 0.5, -0.5]
+            ),
             showlegend=False,
             shapes=[_line(0.0, INK, "solid")],
         ),
@@ -87,12 +93,12 @@ def differences_figure(comparison: Comparison) -> Figure:
 
 
 def _drawn(x: Sequence[Any], y: Sequence[Any], line: Json, **more: Any) -> Json:
-    """A line."""
+    """Plotly's trace of a line."""
     return {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "line": line} | more
 
 
 def _line(x: float, colour: str, dash: str) -> Json:
-    """A vertical line over the whole height."""
+    """Plotly's shape of a vertical line over the whole height."""
     return {
         "type": "line",
         "x0": x,
@@ -105,7 +111,12 @@ def _line(x: float, colour: str, dash: str) -> Json:
 
 
 def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """The same figure with a small circle per unit: differences (n,) by arm, in the order of its rows."""
+    """Adds a small circle per unit to `differences_figure`, in place.
+
+    Args:
+        figure: Figure to add to.
+        values: Differences (n,) by arm, in the order of the figure's rows.
+    """
     for row, differences in enumerate(values.values()):
         figure.data.insert(
             0,
@@ -122,7 +133,14 @@ def add_units(figure: Figure, values: Mapping[str, NDArray[np.float64]]) -> Figu
 
 
 def distances_figure(arm: str, values: DistanceSample, cuts: Mapping[str, float], normalized: bool) -> Figure:
-    """Densities of distances within and between classes and to the nearest prototype, with thresholds."""
+    """Densities of distances within and between classes and to the nearest prototype, with thresholds.
+
+    Args:
+        arm: Name of the arm.
+        values: Its distances.
+        cuts: Thresholds on the distance to the nearest prototype, by the text to write beside them.
+        normalized: Whether the embeddings are unit vectors.
+    """
     shown = {name: (getattr(values, field), style) for field, (name, style) in DISTANCE_LINES.items()}
     shown = {name: parts for name, parts in shown.items() if len(parts[0])}
     longest = max(float(np.quantile(parts[0], 0.999)) for parts in shown.values())
@@ -174,14 +192,20 @@ def distances_figure(arm: str, values: DistanceSample, cuts: Mapping[str, float]
 
 
 def roc_figure(arms: Mapping[str, DistanceSample], lines: Mapping[str, Json], aurocs: Mapping[str, str]) -> Figure:
-    """OOD crops refused against known crops refused, a curve per arm; score: distance to the nearest prototype."""
+    """Share of OOD crops refused against that of known crops, a curve per arm; score: distance to nearest prototype.
+
+    Args:
+        arms: Distances by arm.
+        lines: Plotly line of each arm.
+        aurocs: Area under the curve of each arm, as text.
+    """
     data = [_drawn([0, 1], [0, 1], CHANCE, hoverinfo="skip", showlegend=False)]
     rows: list[list[object]] = []
     for arm, values in arms.items():
         false, true = roc(values.known, values.ood)
         data.append(_drawn(floats(false), floats(true), lines[arm], name=label(arm)))
-        found = [float(true[false <= share].max()) for share in (0.05, 0.1, 0.2)]
-        rows.append([arm, aurocs[arm], *found])
+        refused = [float(true[false <= share].max()) for share in (0.05, 0.1, 0.2)]
+        rows.append([arm, aurocs[arm], *refused])
     return Figure(
         "ROC of refusing what is not a known species",
         "ROC curves; area under the curve: " + "; ".join(f"{arm} {text}" for arm, text in aurocs.items()) + ".",
@@ -198,7 +222,7 @@ def roc_figure(arms: Mapping[str, DistanceSample], lines: Mapping[str, Json], au
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """One number over the steps of one run."""
+    """A logged value over the steps of one run."""
 
     arm: str
     steps: NDArray[np.int64]
@@ -206,7 +230,17 @@ class TrainingCurve:
 
 
 def curves(arm: str, history: pd.DataFrame, key: str) -> list[TrainingCurve]:
-    """The logged values of `key`, none if it never was logged."""
+    """The curve of a log key in a list, empty if the key was never logged.
+
+    Args:
+        arm: Name of the run's arm.
+        history: Logged values by column, with a column step.
+        key: Log key, such as train/loss.
+
+    >>> history = pd.DataFrame({"step": [0, 1, 2], "val/map_at_r": [0.25, float("nan"), 0.5]})
+    >>> curves("triplet", history, "val/map_at_r")[0].steps.tolist(), curves("triplet", history, "val/loss")
+    ([0, 2], [])
+    """
     if key not in history:
         return []
     kept = history[["step", key]].dropna()
@@ -216,7 +250,15 @@ def curves(arm: str, history: pd.DataFrame, key: str) -> list[TrainingCurve]:
 def training_figure(
     title: str, y: str, drawn: Sequence[TrainingCurve], lines: Mapping[str, Json], **yaxis: Any
 ) -> Figure:
-    """A number over training, a line per run; runs of one arm share its colour."""
+    """A logged value over training, a line per run; runs of one arm share its colour.
+
+    Args:
+        title: Title of the figure.
+        y: Title of the vertical axis.
+        drawn: Curves of the runs.
+        lines: Plotly line of each arm.
+        yaxis: Further settings of the vertical axis.
+    """
     arms = list(dict.fromkeys(curve.arm for curve in drawn))
     first = {arm: next(i for i, curve in enumerate(drawn) if curve.arm == arm) for arm in arms}
     data = [
@@ -243,14 +285,19 @@ def training_figure(
 
 
 def coverage_figure(arms: Mapping[str, Coverage], lines: Mapping[str, Json]) -> Figure:
-    """False rejection that was had against that which was asked for."""
-    highest = max(max(found.refused) for found in arms.values())
+    """Share of known test crops that rule C refuses, against the share asked for.
+
+    Args:
+        arms: Coverage by arm.
+        lines: Plotly line of each arm.
+    """
+    highest = max(max(each.refused) for each in arms.values())
     data = [_drawn([0, highest], [0, highest], CHANCE, name="as asked")]
-    for arm, found in arms.items():
-        had = floats(list(found.refused.values()))
+    for arm, each in arms.items():
+        refused = floats(list(each.refused.values()))
         more = {"name": label(arm), "mode": "lines+markers"}
-        data.append(_drawn(list(found.refused), had, lines[arm], **more))
-    rows = [[arm, f"{100 * alpha:g} %", share] for arm, found in arms.items() for alpha, share in found.refused.items()]
+        data.append(_drawn(list(each.refused), refused, lines[arm], **more))
+    rows = [[arm, f"{100 * alpha:g} %", share] for arm, each in arms.items() for alpha, share in each.refused.items()]
     return Figure(
         "False rejection under rule C",
         "Known test crops refused against the share asked for. "

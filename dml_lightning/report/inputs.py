@@ -1,4 +1,4 @@
-"""What a report is about: runs by arm, read from run folders, embedding files or a comparison's folder."""
+"""Input of a report: runs by arm, read from run folders, files of embeddings or a comparison's folder."""
 
 import json
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ PRIMARY = "balanced_accuracy"
 
 @dataclass(frozen=True)
 class RunResult:
-    """One tested run of one arm, or a file of embeddings that somebody else made."""
+    """One tested run of an arm, or a file of embeddings from any framework."""
 
     arm: str
     seed: int
-    fold: int  # the split of the flights
+    fold: int  # number of the split of the data
     source: Path  # run folder or npz file
     metrics: dict[str, float]  # by name without the stage
-    trained: bool = True  # a floor is tested as it is initialised
+    trained: bool = True  # False for a floor, which is tested as it is initialised
 
     @property
     def folder(self) -> Path | None:
@@ -47,16 +47,16 @@ class RunResult:
 
     @cached_property
     def validation(self) -> Evidence | None:
-        """The validation embeddings, on which thresholds may be chosen; None where there are none."""
+        """The validation embeddings, on which thresholds are chosen; None if there are none."""
         path = self.source / "embeddings" / "val.npz"
         return read_evidence(path) if path.is_file() else None
 
     @cached_property
     def gallery(self) -> Gallery | None:
-        """What the run decides by; None for a file of embeddings, and for a floor that was never validated.
+        """The run's gallery; None for a file of embeddings, and for a floor that was never validated.
 
         Raises:
-            ValueError: If it is of another encoder than the test embeddings.
+            ValueError: If its encoder is not the one of the test embeddings.
         """
         if self.folder is None or not (self.source / "gallery").is_dir():
             return None
@@ -70,19 +70,19 @@ class RunResult:
 
     @cached_property
     def thresholds(self) -> dict[str, Threshold]:
-        """Those on the distance to the nearest prototype, by rule."""
+        """Thresholds on the distance to the nearest prototype, by rule."""
         return thresholds(self.evidence, self.validation, self.gallery)
 
     @cached_property
     def stage(self) -> dict[str, Any]:
-        """What run.json says of the run's test, and of its fit for a run that was fitted; else empty."""
+        """Entry of run.json for the fit, or for the test of a run that was not fitted; empty without a run.json."""
         stages = read_run(self.source)["stages"] if self.folder else {}
-        found: dict[str, Any] = stages.get("fit") or stages.get("test") or {}
-        return found
+        entry: dict[str, Any] = stages.get("fit") or stages.get("test") or {}
+        return entry
 
     @cached_property
     def recipe_text(self) -> str:
-        """The recipe as it was saved; empty for a file of embeddings."""
+        """The saved recipe as YAML; empty for a file of embeddings."""
         path = recipe_file(self.source) if self.folder else None
         return path.read_text(encoding="utf-8") if path else ""
 
@@ -94,19 +94,19 @@ class RunResult:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """All that was logged while fitting, by step; empty where there is none."""
+        """All values logged while fitting, ordered by step; empty if there are none."""
         parts = [_history(path) for path in sorted(self.source.glob("csv/fit*/metrics.csv"))]
         return pd.concat(parts).sort_values("step", kind="stable") if parts else pd.DataFrame()
 
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Runs by arm, and what is asked of them."""
+    """Runs by arm, and the question that the report answers."""
 
     title: str
     arms: dict[str, list[RunResult]]  # in order, floors last
     question: Question  # its metric is named as in `RunResult.metrics`
-    changes: tuple[str, ...] = ()  # how it departs from what was declared before the runs
+    changes: tuple[str, ...] = ()  # sentences on how the question departs from the one declared before the runs
 
     @property
     def runs(self) -> list[RunResult]:
@@ -115,44 +115,48 @@ class ReportInput:
 
     @property
     def shown(self) -> dict[str, RunResult]:
-        """The run of each arm that pictures of one run are drawn from: its first."""
+        """The first run of each arm, which figures of a single run show."""
         return {arm: runs[0] for arm, runs in self.arms.items()}
 
     def table(self) -> pd.DataFrame:
-        """A row per run: arm, seed, fold and every number."""
+        """A row per run: arm, seed, fold and every metric."""
         return pd.DataFrame([{"arm": run.arm, "seed": run.seed, "fold": run.fold, **run.metrics} for run in self.runs])
 
     @cached_property
     def differences(self) -> list[str]:
-        """What the saved recipes of the arms do not share beyond what makes them arms, or those of one arm."""
+        """Sentences on what differs between runs beyond arm, seed and fold, from their saved recipes."""
         cells: dict[tuple[int, int], dict[str, Path]] = {}
         for run in self.runs:
             if run.folder is not None:
                 cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         several = (cell for cell in cells.values() if len(cell) > 1)
-        found = [line for cell in several for line in differences(cell, trained)]
+        sentences = [sentence for cell in several for sentence in differences(cell, trained)]
         for arm, runs in self.arms.items():
-            found += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
-        return list(dict.fromkeys(found))
+            sentences += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
+        return list(dict.fromkeys(sentences))
 
     @cached_property
     def comparison(self) -> Comparison | str:
-        """What the runs answer, or in one sentence why they answer nothing."""
+        """The comparison of the arms, or a sentence on why there is none."""
         unit = self.question.unit
         units = {getattr(run, unit) for run in self.runs}
         if len(units) < 2:
             return f"There is one {unit} per arm, and an interval over {unit}s needs two or more."
         try:
             named = {self.question.metric: words(self.question.metric)}
-            asked = replace(self.question, metric=words(self.question.metric))
-            return compare_arms(self.table().rename(columns=named), asked)
+            question = replace(self.question, metric=words(self.question.metric))
+            return compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
 
 
 def words(metric: str) -> str:
-    """A number's name as it is said in a sentence."""
+    """Name of a metric for use in a sentence.
+
+    >>> words("recall_at_1")
+    'recall at 1'
+    """
     return metric.replace("_", " ")
 
 
@@ -161,55 +165,60 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
 
     Args:
         paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json.
-        primary: Number that the answer is about; what the comparison declared, or balanced accuracy, if not given.
+        primary: Metric that the answer is about; if not given, the one that the comparison declared, or balanced
+            accuracy.
 
     Raises:
-        ValueError: If there is nothing, something is no tested run, two runs stand for the same arm, seed and
-            fold, arms saw different data, or no run has the number.
+        ValueError: If no path is given, one of them is no tested run, two runs have the same arm, seed and fold, arms
+            saw different data, or no run has the metric.
     """
     if not paths:
         raise ValueError("a report needs at least one run's folder or embeddings.npz.")
     if len(paths) == 1 and (paths[0] / "comparison.json").is_file():
-        found = read_comparison(paths[0])
+        given = read_comparison(paths[0])
     else:
         arms = _by_arm([read_result(path) for path in paths])
         floors = tuple(arm for arm, runs in arms.items() if not runs[0].trained)
         baseline = next(iter(arms))
         question = Question(PRIMARY, baseline, floors=tuple(f for f in floors if f != baseline))
-        found = ReportInput(", ".join(arms), arms, question)
-    asked, declared = _asked(found, primary), found.question.metric
-    changes = found.changes
-    if len(paths) == 1 and (paths[0] / "comparison.json").is_file() and asked.metric != declared:
-        about = f"of {words(declared)}; this report asks of {words(asked.metric)}"
+        given = ReportInput(", ".join(arms), arms, question)
+    question, declared = _question(given, primary), given.question.metric
+    changes = given.changes
+    if len(paths) == 1 and (paths[0] / "comparison.json").is_file() and question.metric != declared:
+        about = f"of {words(declared)}; this report asks of {words(question.metric)}"
         changes += (f"The comparison asks {about}, so its p-values are exploratory.",)
-    return replace(found, question=asked, changes=changes)
+    return replace(given, question=question, changes=changes)
 
 
-def _asked(found: ReportInput, primary: str | None) -> Question:
-    """The question, about another number if one is named."""
-    question = found.question
+def _question(given: ReportInput, primary: str | None) -> Question:
+    """The question of the input, or the same question about another metric if one is named."""
+    question = given.question
     if primary is not None:
         higher = higher_is_better(primary)
         question = replace(question, metric=primary, higher_is_better=higher)
-    if not any(question.metric in run.metrics for run in found.runs):
-        known = ", ".join(sorted(found.runs[0].metrics))
-        raise ValueError(f"no run has the number {question.metric!r}; there are {known}.")
+    if not any(question.metric in run.metrics for run in given.runs):
+        names = ", ".join(sorted(given.runs[0].metrics))
+        raise ValueError(f"no run has the number {question.metric!r}; there are {names}.")
     return question
 
 
 def read_comparison(folder: Path) -> ReportInput:
-    """Reads a comparison's folder.
+    """Reads the runs of a comparison.
 
-    Its comparison.json holds `name`, `question` (the fields of `Question`) and `runs`, a list of `arm`, `seed`, `fold`
-    and `run`: the run's folder, absolute or relative to the comparison's.
+    Args:
+        folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`) and `runs`,
+            a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's.
+
+    Raises:
+        ValueError: If comparison.json is damaged, or `read_result` refuses a run.
     """
     path = folder / "comparison.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         listed = [(folder / r["run"], r["arm"], r["seed"], r["fold"]) for r in content["runs"]]
-        asked = dict(content["question"])
-        asked["metric"] = asked["metric"].removeprefix("test/")
-        question = Question(**asked | {"floors": tuple(asked.get("floors", ()))})
+        fields = dict(content["question"])
+        fields["metric"] = fields["metric"].removeprefix("test/")
+        question = Question(**fields | {"floors": tuple(fields.get("floors", ()))})
         name, changes = str(content["name"]), tuple(content.get("changes", ()))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
@@ -220,10 +229,10 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
     """Reads one run folder, or one npz file of embeddings.
 
     Args:
-        path: The folder or the file.
-        arm: Its name; the last part of the recipe's, or the file's, if not given.
-        seed: The recipe's if not given.
-        fold: The recipe's `data.class_fold` or `data.split_seed` if not given.
+        path: Run folder or npz file.
+        arm: Name of the arm; if not given, the last part of the recipe's name, or the file's name.
+        seed: Seed of training; the recipe's if not given.
+        fold: Number of the split; the recipe's `data.class_fold` or `data.split_seed` if not given.
 
     Raises:
         ValueError: If there is no such run or file, it is damaged, or the run has not been tested.
@@ -248,7 +257,7 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
 
 
 def _history(path: Path) -> pd.DataFrame:
-    """What a fit logged, by step.
+    """Reads the values that a fit logged.
 
     Raises:
         ValueError: If the file is damaged.
@@ -263,12 +272,16 @@ def _history(path: Path) -> pd.DataFrame:
 
 
 def _fold(data: dict[str, Any]) -> int:
-    """Number of the class fold, or of the split by groups."""
+    """Number of the class fold, or of the split by groups, from the data section of a recipe."""
     return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)
 
 
 def _by_arm(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Runs by arm, checked to be comparable: trained arms first, floors behind them."""
+    """Runs by arm, trained arms before floors.
+
+    Raises:
+        ValueError: If two runs have the same arm, seed and fold, or runs of one fold saw different data.
+    """
     digests: dict[int, tuple[str, RunResult]] = {}
     cells: dict[tuple[str, int, int], RunResult] = {}
     for run in runs:

@@ -10,13 +10,21 @@ from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout
 from dml_lightning.stats.tables import Table
 
-MOST_CLASSES = 30  # names that fit on an axis; with all classes a page would grow by their square
+MOST_CLASSES = 30  # largest number of names on an axis; the size of a page grows with its square
 
 
 def foremost(values: NDArray[np.float64], number: int = MOST_CLASSES) -> NDArray[np.int64]:
-    """Classes of the pairs with the largest values, (C, C) without its diagonal, in their own order.
+    """Chooses the classes of the pairs with the largest values.
 
-    All are kept where there are not more than `number`; NaN counts as smallest.
+    Args:
+        values: Values (C, C) of pairs of classes; the diagonal is ignored, and NaN counts as smallest.
+        number: Largest number of classes to choose.
+
+    Returns:
+        Ascending indices of `number` classes, or of all if there are fewer.
+
+    >>> foremost(np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 9.0], [2.0, 9.0, 0.0]]), 2).tolist()
+    [1, 2]
     """
     pairs = np.where(np.eye(len(values), dtype=bool), np.nan, values)
     order = np.argsort(-pairs, axis=None, kind="stable")
@@ -25,9 +33,12 @@ def foremost(values: NDArray[np.float64], number: int = MOST_CLASSES) -> NDArray
 
 
 def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
-    """Known crops by true class (rows) and given class (columns), as shares of the row.
+    """Known crops by true class (rows) and class given (columns), as shares of the row.
 
-    Of many classes those that are confused most are shown.
+    Args:
+        arm: Name of the arm.
+        counts: Number of crops (C, C).
+        names: Names of the classes; of more than `MOST_CLASSES` those that are confused most are shown.
     """
     totals = counts.sum(1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
@@ -38,12 +49,12 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
     title = f"{arm}{part}"
     names = [names[row] for row in kept]
     counts, shares, totals = counts[np.ix_(kept, kept)], shares[np.ix_(kept, kept)], totals[kept]
-    said = [
+    texts = [
         [f"{label(truth)} called {label(given)}: {count} of {total}" for given, count in zip(names, row, strict=True)]
         for truth, row, total in zip(names, counts, totals[:, 0], strict=True)
     ]
     cells = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in row] for row in shares]
-    heatmap = _heatmap(shares, said) | {
+    heatmap = _heatmap(shares, texts) | {
         "zmin": 0,
         "zmax": 1,
         "colorscale": [[0, "#ffffff"], [0.5, "#6aaed6"], [1, "#08306b"]],
@@ -68,6 +79,7 @@ def confusion_figure(arm: str, counts: NDArray[np.int64], names: Sequence[str]) 
 
 
 def _worst_confusion(shares: NDArray[np.float64], names: Sequence[str]) -> str:
+    """A sentence on the largest share off the diagonal."""
     wrong = shares - np.diag(np.diag(shares))
     truth, given = divmod(int(wrong.argmax()), len(names))
     if not wrong.any():
@@ -79,7 +91,13 @@ def _worst_confusion(shares: NDArray[np.float64], names: Sequence[str]) -> str:
 
 
 def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
-    """Mean distance of every pair of classes, by name; of many classes those that lie nearest to each other."""
+    """Mean distance of every pair of classes.
+
+    Args:
+        arm: Name of the arm.
+        table: Mean distances (C, C), classes by name as rows and columns; of more than `MOST_CLASSES` those that lie
+            nearest to each other are shown.
+    """
     names, values = [str(name) for name in table.columns], table.to_numpy(float)
     own = np.diag(values)[np.isfinite(np.diag(values))]
     within = f", within a class {own.min():.2f} to {own.max():.2f}" if len(own) else ""
@@ -87,14 +105,14 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
     part = _part(kept, names, "nearest to each other")
     title = f"{arm}{part}"
     names, values = [names[row] for row in kept], values[np.ix_(kept, kept)]
-    said = [
+    texts = [
         [f"{label(a)} – {label(b)}: {value:.3f}" for b, value in zip(names, row, strict=True)]
         for a, row in zip(names, values, strict=True)
     ]
     return Figure(
         title,
         f"Mean distance of every pair of classes under {arm}{within}.{part}",
-        [_heatmap(values, said) | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}],
+        [_heatmap(values, texts) | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}],
         _matrix_layout(names),
         Table(
             f"Mean class distances, {title}",
@@ -105,14 +123,15 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
 
 
 def _part(kept: NDArray[np.int64], names: Sequence[str], which: str) -> str:
-    """Which classes are shown, to go on a sentence with; empty if all."""
+    """A clause on which classes are shown; empty if all are."""
     if len(kept) == len(names):
         return ""
     return f" ({len(kept)} of {len(names)} classes, those {which})"
 
 
-def _heatmap(values: NDArray[np.float64], said: list[list[str]]) -> Json:
-    return {"type": "heatmap", "z": [floats(row) for row in values], "hovertext": said, "hoverinfo": "text"}
+def _heatmap(values: NDArray[np.float64], texts: list[list[str]]) -> Json:
+    """Plotly's trace of a heat map, with a text per cell for hovering."""
+    return {"type": "heatmap", "z": [floats(row) for row in values], "hovertext": texts, "hoverinfo": "text"}
 
 
 def _matrix_layout(names: Sequence[str], x: str = "", y: str = "") -> Json:

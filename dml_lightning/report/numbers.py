@@ -1,4 +1,4 @@
-"""Numbers behind a report that no callback logs: curves, confusions, coverage, mistakes."""
+"""Numbers of a report that no callback logs: curves, confusions, coverage, mistakes."""
 
 from dataclasses import dataclass
 
@@ -16,22 +16,22 @@ from dml_lightning.openset.thresholds import Threshold, conformal_threshold
 from dml_lightning.types import EvaluationSet, Floats
 
 ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
-POINTS = 300  # of a curve that are drawn
+POINTS = 300  # largest number of points of a curve that are drawn
 
 
 def thresholds(
     evidence: Evidence, validation: Evidence | None = None, gallery: Gallery | None = None
 ) -> dict[str, Threshold]:
-    """Thresholds on the distance to the nearest prototype, by their rule: those that the run decides by.
+    """Thresholds on the distance to the nearest prototype, by rule (B or C).
 
-    Rule A is no threshold on this distance, for each class has its own ball. Embeddings without a gallery get rule B
-    from validation crops, if there are any with OOD ones among them, and C from calibration crops, if there are enough
-    for an alpha of 5 %.
+    They are those of the run's gallery. Rule A is not among them, since it has a ball for each class. Without a
+    gallery, rule B is chosen on validation crops, if there are known and OOD ones, and rule C on calibration crops, if
+    there are enough for an alpha of 5 %.
 
     Args:
-        evidence: Of the test.
-        validation: Of the validation split.
-        gallery: Of the run that the evidence is of.
+        evidence: Test embeddings.
+        validation: Validation embeddings of the same encoder.
+        gallery: Gallery of the same run.
     """
     if gallery is not None:
         return {
@@ -39,27 +39,39 @@ def thresholds(
             for rule, each in gallery.thresholds.items()
             if rule in ("B", "C") and each.kind == "nearest" and np.isfinite(each.value)
         }
-    prototypes, found = reference_prototypes(evidence), dict[str, Threshold]()
+    prototypes, rules = reference_prototypes(evidence), dict[str, Threshold]()
     if validation is not None and len(validation.sets["ood"]) and len(validation.sets["known"]):
         known, ood = (validation.sets[name].vectors for name in ("known", "ood"))
-        found["B"] = prototypes.choose(known, rule="B", kind="nearest", ood=ood)
+        rules["B"] = prototypes.choose(known, rule="B", kind="nearest", ood=ood)
     calibration = evidence.sets["calibration"]
     if len(calibration) >= samples_needed(ALPHA):
         groups = evidence.groups["calibration"]
-        found["C"] = prototypes.choose(calibration.vectors, rule="C", kind="nearest", alpha=ALPHA, groups=groups)
-    return found
+        rules["C"] = prototypes.choose(calibration.vectors, rule="C", kind="nearest", alpha=ALPHA, groups=groups)
+    return rules
 
 
 def thinned(length: int) -> NDArray[np.int64]:
-    """Which points of a curve are drawn: at most `POINTS`, evenly, with the first and the last."""
+    """Indices of at most `POINTS` points of a curve, spread evenly from the first to the last.
+
+    >>> len(thinned(1000)), thinned(1000)[:3].tolist(), thinned(3).tolist()
+    (300, [0, 3, 6], [0, 1, 2])
+    """
     return np.unique(np.linspace(0, length - 1, min(POINTS, length)).astype(np.int64))
 
 
 def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
-    """Share of known crops refused, and of OOD crops, at every threshold from strict to lenient.
+    """Shares of known and of OOD crops that are refused, at every threshold from the highest score to the lowest.
+
+    Args:
+        known: Scores (N,) of known crops; larger is more OOD.
+        ood: Scores (M,) of OOD crops.
 
     Returns:
-        Two ascending arrays from 0 to 1, thinned to at most `POINTS`.
+        Shares of known and of OOD crops refused, ascending from 0 to 1, thinned to at most `POINTS`.
+
+    >>> known, ood = roc(np.array([0.1, 0.2]), np.array([0.2, 0.9]))
+    >>> known.tolist(), ood.tolist()
+    ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
     cuts = np.unique(np.concatenate([known, ood]))[::-1]
     refused = [np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s)) for s in (known, ood)]
@@ -68,13 +80,13 @@ def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
 
 
 def named(evidence: Evidence) -> NDArray[np.int64]:
-    """Labels (N,) that the arm's own rule gives the known crops."""
+    """Labels (N,) that the arm's own prediction rule gives to the known crops."""
     rules = name_classes(evidence.sets["known"], evidence.sets["reference"])
     return np.asarray(rules[evidence.prediction_rule].numpy())
 
 
 def confusion_counts(evidence: Evidence) -> NDArray[np.int64]:
-    """Known crops (C, C) by true class (rows) and by the class that the arm's own rule gives (columns)."""
+    """Number of known crops (C, C) by true class (rows) and the class that the arm's own rule gives (columns)."""
     table = np.zeros((evidence.num_classes, evidence.num_classes), np.int64)
     np.add.at(table, (evidence.sets["known"].labels.numpy(), named(evidence)), 1)
     return table
@@ -85,18 +97,18 @@ class Coverage:
     """Rule C as the run uses it, checked on the known test crops."""
 
     refused: dict[float, float]  # share of known test crops refused, by alpha
-    alpha: float  # of the rule
-    by_flight: dict[str, tuple[float, int]]  # share refused by the rule, and crops; empty if unnamed
-    samples: int  # calibration crops
-    flights: int  # they came from
+    alpha: float  # share that the rule may refuse
+    by_flight: dict[str, tuple[float, int]]  # share refused, and number of crops; empty if flights are not named
+    samples: int  # number of calibration crops
+    flights: int  # number of flights that they come from
 
 
 def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
-    """False rejection that was asked for, and that was had; None without rule C.
+    """Measures the share of known test crops that rule C refuses, by the share asked for; None without rule C.
 
     Args:
-        evidence: Of the test.
-        rule: C, as `thresholds` has it.
+        evidence: Test embeddings.
+        rule: Rule C of `thresholds`.
     """
     if rule is None:
         return None
@@ -117,14 +129,22 @@ def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
 
 
 def drift_of_test(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
-    """Each test flight's known crops beside rule C's calibration flights; empty with fewer than three of those."""
+    """Tests each test flight's known crops for drift from the calibration flights of rule C.
+
+    Args:
+        evidence: Test embeddings.
+        rule: Rule C of `thresholds`.
+
+    Returns:
+        An entry per flight; none without rule C, or with too few calibration flights or crops for a test.
+    """
     if rule is None or rule.groups < 3 or not len(evidence.sets["known"]):
         return []
     scores, flights = _nearest(evidence, "known"), evidence.groups["known"]
     try:
         return flight_drift(rule.scores, rule.owners, scores, flights, cut=False)
     except ValueError:
-        return []  # three flights, but not with enough crops each
+        return []  # three flights, but too few crops of each
 
 
 def _nearest(evidence: Evidence, name: EvaluationSet) -> Floats:
@@ -134,60 +154,69 @@ def _nearest(evidence: Evidence, name: EvaluationSet) -> Floats:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A crop that the model is sure of, and wrong about."""
+    """A crop whose class the model gets wrong with confidence."""
 
-    truth: str
-    said: str
-    confidence: str  # in words
+    truth: str  # true class
+    said: str  # class that the model gives, or "unknown"
+    confidence: str  # as text, such as "probability 0.98"
     flight: str
     thumbnail: NDArray[np.uint8] | None  # (S, S)
 
 
 def mistakes(evidence: Evidence, number: int = 12) -> dict[str, list[Mistake]]:
-    """The worst of three kinds of mistakes: wrong names, OOD taken for known, known taken for OOD."""
+    """The most confident mistakes of three kinds: wrong names, OOD taken for known, known taken for OOD.
+
+    Args:
+        evidence: Test embeddings.
+        number: Largest number of crops of a kind.
+
+    Returns:
+        Mistakes by a title of their kind, the most confident first; kinds without a crop are left out.
+    """
     detector = reference_prototypes(evidence)
     names = evidence.class_names
-    said, sure, unit = _confidence(evidence, detector)
+    predicted, confidence, unit = _confidence(evidence, detector)
     known, ood = evidence.sets["known"], evidence.sets["ood"]
-    wrong = np.flatnonzero(said != known.labels.numpy())
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:number]
-    found = {
+    wrong = np.flatnonzero(predicted != known.labels.numpy())
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:number]
+    kinds = {
         "Named wrongly, with the most confidence": [
-            _mistake(evidence, "known", row, names[said[row]], f"{unit} {sure[row]:.2f}") for row in worst
+            _mistake(evidence, "known", row, names[predicted[row]], f"{unit} {confidence[row]:.2f}") for row in worst
         ]
     }
     if len(ood):
         distances = np.asarray(detector.distances(ood.vectors.numpy()))
         nearest = distances.min(1)
-        found["Not a known species, and closest to one"] = [
+        kinds["Not a known species, and closest to one"] = [
             _mistake(evidence, "ood", row, names[distances[row].argmin()], f"distance {nearest[row]:.2f}")
             for row in np.argsort(nearest, kind="stable")[:number]
         ]
     distances = np.asarray(detector.distances(known.vectors.numpy()))
     nearest = distances.min(1)
-    found["Known species, and farthest from all of them"] = [
+    kinds["Known species, and farthest from all of them"] = [
         _mistake(evidence, "known", row, "unknown", f"distance {nearest[row]:.2f}")
         for row in np.argsort(-nearest, kind="stable")[:number]
     ]
-    return {title: crops for title, crops in found.items() if crops}
+    return {title: crops for title, crops in kinds.items() if crops}
 
 
 def _confidence(evidence: Evidence, detector: PrototypeDetector) -> tuple[NDArray[np.int64], Floats, str]:
-    """The names given to the known crops, how sure the arm is of each, and what that is called."""
-    known, said = evidence.sets["known"], named(evidence)
+    """Labels (N,) given to the known crops, the confidence (N,) in each, and the name of that measure."""
+    known, predicted = evidence.sets["known"], named(evidence)
     if evidence.prediction_rule == "softmax" and known.logits is not None:
-        return said, known.logits.double().softmax(1).amax(1).numpy(), "probability"
+        return predicted, known.logits.double().softmax(1).amax(1).numpy(), "probability"
     distances = np.asarray(detector.distances(known.vectors.numpy()))
-    rows = np.arange(len(said))
-    return said, distances[rows, known.labels.numpy()] - distances[rows, said], "closer by"
+    rows = np.arange(len(predicted))
+    return predicted, distances[rows, known.labels.numpy()] - distances[rows, predicted], "closer by"
 
 
-def _mistake(evidence: Evidence, name: str, row: int, said: str, confidence: str) -> Mistake:
+def _mistake(evidence: Evidence, name: str, row: int, predicted: str, confidence: str) -> Mistake:
+    """The mistake at one row of an evaluation set."""
     part = evidence.sets[name]  # type: ignore[index] # one of the evaluation sets
     images = evidence.thumbnails.get(name)  # type: ignore[call-overload]
     return Mistake(
         truth=evidence.class_names[int(part.labels[row])],
-        said=said,
+        said=predicted,
         confidence=confidence,
         flight=str(evidence.groups[name][row]),  # type: ignore[index]
         thumbnail=None if images is None else images[row],

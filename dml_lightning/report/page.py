@@ -1,4 +1,4 @@
-"""One self-contained page: everything escaped, nothing loaded from anywhere."""
+"""The report as one self-contained HTML page: all text is escaped, and nothing is loaded from elsewhere."""
 
 import base64
 import hashlib
@@ -40,11 +40,11 @@ METHODS: dict[Method, str] = {
 
 
 def render_page(given: ReportInput, method: Method = "tsne") -> str:
-    """The report as one HTML page.
+    """Writes the report as one HTML page.
 
     Args:
         given: Runs by arm.
-        method: Of the projection.
+        method: Method of the projections.
     """
     made = sections(given)
     figures = [figure for section in made for figure in section.figures]
@@ -69,12 +69,12 @@ def render_page(given: ReportInput, method: Method = "tsne") -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may be broken behind an underscore."""
+    """A name that may be broken after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def _json(content: Any) -> Markup:
-    """JSON that nothing in it can end the script element it stands in."""
+    """JSON without the characters that could end the script element around it."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -82,13 +82,20 @@ def _json(content: Any) -> Markup:
 
 
 def _hash(script: str) -> str:
-    """What the page's policy knows an inline script by."""
+    """Source expression of the page's content security policy for an inline script."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def embeddings(given: ReportInput, method: Method) -> Json:
-    """What the page's script needs for the projections: classes, crops, and where each arm puts them."""
+    """Data of the projections for the page's script: classes, crops, and their coordinates under each arm.
+
+    Arms that show the same crops share one pool of them.
+
+    Args:
+        given: Runs by arm.
+        method: Method of the projections.
+    """
     styles = class_styles(run.evidence for run in given.shown.values())
     pools: list[ShownCrops] = []
     arms, drawn = [], []
@@ -128,18 +135,19 @@ def embeddings(given: ReportInput, method: Method) -> Json:
 
 
 def _pool(crops: ShownCrops, labels: list[int]) -> Json:
-    found, side = (None, 1) if crops.thumbnails is None else sprite(crops.thumbnails)
+    """Data of the crops that one or more arms show; `labels` (N,) count the classes of the page."""
+    image, side = (None, 1) if crops.thumbnails is None else sprite(crops.thumbnails)
     return {
         "labels": labels,
         "flights": crops.groups.tolist(),
-        "sprite": found,
+        "sprite": image,
         "side": side,
         "columns": SPRITE_COLUMNS,
     }
 
 
 def _described(given: ReportInput, shown: Json, method: Method) -> Json:
-    """The projections in words and numbers, for those who do not see them."""
+    """Text and table of the projections, for readers who cannot see them."""
     classes = shown["classes"]
     rows = [
         [c["name"], c["role"], sum(pool["labels"].count(number) for pool in shown["pools"])]

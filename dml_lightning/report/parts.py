@@ -1,4 +1,4 @@
-"""What a page is made of."""
+"""Parts of a page: figures, recipes and sections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,40 +13,44 @@ from dml_lightning.stats.tables import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """What Plotly draws, and what is there for those who do not see it."""
+    """A figure of Plotly, with a text and a table for readers who cannot see it."""
 
     title: str
-    alt: str  # one or two sentences
-    data: list[Json]
+    alt: str  # description in one or two sentences
+    data: list[Json]  # Plotly's traces
     layout: Json
-    table: Table  # the same in numbers
-    wide: bool = False  # takes the width of the page
+    table: Table  # numbers that the figure shows
+    wide: bool = False  # whether it takes the full width of the page
 
 
 def floats(values: NDArray[np.floating] | Sequence[float], digits: int = 4) -> list[float | None]:
-    """Numbers for JSON, rounded; None for what JSON lacks."""
-    found = np.asarray(values, dtype=np.float64).round(digits)
-    return [float(v) if np.isfinite(v) else None for v in found]
+    """Rounds numbers for JSON, with None for NaN and infinities, which JSON lacks.
+
+    >>> floats([0.123456, float("nan")])
+    [0.1235, None]
+    """
+    rounded = np.asarray(values, dtype=np.float64).round(digits)
+    return [float(v) if np.isfinite(v) else None for v in rounded]
 
 
 @dataclass(frozen=True)
 class RecipeText:
-    """How one arm came about."""
+    """Recipe of an arm, and where its runs lie."""
 
     arm: str
     text: str  # YAML
-    facts: Table
+    facts: Table  # a row per run
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it, in the order of the fields."""
+    """A heading and its content, in the order of the fields."""
 
-    key: str  # of its anchor
+    key: str  # name of its anchor
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     crops: Mapping[str, Mapping[str, Sequence[Mistake]]] = field(default_factory=dict)  # by arm, by kind
     recipes: Sequence[RecipeText] = ()
-    projection: bool = False  # the page draws it here
+    projection: bool = False  # whether the page draws the projections here

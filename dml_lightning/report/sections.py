@@ -1,4 +1,4 @@
-"""What a report says, section by section; how it looks is the page's business."""
+"""Content of a report, section by section; the page decides on its looks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,21 +36,21 @@ from dml_lightning.stats.tables import Table
 
 
 def sections(given: ReportInput) -> list[Section]:
-    """Every section that the runs have something to say to, in the order of the page."""
-    found = ShownRuns(given)
+    """Every section for which the runs have data, in the order of the page."""
+    runs = ShownRuns(given)
     made = [
         arms_section(given),
         differences_section(given),
         _projection(),
-        _distances(found),
-        _refusal(found),
-        _coverage(found),
-        _confusions(found),
-        _class_distances(found),
-        training_section(given, found.lines),
+        _distances(runs),
+        _refusal(runs),
+        _coverage(runs),
+        _confusions(runs),
+        _class_distances(runs),
+        training_section(given, runs.lines),
         margins_section(given),
-        _assumptions(found),
-        _mistakes(found),
+        _assumptions(runs),
+        _mistakes(runs),
         recipes_section(given),
     ]
     return [section for section in made if section is not None]
@@ -58,7 +58,7 @@ def sections(given: ReportInput) -> list[Section]:
 
 @dataclass(frozen=True)
 class ShownRuns:
-    """What several sections need of the run that is shown of each arm, computed once."""
+    """Results that several sections need, computed once from the run that is shown of each arm."""
 
     given: ReportInput
 
@@ -69,18 +69,18 @@ class ShownRuns:
 
     @cached_property
     def detectors(self) -> dict[str, pd.DataFrame]:
-        """Table of detectors by arm."""
+        """Tables of detectors by arm."""
         return {arm: detector_table(run.evidence) for arm, run in self.given.shown.items()}
 
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
-        """Rule C by arm, where there are calibration crops."""
-        found = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
-        return {arm: each for arm, each in found.items() if each is not None}
+        """Coverage of rule C by arm, of arms that have the rule."""
+        results = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
+        return {arm: each for arm, each in results.items() if each is not None}
 
     @cached_property
     def lines(self) -> dict[str, Json]:
-        """Line of each arm in figures of several."""
+        """Plotly line of each arm."""
         return arm_styles({arm: run.trained for arm, run in self.given.shown.items()})
 
 
@@ -97,45 +97,53 @@ def _projection() -> Section:
     )
 
 
-def _distances(found: ShownRuns) -> Section:
+def _distances(runs: ShownRuns) -> Section:
     figures = [
-        distances_figure(arm, found.scores[arm], cuts(run.thresholds), run.evidence.normalized)
-        for arm, run in found.given.shown.items()
+        distances_figure(arm, runs.scores[arm], cuts(run.thresholds), run.evidence.normalized)
+        for arm, run in runs.given.shown.items()
     ]
-    said = (
+    text = (
         "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
         "refuses. Vertical lines are thresholds: crops to their right are refused."
     )
-    return Section("distances", "Distances", [said], figures=figures)
+    return Section("distances", "Distances", [text], figures=figures)
 
 
 def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
-    """Thresholds as they are drawn, by the text beside them."""
+    """Thresholds to draw, by the text beside them.
+
+    Args:
+        thresholds: Thresholds by rule (B or C).
+    """
     named = {"B": "B: validation"}
     return {
         named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value for rule, each in thresholds.items()
     }
 
 
-def _refusal(found: ShownRuns) -> Section | None:
-    """ROC, and every detector on every arm."""
-    arms = [arm for arm, values in found.scores.items() if len(values.ood)]
+def _refusal(runs: ShownRuns) -> Section | None:
+    """The ROC, and every detector on every arm; None without OOD crops."""
+    arms = [arm for arm, values in runs.scores.items() if len(values.ood)]
     if not arms:
         return None
-    aurocs = {arm: interval_text(found.detectors[arm], NEAREST) for arm in arms}
-    figure = roc_figure({arm: found.scores[arm] for arm in arms}, found.lines, aurocs)
-    count, what = resampled(found.detectors[arms[0]])
-    said = (
+    aurocs = {arm: interval_text(runs.detectors[arm], NEAREST) for arm in arms}
+    figure = roc_figure({arm: runs.scores[arm] for arm in arms}, runs.lines, aurocs)
+    count, what = resampled(runs.detectors[arms[0]])
+    text = (
         "Score: distance to the nearest prototype, the same for every arm. Intervals come from a bootstrap over "
         f"{count} {what} of the run shown: they speak of other {what}, not of other seeds."
     )
     if what == "crops":
-        said += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
-    return Section("refusal", "Refusing what is not known", [said], [detectors_table(found.detectors)], [figure])
+        text += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
+    return Section("refusal", "Refusing what is not known", [text], [detectors_table(runs.detectors)], [figure])
 
 
 def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
-    """A row per detector, a column per arm: OOD AUROC with its interval over flights."""
+    """OOD AUROC with its interval over flights: a row per detector, a column per arm.
+
+    Args:
+        detectors: Table of detectors by arm.
+    """
     names = list(dict.fromkeys(name for table in detectors.values() for name in table.index))
     rows = [
         [name, *(interval_text(table, name) if name in table.index else "–" for table in detectors.values())]
@@ -149,8 +157,8 @@ def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
     )
 
 
-def _coverage(found: ShownRuns) -> Section | None:
-    arms = found.coverage
+def _coverage(runs: ShownRuns) -> Section | None:
+    arms = runs.coverage
     if not arms:
         return None
     flights = list(next(iter(arms.values())).by_flight)
@@ -164,21 +172,21 @@ def _coverage(found: ShownRuns) -> Section | None:
         ],
     )
     source = f" of {one.flights} flights" if flights else ""
-    said = (
+    text = (
         f"Rule C was calibrated on {one.samples} crops{source}, used for nothing else. On average over such "
         "calibrations it refuses at most the share asked for, if test crops are exchangeable with those; crops of new "
         f"flights are not quite{', so some flights lie above' if flights else ''}."
     )
-    figure = coverage_figure(arms, found.lines)
-    tables = [*([table] if flights else []), *_drift_table(found)]
-    return Section("coverage", "False rejection as promised?", [said], tables, [figure])
+    figure = coverage_figure(arms, runs.lines)
+    tables = [*([table] if flights else []), *_drift_table(runs)]
+    return Section("coverage", "False rejection as promised?", [text], tables, [figure])
 
 
-def _drift_table(found: ShownRuns) -> list[Table]:
-    """Whether known crops of a test flight score unlike the calibration flights, arm by arm."""
+def _drift_table(runs: ShownRuns) -> list[Table]:
+    """Drift of each test flight's known crops from the calibration flights; no table if none can be tested."""
     rows = [
         [arm, each.flight, each.used, each.shift, each.low, each.high, each.p_holm]
-        for arm, run in found.given.shown.items()
+        for arm, run in runs.given.shown.items()
         for each in drift_of_test(run.evidence, run.thresholds.get("C"))
     ]
     heads = ["arm", "flight", "crops", "shift", "low", "high", "Holm p"]
@@ -186,34 +194,34 @@ def _drift_table(found: ShownRuns) -> list[Table]:
     return [Table(caption, heads, rows)] if rows else []
 
 
-def _confusions(found: ShownRuns) -> Section:
+def _confusions(runs: ShownRuns) -> Section:
     figures = []
-    for arm, run in found.given.shown.items():
+    for arm, run in runs.given.shown.items():
         evidence = run.evidence
         names = evidence.class_names[: evidence.num_classes]
         figures.append(confusion_figure(arm, confusion_counts(evidence), names))
-    said = "Known test crops, in per cent of each row, named by the arm's own rule."
-    return Section("confusion", "Confusion of classes", [said], figures=figures)
+    text = "Known test crops, in per cent of each row, named by the arm's own rule."
+    return Section("confusion", "Confusion of classes", [text], figures=figures)
 
 
-def _class_distances(found: ShownRuns) -> Section:
-    figures = [class_distances_figure(arm, class_table(run.evidence)) for arm, run in found.given.shown.items()]
-    said = (
+def _class_distances(runs: ShownRuns) -> Section:
+    figures = [class_distances_figure(arm, class_table(run.evidence)) for arm, run in runs.given.shown.items()]
+    text = (
         "Mean distance of every pair of classes, known, novel and OOD. Dark is near; the diagonal is the mean within "
         "the class."
     )
-    return Section("class-distances", "Distances of classes", [said], figures=figures)
+    return Section("class-distances", "Distances of classes", [text], figures=figures)
 
 
 def assumptions_table(given: ReportInput) -> Table:
-    """Which conditions of the separation theorem hold on the test crops, an arm per column."""
-    found = {arm: assumptions(run.evidence) for arm, run in given.shown.items()}
+    """Conditions of the separation theorem on the test crops, with a column per arm."""
+    conditions = {arm: assumptions(run.evidence) for arm, run in given.shown.items()}
     names = {arm: run.evidence.class_names for arm, run in given.shown.items()}
     pairs = {
         arm: " – ".join(names[arm][label] for label in report.closest_pair) if report.closest_pair else "–"
-        for arm, report in found.items()
+        for arm, report in conditions.items()
     }
-    reports = found.values()
+    reports = conditions.values()
     rows: list[list[object]] = [
         ["known crops inside the ball of their class", *(r.known_inside for r in reports)],
         ["OOD crops outside every ball", *(r.ood_outside for r in reports)],
@@ -223,21 +231,21 @@ def assumptions_table(given: ReportInput) -> Table:
         ["closest pair", *pairs.values()],
         ["median gap", *(r.median_gap for r in reports)],
     ]
-    return Table("Conditions on the test crops", ["condition", *found], rows)
+    return Table("Conditions on the test crops", ["condition", *conditions], rows)
 
 
-def _assumptions(found: ShownRuns) -> Section:
-    said = (
+def _assumptions(runs: ShownRuns) -> Section:
+    text = (
         "If known crops lie in the ball around their class's prototype and OOD crops outside every ball, the "
         "radius-adjusted score separates them without an error. If the balls are disjoint too, the class is right."
     )
-    table = assumptions_table(found.given)
-    return Section("assumptions", "What the guarantee rests on", [said], [table])
+    table = assumptions_table(runs.given)
+    return Section("assumptions", "What the guarantee rests on", [text], [table])
 
 
-def _mistakes(found: ShownRuns) -> Section:
-    shown = found.given.shown
-    arms = [arm for arm, run in shown.items() if run.trained] or list(shown)  # floors err anyhow
+def _mistakes(runs: ShownRuns) -> Section:
+    shown = runs.given.shown
+    arms = [arm for arm, run in shown.items() if run.trained] or list(shown)  # mistakes of floors say little
     crops = {arm: mistakes(shown[arm].evidence) for arm in arms}
-    said = "What each arm is sure of, and wrong about. Above each crop its true class, below what it was called."
-    return Section("mistakes", "Most confident mistakes", [said], crops=crops)
+    text = "What each arm is sure of, and wrong about. Above each crop its true class, below what it was called."
+    return Section("mistakes", "Most confident mistakes", [text], crops=crops)

@@ -1,4 +1,4 @@
-"""The answer, the table of arms, and what is behind them: differences, recipes, versions."""
+"""The answer of a report and its tables: arms, paired differences, recipes, versions."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,20 +13,21 @@ from dml_lightning.stats.results import COLUMNS, Comparison
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means
 
-NEAREST = "nearest prototype"  # the detector that every arm has and that is logged
+NEAREST = "nearest prototype"  # the detector that every arm has, and whose AUROC is logged
 
 
 def answer_text(given: ReportInput) -> str:
-    """What the report says, in a few sentences."""
-    said = " ".join([_answer(given), *given.changes])
+    """The answer of the report in a few sentences."""
+    text = " ".join([_answer(given), *given.changes])
     unequal = given.differences
     if not unequal:
-        return said
+        return text
     more = f" and {len(unequal) - 1} more" if len(unequal) > 1 else ""
-    return f"{said} Read it with care, for the runs differ in more than arm, seed and fold: {unequal[0]}{more}."
+    return f"{text} Read it with care, for the runs differ in more than arm, seed and fold: {unequal[0]}{more}."
 
 
 def _answer(given: ReportInput) -> str:
+    """The verdict of the comparison, or why there is none, with the mean of each arm."""
     comparison, metric = given.comparison, given.question.metric
     if len(given.arms) == 1:
         return _single(given)
@@ -44,7 +45,7 @@ def _answer(given: ReportInput) -> str:
 
 
 def _single(given: ReportInput) -> str:
-    """One arm: its number, over units if there are several, else what its OOD crops say."""
+    """The answer for one arm: its interval over units, or the metric and OOD AUROC of its run."""
     comparison, metric = given.comparison, given.question.metric
     if isinstance(comparison, Comparison):
         return comparison.arms[0].sentence
@@ -64,24 +65,34 @@ def _single(given: ReportInput) -> str:
 
 
 def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -> str:
-    """A number of the table of detectors with its interval, if it has one."""
+    """A value of the table of detectors as text, with its interval if it has one.
+
+    Args:
+        detectors: Table of detectors, with columns NAME, NAME_low and NAME_high.
+        detector: Row of the table.
+        name: Column of the table.
+
+    >>> row = {"auroc": 0.75, "auroc_low": 0.7, "auroc_high": 0.8}
+    >>> interval_text(pd.DataFrame([row], index=["kNN"]), "kNN")
+    '0.750 [0.700, 0.800]'
+    """
     value, low, high = (float(detectors[name + end].loc[detector]) for end in ("", "_low", "_high"))
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
 
 
 def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
-    """How many of what the intervals of the table of detectors are over: flights, or crops that name none."""
+    """Number and kind of the units that the intervals of the table of detectors resample: flights, or else crops."""
     first = detectors.iloc[0]
     crops = int(first[["known", "ood"]].sum())
     return str(int(first["groups"])), "crops" if first["groups"] == crops else "flights"
 
 
 def arms_table(given: ReportInput) -> Table:
-    """A row per arm: mean of each number over its runs, ± standard deviation; floors are marked."""
+    """Mean ± standard deviation of each metric over the runs of an arm, with a row per arm; floors are marked."""
     table = given.table()
     keys = [k for k in COLUMNS if k in table and table[k].notna().any()]
-    asked = given.question.metric
-    keys = [asked, *(k for k in keys if k != asked)]
+    primary = given.question.metric
+    keys = [primary, *(k for k in keys if k != primary)]
     several = any(len(runs) > 1 for runs in given.arms.values())
     rows = []
     for arm, runs in given.arms.items():
@@ -105,11 +116,11 @@ def _mean(values: "pd.Series[float]", several: bool) -> float | str:
 
 
 def arms_section(given: ReportInput) -> Section:
-    """What was tested on, and the numbers of every arm."""
+    """The section on the test crops and the metrics of every arm."""
     first = given.runs[0]
     sets = first.evidence.sets
     counts = {name: len(sets[name]) for name in ("reference", "known", "novel", "ood")}
-    said = (
+    tested = (
         f"Test crops: {counts['known']} of {first.evidence.num_classes} known classes, {counts['novel']} of novel "
         f"classes that training never saw, {counts['ood']} that are no waterfowl or of no class at all (OOD). "
         f"{counts['reference']} training crops serve as reference."
@@ -128,41 +139,41 @@ def arms_section(given: ReportInput) -> Section:
         else "The files name no data set: whether the arms saw the same crops is for their makers to say."
     )
     return Section(
-        "arms", "Arms", [text for text in (said, pictured, data) if text], [arms_table(given), *_estimates(given)]
+        "arms", "Arms", [text for text in (tested, pictured, data) if text], [arms_table(given), *_estimates(given)]
     )
 
 
 def _estimates(given: ReportInput) -> list[Table]:
-    """The primary number of each arm with its interval, where there are units to have one over."""
+    """Mean and interval of the primary metric of each arm; no table if there are too few units."""
     if isinstance(given.comparison, str):
         return []
-    asked = given.comparison.question
+    question = given.comparison.question
     rows = [
         [each.arm, e.mean, e.low, e.high, e.sd, e.units] for each in given.comparison.arms for e in (each.estimate,)
     ]
-    columns = ["arm", "mean", "low", "high", "standard deviation", f"{asked.unit}s"]
-    title = f"{asked.metric}, mean over {asked.unit}s with its {100 * (1 - asked.alpha):g} % interval"
+    columns = ["arm", "mean", "low", "high", "standard deviation", f"{question.unit}s"]
+    title = f"{question.metric}, mean over {question.unit}s with its {100 * (1 - question.alpha):g} % interval"
     return [Table(title, columns, rows)]
 
 
 def differences_section(given: ReportInput) -> Section | None:
-    """Each arm minus the baseline; None where nothing can be compared."""
+    """The section on paired differences to the baseline; None if nothing can be compared."""
     comparison = given.comparison
     if isinstance(comparison, str) or not comparison.differences:
         return None
-    asked = given.question
-    means = unit_means(given.table(), asked.metric, asked.unit)
-    values = {d.arm: (means[d.arm] - means[asked.baseline]).dropna().to_numpy(float) for d in comparison.differences}
+    question = given.question
+    means = unit_means(given.table(), question.metric, question.unit)
+    values = {d.arm: (means[d.arm] - means[question.baseline]).dropna().to_numpy(float) for d in comparison.differences}
     figure = add_units(differences_figure(comparison), values)
-    said = [
-        f"Arms are compared within the same {asked.unit}: a circle is one {asked.unit}, the diamond their mean with "
-        "an interval that holds for all arms at once."
+    text = [
+        f"Arms are compared within the same {question.unit}: a circle is one {question.unit}, the diamond their mean "
+        "with an interval that holds for all arms at once."
     ]
-    return Section("differences", "Paired differences", said, [figure.table], [figure])
+    return Section("differences", "Paired differences", text, [figure.table], [figure])
 
 
 def recipes_section(given: ReportInput) -> Section | None:
-    """How to do it again; None for embeddings of other frameworks."""
+    """The section with the recipe of each arm; None if all runs are files of embeddings."""
     recipes = [
         RecipeText(arm, run.recipe_text, facts_table(given.arms[arm])) for arm, run in given.shown.items() if run.folder
     ]
@@ -174,7 +185,7 @@ def recipes_section(given: ReportInput) -> Section | None:
 
 
 def facts_table(runs: Sequence[RunResult]) -> Table:
-    """Where the runs of an arm lie, on which data and with which packages they were made."""
+    """Folder, status, data, code and package versions of the runs of an arm, with a row per run."""
 
     def facts(run: RunResult) -> Iterator[str]:
         stage = run.stage

@@ -1,4 +1,4 @@
-"""How training went: its curves, its margin and its states."""
+"""Sections on training: curves, margins and states."""
 
 from dml_lightning.report.figures import curves, training_figure
 from dml_lightning.report.inputs import ReportInput, RunResult
@@ -12,7 +12,12 @@ STATE_TEXTS = ("learning", "satisfied", "stalled", "noisy", "collapsed", "infeas
 
 
 def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | None:
-    """Active triplets and distance ratio over the steps of every run; None if nothing was fitted."""
+    """The section with active triplets and distance ratio over the steps of every run; None without such curves.
+
+    Args:
+        given: Runs by arm.
+        lines: Plotly line of each arm.
+    """
     drawn = {
         key: [curve for arm, runs in given.arms.items() for run in runs for curve in curves(arm, run.history, key)]
         for key in ("train/active_triplet_fraction", "val/inter_intra_ratio")
@@ -21,20 +26,20 @@ def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | No
         "train/active_triplet_fraction": ("Active triplets of the batch", "share of valid triplets"),
         "val/inter_intra_ratio": ("Distance ratio on validation", "inter / intra"),
     }
-    figures = [training_figure(*titles[key], found, lines, rangemode="tozero") for key, found in drawn.items() if found]
+    figures = [training_figure(*titles[key], each, lines, rangemode="tozero") for key, each in drawn.items() if each]
     if not figures:
         return None
-    said = (
+    text = (
         "Every arm is counted with the same margin, whatever its loss. Fewer active triplets and a larger ratio are "
         "better."
     )
-    if any(len(curve.steps) > POINTS for found in drawn.values() for curve in found):
-        said += f" Of longer curves {POINTS} values are drawn, evenly from the first to the last."
-    return Section("training", "Training", [said], figures=figures)
+    if any(len(curve.steps) > POINTS for each in drawn.values() for curve in each):
+        text += f" Of longer curves {POINTS} values are drawn, evenly from the first to the last."
+    return Section("training", "Training", [text], figures=figures)
 
 
 def margins_section(given: ReportInput) -> Section | None:
-    """Bound on the margin and the states that training went through, of arms with a margin."""
+    """The section on the bound of the margin and the states of training; None if no run has either."""
     rows = [row for arm, run in given.shown.items() if (row := _margin_row(arm, run))]
     states = [row for arm, run in given.shown.items() if (row := _state_row(arm, run))]
     tables = []
@@ -60,6 +65,7 @@ def margins_section(given: ReportInput) -> Section | None:
 
 
 def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
+    """Margin, setting and bound of a fitted triplet arm; None for others."""
     model = run.recipe.get("model") or {}
     settings = model.get("init_args") or {}
     loss = (settings.get("loss") or {}).get("init_args") or {}
@@ -77,6 +83,7 @@ def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
 
 
 def _state_row(arm: str, run: RunResult) -> list[str | float | int] | None:
+    """Number of looks, share of each state and last state of a run; None if no state was logged."""
     keys = [f"train/state_{state}" for state in STATE_TEXTS]
     if not all(key in run.history for key in keys):
         return None
