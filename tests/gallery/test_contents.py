@@ -96,7 +96,7 @@ def test_prototypes_are_held_once_and_texts_lie_in_json(tmp_path: Path) -> None:
     expected |= {f"thresholds.{rule}.{name}" for rule in thresholds() for name in of_threshold}
     expected |= {f"thresholds.C_class.per_class.{name}" for name in ("values", "alpha", "sizes", "scores")}
     assert record.arrays.keys() == expected
-    texts = {f"thresholds.{rule}.rule": each.rule for rule, each in thresholds().items()}
+    texts: dict[str, str] = {f"thresholds.{rule}.rule": each.rule for rule, each in thresholds().items()}
     texts |= {f"thresholds.{rule}.kind": each.kind for rule, each in thresholds().items()}
     assert (record.words["thresholds"], record.words["texts"]) == (list(thresholds()), texts)
 

@@ -1,6 +1,7 @@
 """Recall@k, R-precision and MAP@R as means over the queries, against the definition and against a peer."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def slow(*arguments: Tensor, k: int, **groups: Tensor) -> tuple[float, float, fl
 def test_means_equal_the_definition(seed: int, n: int, m: int, classes: int, count: int, k: int) -> None:
     """Leave one out where m is 0, no groups where count is."""
     x, y = sample(seed, n + m, classes)
-    given_rows = (x[:n], y[:n], x[n:], y[n:]) if m else (x, y)
-    groups: dict[str, Tensor] = {}
+    given_rows: tuple[Any, ...] = (x[:n], y[:n], x[n:], y[n:]) if m else (x, y)
+    groups: dict[str, Any] = {}
     if count:
         own = flights(seed, n + m, count)
         groups = {"groups": own[:n], "reference_groups": own[n:]} if m else {"groups": own}
@@ -48,7 +49,7 @@ def test_means_equal_the_definition(seed: int, n: int, m: int, classes: int, cou
     values = (found.recall_at[k], found.r_precision, found.map_at_r, found.left_out)
     assert values == pytest.approx(slow(*given_rows, k=k, **groups), rel=1e-12, nan_ok=True)
     assert found.queries == n - found.left_out
-    alone = [recall_at_k(*given_rows, k=k, **groups), r_precision(*given_rows, **groups)]
+    alone = [recall_at_k(*given_rows, **{"k": k, **groups}), r_precision(*given_rows, **groups)]
     alone += [map_at_r(*given_rows, **groups)]
     assert alone == pytest.approx(values[:3], rel=1e-12, nan_ok=True)
 
