@@ -129,13 +129,15 @@ def test_a_tie_goes_to_the_class_and_a_surface_belongs_to_its_ball() -> None:
     assert np.isnan(judged.p_value).all()  # without a calibration
 
 
-def test_a_score_at_the_threshold_is_known_and_an_infinite_one_refuses_nothing() -> None:
+def test_a_score_at_the_threshold_is_known_and_an_infinite_one_refuses_nothing_or_all() -> None:
     above = np.nextafter(1.5, 2.0)
     trained, nothing = np.array([[1.5], [above], [1e300]]), np.empty((3, 0))
-    rules = {"C": DecisionRule(1.5), "never": DecisionRule(np.inf)}
+    rules = {"C": DecisionRule(1.5), "never": DecisionRule(np.inf), "always": DecisionRule(-np.inf)}
     judged = judge(trained, nothing, np.zeros(1), np.empty(0), rules)
     assert judged.known["C"].tolist() == [True, False, False]
     assert judged.known["never"].all()
+    assert not judged.known["always"].any()
+    assert judged.score["always"].tolist() == trained[:, 0].tolist()  # as by the other rules
     far = judge(trained, np.ones((3, 1)), np.zeros(1), np.array([0.5]), rules)  # nearest, and out of its ball
     assert far.score["never"].tolist() == trained[:, 0].tolist()  # not infinite
 
