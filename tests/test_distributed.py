@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dml_lightning import distributed
-from dml_lightning.distributed import whole
+from dml_lightning.distributed import whole, without_copies
 from tests.ranks import Gloo
 
 
@@ -80,3 +80,9 @@ def test_alone_nothing_is_copied() -> None:
 def test_what_has_no_shards_is_whole() -> None:
     tensor = torch.ones(3)
     assert whole(tensor) is tensor
+
+
+def test_of_copies_the_first_stays() -> None:
+    index = torch.tensor([7, 2, 7, -1, 2, 9])
+    assert without_copies(index).tolist() == [3, 1, 0, 5]
+    assert without_copies(index[:0]).tolist() == []

@@ -21,7 +21,6 @@ NO_TEST_FILE = {
 NOT_MIRRORED = {"benchmarks", "end_to_end", "old_files"}
 # Modules whose tests are being moved to the mirrored place: this set only shrinks.
 TO_BE_MIRRORED = {
-    "metrics/",
     "data/",
     "export/",
     "simulate/",

@@ -8,8 +8,8 @@ Format 2 stores the prototypes once, and the thresholds by rule:
 Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes; it is still read.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from dml_lightning.gallery.records import Record
 from dml_lightning.openset.arrays import ArrayState, nested, unnested
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
+
+Part = TypeVar("Part", PrototypeDetector, Threshold)
 
 
 def written_contents(
@@ -48,28 +50,44 @@ def written_contents(
 
 
 def read_prototypes(record: Record) -> PrototypeDetector:
-    """Prototypes of a base record."""
-    return PrototypeDetector.from_state(unnested("rules.A" if record.format == 1 else "prototypes", record.arrays))
+    """The prototypes of a base.
+
+    Raises:
+        ValueError: If an array of theirs is missing.
+    """
+    prefix = "rules.A" if record.format == 1 else "prototypes"
+    return _part(record, prefix, record.arrays, PrototypeDetector.from_state)
 
 
 def read_thresholds(record: Record) -> dict[str, Threshold]:
-    """Thresholds of a base record or of a recalibration, by rule."""
+    """The thresholds of a base or of a recalibration, by rule.
+
+    Raises:
+        ValueError: If an array of theirs is missing.
+    """
     if record.format == 1:
-        return _read_rules(record)
+        state = record.arrays | _as_arrays(record.words["words"])
+        return {rule: _part(record, f"rules.{rule}", state, _threshold_inside) for rule in record.words["rules"]}
     state = record.arrays | _as_arrays(record.words["texts"])
-    return {rule: Threshold.from_state(unnested(f"thresholds.{rule}", state)) for rule in record.words["thresholds"]}
-
-
-def _read_rules(record: Record) -> dict[str, Threshold]:
-    """Thresholds by rule from the detectors of format 1."""
-    state = record.arrays | _as_arrays(record.words["words"])
-    detectors = {rule: unnested(f"rules.{rule}", state) for rule in record.words["rules"]}
     return {
-        rule: Threshold.from_state(
-            {**unnested("threshold", own), "kind": own["kind"], **nested("per_class", unnested("per_class", own))}
-        )
-        for rule, own in detectors.items()
+        rule: _part(record, f"thresholds.{rule}", state, Threshold.from_state) for rule in record.words["thresholds"]
     }
+
+
+def _part(record: Record, prefix: str, state: ArrayState, made_of: Callable[[ArrayState], Part]) -> Part:
+    """A part of a record, made of the arrays under `prefix`."""
+    try:
+        return made_of(unnested(prefix, state))
+    except KeyError as missing:
+        raise ValueError(
+            f"record {record.number} of the gallery is damaged: {prefix} lacks {missing}; restore the whole folder."
+        ) from None
+
+
+def _threshold_inside(detector: ArrayState) -> Threshold:
+    """The threshold of a detector of format 1."""
+    per_class = nested("per_class", unnested("per_class", detector))
+    return Threshold.from_state(unnested("threshold", detector) | {"kind": detector["kind"]} | per_class)
 
 
 def _as_arrays(texts: Mapping[str, str]) -> dict[str, NDArray[Any]]:
