@@ -12,6 +12,7 @@ from dml_lightning.files import replacing
 
 COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light ones, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
+LARGEST_SIDE = 4096  # px of a picture; larger frames are thinned
 FONT_SIZE = 13
 
 
@@ -72,13 +73,15 @@ class FramePictures:
 
 def _background(frame: str) -> tuple[Image.Image, float]:
     """The frame in grey, from its 0.5th to its 99.9th percentile, and how much it was enlarged."""
-    pixels = read_frame(Path(frame)).pixels.astype(np.float64)
+    shown = read_frame(Path(frame))
+    step = -(-max(shown.pixels.shape) // LARGEST_SIDE)  # a mosaic is thinned
+    pixels = np.asarray(shown.pixels[::step, ::step], np.float64)
     low, high = np.nanquantile(pixels, (0.005, 0.999))
     grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
     picture = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
-    scale = max(1, round(SMALLEST_SIDE / min(picture.size)))
-    size = (scale * picture.width, scale * picture.height)
-    return picture.resize(size, Image.Resampling.NEAREST), float(scale)
+    width, height = shown.size  # of the picture on which boxes are drawn
+    scale = float(max(1, round(SMALLEST_SIDE / min(width, height)))) if step == 1 else 1 / step
+    return picture.resize((round(scale * width), round(scale * height)), Image.Resampling.NEAREST), scale
 
 
 def _write_name(

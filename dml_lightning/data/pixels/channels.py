@@ -72,7 +72,7 @@ def _transparent(path: StrPath, alpha: NDArray[Any]) -> Mask | None:
             f"the picture has an alpha channel that varies ({partial} of {alpha.size} pixels are half transparent)",
             "alpha is 0 outside of a mosaic and opaque inside, or left out",
         )
-    return alpha != opaque
+    return np.asarray(alpha != opaque)
 
 
 def _grey_of_equal(path: StrPath, pixels: NDArray[Any], tolerance: int) -> NDArray[Any]:

@@ -50,7 +50,7 @@ class Declared(NamedTuple):
 
     def over(self, other: "Declared") -> "Declared":
         """Returns this, with the other's word where this has none."""
-        return Declared(*(theirs if own in (None, "") else own for own, theirs in zip(self, other, strict=True)))
+        return other._replace(**{key: value for key, value in self._asdict().items() if value not in (None, "")})
 
 
 def gdal_tags(path: StrPath, nodata: Any, metadata: Any) -> Declared:

@@ -82,7 +82,7 @@ class Segments:
         segment, _, shape = self.page.decode(data or None, number, **self.tables)
         if segment is None:
             return np.full(shape[1:], self.page.nodata, self.page.dtype)
-        return segment[0]
+        return np.asarray(segment[0])
 
 
 def _overlap(wanted: range, start: int, length: int) -> tuple[slice, slice]:
@@ -124,7 +124,7 @@ class Windows:
         return np.concatenate([self._thinned(list(band), columns) for _, band in groupby(rows, self._row_of_tiles)])
 
     def _row_of_tiles(self, row: int) -> int:
-        return row // self._image.tile[0]
+        return row // int(self._image.tile[0])
 
     def _thinned(self, rows: list[int], columns: range) -> Pixels:
         """Rows of one row of tiles, in equal steps."""
