@@ -92,9 +92,10 @@ def cut(
     """
     centres, sides = squares(boxes, context, min_side)
     fields = sides * (stored_size / crop_size)
-    for number in np.flatnonzero(~(fields <= LARGEST_SQUARE)).tolist():
-        what = f"needs {fields[number]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
-        raise BoxError(number, what, "boxes are as large as an animal")
+    absurd = np.flatnonzero(~(fields <= LARGEST_SQUARE))
+    if len(absurd):
+        what = f"needs {fields[absurd[0]]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
+        raise BoxError(int(absurd[0]), what, "boxes are as large as an animal")
     patches = np.empty((len(boxes), stored_size, stored_size), np.float32)
     for number, (centre, field) in enumerate(zip(centres, fields, strict=True)):
         patch = resample(pixels, centre, field, stored_size)

@@ -1,6 +1,5 @@
 """Annotated pictures of predicted frames: every box with its decision and name."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from dml_lightning.files import replacing
 
 COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light colours, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
-LONGEST_SIDE = 8192  # px; of longer frames rows and columns are left out
+LARGEST_SIDE = 4096  # px of a picture; larger frames are thinned
 FONT_SIZE = 13
 
 
@@ -51,13 +50,13 @@ class FramePictures:
         self._waiting = pd.DataFrame()
 
     def _draw(self, frame: str, boxes: pd.DataFrame) -> None:
-        picture, across, down = _background(frame)
+        picture, scale = _background(frame)
         draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
         outlines = []
         for box in boxes.to_dict("records"):
             colour = COLOURS[box["decision"]]
-            left, top = across * box["x"], down * box["y"]
-            right, bottom = left + across * box["width"], top + down * box["height"]
+            left, top = scale * box["x"], scale * box["y"]
+            right, bottom = left + scale * box["width"], top + scale * box["height"]
             name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
             _write_name(draw, font, name, (left, top, bottom), picture.size, colour)
             outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
@@ -76,17 +75,17 @@ class FramePictures:
         return f"{name}.png"
 
 
-def _background(file: str) -> tuple[Image.Image, float, float]:
-    """The frame in grey, from its 0.5th to its 99.9th percentile, and its px per px of a box, across and down."""
-    frame = read_frame(Path(file))
-    step = math.ceil(max(frame.pixels.shape) / LONGEST_SIDE)
-    pixels = np.asarray(frame.pixels[::step, ::step], np.float64)
-    low, high = np.nanquantile(pixels, (0.005, 0.999)) if np.isfinite(pixels).any() else (0.0, 1.0)
+def _background(frame: str) -> tuple[Image.Image, float]:
+    """The frame in grey, from its 0.5th to its 99.9th percentile, and the px of the picture per px of a box."""
+    shown = read_frame(Path(frame))
+    step = -(-max(shown.pixels.shape) // LARGEST_SIDE)  # a mosaic is thinned
+    pixels = np.asarray(shown.pixels[::step, ::step], np.float64)
+    low, high = np.nanquantile(pixels, (0.005, 0.999))
     grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
     picture = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
-    scale = max(1, round(SMALLEST_SIDE / min(picture.size)))
-    picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
-    return picture, picture.width / frame.size[0], picture.height / frame.size[1]
+    width, height = shown.size  # of the picture on which boxes are drawn
+    scale = float(max(1, round(SMALLEST_SIDE / min(width, height)))) if step == 1 else 1 / step
+    return picture.resize((round(scale * width), round(scale * height)), Image.Resampling.NEAREST), scale
 
 
 def _write_name(

@@ -9,7 +9,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from dml_lightning.figures import frames
 from dml_lightning.figures.frames import COLOURS, SMALLEST_SIDE, FramePictures
+from tests.data.pixels.writing import flir_jpeg
 
 
 def frame(path: Path, width: int = 80, height: int = 60) -> str:
@@ -63,7 +65,7 @@ def test_large_frames_keep_their_size(tmp_path: Path) -> None:
 def test_of_long_frames_rows_and_columns_are_left_out_and_boxes_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dml_lightning.figures.frames.LONGEST_SIDE", 1000)
+    monkeypatch.setattr("dml_lightning.figures.frames.LARGEST_SIDE", 1000)
     pictures = FramePictures(tmp_path)
     path = frame(tmp_path / "a" / "a.tiff", 2000, 1600)
     pictures.add(pd.DataFrame([{**row(path, x=1000, y=800), "width": 200.0, "height": 100.0}]))
@@ -123,3 +125,16 @@ def test_no_name_hides_a_box(tmp_path: Path) -> None:
 def test_no_rows_make_no_picture(tmp_path: Path) -> None:
     FramePictures(tmp_path / "out").finish()
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_boxes_of_a_radiometric_jpeg_and_of_a_mosaic_fall_on_their_pixels(tmp_path: Path) -> None:
+    """The picture has the size that boxes are drawn on, times the scale."""
+    path = tmp_path / "flir.jpg"
+    path.write_bytes(flir_jpeg(np.full((60, 80), 20000, np.uint16), np.zeros((120, 160, 3), np.uint8)))
+    picture, scale = frames._background(str(path))
+    assert scale == float(round(SMALLEST_SIDE / 120))
+    assert picture.size == (800, 600)
+    tifffile.imwrite(tmp_path / "mosaic.tif", np.zeros((300, 9000), np.float32))
+    picture, scale = frames._background(str(tmp_path / "mosaic.tif"))
+    assert scale == 1 / 3
+    assert picture.size == (3000, 100)

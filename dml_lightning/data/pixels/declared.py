@@ -50,12 +50,7 @@ class Declared(NamedTuple):
 
     def over(self, other: "Declared") -> "Declared":
         """Returns this, with the other's word where this has none."""
-        return Declared(
-            nodata=self.nodata or other.nodata,
-            scale=other.scale if self.scale is None else self.scale,
-            offset=other.offset if self.offset is None else self.offset,
-            unit=self.unit or other.unit,
-        )
+        return other._replace(**{key: value for key, value in self._asdict().items() if value not in (None, "")})
 
 
 def gdal_tags(path: StrPath, nodata: Any, metadata: Any) -> Declared:

@@ -45,8 +45,7 @@ class Frame:
         if self.drawn is None:
             return boxes
         across, down = self.pixels.shape[1] / self.drawn[0], self.pixels.shape[0] / self.drawn[1]
-        scaled: NDArray[np.float64] = boxes * np.array([across, down, across, down])
-        return scaled
+        return np.asarray(boxes * np.array([across, down, across, down]))
 
 
 def read_frame(path: StrPath, radiometry: Radiometry | None = None) -> Frame:
