@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.metrics.classification import class_means, distances_to
+from dml_lightning.metrics.classification import class_means
 from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import Array, ArrayState, like
 from dml_lightning.openset.conformal import class_thresholds
 from dml_lightning.openset.detector import Decision, Detector
 from dml_lightning.openset.thresholds import Kind, RuleName, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
+from dml_lightning.pairs.distances import distances_to
 
 
 @dataclass(frozen=True, eq=False)
