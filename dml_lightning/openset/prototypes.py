@@ -89,8 +89,9 @@ class PrototypeDetector(Detector):
         """Position of each label (N,) among `classes`.
 
         Raises:
-            ValueError: If a label is none of the classes.
+            ValueError: If a label is none of the classes, or the detector is not fitted.
         """
+        self._check_fitted()
         wanted = to_numpy(labels)
         columns = np.searchsorted(self.classes, wanted).clip(max=len(self.classes) - 1)
         unknown = np.unique(wanted[self.classes[columns] != wanted])
@@ -221,9 +222,12 @@ class PrototypeDetector(Detector):
         detector.radii = np.asarray(state["radii"])
         return detector
 
-    def _distances(self, embeddings: Vectors) -> Tensor:
+    def _check_fitted(self) -> None:
         if len(self.classes) == 0:
             raise ValueError("this PrototypeDetector has no prototypes yet: call fit first.")
+
+    def _distances(self, embeddings: Vectors) -> Tensor:
+        self._check_fitted()
         vectors = as_vectors(embeddings)
         return distances_to(vectors, torch.from_numpy(self.prototypes).to(vectors.device))
 
