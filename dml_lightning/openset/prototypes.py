@@ -21,7 +21,7 @@ from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import Array, ArrayState, like
 from dml_lightning.openset.conformal import class_thresholds
 from dml_lightning.openset.detector import Decision, Detector
-from dml_lightning.openset.thresholds import Kind, RuleName, Threshold, choose_threshold
+from dml_lightning.openset.thresholds import RuleName, ScoreKind, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
 from dml_lightning.pairs.distances import distances_to
 
@@ -104,7 +104,7 @@ class PrototypeDetector(Detector):
         return like(self._distances(embeddings), embeddings)
 
     @override
-    def score(self, embeddings: Array, kind: Kind = "nearest") -> Array:
+    def score(self, embeddings: Array, kind: ScoreKind = "nearest") -> Array:
         """OOD scores (N,) float64, larger = more OOD.
 
         Args:
@@ -120,7 +120,7 @@ class PrototypeDetector(Detector):
         labels: Vectors | None = None,
         *,
         rule: RuleName = "C",
-        kind: Kind = "radius",
+        kind: ScoreKind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
         ood: Vectors | None = None,
@@ -147,7 +147,7 @@ class PrototypeDetector(Detector):
         labels: Vectors | None = None,
         *,
         rule: RuleName = "C",
-        kind: Kind = "radius",
+        kind: ScoreKind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
         ood: Vectors | None = None,
@@ -235,7 +235,7 @@ class PrototypeDetector(Detector):
     def _score(self, vectors: Tensor) -> Tensor:
         return self._of_kind(vectors, "nearest")
 
-    def _of_kind(self, embeddings: Vectors, kind: Kind) -> Tensor:
+    def _of_kind(self, embeddings: Vectors, kind: ScoreKind) -> Tensor:
         distances = self._distances(embeddings)
         if kind == "radius":
             distances -= torch.from_numpy(self.radii).to(distances.device)

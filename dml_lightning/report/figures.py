@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.distances import DistanceSample
 from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, GREY, INK
-from dml_lightning.report.numbers import Coverage, roc, thinned
+from dml_lightning.report.numbers import Coverage, roc, thinned_indices
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout, plotly_line
 from dml_lightning.stats.results import Comparison
@@ -272,7 +272,7 @@ def training_figure(
             opacity=1 if len(drawn) == len(arms) else 0.55,
         )
         for i, curve in enumerate(drawn)
-        for kept in [thinned(len(curve.steps))]
+        for kept in [thinned_indices(len(curve.steps))]
     ]
     rows = [[curve.arm, float(curve.values[0]), float(curve.values[-1])] for curve in drawn]
     return Figure(

@@ -50,7 +50,7 @@ def thresholds(
     return rules
 
 
-def thinned(length: int) -> NDArray[np.int64]:
+def thinned_indices(length: int) -> NDArray[np.int64]:
     """Indices of at most `POINTS` points of a curve, spread evenly from the first to the last.
 
     >>> len(thinned(1000)), thinned(1000)[:3].tolist(), thinned(3).tolist()
@@ -75,7 +75,7 @@ def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
     """
     cuts = np.unique(np.concatenate([known, ood]))[::-1]
     refused = [np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s)) for s in (known, ood)]
-    kept = thinned(len(cuts) + 1)
+    kept = thinned_indices(len(cuts) + 1)
     return refused[0][kept], refused[1][kept]
 
 
