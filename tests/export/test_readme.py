@@ -29,11 +29,11 @@ def test_the_readme_of_the_folder_states_rules_and_geometry(exported: Callable[[
 def test_rules_inputs_outputs_and_checks_are_listed(tmp_path: Path) -> None:
     text = text_of(tmp_path)
     rules = [line for line in text.splitlines() if line.startswith(("| A |", "| B |", "| C |", "| C_class |"))]
-    scores = ("distance to the nearest prototype", "beyond the nearest ball", "nearest prototype", "most lenient class")
+    scores = ("beyond the nearest ball", "to the nearest prototype", "to the nearest prototype", "most lenient class")
     assert len(rules) == 4
     for row, score in zip(rules, scores, strict=True):
         assert score in row
-    assert rules[2].endswith("1 flights |")
+    assert rules[2].endswith("| C: split conformal, alpha=0.1, n=60 crops of 1 flights |")
     assert "| `encoder.onnx` | `crops (N, 1, 16, 16)` → `embedding (N, 4)`, `logits (N, 3)`, float32" in text
     assert text.endswith("- 64 random crops\n- 8 crops of the run's data\n")
     assert "of 3 classes (a, b, c) and refuses" in text  # no enrolled species
