@@ -30,15 +30,15 @@ class Augmentation:
     torch.Size([4, 12])
 
     Attributes:
-        rotate: largest turn to either side in degrees; a view straight down has no up, so any angle.
-        flip: probability of mirroring.
-        shift: largest shift along each axis, as a fraction of the crop's side.
-        scale: largest relative enlargement or reduction, 0.1 for 1/1.1 to 1.1.
-        polarity: probability of swapping warm and cold.
-        gain: largest relative change of contrast, 0.2 for 1/1.2 to 1.2.
-        offset: largest added level, in units of the crop's scale.
-        noise: largest standard deviation of white noise, in units of the crop's scale.
-        blur: largest standard deviation of a Gaussian blur, in px of the output.
+        rotate: Largest turn to either side in degrees; a view straight down has no up, so any angle.
+        flip: Probability of mirroring.
+        shift: Largest shift along each axis, as a fraction of the crop's side.
+        scale: Largest relative enlargement or reduction, 0.1 for 1/1.1 to 1.1.
+        polarity: Probability of swapping warm and cold.
+        gain: Largest relative change of contrast, 0.2 for 1/1.2 to 1.2.
+        offset: Largest added level, in units of the crop's scale.
+        noise: Largest standard deviation of white noise, in units of the crop's scale.
+        blur: Largest standard deviation of a Gaussian blur, in px of the output.
     """
 
     rotate: float = 180.0
@@ -64,9 +64,9 @@ class Augmentation:
 
         Args:
             seed: Seed of the run.
-            epoch: number of the epoch.
-            step: number of the batch in the epoch.
-            crops: number of crops in the global batch.
+            epoch: Number of the epoch.
+            step: Number of the batch in the epoch.
+            crops: Number of crops in the global batch.
 
         Returns:
             (crops, 12) float32: the 2 x 2 matrix by rows and the shift (fractions of the side) that take output
