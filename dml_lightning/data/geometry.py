@@ -66,7 +66,7 @@ def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
     dml_lightning.data.geometry.BoxError: box 0 is empty or lies outside the 640x512 px frame; boxes are in px ...
 
     Raises:
-        BoxError: With the first such box.
+        BoxError: A box is; the first such box is named.
     """
     x, y, width, height = boxes.T
     outside = (x >= size[0]) | (y >= size[1]) | (x + width <= 0) | (y + height <= 0)

@@ -236,7 +236,7 @@ def _refuse_identical(reading: Reading) -> None:
     """Refuses copies of a frame in two groups: a split by group would train on what it tests.
 
     Raises:
-        ValueError: With the first such pair.
+        ValueError: There are such copies; the first pair is named.
     """
     if reading.identical:
         first, other = reading.identical[0]
