@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 
 class TrainingBatch(NamedTuple):
-    """What the training loader yields, before augmentation."""
+    """Batch of the training loader: stored patches before augmentation, with the parameters of theirs."""
 
     patches: Tensor  # (B, 1, P, P) float32, normalised
     labels: Tensor  # (B,) int64

@@ -20,7 +20,7 @@ Rows = NDArray[np.int64]
 
 
 class CropStore(Protocol):
-    """Where patches come from: the cache, or the frames themselves."""
+    """Interface of the stores of patches: the cache, or the frames themselves."""
 
     statistics: Statistics  # (N, 2) location and scale; NaN for a crop of a bad frame
     bad_frames: dict[str, str]  # frame -> message that says what is wrong with it
