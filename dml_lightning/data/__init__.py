@@ -1,4 +1,4 @@
-"""Frames and boxes become crops, crops become batches."""
+"""Data: reads frames and boxes, cuts crops, splits them by group and yields batches."""
 
 from dml_lightning.data.datamodule import ThermalWaterfowlDataModule
 from dml_lightning.data.samplers import PKBatchSampler

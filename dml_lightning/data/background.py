@@ -24,7 +24,7 @@ CONTEXT = 0.5  # of the side, both sides together: what a crop may show around i
 
 
 class Background(NamedTuple):
-    """Sampled crops and how many found no room."""
+    """Sampled crops, and the number of crops for which there was no room."""
 
     rows: pd.DataFrame  # READER_COLUMNS
     missing: int
@@ -49,15 +49,15 @@ def sample_background(
     order.
 
     Args:
-        frames: Columns frame, group: where to sample.
-        boxes: Columns frame, x, y, width, height: everything to keep away from, in px.
-        per_frame: Crops wanted in each frame.
+        frames: Table with the columns frame and group: frames to sample in.
+        boxes: Table with the columns frame, x, y, width, height: everything to keep away from, in px.
+        per_frame: Number of crops wanted in each frame.
         sides: Sides to draw from with equal chance, px. Default: the longer sides of the boxes, so that size
             alone does not give the background away.
-        seed: Any integer >= 0.
-        margin: px.
-        context: Of `CropOptions`: with `min_side` it says how much a crop shows around its box.
-        min_side: Of `CropOptions`, px.
+        seed: Seed of the places and sides, at least 0.
+        margin: Least distance to every box in px, to which a quarter of the crop's side is added.
+        context: Margin of a crop as a fraction of its box's longer side, as in `CropOptions`.
+        min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
 
     Returns:
         The crops, fewer where a frame has no room, and the number of those that are missing.
@@ -100,7 +100,7 @@ def _place(
     sides: NDArray[np.float64],
     clearances: NDArray[np.float64],
 ) -> list[tuple[float, float, float]]:
-    """Places squares one after the other: (x, y, side) of those that found room."""
+    """Places squares one after the other; returns (x, y, side) of those for which there was room."""
     placed: list[tuple[float, float, float]] = []
     for side, clearance in zip(sides.tolist(), clearances.tolist(), strict=True):
         room = np.array(size) - side
@@ -130,7 +130,7 @@ def check_background(reading: Reading, lists: Mapping[str, Sequence[str]], backg
     """Checks that background crops are both asked for and named, or neither.
 
     Raises:
-        ValueError: With what would work.
+        ValueError: The number is negative, or only one of the two is given.
     """
     named = any(BACKGROUND in members for members in lists.values())
     exists = bool((reading.table["label"] == BACKGROUND).any())
@@ -152,12 +152,12 @@ def background_sides(
     """Sides to draw from, px: those of the known boxes unless others are asked for.
 
     Args:
-        reading: Of the source.
-        place: "known" or the list that each used class is in.
-        side: One, or the lowest and highest one; None for those of the known boxes.
+        reading: Data set as a source has read it.
+        place: Class name -> "known" or the name of the list that the class is in.
+        side: One side in px, or the lowest and highest one; None for the longer sides of the known boxes.
 
     Raises:
-        ValueError: If they are not above 0, or in the wrong order.
+        ValueError: A side is not above 0, or the two are in the wrong order.
     """
     if side is None:
         known = reading.table[reading.table["label"].map(place).eq("known")]
@@ -174,14 +174,14 @@ def background_rows(
     """Samples background crops away from every box, also those of classes that are not used.
 
     Args:
-        reading: Of the source.
-        per_frame: Crops in each frame.
-        sides: To draw from, px.
-        seed: Any integer >= 0.
-        **around: `context` and `min_side` of `sample_background`.
+        reading: Data set as a source has read it.
+        per_frame: Number of crops in each frame.
+        sides: Sides to draw from, px.
+        seed: Seed of the places and sides, at least 0.
+        **around: The arguments `context` and `min_side` of `sample_background`.
 
     Raises:
-        ValueError: If no frame has room.
+        ValueError: No frame has room.
     """
     columns = ["frame", *BOX_COLUMNS]
     boxes = pd.concat([reading.table[columns], reading.obstacles[columns]])

@@ -35,7 +35,7 @@ class CachedCrops:
     """An open cache folder.
 
     Args:
-        folder: as returned by `build_cache`.
+        folder: Folder that `build_cache` has returned.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class CachedCrops:
 
 
 def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
-    """Hash of all that decides the pixels of a crop table except the content of the frames."""
+    """Hash of everything that determines the cached pixels of a crop table, except the content of the frames."""
     digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(table[BOX_COLUMNS].to_numpy(np.float64)).tobytes())
     digest.update("\n".join(table["frame"]).encode())
@@ -66,7 +66,7 @@ def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
 def frames_stamp(paths: Iterable[str]) -> str:
     """Hash of sizes, modification times and samples of the bytes of frames and of the files that go with them.
 
-    A changed, missing or mended frame changes it, also one whose size and time were kept.
+    It changes when a frame is changed, removed or added, in most cases even if its size and time were kept.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -103,14 +103,15 @@ def open_crops(
     Safe to call from many processes at once: one builds, the others wait for it.
 
     Args:
-        table: crop table.
-        options: what a crop shows.
-        cache_dir: folder of caches, created when missing; None opens the frame for every crop.
-        on_bad_frame: "stop" raises at the first bad frame; "skip" leaves its crops out (NaN statistics).
+        table: Crop table.
+        options: Options of the crops.
+        cache_dir: Folder of all caches, created when missing; None opens the frame for every crop.
+        on_bad_frame: Whether the first frame that cannot be used raises ("stop"), or the crops of such frames are left
+            out, with NaN statistics ("skip").
 
     Raises:
-        FrameError: with "stop", when a frame cannot be used.
-        ValueError: when the folder cannot be written.
+        FrameError: A frame cannot be used and on_bad_frame is "stop".
+        ValueError: The folder cannot be written.
     """
     if cache_dir is None:
         return UncachedCrops(table, options, on_bad_frame)
@@ -131,15 +132,15 @@ def build_cache(
     """Returns the folder of a whole and current cache, built if need be.
 
     Args:
-        table: crop table.
-        options: what a crop shows.
-        cache_dir: folder of caches.
-        on_bad_frame: as for `open_crops`.
-        thorough: also compares the checksums of the files (about 1 s per GB).
+        table: Crop table.
+        options: Options of the crops.
+        cache_dir: Folder of all caches.
+        on_bad_frame: Whether a frame that cannot be used raises ("stop") or is left out ("skip").
+        thorough: Whether the checksums of the cached files are compared, too (about 1 s per GB).
 
     Raises:
-        FrameError: with "stop", when a frame cannot be used.
-        ValueError: when the folder cannot be written.
+        FrameError: A frame cannot be used and on_bad_frame is "stop".
+        ValueError: The folder cannot be written.
     """
     folder = cache_dir / f"crops-{cache_key(table, options)}"
     cutter = Cutter(table, options)
@@ -156,7 +157,7 @@ def cache_bytes(folder: Path) -> int:
 
 
 def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
-    """Whether a cache is complete, undamaged (`thorough`: by checksum) and as old as its frames."""
+    """Whether a cache is complete, undamaged (`thorough`: by checksum) and made from the frames as they are now."""
     try:
         meta = json.loads((folder / META).read_text())
         return bool(meta["stamp"] == stamp) and all(

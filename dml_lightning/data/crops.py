@@ -43,16 +43,20 @@ STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for
 class CropOptions:
     """What a crop shows and how it is normalised.
 
+    >>> CropOptions(crop_size=32).stored_size
+    48
+
     Attributes:
-        crop_size: side of a crop in px, S.
-        context: margin as a fraction of the box's longer side, both sides together.
-        min_side: smallest side of the square in px of the frame, so that a bird of 2 px is not blown up to noise.
-        normalisation: "crop" or "frame" by robust statistics of either, "window" by fixed temperatures.
-        window: lowest and highest degC for "window".
-        radiometry: turns integer counts into degC.
+        crop_size: Side S of a crop in px.
+        context: Margin as a fraction of the box's longer side, both sides together.
+        min_side: Smallest side of the square in px of the frame, so that a bird of 2 px is not blown up to noise.
+        normalisation: "crop" or "frame", by robust statistics of the crop or its frame, or "window", by fixed
+            temperatures.
+        window: Lowest and highest degC for "window".
+        radiometry: Camera's conversion of integer counts to degC.
 
     Raises:
-        ValueError: when an option is out of its range.
+        ValueError: An option is out of its range.
     """
 
     crop_size: int = 32
@@ -81,7 +85,7 @@ class CropOptions:
 
     @property
     def stored_size(self) -> int:
-        """P: side of a stored patch in px; P - S is even, so that the crop is its exact centre."""
+        """Side P of a stored patch in px; P - S is even, so that the crop is its exact centre."""
         half_edge = math.ceil((STORED_RATIO - 1) * self.crop_size / 2)
         return self.crop_size + 2 * half_edge
 
@@ -89,20 +93,20 @@ class CropOptions:
 def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
-    Pixels that the frame marks as missing have no weight in a crop. Where nothing else is there, a crop continues with
-    the nearest pixel that it has.
+    Pixels that the frame marks as missing have no weight in a crop. Where a crop has no other pixels, it takes the
+    value of its nearest pixel that is not missing.
 
     Args:
-        frame: the pixels and their unit.
-        boxes: (N, 4) in px of the picture that they were drawn on.
-        options: what a crop shows.
-        path: of the frame, for messages.
+        frame: Frame with its pixels and their unit.
+        boxes: Boxes (N, 4) in px of the picture that they were drawn on.
+        options: Options of the crops.
+        path: Path of the frame, for messages.
 
     Returns:
         Patches (N, P, P) in the unit of the frame and statistics (N, 2) for `standardise`, over the central S px.
 
     Raises:
-        FrameError: when a box lies outside its frame, is absurdly large or has too few pixels that are not missing, or
+        FrameError: A box lies outside its frame, is absurdly large or has too few pixels that are not missing, or
             a window in degC meets a frame in counts.
     """
     try:
@@ -165,18 +169,18 @@ def crop_batches(
     """Cuts every box of a table without roles, splits or a cache, frame by frame, each frame opened once.
 
     Args:
-        table: with columns frame, x, y, width, height.
-        options: what a crop shows.
-        batch_size: crops in a batch; the last may have fewer.
-        on_bad_frame: "stop" or "skip".
-        bad_frames: receives frame -> sentence of what was skipped.
+        table: Table with the columns frame, x, y, width, height.
+        options: Options of the crops.
+        batch_size: Number of crops in a batch; the last may have fewer.
+        on_bad_frame: Whether a frame that cannot be used raises ("stop") or is left out ("skip").
+        bad_frames: Dictionary that receives frame -> message of each frame that was skipped.
 
     Yields:
         Batches of normalised crops in frame order; labels are -1, `index` is the row's position in the table.
 
     Raises:
-        FrameError: with "stop", at the first frame that cannot be read.
-        ValueError: when batch_size is below 1.
+        FrameError: A frame cannot be used and on_bad_frame is "stop".
+        ValueError: The batch_size is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")

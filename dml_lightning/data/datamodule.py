@@ -45,47 +45,52 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     Training sees known classes of the training groups. Validation and test each have four loaders, in the order of
     `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel and ood crops of that split.
-    With a calibration split there is a fifth loader, `calibration`, but not while training: its known crops serve
-    the conformal threshold and nothing else.
+    With a calibration split there is a fifth loader, `calibration`, except while training: its known crops serve the
+    conformal threshold and nothing else.
     The trainer needs `use_distributed_sampler=False`: everything is sharded here. Its `limit_val_batches` and
     `limit_test_batches` may not cut a set, except in a trial run (`fast_dev_run`).
 
     Args:
-        source: reads the data set.
-        known: classes to train on; None takes every class that is named in no other list.
-        novel_val: waterfowl never trained on, for validation.
-        novel_test: the same for test.
-        ood_val: classes that are no waterfowl, for validation.
-        ood_test: the same for test, disjoint from those.
-        far_ood: those of the ood classes that resemble waterfowl least; the others count as near.
-        class_folds: number of class-disjoint folds, instead of known, novel_val and novel_test; 0 for none.
-        class_fold: the fold to use, from 0: its classes are novel in the test, those of the next in validation.
-        background: crops per frame sampled away from every box, label "background", to be named in an ood list.
-        split_fractions: share of the groups' crops in train, val, test and, as an option, calibration.
-        unseen_groups: whether novel and ood crops come from the groups of their split only, or from all groups.
-        split_seed: of the split, the background crops and the reference draw: one data set for all training seeds.
-        seed: of batches and augmentation.
-        crop_size: side of a crop in px.
-        context: margin as a fraction of the box's longer side, both sides together.
-        min_side: smallest side of the square in px of the frame.
-        normalisation: "crop" or "frame" by robust statistics of either, "window" by fixed temperatures.
-        window: lowest and highest degC, for "window".
-        augmentation: strengths; None trains on crops as they are.
+        source: Reader of the data set.
+        known: Classes to train on; None takes every class that is named in no other list.
+        novel_val: Waterfowl classes never trained on, for validation.
+        novel_test: Waterfowl classes never trained on, for test; disjoint from novel_val.
+        ood_val: Classes that are no waterfowl, for validation.
+        ood_test: Classes that are no waterfowl, for test; disjoint from ood_val.
+        far_ood: The ood classes that resemble waterfowl least; the others count as near.
+        class_folds: Number of class-disjoint folds, instead of known, novel_val and novel_test; 0 for none.
+        class_fold: Number of the fold to use, from 0: its classes are novel in the test, those of the next fold in
+            validation.
+        background: Number of crops per frame sampled away from every box, with the label "background", which an ood
+            list must name.
+        split_fractions: Shares of the crops in train, val, test and, as an option, calibration.
+        unseen_groups: Whether novel and ood crops come from the groups of their split only, or from all groups.
+        split_seed: Seed of the split, the background crops and the choice of reference crops; kept apart from seed, so
+            that all training seeds see the same data.
+        seed: Seed of the batches and the augmentation.
+        crop_size: Side of a crop in px.
+        context: Margin as a fraction of the box's longer side, both sides together.
+        min_side: Smallest side of the square in px of the frame.
+        normalisation: "crop" or "frame", by robust statistics of the crop or its frame, or "window", by fixed
+            temperatures.
+        window: Lowest and highest degC, for "window".
+        augmentation: Strengths of the augmentation; None trains on crops as they are.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
-        classes_per_batch: P, per rank.
-        samples_per_class: K, per rank.
-        train_per_class: largest number of training crops of a class, by a draw from seed; None for all.
-        batches_per_epoch: None for one pass over the training crops.
-        eval_batch_size: crops per rank.
-        reference_per_class: largest number of reference crops of a class, by a seeded draw; None for all.
-        num_workers: processes that read ahead; the cache rarely needs any.
-        cache_dir: folder of the crop cache; None opens the frame for every crop.
-        on_bad_frame: "stop" raises before training, "skip" leaves its crops out and counts them.
-        radiometry: turns integer counts into degC.
-        allow_identical_frames: whether frames with the same bytes may lie in two groups, and so in two splits.
+        classes_per_batch: Number P of classes in a training batch, per rank.
+        samples_per_class: Number K of crops of each class in a training batch, per rank.
+        train_per_class: Largest number of training crops of a class, by a draw from seed; None for all.
+        batches_per_epoch: Number of training batches in an epoch; None for one pass over the training crops.
+        eval_batch_size: Number of crops in an evaluation batch, per rank.
+        reference_per_class: Largest number of reference crops of a class, by a seeded draw; None for all.
+        num_workers: Processes that read ahead; the cache rarely needs any.
+        cache_dir: Folder of the crop cache; None opens the frame for every crop.
+        on_bad_frame: Whether a frame that cannot be used raises before training ("stop"), or its crops are left out and
+            counted ("skip").
+        radiometry: Camera's conversion of integer counts to degC.
+        allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
 
     Raises:
-        ValueError: with one sentence, whenever an argument or a file cannot be used.
+        ValueError: An argument or a file cannot be used.
     """
 
     def __init__(
@@ -144,7 +149,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.allow_identical_frames = allow_identical_frames
         self._store: CropStore | None = None
         self._sheet = noise_sheet()
-        self._told = False
+        self._reported = False
         self._check_arguments()
 
     def _check_arguments(self) -> None:
@@ -172,11 +177,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if self.sampler not in ("pk", "shuffled"):
             raise ValueError(f"sampler is {self.sampler!r}; use 'pk' or 'shuffled'.")
 
-    # What was read: once, on first use, without a trainer
+    # What the source holds: read once, on first use, without a trainer
 
     @cached_property
     def reading(self) -> Reading:
-        """What the source yields."""
+        """Data set as the source reads it."""
         return self.source.read(self.on_bad_frame)
 
     @cached_property
@@ -237,7 +242,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Number of known classes; reads the source when that has not happened, so that it can be linked."""
+        """Number of known classes; reads the source if need be, so that the command line can link it to the model."""
         return len(self.known_class_names)
 
     @cached_property
@@ -261,16 +266,16 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @override
     def prepare_data(self) -> None:
         """Reads the source and cuts the crops; Lightning calls it on one process per node while the others wait."""
-        told, self._told = self._told, True
+        reported, self._reported = self._reported, True
         if self.cache_dir is not None:
             folder = build_cache(self.full_table, self.options, Path(self.cache_dir), self.on_bad_frame, thorough=True)
             size = f"{cache_bytes(folder) / 1e6:.1f} MB in {folder}"
         else:
             size = "not cached"
-        if not told:
-            self._tell(size)
+        if not reported:
+            self._report(size)
 
-    def _tell(self, size: str) -> None:
+    def _report(self, size: str) -> None:
         show = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
         show(str(self.reading.report))
         bad = self._crops().bad_frames
@@ -303,10 +308,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def _crops(self) -> CropStore:
         if self._store is None:
             self._store = open_crops(self.full_table, self.options, self.cache_dir, self.on_bad_frame)
-            self._check_left()
+            self._check_remaining_classes()
         return self._store
 
-    def _check_left(self) -> None:
+    def _check_remaining_classes(self) -> None:
+        """Refuses bad frames that hold all crops of a class in a split."""
         assert self._store is not None
         if not self._store.bad_frames:
             return
@@ -321,7 +327,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @override
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of known training crops; `on_after_batch_transfer` turns them into `Batch`."""
+        """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
         rows = self.training_rows()
         crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
         return TrainingLoader(
@@ -351,7 +357,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         return list(loaders.values())
 
     def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
-        """All sets, without calibration if there is none or a model is being trained."""
+        """Names of the sets, without calibration where there is no such split or a model is being trained."""
         if len(self.split_fractions) == len(SPLITS) and not self._is_fitting:
             return SETS
         return EVALUATION_SETS
@@ -381,7 +387,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
 
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> CropDataset:
-        """The whole set, unsharded; `reference` and `calibration` are the same for both splits."""
+        """Returns a whole evaluation set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
             rows = self.training_rows()
             rows = rows[capped_rows(rows, self.labels[rows], self.reference_per_class, self.split_seed)]
@@ -392,7 +398,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         return CropDataset(self._crops(), rows, self.labels[rows], self.options)
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
-        """This rank's share of a set."""
+        """Returns the loader of this rank's share of an evaluation set."""
         return EvaluationLoader(
             self.evaluation_crops(name, split),
             self.eval_batch_size,
@@ -416,7 +422,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         )
 
     def _progress(self) -> tuple[int, float] | None:
-        """Batches of this epoch that the trainer has processed (workers read ahead of it), and those that it takes."""
+        """Number of batches of this epoch that the trainer has processed (workers read ahead), and that it takes."""
         if self.trainer is None:
             return None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.current

@@ -1,4 +1,4 @@
-"""Pixels of one thermal frame and the unit that they carry; the rules about files are those of `data.pixels`.
+"""Pixels of one thermal frame and their unit, as `data.pixels` reads them.
 
 8-bit and 16-bit TIFF, PNG and JPEG are read as counts, floating-point TIFF and FLIR's radiometric JPEG as degC. What a
 camera writes as counts becomes degC only with a `Radiometry` or a scale in the file: an auto-scaled 8-bit frame holds

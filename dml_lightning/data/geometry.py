@@ -36,7 +36,11 @@ def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.f
 
 
 def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) -> NDArray[np.float64]:
-    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame."""
+    """Sides (N,) of the squares that crops show around boxes with these longer sides (N,), in px of the frame.
+
+    >>> shown_sides(np.array([8.0, 40.0]), context=0.5, min_side=16.0).tolist()
+    [16.0, 60.0]
+    """
     return np.maximum(longer * (1 + context), min_side)
 
 
@@ -44,8 +48,8 @@ class BoxError(ValueError):
     """A box around which no crop can be cut.
 
     Attributes:
-        number: Of the box.
-        what: Is wrong with it.
+        number: Row of the box in the array of boxes.
+        what: What is wrong with it, as the predicate of a sentence.
         remedy: What would work.
     """
 
@@ -55,10 +59,14 @@ class BoxError(ValueError):
 
 
 def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
-    """Refuses boxes (N, 4) that show nothing of a picture of (width, height) px.
+    """Refuses boxes (N, 4) that are empty, not finite or outside a picture of (width, height) px.
+
+    >>> check_boxes(np.array([[700.0, 10.0, 8.0, 4.0]]), size=(640, 512))
+    Traceback (most recent call last):
+    dml_lightning.data.geometry.BoxError: box 0 is empty or lies outside the 640x512 px frame; boxes are in px ...
 
     Raises:
-        BoxError: For the first such box.
+        BoxError: A box is; the first such box is named.
     """
     x, y, width, height = boxes.T
     outside = (x >= size[0]) | (y >= size[1]) | (x + width <= 0) | (y + height <= 0)
@@ -76,19 +84,26 @@ def cut(
 ) -> NDArray[np.float32]:
     """Cuts the squares around boxes out of a frame.
 
+    >>> frame = np.arange(64.0).reshape(8, 8)
+    >>> box = np.array([[2.0, 2.0, 2.0, 2.0]])
+    >>> cut(frame, box, crop_size=2, stored_size=4, context=0.0, min_side=1.0)[0, 1:3, 1:3].tolist()
+    [[18.0, 19.0], [26.0, 27.0]]
+
     Args:
-        pixels: (H, W), as `resample` takes them.
-        boxes: (N, 4) in px of the frame.
-        crop_size: S.
-        stored_size: P, of which the crop is the centre.
-        context: As for `squares`.
-        min_side: As for `squares`.
+        pixels: Frame (H, W), as `resample` takes it.
+        boxes: Boxes (N, 4) in px of the frame.
+        crop_size: Side S of a crop in px.
+        stored_size: Side P of a patch in px, whose central S px are the crop.
+        context: Margin as a fraction of the box's longer side, both sides together.
+        min_side: Smallest side of a square, in px of the frame.
 
     Returns:
-        (N, P, P) in the unit of the frame. What the frame lacks has the value of the nearest pixel of the patch.
+        Patches (N, P, P) in the unit of the frame. Missing pixels have the value of the nearest pixel of the patch
+        that has one.
 
     Raises:
-        BoxError: A square is absurdly large, or too much of it or of its box is missing.
+        BoxError: A patch would show more than `LARGEST_SQUARE` px, or more than half of a crop or of its box is
+            missing.
     """
     centres, sides = squares(boxes, context, min_side)
     fields = sides * (stored_size / crop_size)
@@ -110,18 +125,21 @@ def _check_missing(pixels: Any, patch: NDArray[np.float32], number: int, box: Bo
     left, top = np.floor(box[:2]).clip(0).astype(int)
     right, bottom = np.ceil(box[:2] + box[2:]).astype(int)
     edge = (len(patch) - crop_size) // 2
-    of_crop = np.isnan(patch[edge : edge + crop_size, edge : edge + crop_size]).mean()
-    of_box = np.isnan(pixels[top:bottom, left:right]).mean()
-    if max(of_crop, of_box) > MOST_MISSING:
-        what = f"has missing pixels in {of_crop:.0%} of its crop and {of_box:.0%} of itself"
+    crop_share = np.isnan(patch[edge : edge + crop_size, edge : edge + crop_size]).mean()
+    box_share = np.isnan(pixels[top:bottom, left:right]).mean()
+    if max(crop_share, box_share) > MOST_MISSING:
+        what = f"has missing pixels in {crop_share:.0%} of its crop and {box_share:.0%} of itself"
         raise BoxError(number, what, f"leave out boxes with more than {MOST_MISSING:.0%}")
 
 
 def thinned(pixels: Any) -> NDArray[np.float32]:
-    """Pixels (M,) in rows and columns of a whole frame (H, W), without those that are missing.
+    """Pixels (M,) on an even grid over a whole frame (H, W), without missing ones; for statistics of the frame.
+
+    >>> thinned(np.array([[1.0, np.nan], [3.0, 4.0]])).tolist()
+    [1.0, 3.0, 4.0]
 
     Raises:
-        ValueError: All that were looked at are missing.
+        ValueError: All pixels on the grid are missing.
     """
     height, width = pixels.shape
     down, across = max(1, height // FRAME_SAMPLES), max(1, width // FRAME_SAMPLES)
@@ -133,7 +151,11 @@ def thinned(pixels: Any) -> NDArray[np.float32]:
 
 
 def reflect(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Maps whole positions outside 0..size-1 into it by mirrors at the outer edges: (d c b a | a b c d | d c b a)."""
+    """Maps whole positions outside 0..size-1 into it by mirrors at the outer edges: (d c b a | a b c d | d c b a).
+
+    >>> reflect(np.arange(-2, 6), 4).tolist()
+    [1, 0, 0, 1, 2, 3, 3, 2]
+    """
     inside = positions % (2 * size)
     return np.where(inside < size, inside, 2 * size - 1 - inside)
 
@@ -144,6 +166,10 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     Output i covers source positions start + i * step .. start + (i + 1) * step in px, where source pixel j covers
     j .. j + 1. Enlarging is linear interpolation; reducing widens the triangle to the step (as Pillow and
     `torch.nn.functional.interpolate(..., antialias=True)` do), so that no pixel is skipped.
+
+    >>> first, weights = filter_taps(start=0.0, step=2.0, count=1)
+    >>> first, weights.tolist()
+    (-1, [[0.125, 0.375, 0.375, 0.125]])
 
     Returns:
         The first source pixel, which may be negative, and weights (count, number of source pixels) whose rows sum to 1.
@@ -160,18 +186,21 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
 def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
     """Resamples a square of a frame to size x size px, in the unit of the frame.
 
+    >>> resample(np.arange(16.0).reshape(4, 4), centre=np.array([2.0, 2.0]), side=2.0, size=2).tolist()
+    [[5.0, 6.0], [9.0, 10.0]]
+
     Args:
-        pixels: (H, W), an array or anything that has a shape and is sliced alike; NaN for missing pixels.
-        centre: (2,) x and y in px; pixel j covers j .. j + 1.
-        side: of the square in px of the frame; it may exceed the frame.
-        size: px of the result.
+        pixels: Frame (H, W): an array, or anything that has a shape and is sliced alike; NaN for missing pixels.
+        centre: Centre (2,) of the square as x and y in px; pixel j covers j .. j + 1.
+        side: Side of the square in px of the frame; it may exceed the frame.
+        size: Side of the result in px.
 
     Returns:
-        (size, size) float32. Missing pixels have no weight; where they are more than half of what a pixel of the result
-        shows, it is NaN.
+        (size, size) float32. Missing pixels have no weight; a pixel of the result is NaN where they have more than half
+        of its weight.
 
     Raises:
-        ValueError: when the square is too large to be held in memory.
+        ValueError: The square is too large to be held in memory.
     """
     if not side <= LARGEST_SQUARE:
         raise ValueError(f"a square of {side:g} px of a frame is larger than {LARGEST_SQUARE} px")
@@ -189,7 +218,7 @@ def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -
 
 
 def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[Any]:
-    """Pixels (H', W') of a frame from a row and column on, which may lie outside: there it is continued by mirrors."""
+    """Pixels (H', W') of a frame from row `top` and column `left` on; outside it continues by reflection."""
     y, x = (
         reflect(np.arange(start, start + count), size)
         for start, count, size in zip((top, left), shape, pixels.shape, strict=True)
@@ -204,7 +233,7 @@ def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[A
 def _resample_present(
     rows: NDArray[np.float32], source: NDArray[np.float32], present: NDArray[np.bool_], columns: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The weighted mean of the pixels that are there."""
+    """Weighted mean of the pixels that are not missing; NaN where these have less than half of the weight."""
     base = source[present].flat[0] if present.any() else np.float32(0)
     weights = rows @ present.astype(np.float32) @ columns.T
     total = rows @ np.where(present, source - base, 0) @ columns.T

@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 
 class TrainingBatch(NamedTuple):
-    """What the training loader yields, before augmentation."""
+    """Batch of the training loader: stored patches before augmentation, with the parameters of theirs."""
 
     patches: Tensor  # (B, 1, P, P) float32, normalised
     labels: Tensor  # (B,) int64
@@ -39,10 +39,10 @@ class CropDataset(Dataset[Batch]):
     """Finished crops without augmentation.
 
     Args:
-        store: where patches come from.
-        rows: rows of the table that this set holds, (N,).
-        labels: class of each of them, (N,).
-        options: what a crop shows.
+        store: Store of the patches.
+        rows: Rows (N,) of the crop table that this set holds.
+        labels: Class (N,) of each of these rows.
+        options: Options of the crops.
     """
 
     def __init__(self, store: CropStore, rows: Rows, labels: Rows, options: CropOptions) -> None:
@@ -70,9 +70,9 @@ class TrainingCrops(Dataset[TrainingBatch]):
     """Stored patches with the parameters of their augmentation.
 
     Args:
-        crops: the training set.
-        augmentation: strengths.
-        seed: of the draws.
+        crops: Crops of the training set.
+        augmentation: Strengths of the augmentation.
+        seed: Seed of the draws.
     """
 
     def __init__(self, crops: CropDataset, augmentation: Augmentation, seed: int) -> None:
@@ -86,20 +86,21 @@ class TrainingCrops(Dataset[TrainingBatch]):
         return self.__getitems__(PlannedBatch([position], 0, 0, np.zeros(1, np.int64), 1))
 
     def __getitems__(self, batch: PlannedBatch) -> TrainingBatch:
-        """Returns one rank's batch; its parameters are its slots of those drawn for the global batch."""
+        """Returns one rank's batch with its rows of the parameters drawn for the global batch."""
         drawn = self.augmentation.draw(self.seed, batch.epoch, batch.step, batch.crops)
         return TrainingBatch(*self.crops.read(batch), drawn[torch.from_numpy(batch.slots)])
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A loader that resumes: its state is {epoch, completed batches} of its sampler's plan.
+    """A training loader that resumes: its state is the epoch and the number of completed batches of its sampler's plan.
 
     Args:
-        dataset: of training crops.
-        sampler: plan of the batches.
-        num_workers: processes that read ahead.
-        pin_memory: for copies to a GPU.
-        progress: batches of this epoch that training has processed, and those that it takes, if something counts them.
+        dataset: Dataset of training crops.
+        sampler: Sampler that plans the batches.
+        num_workers: Number of processes that read ahead.
+        pin_memory: Whether batches are put into pinned memory, for copies to a GPU.
+        progress: Function that returns the number of batches of this epoch that training has processed and the number
+            that it takes in all, or None where nothing counts them.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class TrainingLoader(DataLoader[Any]):
         super().__init__(dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory))
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns {epoch, completed}."""
+        """Returns {epoch, completed}: where the plan continues."""
         return self.plan.state_dict(*(self.progress() or ()))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -124,15 +125,15 @@ class TrainingLoader(DataLoader[Any]):
 
 
 class EvaluationLoader(DataLoader[Batch]):
-    """This rank's share of a set, in the same number of batches on every rank.
+    """This rank's share of an evaluation set, in the same number of batches on every rank.
 
     Args:
-        dataset: of finished crops; may be empty, which gives a loader of length 0.
-        batch_size: crops per rank.
-        rank: of this process.
-        world_size: number of processes.
-        num_workers: processes that read ahead.
-        pin_memory: for copies to a GPU.
+        dataset: Dataset of finished crops; may be empty, which gives a loader of length 0.
+        batch_size: Number of crops in a batch, per rank.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        num_workers: Number of processes that read ahead.
+        pin_memory: Whether batches are put into pinned memory, for copies to a GPU.
     """
 
     def __init__(
@@ -159,15 +160,18 @@ def _worker_arguments(num_workers: int, pin_memory: bool) -> dict[str, Any]:
 
 
 def _as_is(batch: Any) -> Any:
-    """The dataset has put the batch together already."""
+    """Returns a batch unchanged: the dataset has collated it already."""
     return batch
 
 
 def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> NDArray[np.bool_]:
     """Chooses at most `per_class` rows of every class by a seeded draw; None keeps all.
 
+    >>> capped_rows(np.arange(5), np.array([0, 1, 0, 1, 1]), per_class=1, seed=0).sum()
+    np.int64(2)
+
     Returns:
-        (N,) mask over `rows`, so that their order stays.
+        Mask (N,) over `rows`, so that their order stays.
     """
     keep = np.ones(len(rows), bool)
     if per_class is None:
@@ -180,15 +184,17 @@ def capped_rows(rows: Rows, labels: Rows, per_class: int | None, seed: int) -> N
 
 
 def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | float) -> None:
-    """Refuses to evaluate a part of a set: neighbours, prototypes and thresholds are those of all its crops.
+    """Refuses to evaluate a part of a set: neighbours, prototypes and thresholds need all of its crops.
+
+    >>> refuse_parts({"known": 4}, "limit_val_batches", 1.0)
 
     Args:
-        batches: of each set.
-        option: of the trainer, for the error.
-        limit: its value, a number of batches (int) or a share of them (float).
+        batches: Number of batches of each set.
+        option: Name of the trainer's option, for the error.
+        limit: Value of that option: a number of batches (int) or a share of them (float).
 
     Raises:
-        ValueError: when a set has more batches than the limit lets through.
+        ValueError: A set has more batches than the limit lets through.
     """
     for name, whole in batches.items():
         taken = min(whole, limit) if isinstance(limit, int) else int(whole * limit)
@@ -201,11 +207,11 @@ def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | fl
 
 
 def put_loader_back(trainer: L.Trainer) -> None:
-    """Puts the training loader to its place in the epoch that a checkpoint was written in; call it as training starts.
+    """Moves the training loader to the place in its epoch that a checkpoint states; call it as training starts.
 
-    Lightning 2.6 does so itself, but as it makes the loader: not if that was there before the checkpoint was read.
-    Whoever asks for `trainer.estimated_stepping_batches` has it made, be it a schedule in `configure_optimizers` or
-    a callback in `setup` or `on_fit_start`.
+    Lightning 2.6 restores that place only while it creates the loader, which is too early where the loader exists
+    before the checkpoint is read: any use of `trainer.estimated_stepping_batches` creates it, such as a schedule in
+    `configure_optimizers` or a callback in `setup` or `on_fit_start`.
     """
     fit = trainer.fit_loop
     states, fit._combined_loader_states_to_load = fit._combined_loader_states_to_load, []

@@ -18,24 +18,33 @@ FLOORS: dict[Unit, float] = {"counts": 1.0, "degC": 0.05}
 
 
 def centre_crop(images: Tensor, side: int) -> Tensor:
-    """Returns the central `side` px of (..., P, P) images; P - side must be even to keep the centre."""
+    """Returns the central `side` px of images (..., P, P); P - side must be even to keep the centre.
+
+    >>> centre_crop(torch.arange(16).view(4, 4), 2).tolist()
+    [[5, 6], [9, 10]]
+    """
     edge = (images.shape[-1] - side) // 2
     return images[..., edge : edge + side, edge : edge + side]
 
 
 def robust_statistics(images: Tensor, floor: float) -> Tensor:
-    """Location and scale of every image by itself, in its own unit.
+    """Location and scale of each image, in its own unit.
+
+    >>> image = torch.zeros(1, 1, 5, 5)
+    >>> image[0, 0, 2, 2] = 10.0
+    >>> [round(value, 2) for value in robust_statistics(image, floor=1.0)[0].tolist()]
+    [0.0, 1.96]
 
     The location is the median. The scale is the largest of the range between the 5 % and 95 % quantiles, the standard
     deviation and the floor: a range of quantiles (as the median absolute deviation) is 0 on a flat crop with a bird of
     2 px, where the deviation is not.
 
     Args:
-        images: (B, ..., S, S), at least float32.
-        floor: smallest scale, in the unit of the images.
+        images: Images (B, ..., S, S), at least float32.
+        floor: Smallest scale, in the unit of the images.
 
     Returns:
-        (B, 2) of location and scale.
+        Location and scale (B, 2).
     """
     flat = images.flatten(1)  # (B, S * S)
     levels = torch.tensor(QUANTILES, dtype=flat.dtype, device=flat.device)
@@ -48,8 +57,11 @@ def robust_statistics(images: Tensor, floor: float) -> Tensor:
 def window_statistics(window: tuple[float, float]) -> tuple[float, float]:
     """Location and scale that map a window in degC to -1..1.
 
+    >>> window_statistics((-5.0, 25.0))
+    (10.0, 15.0)
+
     Raises:
-        ValueError: when the window is empty.
+        ValueError: The window is empty.
     """
     low, high = window
     if not low < high:
@@ -58,7 +70,11 @@ def window_statistics(window: tuple[float, float]) -> tuple[float, float]:
 
 
 def standardise(images: Tensor, statistics: Tensor, *, clamp: bool = False) -> Tensor:
-    """Returns (images - location) / scale, (B, 1, S, S), for statistics (B, 2); `clamp` limits it to -1..1."""
+    """Returns (images - location) / scale, (B, 1, S, S), for statistics (B, 2); `clamp` limits it to -1..1.
+
+    >>> standardise(torch.tensor([[[[10.0, 40.0]]]]), torch.tensor([[10.0, 15.0]])).tolist()
+    [[[[0.0, 2.0]]]]
+    """
     location, scale = statistics[:, 0, None, None, None], statistics[:, 1, None, None, None]
     result = (images - location) / scale
     return result.clamp(-1, 1) if clamp else result
@@ -69,13 +85,17 @@ class Normalize(nn.Module):
 
     It computes what the data module computes, with operations that have an ONNX conversion.
 
+    >>> Normalize("window", "degC", (-5.0, 25.0))(torch.tensor([[[[10.0, 40.0]]]])).tolist()
+    [[[[0.0, 1.0]]]]
+
     Args:
-        normalisation: "crop" or "window" need the crop alone; "frame" needs the statistics of the whole frame.
-        unit: unit of the crops, which sets the floor of the scale.
-        window: degC, for "window".
+        normalisation: "crop" or "window", which need the crop alone, or "frame", which needs the statistics of the
+            whole frame.
+        unit: Unit of the crops, which sets the floor of the scale.
+        window: Lowest and highest degC, for "window".
 
     Raises:
-        ValueError: when "window" has no window.
+        ValueError: "window" came without a window.
     """
 
     def __init__(
@@ -93,14 +113,14 @@ class Normalize(nn.Module):
         """Normalises raw crops.
 
         Args:
-            images: (B, 1, S, S), counts or degC.
-            statistics: (B, 2) location and scale of each crop's frame, for "frame" only.
+            images: Crops (B, 1, S, S) in counts or degC.
+            statistics: Location and scale (B, 2) of each crop's frame, for "frame" only.
 
         Returns:
-            (B, 1, S, S).
+            Normalised crops (B, 1, S, S).
 
         Raises:
-            ValueError: when "frame" gets no statistics.
+            ValueError: "frame" came without statistics.
         """
         if self.normalisation == "crop":
             return standardise(images, robust_statistics(images, self.floor))

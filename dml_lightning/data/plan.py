@@ -1,4 +1,4 @@
-"""What batch samplers share: one plan per (seed, epoch) for the global batch, of which each rank takes its share.
+"""Batch samplers that share one plan: all ranks compute the same global batches, and each takes its own part.
 
 Lightning calls `set_epoch` on `batch_sampler.sampler`; a sampler here is its own `sampler`. Every rank computes the
 same plan and yields its part, so no communication is needed and all ranks have the same number of batches.
@@ -21,11 +21,15 @@ Indices = NDArray[np.int64]
 class PlannedBatch(list[int]):
     """The dataset indices of one rank's batch, with their place in the plan.
 
+    >>> batch = PlannedBatch([7, 3], epoch=0, step=5, slots=np.array([2, 3]), crops=4)
+    >>> list(batch), batch.step
+    ([7, 3], 5)
+
     Attributes:
-        epoch: number of the epoch.
-        step: number of the batch in the epoch.
-        slots: position of each index in the global batch of this step.
-        crops: size of the global batch.
+        epoch: Number of the epoch, from 0.
+        step: Number of the batch in the epoch, from 0.
+        slots: Position of each index in the global batch of this step.
+        crops: Number of crops in the global batch.
     """
 
     def __init__(self, indices: Sequence[int], epoch: int, step: int, slots: Indices, crops: int) -> None:
@@ -34,7 +38,12 @@ class PlannedBatch(list[int]):
 
 
 class Walk:
-    """Walks through members in shuffled order, over and over: all are seen n times before any is seen n + 1 times."""
+    """Walks through members in shuffled order, over and over: all are seen n times before any is seen n + 1 times.
+
+    >>> walk = Walk(np.arange(3), np.random.default_rng(0))
+    >>> sorted(np.concatenate([walk.take(2) for _ in range(3)]).tolist())
+    [0, 0, 1, 1, 2, 2]
+    """
 
     def __init__(self, members: Indices, generator: np.random.Generator) -> None:
         self.members, self.generator = members, generator
@@ -66,14 +75,14 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
     """Batches of one rank out of a plan for all ranks.
 
     Args:
-        crops: size of the global batch.
-        seed: of the plan; the epoch is added to it.
-        rank: of this process.
-        world_size: number of processes.
-        batches: number of batches per epoch, on every rank.
+        crops: Number of crops in the global batch.
+        seed: Seed of the plan; each epoch draws its own numbers from it.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        batches: Number of batches per epoch, the same on every rank.
 
     Raises:
-        ValueError: when a number is out of its range.
+        ValueError: A number is out of its range.
     """
 
     def __init__(self, crops: int, *, seed: int, rank: int, world_size: int, batches: int) -> None:
@@ -97,11 +106,11 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     @property
     def sampler(self) -> "PlannedBatchSampler":
-        """Itself: the address at which Lightning looks for `set_epoch`."""
+        """This sampler itself: Lightning calls `set_epoch` on `batch_sampler.sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the plan; a new epoch begins at its first batch, the present one stays where a resume has put it."""
+        """Chooses the epoch whose plan is followed, from its first batch; the present epoch keeps its place."""
         if epoch != self.epoch:
             self.epoch, self.start, self.position = epoch, 0, 0
 
@@ -110,19 +119,19 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     def __iter__(self) -> Iterator[list[int]]:
         self.position = self.start
-        mine = self.slots()
+        slots = self.slots()
         for step, batch in enumerate(self.plan(self.epoch)):
             if step >= self.start:
                 self.position = step + 1
-                yield PlannedBatch(batch[mine].tolist(), self.epoch, step, mine, self.crops)
+                yield PlannedBatch(batch[slots].tolist(), self.epoch, step, slots, self.crops)
 
     def state_dict(self, completed: int | None = None, length: float = math.inf) -> dict[str, Any]:
-        """Returns {epoch, completed}: where to continue; a finished epoch is the beginning of the next.
+        """Returns {epoch, completed}: where to continue; after a finished epoch, the beginning of the next.
 
         Args:
-            completed: batches of this epoch that training has processed, when that is known (workers prefetch);
-                otherwise the batches handed out count.
-            length: batches after which training ends the epoch, where it does not take all of them.
+            completed: Batches of this epoch that training has processed (workers prefetch, so more may have been handed
+                out); None where that is not known, and the batches handed out count.
+            length: Batches after which training ends the epoch, where it does not take all of them.
         """
         done = self.position if completed is None else min(completed, self.position)
         if done >= min(self.batches, length):
@@ -135,5 +144,5 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
         self.start = self.position = int(state["completed"])
 
     def generator(self, epoch: int) -> np.random.Generator:
-        """The generator of an epoch's plan."""
+        """Returns the random generator of an epoch's plan."""
         return np.random.default_rng([Stream.BATCHES, self.seed, epoch])

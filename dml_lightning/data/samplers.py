@@ -23,17 +23,21 @@ class PKBatchSampler(PlannedBatchSampler):
     before any comes again. The crops of a step are distinct when every class has at least `global_samples` of them;
     classes with fewer repeat theirs, and are named in one warning.
 
+    >>> sampler = PKBatchSampler([0, 0, 1, 1, 2, 2], classes_per_batch=3, samples_per_class=2)
+    >>> [sorted(batch) for batch in sampler]
+    [[0, 1, 2, 3, 4, 5]]
+
     Args:
-        labels: class of each crop of the dataset, (N,).
-        classes_per_batch: P.
-        samples_per_class: K.
-        seed: of the plan.
-        rank: of this process.
-        world_size: number of processes.
-        batches_per_epoch: default is one pass over N crops, rounded down, at least 1.
+        labels: Class (N,) of each crop of the dataset.
+        classes_per_batch: Number P of classes in a batch, per rank.
+        samples_per_class: Number K of crops of each class, per rank.
+        seed: Seed of the plan.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        batches_per_epoch: Number of batches in an epoch; by default one pass over N crops, rounded down, at least 1.
 
     Raises:
-        ValueError: when P is larger than the number of classes, or a number is out of its range.
+        ValueError: P is larger than the number of classes, or a number is out of its range.
     """
 
     def __init__(
@@ -101,16 +105,21 @@ class PKBatchSampler(PlannedBatchSampler):
 class ShuffledBatchSampler(PlannedBatchSampler):
     """Batches of all crops in shuffled order, whatever their class; an incomplete last batch is left out.
 
+    >>> first, second = ShuffledBatchSampler(5, batch_size=2)
+    >>> len(first), len(second), len({*first, *second})
+    (2, 2, 4)
+
     Args:
-        size: number of crops of the dataset.
-        batch_size: crops per rank.
-        seed: of the plan.
-        rank: of this process.
-        world_size: number of processes.
-        batches_per_epoch: default is one pass over the crops; more walk through them again.
+        size: Number of crops of the dataset.
+        batch_size: Number of crops in a batch, per rank.
+        seed: Seed of the plan.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        batches_per_epoch: Number of batches in an epoch; by default one pass over the crops; more walk through them
+            again.
 
     Raises:
-        ValueError: when the crops do not fill one global batch, or a number is out of its range.
+        ValueError: The crops do not fill one global batch, or a number is out of its range.
     """
 
     def __init__(
@@ -151,11 +160,14 @@ class ShardBatchSampler(Sampler[list[int]]):
     Where the crops do not divide, the first ones are taken again; a copy has the `index` of its original, on which it
     is dropped after gathering.
 
+    >>> list(ShardBatchSampler(5, batch_size=2, rank=1, world_size=2))
+    [[1, 3], [0]]
+
     Args:
-        size: number of crops of the dataset, may be 0.
-        batch_size: crops per rank; the last batch may have fewer.
-        rank: of this process.
-        world_size: number of processes.
+        size: Number of crops of the dataset, may be 0.
+        batch_size: Number of crops in a batch, per rank; the last batch may have fewer.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
 
     def __init__(self, size: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:

@@ -32,11 +32,15 @@ def grouped_split(
     groups are placed largest first with a jitter from the seed, each where it lowers the cost most, then moved
     one by one while that lowers it further.
 
+    >>> table = pd.DataFrame({"label": ["mallard"] * 4, "group": ["f1", "f1", "f2", "f3"]})
+    >>> grouped_split(table, fractions=(0.5, 0.25, 0.25)).groupby("split")["group"].nunique().to_dict()
+    {'test': 1, 'train': 1, 'val': 1}
+
     Args:
-        table: With the columns label and group.
-        fractions: Of train, val, test and, as an option, calibration; positive, with the sum 1.
-        seed: Same seed, same split; other seeds give other splits unless there are only a few groups.
-        wanted: Class -> the one split that uses it ("val" or "test"), for classes that are not trained on;
+        table: Table with the columns label and group.
+        fractions: Shares of train, val, test and, as an option, calibration; positive, with the sum 1.
+        seed: Seed of the placement; other seeds give other splits unless there are only a few groups.
+        wanted: Class name -> the one split that uses it ("val" or "test"), for classes that are not trained on;
             they weigh little in the balance but pull a group with them where needed.
 
     Returns:
@@ -73,7 +77,7 @@ def _partition(counts: Counts, shares: Counts, target: NDArray[np.int64], rng: n
         counts: (G, C) crops of each class in each group.
         shares: (S,) wanted fractions.
         target: (C,) the only split that uses a class, or -1 for a known class.
-        rng: Source of the jitter and of the order of moves.
+        rng: Generator of the jitter and of the order of moves.
 
     Returns:
         The split of each group.
@@ -124,22 +128,25 @@ def _cost(have: Counts, shares: Counts, target: NDArray[np.int64]) -> Counts:
 
 
 def class_fold(classes: Sequence[str], folds: int, fold: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Unseen classes of one of several class-disjoint folds: those of the validation and those of the test.
+    """Unseen classes of one of several class-disjoint folds: those for validation and those for the test.
 
     The classes are shuffled and dealt into `folds` parts; part `fold` is the test's and the next one the
-    validation's. Over all folds every class is a test's unseen class once.
+    validation's. Over all folds every class is an unseen class of the test once.
+
+    >>> [class_fold(["gadwall", "mallard", "pintail"], folds=3, fold=fold) for fold in range(3)]
+    [(['gadwall'], ['pintail']), (['mallard'], ['gadwall']), (['pintail'], ['mallard'])]
 
     Args:
         classes: Names of the species.
-        folds: Parts, from 3.
-        fold: From 0 to folds - 1.
-        seed: Of the shuffle; the same for all folds.
+        folds: Number of parts, at least 3.
+        fold: Number of the fold, from 0 to folds - 1.
+        seed: Seed of the shuffle; the same for all folds.
 
     Returns:
         Names for validation, names for test, each sorted.
 
     Raises:
-        ValueError: If the numbers are out of range, or there are fewer classes than parts.
+        ValueError: The numbers are out of range, or there are fewer classes than parts.
     """
     if folds < 3 or not 0 <= fold < folds:
         raise ValueError(f"class_folds is {folds} and class_fold {fold}: at least 3 folds, counted from 0, are needed.")
@@ -169,22 +176,22 @@ def build_table(
     """Builds the crop table that training and evaluation use.
 
     Args:
-        reading: What a source read.
+        reading: Data set as a source has read it.
         known: Classes to train on; None means every class that no other list names.
-        novel_val: Unseen waterfowl for validation.
-        novel_test: Unseen waterfowl for the test; disjoint from novel_val.
-        ood_val: What is no waterfowl, for validation.
-        ood_test: The same for the test; disjoint from ood_val.
-        background: Crops of the class "background" sampled in each frame; the class must then stand in one
-            of the ood lists.
-        background_side: Their side in px, or the lowest and highest one; None draws from the sides of the
-            known boxes.
-        context: Of `CropOptions`: what a background crop shows around its box keeps away from every box, too.
-        min_side: Of `CropOptions`, px.
-        split_fractions: Of train, val, test and, as an option, calibration, for the known classes.
-        unseen_groups: "split" takes unseen classes only from groups of their split; "all" takes every crop,
-            also from flights seen in training.
-        seed: Of the split and of the background crops.
+        novel_val: Waterfowl classes never trained on, for validation.
+        novel_test: Waterfowl classes never trained on, for the test; disjoint from novel_val.
+        ood_val: Classes that are no waterfowl, for validation.
+        ood_test: Classes that are no waterfowl, for the test; disjoint from ood_val.
+        background: Number of crops of the class "background" sampled in each frame; if above 0, the class must stand in
+            one of the ood lists.
+        background_side: Side of the background crops in px, or the lowest and highest one; None draws from the sides
+            of the known boxes.
+        context: Margin of a crop, as in `CropOptions`: a background crop keeps away from every box with its margin.
+        min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
+        split_fractions: Shares of train, val, test and, as an option, calibration, for the known classes.
+        unseen_groups: Whether crops of unseen classes come from groups of their split only ("split"), or from all
+            groups ("all"), also from flights seen in training.
+        seed: Seed of the split and of the background crops.
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
 
     Returns:
@@ -229,7 +236,7 @@ def _refuse_identical(reading: Reading) -> None:
     """Refuses copies of a frame in two groups: a split by group would train on what it tests.
 
     Raises:
-        ValueError: With the first pair.
+        ValueError: There are such copies; the first pair is named.
     """
     if reading.identical:
         first, other = reading.identical[0]

@@ -1,4 +1,4 @@
-"""Where patches come from: cut frame by frame, with what could not be read, for a cache or on the fly."""
+"""Stores of patches: crops cut frame by frame, for a cache or on the fly, with a list of the bad frames."""
 
 import sys
 from collections import Counter
@@ -20,10 +20,10 @@ Rows = NDArray[np.int64]
 
 
 class CropStore(Protocol):
-    """Where patches come from: the cache, or the frames themselves."""
+    """Interface of the stores of patches: the cache, or the frames themselves."""
 
     statistics: Statistics  # (N, 2) location and scale; NaN for a crop of a bad frame
-    bad_frames: dict[str, str]  # frame -> what is wrong with it
+    bad_frames: dict[str, str]  # frame -> message that says what is wrong with it
     units: list[str]  # units of the frames
 
     def patches(self, rows: Rows) -> Patches:
@@ -31,11 +31,11 @@ class CropStore(Protocol):
 
 
 class Cutter:
-    """Cuts the crops of a table frame by frame; keeps their statistics and what it could not read.
+    """Cuts the crops of a table frame by frame; keeps their statistics and the list of bad frames.
 
     Args:
-        table: crop table.
-        options: what a crop shows.
+        table: Crop table.
+        options: Options of the crops.
     """
 
     def __init__(self, table: pd.DataFrame, options: CropOptions) -> None:
@@ -45,7 +45,7 @@ class Cutter:
         self.statistics: Statistics = np.full((len(table), 2), np.nan, np.float32)
         self.bad_frames: dict[str, str] = {}
         self.units: list[str] = []
-        self.notes: Counter[str] = Counter()  # what frames said of how they were taken, and how many did
+        self.notes: Counter[str] = Counter()  # note on how frames were read -> number of such frames
 
     def cut(self, path: str, rows: Rows) -> tuple[Patches, Statistics, str]:
         """Opens one frame and returns its patches, their statistics and the unit."""
@@ -57,7 +57,7 @@ class Cutter:
         """Cuts all frames in order with a progress bar, and yields the rows and patches of each.
 
         Raises:
-            FrameError: with "stop", at the first frame that cannot be used.
+            FrameError: A frame cannot be used and on_bad_frame is "stop".
         """
         for path, rows in _tracked(self.frames):
             try:
@@ -75,7 +75,7 @@ class Cutter:
 
 
 class UncachedCrops:
-    """Opens the frame for every crop: no file is written, at the price of time.
+    """Opens the frame again for every batch of crops: writes no file, but is slower than a cache.
 
     All frames are read once at the start, to find the bad ones before training and for the statistics.
     """

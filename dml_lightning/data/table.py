@@ -37,10 +37,10 @@ def validate_table(table: pd.DataFrame) -> None:
     """Checks a crop table once, so that nothing later has to.
 
     Args:
-        table: With the columns `TABLE_COLUMNS` in this order and a RangeIndex.
+        table: Table with the columns `TABLE_COLUMNS` in this order and a RangeIndex.
 
     Raises:
-        ValueError: Names the first row at fault and its frame.
+        ValueError: The table breaks one of these rules; the message names the first row at fault and its frame.
     """
     if tuple(table.columns) != TABLE_COLUMNS:
         raise ValueError(f"The crop table has the columns {list(table.columns)}: they must be {list(TABLE_COLUMNS)}.")
@@ -96,6 +96,9 @@ def check_classes(
 ) -> dict[str, str]:
     """Checks lists of class names against each other and against the data.
 
+    >>> check_classes(["mallard", "gadwall", "goose"], None, [("novel_val", ["goose"])])
+    {'goose': 'novel_val', 'gadwall': 'known', 'mallard': 'known'}
+
     Args:
         existing: Class names in the data.
         known: Known classes; None means every class that no other list names.
@@ -105,7 +108,7 @@ def check_classes(
         Class name -> name of its list.
 
     Raises:
-        ValueError: A class stands in two lists or twice in one, does not exist, or none is known.
+        ValueError: A class stands in two lists or twice in one, or does not exist, or no class is known.
     """
     classes = sorted(set(existing))
     place: dict[str, str] = {}
@@ -133,7 +136,7 @@ def check_names(used: Iterable[str]) -> None:
     """Refuses names of classes that stand for answers: "unknown" is a refused box, "other" what no name fits.
 
     Raises:
-        ValueError: With the class to rename.
+        ValueError: A class has such a name.
     """
     for name in used:
         if name.strip().casefold() in RESERVED:
@@ -148,11 +151,15 @@ def assign_roles(
 ) -> pd.DataFrame:
     """Gives every class its role and drops the rows of classes that have none.
 
+    >>> table = pd.DataFrame({"label": ["mallard", "goose", "dog"]})
+    >>> assign_roles(table, known=["mallard"], novel=["goose"])["role"].tolist()
+    ['known', 'novel']
+
     Args:
-        table: A reader's table (or a crop table, whose roles are replaced).
+        table: Table of a reader, or a crop table, whose roles are replaced.
         known: Classes to train on; None means every class that is neither novel nor ood.
-        novel: Waterfowl never trained on.
-        ood: What is no waterfowl.
+        novel: Waterfowl classes never trained on.
+        ood: Classes that are no waterfowl.
 
     Returns:
         A new table with the column `role` and a fresh RangeIndex.
@@ -169,8 +176,12 @@ def assign_roles(
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Counts crops and groups per class, role and split.
 
+    >>> row = {"label": "mallard", "role": "known", "split": "train"}
+    >>> summarise(pd.DataFrame([row | {"group": "flight_1"}, row | {"group": "flight_2"}])).to_numpy().tolist()
+    [['mallard', 'known', 'train', 2, 2]]
+
     Returns:
-        Columns class, role, split, crops, groups; known before novel before ood, train before val before
+        Table with the columns class, role, split, crops, groups; known before novel before ood, train before val before
         test, classes by name. Unused rows are left out.
     """
     used = table[table["split"] != ""]
@@ -203,7 +214,11 @@ def format_summary(summary: pd.DataFrame) -> str:
 
 
 def relative_frames(frames: Iterable[str]) -> list[str]:
-    """Rewrites absolute paths relative to the folder that they share, with forward slashes."""
+    """Rewrites absolute paths relative to the folder that they share, with forward slashes.
+
+    >>> relative_frames(["/data/flight_1/a.tif", "/data/flight_2/a.tif"])
+    ['flight_1/a.tif', 'flight_2/a.tif']
+    """
     paths = list(frames)
     root = os.path.commonpath([Path(path).parent for path in paths]) if paths else ""
     return [Path(path).relative_to(root).as_posix() for path in paths]
@@ -213,8 +228,8 @@ def table_digest(table: pd.DataFrame) -> str:
     """Hashes a table: the same crops in the same order give the same digest, wherever the data lies.
 
     Returns:
-        SHA-256 as 64 hexadecimal digits. Frames count by their path below the folder that they share,
-        boxes as little-endian float64, texts exactly. File contents do not enter.
+        SHA-256 as 64 hexadecimal digits of the frames' paths below the folder that they share, the boxes as
+        little-endian float64, and the texts as they are. The contents of files do not count.
     """
     digest = hashlib.sha256()
     for column in table.columns:

@@ -26,16 +26,19 @@ BLUR_TAPS = 2  # px on either side
 class Augmentation:
     """Strength of each augmentation; 0 switches one off, and all work on normalised crops.
 
+    >>> Augmentation(rotate=0).draw(seed=0, epoch=0, step=0, crops=4).shape
+    torch.Size([4, 12])
+
     Attributes:
-        rotate: largest turn to either side in degrees; a view straight down has no up, so any angle.
-        flip: probability of mirroring.
-        shift: largest shift along each axis, as a fraction of the crop's side.
-        scale: largest relative enlargement or reduction, 0.1 for 1/1.1 to 1.1.
-        polarity: probability of swapping warm and cold.
-        gain: largest relative change of contrast, 0.2 for 1/1.2 to 1.2.
-        offset: largest added level, in units of the crop's scale.
-        noise: largest standard deviation of white noise, in units of the crop's scale.
-        blur: largest standard deviation of a Gaussian blur, in px of the output.
+        rotate: Largest turn to either side in degrees; a view straight down has no up, so any angle.
+        flip: Probability of mirroring.
+        shift: Largest shift along each axis, as a fraction of the crop's side.
+        scale: Largest relative enlargement or reduction, 0.1 for 1/1.1 to 1.1.
+        polarity: Probability of swapping warm and cold.
+        gain: Largest relative change of contrast, 0.2 for 1/1.2 to 1.2.
+        offset: Largest added level, in units of the crop's scale.
+        noise: Largest standard deviation of white noise, in units of the crop's scale.
+        blur: Largest standard deviation of a Gaussian blur, in px of the output.
     """
 
     rotate: float = 180.0
@@ -60,10 +63,10 @@ class Augmentation:
         """Draws the parameters of one global batch.
 
         Args:
-            seed: of the run.
-            epoch: number of the epoch.
-            step: number of the batch in the epoch.
-            crops: number of crops in the global batch.
+            seed: Seed of the run.
+            epoch: Number of the epoch.
+            step: Number of the batch in the epoch.
+            crops: Number of crops in the global batch.
 
         Returns:
             (crops, 12) float32: the 2 x 2 matrix by rows and the shift (fractions of the side) that take output
@@ -97,14 +100,18 @@ class Augmentation:
 def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:
     """Turns, mirrors, scales and shifts in one bilinear resampling; outside the patch it continues by reflection.
 
+    >>> patch = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> warp(patch, torch.eye(2)[None], torch.zeros(1, 2), side=2).tolist()
+    [[[[5.0, 6.0], [9.0, 10.0]]]]
+
     Args:
-        patches: (B, 1, P, P).
-        matrix: (B, 2, 2), from output (x, y) to input (x, y).
-        shift: (B, 2), x and y in fractions of the output's side.
-        side: S, px of the output; it shows the central S px of the patch when matrix = 1 and shift = 0.
+        patches: Stored patches (B, 1, P, P).
+        matrix: Matrices (B, 2, 2) from output (x, y) to input (x, y).
+        shift: Shifts (B, 2) of x and y in fractions of the output's side.
+        side: Side S of the output in px; it shows the central S px of the patch when matrix = 1 and shift = 0.
 
     Returns:
-        (B, 1, S, S).
+        Crops (B, 1, S, S).
     """
     ratio = side / patches.shape[-1]
     theta = ratio * torch.cat([matrix, 2 * shift[:, :, None]], dim=2)  # (B, 2, 3)
@@ -113,7 +120,13 @@ def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blurs each image with its own separable Gaussian of five taps; sigma (B,) in px, 0 leaves it as it is."""
+    """Blurs each image (B, 1, S, S) with its own separable Gaussian of five taps; sigma (B,) in px, 0 for none.
+
+    >>> image = torch.zeros(1, 1, 5, 5)
+    >>> image[0, 0, 2, 2] = 1.0
+    >>> round(gaussian_blur(image, torch.tensor([1.0]))[0, 0, 2, 2].item(), 3)
+    0.162
+    """
     taps = torch.arange(-BLUR_TAPS, BLUR_TAPS + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (taps / sigma[:, None].clamp(min=0.05)) ** 2)  # (B, 5)
     weights = (weights / weights.sum(dim=1, keepdim=True))[:, :, None, None, None]  # (B, 5, 1, 1, 1)
@@ -133,13 +146,17 @@ def sum_taps(padded: Tensor, weights: Tensor, dim: int, side: int) -> Tensor:
 
 
 def noise_sheet() -> Tensor:
-    """A fixed (256, 256) sheet of white Gaussian noise: each crop takes its window at its own drawn position."""
+    """Returns a fixed sheet (256, 256) of white Gaussian noise; each crop takes a window at a drawn position."""
     values: NDArray[np.float64] = np.random.default_rng(Stream.AUGMENTATION).standard_normal((NOISE_SIDE, NOISE_SIDE))
     return torch.from_numpy(values.astype(np.float32))
 
 
 def noise_windows(sheet: Tensor, rows: Tensor, columns: Tensor, side: int) -> Tensor:
-    """Windows (B, 1, S, S) of the sheet from the given corners (B,), wrapping around."""
+    """Windows (B, 1, S, S) of the sheet from the given corners (B,), wrapping around.
+
+    >>> noise_windows(noise_sheet(), torch.tensor([255, 0]), torch.tensor([0, 0]), side=4).shape
+    torch.Size([2, 1, 4, 4])
+    """
     steps = torch.arange(side, device=sheet.device)
     y = (rows.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
     x = (columns.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
@@ -150,13 +167,13 @@ def augment(patches: Tensor, parameters: Tensor, side: int, sheet: Tensor) -> Te
     """Applies drawn parameters to normalised patches, on their device.
 
     Args:
-        patches: (B, 1, P, P), normalised.
-        parameters: (B, 12) rows of `Augmentation.draw`.
-        side: S, px of the output.
-        sheet: `noise_sheet` on the same device.
+        patches: Normalised patches (B, 1, P, P).
+        parameters: Rows (B, 12) of `Augmentation.draw`.
+        side: Side S of the output in px.
+        sheet: The sheet of `noise_sheet`, on the same device.
 
     Returns:
-        (B, 1, S, S) in the dtype of the patches; computed in at least float32.
+        Crops (B, 1, S, S) in the dtype of the patches; computed in at least float32.
     """
     dtype = patches.dtype
     work = torch.promote_types(dtype, torch.float32)

@@ -1,7 +1,7 @@
-"""Reading frames: every rule about files, in NumPy with tifffile, Pillow and imagecodecs where a file needs them.
+"""Reading frames: all rules about files, in NumPy, with tifffile, Pillow and imagecodecs where a file needs them.
 
-Imports inside are relative and name nothing else of the package, so that an exported model takes the folder along and
-reads as training did.
+Imports are relative and stay inside of this folder: it is copied into each exported model, which so reads frames as
+training did.
 """
 
 from .celsius import ABSOLUTE_ZERO, Pixels, Radiometry, Unit

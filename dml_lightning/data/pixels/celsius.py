@@ -1,4 +1,4 @@
-"""From stored numbers to counts or degC, and the values that no field camera means."""
+"""From stored numbers to counts or degC, with a check for values that cannot be temperatures of a field scene."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ ABSOLUTE_ZERO = -273.15  # degC
 PLAUSIBLE = (-60.0, 150.0)
 # Above the low-gain range of drone cameras (550 degC), and below -0.01 degC as unsigned hundredths (655.35 degC).
 HOTTEST = 600.0
-SAMPLES = 16384  # pixels, at least, of which the median is taken
+SAMPLES = 16384  # pixels, at least, from which the median is estimated
 
 _CAUSES = "they are likely Kelvin, or negative numbers that wrapped to 16 bit without sign"
 
@@ -26,6 +26,9 @@ _CAUSES = "they are likely Kelvin, or negative numbers that wrapped to 16 bit wi
 @dataclass(frozen=True)
 class Radiometry:
     """How a camera's counts become temperatures: degC = gain * counts + offset.
+
+    >>> Radiometry(0.01, -273.15).to_celsius(np.array([28315, 29315])).round(2).tolist()
+    [10.0, 20.0]
 
     Attributes:
         gain: degC per count, e.g. 0.01 for centikelvin.
@@ -54,8 +57,8 @@ class Conversion(NamedTuple):
     """How the stored numbers of one file become pixels.
 
     Attributes:
-        unit: Of the pixels.
-        rule: From stored numbers to degC; None where they are kept.
+        unit: Unit of the pixels.
+        rule: Conversion from stored numbers to degC; None where the stored numbers are kept.
     """
 
     unit: Unit
@@ -63,13 +66,25 @@ class Conversion(NamedTuple):
 
 
 def conversion(path: StrPath, dtype: np.dtype[Any], declared: Declared, radiometry: Radiometry | None) -> Conversion:
-    """Decides what stored numbers of a type are.
+    """Decides the unit of stored numbers and their conversion to degC.
 
-    The user's radiometry is for integers and goes before what the file declares; floating-point numbers are degC
+    The user's radiometry applies to integers and comes before what the file declares; floating-point numbers are degC
     unless the file declares a scale.
 
+    >>> conversion("a.tif", np.dtype(np.uint16), Declared(), None)
+    Conversion(unit='counts', rule=None)
+    >>> conversion("a.tif", np.dtype(np.uint16), Declared(scale=0.01, unit="K"), None)
+    Conversion(unit='degC', rule=Radiometry(gain=0.01, offset=-273.15))
+
+    Args:
+        path: Path of the file, for messages.
+        dtype: Type of the stored numbers.
+        declared: What the file declares about its numbers.
+        radiometry: Conversion that the user gives, or None.
+
     Raises:
-        FrameError: The type is none that holds counts or temperatures, or the declared scale is none to degC.
+        FrameError: The type can hold neither counts nor temperatures, int16 comes without a conversion, or the declared
+            unit is no temperature.
     """
     integer = dtype in (np.uint8, np.uint16, np.int16)
     if not integer and dtype not in (np.float16, np.float32, np.float64):
@@ -97,13 +112,17 @@ def convert(path: StrPath, values: NDArray[Any], missing: Mask | None, how: Conv
 
     float32 holds every count of 16 bit exactly.
 
+    >>> counts = np.array([[7, 0]], np.uint16)
+    >>> convert("a.tif", counts, counts == 0, Conversion("counts", None)).tolist()
+    [[7.0, nan]]
+
     Raises:
         FrameError: A pixel that is not missing has a value that is no temperature.
     """
     if how.unit == "degC":
         result = values if how.rule is None else how.rule.to_celsius(values)
         check_celsius(path, result if missing is None else result[~missing])
-        with np.errstate(over="ignore"):  # of float64 that is missing
+        with np.errstate(over="ignore"):  # missing pixels may hold float64 numbers beyond float32
             result = np.require(result, np.float32, ["C", "W"])
     elif missing is None:
         return np.require(values, requirements=["C", "W"])
@@ -116,7 +135,9 @@ def convert(path: StrPath, values: NDArray[Any], missing: Mask | None, how: Conv
 
 
 def check_celsius(path: StrPath, celsius: NDArray[Any]) -> None:
-    """Checks that numbers can be temperatures of a scene in degC.
+    """Checks that numbers can be temperatures of a field scene in degC.
+
+    >>> check_celsius("a.tif", np.array([4.0, 31.5]))
 
     Raises:
         FrameError: Some are not finite, colder than absolute zero or hotter than a camera measures, or their median

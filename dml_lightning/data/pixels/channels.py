@@ -15,32 +15,43 @@ JPEG_CHROMA_TOLERANCE = 8  # counts
 
 
 class Channel(NamedTuple):
-    """One channel as it is stored."""
+    """One channel as it is stored, with the mask of its missing pixels."""
 
     values: NDArray[Any]  # (H, W)
     missing: Mask | None = None  # (H, W), True where the file says that there is no measurement
 
 
 def union(first: Mask | None, second: Mask | None) -> Mask | None:
-    """Returns what either marks, None for nothing."""
+    """Returns the union of two masks (H, W), where None marks nothing.
+
+    >>> union(None, np.array([[True, False]])).tolist()
+    [[True, False]]
+    """
     if first is None or second is None:
         return second if first is None else first
     return first | second
 
 
 def missing_where(marked: Mask) -> Mask | None:
-    """Returns the mask, or None where it marks nothing."""
+    """Returns the mask, or None where it marks nothing.
+
+    >>> missing_where(np.array([[False, False]])) is None
+    True
+    """
     return marked if marked.any() else None
 
 
 def single_channel(path: StrPath, pixels: NDArray[Any], *, alpha: bool, tolerance: int = 0) -> Channel:
     """Reduces (H, W) or (H, W, bands) to one channel.
 
+    >>> single_channel("a.png", np.full((1, 2, 3), 9), alpha=False).values.tolist()
+    [[9, 9]]
+
     Args:
-        path: Of the file, for messages.
-        pixels: As stored.
-        alpha: Whether the last band says which pixels there are.
-        tolerance: Counts by which three equal channels may differ.
+        path: Path of the file, for messages.
+        pixels: Stored numbers (H, W) or (H, W, bands).
+        alpha: Whether the last band is a mask of the pixels that are present.
+        tolerance: Largest number of counts by which the three channels of a grey picture may differ.
 
     Raises:
         FrameError: The bands hold more than one channel, or an alpha band is no mask.
@@ -60,7 +71,7 @@ def single_channel(path: StrPath, pixels: NDArray[Any], *, alpha: bool, toleranc
 
 
 def _transparent(path: StrPath, alpha: NDArray[Any]) -> Mask | None:
-    """Pixels that are not opaque, where the band tells inside from outside as mosaics have it."""
+    """Pixels that are not opaque, of an alpha band that marks the outside of a mosaic; None where it marks nothing."""
     lowest, highest = alpha.min(), alpha.max()
     if lowest == highest and lowest > 0:
         return None

@@ -1,6 +1,6 @@
 """What a file declares about its numbers: no-data value, scale, offset and unit, as GDAL writes them.
 
-They stand in the TIFF tags 42113 and 42112, or in a file `NAME.aux.xml` beside any frame.
+They are in the TIFF tags 42113 and 42112, or in a file `NAME.aux.xml` beside any frame.
 """
 
 import math
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from .channels import Mask, missing_where
 from .errors import FrameError, StrPath
 
-LONGEST = 1 << 20  # characters of XML that are looked at
+LONGEST = 1 << 20  # characters of XML, at most
 KELVIN = 273.15
 _CELSIUS = ("", "c", "degc", "°c", "deg c", "celsius", "degree celsius", "degrees celsius")
 _KELVIN = ("k", "kelvin", "degk")
 
 
 class Declared(NamedTuple):
-    """What a file says about its numbers; None where it does not.
+    """What a file declares about its numbers; None for what it does not declare.
 
     >>> Declared(scale=0.01, unit="K").to_celsius()
     (0.01, -273.15)
@@ -36,7 +36,7 @@ class Declared(NamedTuple):
         """Gain and offset that turn stored numbers into degC; None where the stored numbers are the measurement.
 
         Raises:
-            ValueError: The unit is no temperature that is known, or the gain is 0 or not finite.
+            ValueError: The unit is none of temperature, or the gain is 0 or not finite.
         """
         unit, gain = self.unit.strip().lower(), 1.0 if self.scale is None else self.scale
         offset = self.offset or 0.0
@@ -49,15 +49,22 @@ class Declared(NamedTuple):
         return gain, offset - KELVIN if unit in _KELVIN else offset
 
     def over(self, other: "Declared") -> "Declared":
-        """Returns this, with the other's word where this has none."""
+        """Returns this declaration, filled up from another where this one says nothing.
+
+        >>> Declared(scale=0.1).over(Declared(scale=0.5, unit="K"))
+        Declared(nodata=None, scale=0.1, offset=None, unit='K')
+        """
         return other._replace(**{key: value for key, value in self._asdict().items() if value not in (None, "")})
 
 
 def gdal_tags(path: StrPath, nodata: Any, metadata: Any) -> Declared:
-    """Reads the values of the TIFF tags 42113 (no-data) and 42112 (XML).
+    """Reads the values of the TIFF tags 42113 (no-data) and 42112 (XML), None for a tag that is absent.
+
+    >>> gdal_tags("a.tif", "-9999", '<GDALMetadata><Item sample="0" role="scale">0.1</Item></GDALMetadata>')
+    Declared(nodata='-9999', scale=0.1, offset=None, unit='')
 
     Raises:
-        FrameError: A tag is no text that can be read.
+        FrameError: The XML cannot be parsed or is too long, or a scale or offset is no number.
     """
     declared = Declared(nodata=None if nodata is None else str(nodata).strip("\0 \n"))
     if metadata is None:
@@ -75,7 +82,7 @@ def sidecar(path: StrPath) -> Declared:
     """Reads the file `NAME.aux.xml` beside a frame, if there is one.
 
     Raises:
-        FrameError: It is no XML.
+        FrameError: The XML cannot be parsed or is too long, or a scale or offset is no number.
     """
     file = Path(f"{path}.aux.xml")
     if not file.is_file():
@@ -108,8 +115,13 @@ def _number(path: StrPath, text: str | None) -> float | None:
 def nodata_as(path: StrPath, declared: Declared, dtype: np.dtype[Any]) -> Any:
     """Returns the declared no-data value as a number of the pixels' type; None where no pixel can have it.
 
+    >>> nodata_as("a.tif", Declared(nodata="0"), np.dtype(np.uint16))
+    np.uint16(0)
+    >>> nodata_as("a.tif", Declared(nodata="-9999"), np.dtype(np.uint16)) is None
+    True
+
     Raises:
-        FrameError: It is no number.
+        FrameError: The value is no number.
     """
     text = declared.nodata
     if not text:
@@ -125,7 +137,11 @@ def nodata_as(path: StrPath, declared: Declared, dtype: np.dtype[Any]) -> Any:
 
 
 def equal_to(values: NDArray[Any], nodata: Any) -> Mask | None:
-    """Pixels (H, W) in which any band of (H, W) or (H, W, bands) has the no-data value, which may be NaN."""
+    """Pixels (H, W) in which any band of (H, W) or (H, W, bands) has the no-data value, which may be NaN; or None.
+
+    >>> equal_to(np.array([[0, 7]]), 0).tolist()
+    [[True, False]]
+    """
     if nodata is None:
         return None
     marked = np.isnan(values) if nodata != nodata else values == nodata

@@ -1,4 +1,4 @@
-"""The one error of reading a frame."""
+"""The error that all readers of frames raise."""
 
 from os import PathLike
 from typing import Any
@@ -12,13 +12,22 @@ READABLE = (
 
 
 class FrameError(ValueError):
-    """A frame that cannot be used: one sentence with the file, what came and what would work."""
+    """A frame that cannot be used: one sentence with the file, what is wrong and what would work.
+
+    >>> print(FrameError("a.tif", "the file is empty", "copy it from the camera again"))
+    a.tif: the file is empty; copy it from the camera again.
+
+    Args:
+        path: Path of the frame.
+        what: What is wrong, as a clause.
+        remedy: What would work, as a clause.
+    """
 
     def __init__(self, path: StrPath, what: str, remedy: str = READABLE) -> None:
         super().__init__(f"{path}: {what}; {remedy}.")
         self.path = str(path)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # survives the way back from a worker process
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it can be pickled by a worker process
         return _rebuild, (self.path, str(self))
 
 

@@ -1,4 +1,4 @@
-"""What kind of file a frame is, by its first bytes, and decoders that keep quiet."""
+"""Frame files: their kind by the first bytes, and how decoders are kept from printing and warning."""
 
 import contextlib
 import logging
@@ -24,11 +24,11 @@ _SIGNATURES: dict[bytes, Kind] = {
 
 
 def kind_of(path: StrPath) -> Kind:
-    """Returns the kind of a file by its first bytes; its name says nothing.
+    """Returns the kind of a file by its first bytes; its name is ignored.
 
     Raises:
-        FrameError: The file is missing, empty, no regular file (a pipe would be waited for without an end) or of
-            another kind.
+        FrameError: The file is missing, empty, no regular file (reading a pipe might never end) or of another
+            kind.
     """
     with open_regular(path) as file:
         head = file.read(6)
@@ -41,10 +41,10 @@ def kind_of(path: StrPath) -> Kind:
 
 
 def open_regular(path: StrPath) -> BinaryIO:
-    """Opens a file, after a look at whether it is one.
+    """Opens a file for reading after a check that it is a regular file.
 
     Raises:
-        FrameError: There is none, it cannot be opened, or it is a pipe, a socket or a device.
+        FrameError: The file does not exist, cannot be opened, or it is a pipe, a socket or a device.
     """
     try:
         mode = Path(path).stat().st_mode
@@ -59,7 +59,7 @@ def open_regular(path: StrPath) -> BinaryIO:
 
 @contextlib.contextmanager
 def quiet(path: StrPath) -> Iterator[None]:
-    """Keeps decoders from printing and warning; whatever they raise becomes a FrameError."""
+    """Keeps decoders from printing and warning; any error that they raise becomes a FrameError."""
     from PIL import ImageFile
 
     logger, truncated = logging.getLogger("tifffile"), ImageFile.LOAD_TRUNCATED_IMAGES

@@ -1,4 +1,4 @@
-"""Temperatures of a FLIR radiometric JPEG, which the cameras DJI XT2 and XTR write too.
+"""Temperatures of a FLIR radiometric JPEG, which DJI's cameras XT2 and XTR write, too.
 
 The raw frame and the camera's constants lie in the APP1 segments of the JPEG that begin with `FLIR`. Joined they are
 one container of records, each with a type; the raw record holds 16-bit numbers, the camera record what turns them into
@@ -43,7 +43,7 @@ _OFFSET = 0x308  # int32
 
 @dataclass(frozen=True)
 class Camera:
-    """Constants of the camera and of the air: temperatures in K, distance in m, the others without unit."""
+    """Constants of the camera, the scene and the air, as the camera stores them: temperatures in K, distance in m."""
 
     emissivity: float
     distance: float
@@ -64,11 +64,11 @@ class Camera:
     o: float
 
     def signal(self, kelvin: float) -> float:
-        """The number that a black body of this temperature makes: q(T) = R1 / (R2 (exp(B / T) - F)) - O."""
+        """Stored number of a black body of this temperature: q(T) = R1 / (R2 (exp(B / T) - F)) - O."""
         return float(self.r1 / (self.r2 * (np.exp(self.b / kelvin) - self.f)) - self.o)
 
     def transmission(self) -> float:
-        """The share t of radiation that the air lets through."""
+        """Share t of the radiation that the air lets through, for one of the two halves of the distance."""
         air = self.air - KELVIN
         water = self.humidity * np.exp(1.5587 + 0.06939 * air - 0.00027816 * air**2 + 6.8455e-7 * air**3)
         path, root = np.sqrt(self.distance / 2), np.sqrt(water)
@@ -77,10 +77,11 @@ class Camera:
         return float(self.x * near + (1 - self.x) * far)
 
     def to_celsius(self, raw: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """Turns stored numbers (H, W) into degC, in float64; NaN where no temperature makes the number."""
-        e, w, t = self.emissivity, self.window_transmission, self.transmission()  # the air counts twice: before the
-        reflected, window, air = (self.signal(kelvin) for kelvin in (self.reflected, self.window, self.air))  # window,
-        behind = e * t * w * t  # and behind it
+        """Turns stored numbers (H, W) into degC, computed in float64; NaN where no temperature gives the number."""
+        # the air counts twice: before the window and behind it
+        e, w, t = self.emissivity, self.window_transmission, self.transmission()
+        reflected, window, air = (self.signal(kelvin) for kelvin in (self.reflected, self.window, self.air))
+        behind = e * t * w * t
         own = (
             raw.astype(np.float64) / behind
             - (1 - e) / e * reflected
@@ -97,13 +98,13 @@ def celsius_of(parts: dict[int, bytes]) -> NDArray[np.float32]:
     """Decodes a radiometric frame.
 
     Args:
-        parts: The payloads of the segments that begin with `FLIR`, by their number (byte 6).
+        parts: Number of the part (byte 6) -> payload of the segment, which begins with `FLIR`.
 
     Returns:
-        (H, W) in degC.
+        Temperatures (H, W) in degC.
 
     Raises:
-        ValueError: The parts are no whole container, or hold no frame or no constants.
+        ValueError: Parts are missing, or the container holds no raw frame or no camera constants.
     """
     if sorted(parts) != list(range(len(parts))):
         raise ValueError(f"parts {sorted(parts)} of the FLIR data are there, some are missing")
@@ -117,7 +118,7 @@ def celsius_of(parts: dict[int, bytes]) -> NDArray[np.float32]:
 
 
 def _records(container: bytes) -> dict[int, bytes]:
-    """The first record of each type."""
+    """Returns the first raw record and the first camera record by their type."""
     order = next((each for each in "<>" if 100 <= _integer(container, 0x14, f"{each}I") < 200), None)
     if order is None:
         raise ValueError("the FLIR data have no version that is known")
@@ -142,7 +143,7 @@ def _integer(data: bytes, at: int, form: str) -> int:
 
 
 def _order(record: bytes) -> str:
-    """The byte order of a record, which need not be that of the container: its first number is 2."""
+    """Byte order of a record, in which its first number is 2; it may differ from that of the container."""
     order = next((each for each in "<>" if _integer(record, 0, f"{each}H") == 2), None)
     if order is None:
         raise ValueError("a record of the FLIR data is of a kind that is not known")
@@ -150,7 +151,7 @@ def _order(record: bytes) -> str:
 
 
 def _raw(record: bytes) -> NDArray[np.uint16]:
-    """The numbers (H, W) of a raw record: plain, or a PNG whose bytes are swapped."""
+    """Numbers (H, W) of a raw record, stored plainly or as a PNG with swapped bytes."""
     order = _order(record)
     width, height = (_integer(record, at, f"{order}H") for at in (2, 4))
     data = record[0x20:]

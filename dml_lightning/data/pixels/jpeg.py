@@ -1,4 +1,4 @@
-"""JPEG files: an 8-bit picture, and the radiometric data that thermal cameras hide in its segments."""
+"""JPEG files: the 8-bit picture, and the radiometric data that thermal cameras store in its segments."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -13,7 +13,7 @@ from .files import open_regular
 
 APP1, APP3, APP15 = 0xE1, 0xE3, 0xEF
 START, END, SCAN = 0xD8, 0xD9, 0xDA
-LEAST_RAW = 8192  # bytes in the segments APP3 to APP15 that are more than notes of an editor
+LEAST_RAW = 8192  # bytes in the segments APP3 to APP15, from which on they count as raw data
 _EDITORS = (b"Photoshop 3.0", b"Adobe", b"Ducky")  # what APP12 to APP14 hold in ordinary pictures
 
 
@@ -22,11 +22,11 @@ class Jpeg(NamedTuple):
 
     Attributes:
         size: (width, height) of the upright picture in px.
-        orientation: 1 to 8.
-        mode: Of the picture, as Pillow names it.
-        flir: Parts of FLIR's data by their number.
-        raw_bytes: Bytes of other makers' data.
-        maker: As EXIF states it.
+        orientation: Orientation tag, 1 to 8.
+        mode: Mode of the picture, as Pillow names it.
+        flir: Number of the part -> part of FLIR's data.
+        raw_bytes: Number of bytes of other makers' data.
+        maker: Maker of the camera, as EXIF states it.
     """
 
     size: tuple[int, int]
@@ -38,7 +38,7 @@ class Jpeg(NamedTuple):
 
 
 def open_jpeg(path: StrPath) -> Jpeg:
-    """Reads the header of a JPEG; of one with several pictures (MPO) that of the first."""
+    """Reads the header of a JPEG, or of the first picture of a file with several (MPO)."""
     from PIL import Image
 
     parts, raw = dict[int, bytes](), 0
@@ -59,7 +59,7 @@ def read_picture(path: StrPath, jpeg: Jpeg) -> Channel:
     """Decodes the 8-bit picture of a JPEG without radiometric data, not yet turned.
 
     Raises:
-        FrameError: It is in colour, or carries the raw frame of a maker whose layout is not public.
+        FrameError: The picture is in colour, or the file holds the raw frame of a maker whose layout is not public.
     """
     from PIL import Image
 

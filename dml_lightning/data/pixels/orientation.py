@@ -1,4 +1,4 @@
-"""The orientation tag of TIFF and EXIF (number 274): how stored rows and columns lie in the picture that people see."""
+"""The orientation tag of TIFF and EXIF (number 274): how stored rows and columns lie in the upright picture."""
 
 from typing import Any
 
@@ -39,8 +39,11 @@ def turned_size(width: int, height: int, orientation: int) -> tuple[int, int]:
 def checked(path: StrPath, value: Any) -> int:
     """Returns the orientation that a file states, 1 where it states none or 0 ("unknown").
 
+    >>> checked("a.tif", None), checked("a.tif", 6)
+    (1, 6)
+
     Raises:
-        FrameError: The number is none of the tag's.
+        FrameError: The value is not a whole number from 0 to 8.
     """
     if value is None or value == 0:
         return 1

@@ -24,8 +24,8 @@ class Png(NamedTuple):
 
     Attributes:
         size: (width, height) of the upright picture in px.
-        orientation: 1 to 8.
-        bits: Per channel.
+        orientation: Orientation tag, 1 to 8.
+        bits: Number of bits per channel.
         animated: Whether it holds more than one picture.
     """
 
@@ -58,10 +58,10 @@ def open_png(path: StrPath) -> Png:
 
 
 def read_png(path: StrPath, png: Png) -> tuple[Channel, Declared]:
-    """Decodes a PNG, not yet turned, with what a file beside it declares.
+    """Decodes a PNG, not yet turned, and reads the declarations of a file `NAME.aux.xml` beside it.
 
     Raises:
-        FrameError: It is animated or in colour, or its alpha channel is no mask.
+        FrameError: The picture is animated or in colour, or its alpha channel is no mask.
     """
     from PIL import Image
 
@@ -90,7 +90,7 @@ def read_png(path: StrPath, png: Png) -> tuple[Channel, Declared]:
 
 
 def _marked(values: NDArray[Any], absent: Any) -> Mask | None:
-    """Pixels of the one value that the chunk tRNS calls transparent; three equal channels have three equal ones."""
+    """Pixels of the one value that the chunk tRNS calls transparent; None where its three channels differ."""
     if absent is None:
         return None
     stated = {int(value) for value in absent} if isinstance(absent, tuple) else {int(absent)}
@@ -98,7 +98,7 @@ def _marked(values: NDArray[Any], absent: Any) -> Mask | None:
 
 
 def _chunks(path: StrPath) -> Iterator[tuple[bytes, bytes]]:
-    """Yields name and content of the chunks of a PNG, without the pixels."""
+    """Yields name and content of the chunks that describe a PNG; skips its pixels."""
     with open_regular(path) as file:
         file.seek(8)
         for _ in range(MOST_CHUNKS):

@@ -1,4 +1,4 @@
-"""One frame of any kind that can be read: its pixels, their unit, and its size."""
+"""Reading a frame of any supported kind: its pixels, their unit and its size."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +23,11 @@ class Frame:
     """One frame.
 
     Attributes:
-        pixels: (H, W), upright: uint8 or uint16 in counts, float32 in degC; float32 in either unit with NaN for missing
-            pixels where the file marks some. Of a large mosaic `Windows`, which are sliced alike.
-        unit: What the pixel values are.
+        pixels: Upright pixels (H, W): uint8 or uint16 in counts, float32 in degC; float32 in either unit, with NaN for
+            missing pixels, where the file marks some. A large mosaic has `Windows`, which are sliced like an array.
+        unit: Unit of the pixel values.
         drawn: (width, height) of the picture on which boxes are drawn, if that is larger than the pixels.
-        notes: What a user should know of how the file was taken.
+        notes: Sentences for the user on how the file was read.
     """
 
     pixels: Pixels | Windows
@@ -41,7 +41,12 @@ class Frame:
         return self.drawn or (self.pixels.shape[1], self.pixels.shape[0])
 
     def on_pixels(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scales boxes (N, 4) that are drawn on the picture to the pixels."""
+        """Scales boxes (N, 4) from px of the picture on which they are drawn to the pixels.
+
+        >>> frame = Frame(np.zeros((256, 320), np.float32), "degC", drawn=(640, 512))
+        >>> frame.on_pixels(np.array([[100.0, 50.0, 20.0, 10.0]])).tolist()
+        [[50.0, 25.0, 10.0, 5.0]]
+        """
         if self.drawn is None:
             return boxes
         across, down = self.pixels.shape[1] / self.drawn[0], self.pixels.shape[0] / self.drawn[1]
@@ -52,9 +57,10 @@ def read_frame(path: StrPath, radiometry: Radiometry | None = None) -> Frame:
     """Reads one frame.
 
     Args:
-        path: TIFF, PNG, JPEG or an array (.npy); what it is follows from its first bytes, not from its name. Of a JPEG
-            with several pictures (MPO) the first is read.
-        radiometry: Turns integer counts into degC; floating-point frames and FLIR's radiometric JPEG are degC already.
+        path: TIFF, PNG, JPEG or array (.npy), recognised by its first bytes and not by its name. The first picture is
+            read of a JPEG with several (MPO).
+        radiometry: Conversion of integer counts to degC; floating-point frames and FLIR's radiometric JPEG are in degC
+            already.
 
     Returns:
         The pixels (H, W) and their unit.
@@ -77,10 +83,13 @@ def read_frame(path: StrPath, radiometry: Radiometry | None = None) -> Frame:
 
 
 def frame_of(pixels: NDArray[Any], radiometry: Radiometry | None = None) -> Frame:
-    """Takes an array (H, W) as a frame, by the rules of a file that holds it.
+    """Turns an array (H, W) into a frame, by the same rules as a file that holds it.
+
+    >>> frame_of(np.array([[10.0, 12.5]])).unit, frame_of(np.array([[1, 2]], np.uint16)).unit
+    ('degC', 'counts')
 
     Raises:
-        FrameError: It is no frame.
+        FrameError: The array has another shape or type, or values that are no temperatures.
     """
     return _frame("the frame", Channel(_flat(pixels, "the frame")), Declared(), 1, radiometry)
 
@@ -132,7 +141,7 @@ def _frame(
     radiometry: Radiometry | None,
     notes: tuple[str, ...] = (),
 ) -> Frame:
-    """Turns what a file stores upright and into its unit."""
+    """Turns a stored channel upright and converts it to its unit."""
     how = conversion(path, channel.values.dtype, declared, radiometry)
     values, missing = (None if part is None else turn(part, orientation) for part in channel)
     if missing is not None and missing.all():

@@ -1,4 +1,4 @@
-"""The one frame of a TIFF file: which page it is, what its tags say, and whether all of it was written."""
+"""TIFF files: the page that is the frame, what its tags say, and whether all of its pixels were written."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tifffile
 
 MOST_PAGES = 256  # a damaged list of pages may have no end
-MOST_BYTES = 1 << 30  # of pixels that are decoded at once
+MOST_BYTES = 1 << 30  # most bytes of pixels that are decoded at once
 REDUCED, MASK = 1, 4  # bits of the tag NewSubfileType (254)
 WHITE_IS_ZERO, PALETTE, TRANSPARENCY_MASK = 0, 3, 4  # values of PhotometricInterpretation (262)
 NOTE_WHITE_IS_ZERO = "16-bit TIFF with WhiteIsZero: its counts are kept as they are stored"
@@ -28,8 +28,8 @@ class Page:
     """One page of a file on disk, whose pixels are read later.
 
     Attributes:
-        file: Its path.
-        page: The tags.
+        file: Path of the file.
+        page: Tags of the page.
         plain: Whether the pixels lie in the file as they do in memory.
     """
 
@@ -43,11 +43,11 @@ class Tiff:
     """A frame before its pixels are read.
 
     Attributes:
-        path: Of the file.
-        image: The page with the pixels.
-        mask: The page that is 0 where pixels are missing, in this file or in `NAME.msk` beside it.
-        orientation: 1 to 8.
-        declared: What the tags say of the numbers.
+        path: Path of the file.
+        image: Page with the pixels.
+        mask: Page that is 0 where pixels are missing, in this file or in `NAME.msk` beside it.
+        orientation: Orientation tag, 1 to 8.
+        declared: What the file declares about its numbers.
         nodata: Stored value of missing pixels; None where there is none.
     """
 
@@ -66,13 +66,13 @@ class Tiff:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of how the file was taken."""
+        """Sentences for the user on how the file is read."""
         page = self.image.page
         kept = page.photometric == WHITE_IS_ZERO and page.dtype is not None and page.dtype.itemsize > 1
         return (NOTE_WHITE_IS_ZERO,) if kept else ()
 
     def channel(self, pixels: NDArray[Any], mask: NDArray[Any] | None) -> Channel:
-        """Takes stored pixels (H, W) or (H, W, bands), of the whole or of a part, as one channel."""
+        """Reduces stored pixels (H, W) or (H, W, bands), of the whole frame or a part of it, to one channel."""
         page = self.image.page
         alpha = tuple(page.extrasamples)[-1:] in ((1,), (2,))
         missing = equal_to(pixels[..., :-1] if alpha and pixels.ndim == 3 else pixels, self.nodata)
@@ -114,10 +114,10 @@ def open_tiff(path: StrPath) -> Tiff:
 
 
 def read_whole(tiff: Tiff) -> Channel:
-    """Decodes the whole frame, as it is stored: not yet turned.
+    """Decodes the whole frame as it is stored, not yet turned.
 
     Raises:
-        FrameError: Parts of it were never written or lie behind the file's end, or it is too large.
+        FrameError: Parts of it were never written or lie beyond the end of the file, or it is too large.
     """
     size = tiff.image.page.nbytes
     if size > MOST_BYTES:
@@ -131,7 +131,7 @@ def read_whole(tiff: Tiff) -> Channel:
 
 
 def _frame_of(path: StrPath, tiff: "tifffile.TiffFile") -> "tuple[tifffile.TiffPage, list[tifffile.TiffPage]]":
-    """Returns the one page that is no overview, and masks of its size."""
+    """Returns the only page that is neither an overview nor a mask, and the pages that are masks."""
     frames, masks = list[Any](), list[Any]()
     for number, page in enumerate(tiff.pages):
         if number >= MOST_PAGES:
@@ -153,7 +153,7 @@ _ONE_PAGE = "a frame is one page: write each page to a file of its own"
 
 
 def _stacked(tiff: "tifffile.TiffFile", page: Any) -> int:
-    """Pictures that ImageJ and tifffile keep behind the first page without pages of their own."""
+    """Number of pictures that ImageJ or tifffile have stored under the first page."""
     if tiff.is_imagej:
         return int((tiff.imagej_metadata or {}).get("images", 1))
     if tiff.is_shaped:
@@ -176,14 +176,14 @@ def _check_mask(path: StrPath, image: Any, mask: Page | None) -> None:
 
 
 def check_complete(source: Page, *, sparse: bool) -> None:
-    """Refuses a page whose strips or tiles are missing or end behind the file: decoders fill those with zeros.
+    """Refuses a page with strips or tiles that are missing or end beyond the file: decoders would fill in zeros.
 
     Args:
-        source: The page.
-        sparse: Whether parts that were never written have a meaning: missing pixels.
+        source: Page to check.
+        sparse: Whether parts that were never written are allowed: they hold missing pixels.
 
     Raises:
-        FrameError: With what is wrong.
+        FrameError: A part is missing, was never written (unless `sparse`) or is too short.
     """
     page, size = source.page, Path(source.file).stat().st_size
     offsets, counts = (np.array(part, dtype=np.int64) for part in (page.dataoffsets, page.databytecounts))
@@ -206,7 +206,7 @@ def check_complete(source: Page, *, sparse: bool) -> None:
 
 
 def _stored_bytes(page: Any) -> int:
-    """Bytes of the pixels of a page without compression, at least."""
+    """Least number of bytes that the pixels of a page without compression take."""
     return int(page.imagelength * page.imagewidth * page.samplesperpixel * page.bitspersample // 8)
 
 

@@ -19,11 +19,11 @@ KEPT = 1 << 26  # bytes of decoded tiles that wait for the next window
 
 
 class Segments:
-    """The pixels of one page, decoded where they are asked for.
+    """The pixels of one page, of which only the requested tiles or strips are decoded.
 
     Args:
-        source: The page; complete, with its bands interleaved.
-        sparse: Whether tiles that were never written hold missing pixels.
+        source: Page with interleaved bands.
+        sparse: Whether tiles that were never written are allowed: they hold missing pixels.
     """
 
     def __init__(self, source: Page, *, sparse: bool) -> None:
@@ -34,7 +34,7 @@ class Segments:
         if not source.plain:
             import tifffile
 
-            with tifffile.TiffFile(source.file) as tiff:  # what decoding needs of the tags
+            with tifffile.TiffFile(source.file) as tiff:  # reads the tags that decoding needs
                 self.page = next(each for each in tiff.pages if each.offset == page.offset)
                 self.tables = {"jpegtables": self.page.jpegtables, "jpegheader": self.page.jpegheader}
                 if self.page.compression not in (6, 7, 34892, 33007):  # JPEG
@@ -44,7 +44,7 @@ class Segments:
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def window(self, rows: range, columns: range) -> NDArray[Any]:
-        """Returns pixels (H, W) or (H, W, bands) of adjoining rows and columns."""
+        """Returns pixels (H, W) or (H, W, bands) of consecutive rows and columns."""
         page = self.source.page
         if self.source.plain:
             whole = np.memmap(
@@ -66,7 +66,7 @@ class Segments:
         return _flat(result)
 
     def _segment(self, number: int) -> NDArray[Any]:
-        """One tile or strip (H, W, bands)."""
+        """Returns one tile or strip (H, W, bands), decoded or kept from before."""
         if number not in self._kept:
             tile = self._decoded(number)
             self._kept[number] = tile
@@ -86,7 +86,7 @@ class Segments:
 
 
 def _overlap(wanted: range, start: int, length: int) -> tuple[slice, slice]:
-    """Where a tile's share of some rows or columns lies, counted from the first of them and in the tile."""
+    """Slices of the rows (or columns) that a tile shares with those wanted: within the wanted ones, and in the tile."""
     first, last = max(wanted.start, start), min(wanted.stop, start + length)
     return slice(first - wanted.start, last - wanted.start), slice(first - start, last - start)
 
@@ -96,14 +96,14 @@ def _flat(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 class Windows:
-    """Pixels of a large frame, for slicing in two dimensions as an array.
+    """Pixels of a large frame, sliced in two dimensions like an array.
 
-    `windows[10:20, 5:30]` decodes the tiles that it touches, `windows[::100, ::100]` goes over the whole frame band by
-    band and keeps what was asked for.
+    `windows[10:20, 5:30]` decodes the tiles that it touches; `windows[::100, ::100]` decodes the whole frame, one row
+    of tiles at a time, and keeps the pixels asked for.
 
     Args:
-        tiff: The file.
-        how: What its numbers become.
+        tiff: The open file.
+        how: Conversion of its numbers to pixels.
     """
 
     ndim = 2
@@ -127,7 +127,7 @@ class Windows:
         return row // int(self._image.tile[0])
 
     def _thinned(self, rows: list[int], columns: range) -> Pixels:
-        """Rows of one row of tiles, in equal steps."""
+        """Pixels of rows that lie in one row of tiles, in equal steps."""
         step = rows[1] - rows[0] if len(rows) > 1 else 1
         band = self._window(range(rows[0], rows[-1] + 1), range(columns.start, columns.stop))
         return band[::step, :: columns.step].copy()  # a view would keep the whole band
@@ -145,9 +145,9 @@ class Windows:
 
 
 def by_windows(tiff: Tiff) -> bool:
-    """Whether a frame is read by windows: its pixels take more than 64 MB, and it lies upright in pieces.
+    """Whether a frame is read by windows: more than 64 MB of pixels, stored upright in pieces that can be read alone.
 
-    Pieces are tiles or strips of at most 64 MB with interleaved bands, or numbers without compression.
+    Pieces are tiles or strips of at most 64 MB with interleaved bands, or pixels without compression.
     """
     page = tiff.image.page
     if page.nbytes <= LARGE or tiff.orientation != 1 or (page.samplesperpixel > 1 and page.planarconfig != 1):

@@ -1,4 +1,4 @@
-"""Readers: one per on-disk layout, each gives the crop table, all frames and a report."""
+"""Readers of data sets: one per on-disk layout, each of which yields the crop table, all frames and a report."""
 
 from dml_lightning.data.sources.base import Reading, Scan, Source
 from dml_lightning.data.sources.boxes import Box

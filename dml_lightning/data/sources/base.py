@@ -1,4 +1,4 @@
-"""What all readers share: from raw boxes to the crop table, with every loss counted and named."""
+"""The base class of all readers: turns raw boxes into the crop table and counts by reason what is left out."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from dml_lightning.data.table import BOX_COLUMNS
 
 
 class Scan(NamedTuple):
-    """What a layout yields: all frames (also without boxes, missing ones included) and all boxes."""
+    """Content of the annotation files: all frames, also those without boxes or missing on disk, and all boxes."""
 
     frames: Sequence[Path]
     boxes: Sequence[Box]
-    groups: Mapping[Path, str] = MappingProxyType({})  # groups that the layout itself states
-    unused: Mapping[Path, str] = MappingProxyType({})  # frame -> why it is not used, though it lies there
+    groups: Mapping[Path, str] = MappingProxyType({})  # frame -> group, where the layout states it
+    unused: Mapping[Path, str] = MappingProxyType({})  # frame on disk that is not used -> reason
 
 
 NOT_ANNOTATED = "frame that nobody has annotated"
@@ -43,14 +43,14 @@ class Reading:
     """A data set as read.
 
     Attributes:
-        table: One row per box, with the columns `READER_COLUMNS`, in the order of the frames. Where a detector has
-            given scores, they are the column `score`, NaN for a box without one.
-        frames: Columns frame, group: every frame that was looked at, including those without a box.
-        report: What was skipped and why.
-        obstacles: Columns frame, x, y, width, height: boxes that mark something but are no crops (crowds,
-            unknown classes, low scores); background crops keep away from them.
-        unused: Columns frame, group, reason: frames that are listed or lie there and could not be used; whether
-            they are empty is not known.
+        table: Table with one row per box and the columns `READER_COLUMNS`, in the order of the frames; with a column
+            `score` where a detector has given scores, NaN for a box without one.
+        frames: Table with the columns frame and group: every frame that was annotated, including those without a box.
+        report: Report of what was skipped or changed.
+        obstacles: Table with the columns frame, x, y, width, height: boxes that mark something but are no crops
+            (crowds, unknown classes, low scores); background crops keep away from them.
+        unused: Table with the columns frame, group and reason: frames that are listed or on disk and cannot be used;
+            whether they show an animal is not known.
         identical: Pairs of frames with the same bytes in two groups.
     """
 
@@ -67,13 +67,13 @@ class Source(ABC):
 
     Args:
         root: The data set's folder.
-        group_by: What stays together in a split. "parent": the frame's folder; "frame": each frame on its
-            own (frames of one flight resemble each other, so this leaks where flights exist); anything
-            else is a regular expression searched in the file name, whose first group, or the whole match
-            without one, names the group.
+        group_by: Rule by which frames form the groups that a split keeps together. "parent": the frame's folder;
+            "frame": each frame on its own (frames of one flight resemble each other, so this leaks where flights
+            exist); anything else is a regular expression searched in the file name, whose first group, or the whole
+            match without one, names the group.
 
     Raises:
-        ValueError: group_by is neither keyword nor a regular expression.
+        ValueError: The group_by is neither of these words nor a regular expression.
     """
 
     min_score: float | None = None  # an option of readers whose layout may have scores
@@ -91,7 +91,7 @@ class Source(ABC):
 
     @abstractmethod
     def scan(self, report: ReadReport) -> Scan:
-        """Reads the annotation files of this layout."""
+        """Reads the annotation files of this layout, and counts in the report what it skips."""
 
     def read(
         self, on_bad_frame: OnBadFrame = "stop", min_score: float | None = None, allow_empty: bool = False
@@ -99,13 +99,13 @@ class Source(ABC):
         """Reads the whole data set; opens every frame's header, decodes no pixels.
 
         Args:
-            on_bad_frame: Whether a frame with an unreadable header stops the reading or is skipped and
-                counted.
-            min_score: Leaves out boxes with a lower score, in place of the reader's own option.
-            allow_empty: Whether frames without any box are an answer; boxes that were lost are none.
+            on_bad_frame: Whether a frame with an unreadable header raises ("stop") or is skipped and counted ("skip").
+            min_score: Smallest score of the boxes to keep, in place of the reader's own option.
+            allow_empty: Whether a data set of frames without any box may be read; one whose boxes were all skipped may
+                not.
 
         Returns:
-            The table, all frames and the report.
+            The table of boxes, all frames and the report.
 
         Raises:
             FrameError: A frame cannot be read and on_bad_frame is "stop".
@@ -148,7 +148,7 @@ class Source(ABC):
         )
 
     def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:
-        """Refuses boxes of another form than this layout has; readers add their own checks."""
+        """Refuses boxes of another unit or form than the reader expects; readers add their own checks."""
         check_forms(boxes, sizes, report, ": set relative" if hasattr(self, "relative") else "")
 
     def _unused(self, reasons: Mapping[Path, str], groups: Mapping[Path, str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ FRACTION_LIMIT = 2.0  # a box given in fractions may leave its frame, but not by
 
 
 class Box(NamedTuple):
-    """One entry of an annotation file, before any check."""
+    """One box of an annotation file, before any check."""
 
     frame: Path  # exists, or is reported as missing
     x: float  # left, px, or as a fraction of the frame's width if `relative`
@@ -25,7 +25,7 @@ class Box(NamedTuple):
     label: str
     where: str  # file and row or id, for the report
     relative: bool = False
-    stated: tuple[int, int] | None = None  # frame width, height in px that the annotation claims
+    stated: tuple[int, int] | None = None  # width, height of the frame in px as the annotation states them
     skip: str = ""  # reason to leave the box out; background crops still keep away from it
     score: float = math.nan  # a detector's confidence, from 0 to 1; NaN where there is none
 
@@ -33,7 +33,24 @@ class Box(NamedTuple):
 def usable_boxes(
     boxes: Iterable[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport
 ) -> tuple[list[Box], list[Box]]:
-    """Clips, skips and deduplicates: boxes in px for the table, and obstacles."""
+    """Converts boxes to px, clips them to their frames, skips unusable ones and removes duplicates.
+
+    >>> frame = Path("a.tif")
+    >>> boxes = [Box(frame, -2, 0, 10, 10, "mallard", "row 1"), Box(frame, 900, 0, 10, 10, "mallard", "row 2")]
+    >>> report = ReadReport()
+    >>> [box[1:5] for box in usable_boxes(boxes, {frame: (640, 512)}, report)[0]]
+    [(0.0, 0, 8.0, 10)]
+    >>> dict(report.skipped)
+    {'box lies outside the frame': 1}
+
+    Args:
+        boxes: Boxes as the layout gives them.
+        sizes: Frame -> (width, height) in px.
+        report: Report that counts what is skipped or clipped.
+
+    Returns:
+        Boxes for the table, in the order of the frames, and obstacles: marked places that are no crops.
+    """
     kept: dict[tuple[object, ...], Box] = {}
     obstacles: list[Box] = []
     for raw in boxes:
@@ -56,7 +73,7 @@ def usable_boxes(
 
 
 def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) -> Box | None:
-    """Returns the box in px, inside its frame, or None after counting why not."""
+    """Returns the box in px, clipped to its frame; None for an unusable box, after counting the reason."""
     if box.frame not in sizes:
         report.skip("box of a frame that is missing or cannot be read", box.where)
         return None

@@ -1,4 +1,4 @@
-"""Checks of a data set as a whole: boxes in another unit or form than the reader expects, scores, leaks."""
+"""Checks of a whole data set: units and forms of boxes, scores, groups and copies of frames that leak."""
 
 import hashlib
 import math
@@ -12,7 +12,7 @@ from dml_lightning.data.sources.report import ReadReport
 
 Sizes = dict[Path, tuple[int, int]]
 BEYOND = 2.0  # px; a box that leaves its frame by more was not drawn on it
-SUSPICIOUS = 20  # boxes that all resemble corners, from which on that is no chance
+SUSPICIOUS = 20  # number of boxes that all resemble corners, from which on a warning is given
 PREFIXES = {
     r"^[0-9a-f]{8}-(?![0-9a-f]{4}-)": "eight hexadecimal digits and a hyphen, as Label Studio adds them",
     r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|^[0-9a-f]{32}": "a number that an upload has given each of them",
@@ -22,16 +22,16 @@ PREFIXES = {
 def check_forms(boxes: Iterable[Box], sizes: Sizes, report: ReadReport, advice: str = "") -> None:
     """Refuses boxes that are fractions in place of px, corners in place of sizes, or the other way round.
 
-    A row at fault is a matter for `usable_boxes`; here most of them are.
+    It acts where most boxes are wrong; single wrong boxes are left to `usable_boxes`.
 
     Args:
-        boxes: As the layout gives them.
-        sizes: Width and height of each frame, px.
-        report: Receives a note where it is likely and not certain.
-        advice: What the reader's options can do about fractions.
+        boxes: Boxes as the layout gives them.
+        sizes: Frame -> (width, height) in px.
+        report: Report that receives a warning where the fault is likely but not certain.
+        advice: Advice for boxes in fractions, appended to the message.
 
     Raises:
-        ValueError: With the first box at fault and what would work.
+        ValueError: Most boxes have another unit or form; the first of them is named.
     """
     finite = [box for box in boxes if box.frame in sizes and all(map(math.isfinite, box[1:5]))]
     in_px = [box for box in finite if not box.relative]
@@ -64,7 +64,7 @@ def _refuse_most(wrong: Sequence[Box], boxes: Sequence[Box], what: str) -> None:
 
 
 def _check_corners(boxes: Sequence[Box], sizes: Sizes, report: ReadReport) -> None:
-    """Refuses corners that were read as sizes: as corners all lie in their frames, as sizes they leave them."""
+    """Refuses corners that were read as sizes: boxes that lie in their frames as corners and leave them as sizes."""
     away = [box for box in boxes if box.x > 0 or box.y > 0]
     if not all(box.x < box.width <= sizes[box.frame][0] for box in away):
         return
@@ -84,19 +84,26 @@ def _check_corners(boxes: Sequence[Box], sizes: Sizes, report: ReadReport) -> No
 
 
 def warn_of_one_based(boxes: Sequence[Box], sizes: Sizes, report: ReadReport) -> None:
-    """Warns where whole-numbered corners seem to count from 1: none is 0, and 1, no area or one px too far occur."""
-    known = [box for box in boxes if box.frame in sizes and all(map(math.isfinite, box[1:5]))]
-    if not known or not all(value.is_integer() for box in known for value in box[1:5]):
+    """Warns where corners seem to count from 1.
+
+    All are whole numbers above 0, and the least is 1, a box has no area, or one ends one px beyond its frame.
+    """
+    usable = [box for box in boxes if box.frame in sizes and all(map(math.isfinite, box[1:5]))]
+    if not usable or not all(value.is_integer() for box in usable for value in box[1:5]):
         return
-    low = min(min(box.x, box.y) for box in known)
-    thin = any(0 in (box.width, box.height) for box in known)
-    past = max(max(box.x + box.width - sizes[box.frame][0], box.y + box.height - sizes[box.frame][1]) for box in known)
+    low = min(min(box.x, box.y) for box in usable)
+    thin = any(0 in (box.width, box.height) for box in usable)
+    past = max(max(box.x + box.width - sizes[box.frame][0], box.y + box.height - sizes[box.frame][1]) for box in usable)
     if low == 1 or (low > 1 and (thin or past == 1)):
         report.warn("no corner is 0, as if pixels were counted from 1: if they are, set one_based.")
 
 
 def cut_scores(boxes: Iterable[Box], min_score: float | None) -> list[Box]:
-    """Marks boxes whose score is lower than min_score; boxes without a score stay.
+    """Marks boxes whose score is lower than min_score as skipped; boxes without a score stay.
+
+    >>> boxes = [Box(Path("a.tif"), 0, 0, 9, 9, "bird", f"row {row}", score=row / 4) for row in (1, 3)]
+    >>> [box.skip for box in cut_scores(boxes, 0.5)]
+    ['score below 0.5', '']
 
     Raises:
         ValueError: A score or min_score is not between 0 and 1, or no box has a score to cut by.
@@ -116,7 +123,7 @@ def cut_scores(boxes: Iterable[Box], min_score: float | None) -> list[Box]:
 
 
 def warn_of_groups(groups: dict[Path, str], report: ReadReport) -> None:
-    """Warns where no two frames share a group, so that groups protect no split, and names prefixes that cause it."""
+    """Warns where no two frames share a group, so that groups keep nothing together, and names a likely cause."""
     if len(groups) < 3 or len(set(groups.values())) < len(groups):
         return
     cause = ""
@@ -130,7 +137,7 @@ def warn_of_groups(groups: dict[Path, str], report: ReadReport) -> None:
 
 
 def identical_frames(groups: dict[Path, str]) -> list[tuple[Path, Path]]:
-    """Pairs of frames with the same bytes in two groups: the first of its kind, and each other one.
+    """Pairs of frames with the same bytes in two groups: the first such frame with each of its copies elsewhere.
 
     Files are read only where their sizes agree, and wholly only where a sample of them agrees.
     """
@@ -153,7 +160,7 @@ def _file_size(file: Path) -> int:
 
 
 def _sample_digest(file: Path) -> bytes:
-    """Of the 4 kB in the file's middle."""
+    """Digest of the 4 kB in the middle of a file."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size // 2 - 2048))
         return hashlib.sha256(stream.read(4096)).digest()

@@ -1,4 +1,4 @@
-"""COCO JSON, read tolerantly: published thermal sets depart from the format in small ways."""
+"""COCO JSON, read with tolerance for the small deviations of published thermal sets."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_js
 from dml_lightning.data.sources.report import ReadReport
 
 INSTANCES = "instances_"  # begins the names of COCO's own box files; the rest is the subset
-EMPTY = ("empty", "blank")  # categories of camera-trap sets for images in which nothing is seen
+EMPTY = ("empty", "blank")  # categories of camera-trap sets for images that show nothing
 BoxFormat = Literal["xywh", "xyxy"]
 
 
@@ -27,11 +27,11 @@ class CocoImage(NamedTuple):
 class CocoJson(Source):
     """Reads COCO boxes.
 
-    Accepted beside the format itself: the keys `annotation` and `filename` (HIT-UAV), ids that are numbers
-    here and strings there, boxes stored as strings. Segmentations are not read. Images without an annotation
-    are background frames; crowd annotations are skipped and kept clear of background crops, as is the whole of a frame
-    that an annotation without a box names (unless by "empty" or "blank"). A `score` beside a box is
-    kept.
+    Accepted beyond the format itself are the keys `annotation` and `filename` (HIT-UAV), ids that are numbers in one
+    place and strings in another, and boxes stored as strings. Segmentations are not read. Images without an annotation
+    are background frames. Crowd annotations are skipped, and background crops keep away from them; an annotation
+    without a box marks the whole of its frame in the same way, unless its category is "empty" or "blank". A `score`
+    beside a box is kept.
 
     Args:
         root: The data set's folder.
@@ -41,9 +41,9 @@ class CocoJson(Source):
             above it are tried, each with `images` and `JPEGImages` in it; for `instances_<subset>.json` the folders
             `images/<subset>` and `<subset>` come first.
         group_by: See `Source`.
-        box_format: "xywh", as COCO means it, or "xyxy" where the boxes are two corners.
+        box_format: "xywh", as COCO defines it, or "xyxy" where the boxes are two corners.
         relative: Whether boxes are fractions of the frame and not px.
-        min_score: Leaves out boxes with a lower score.
+        min_score: Smallest score of the boxes to keep; None keeps all.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CocoJson(Source):
         self.min_score = min_score
 
     def scan(self, report: ReadReport) -> Scan:
-        """Reads all JSON files; ids count within their own file."""
+        """Reads all JSON files; ids are unique within a file only."""
         frames: list[Path] = []
         boxes: list[Box] = []
         finder = FrameFinder()
@@ -82,16 +82,16 @@ class CocoJson(Source):
         if self.annotations is not None:
             named = [self.annotations] if isinstance(self.annotations, str) else self.annotations
             return [self.root / name for name in named]
-        found = sorted([*self.root.glob("*.json"), *self.root.glob("annotations/*.json")])
-        if instances := [path for path in found if path.name.startswith(INSTANCES)]:
+        files = sorted([*self.root.glob("*.json"), *self.root.glob("annotations/*.json")])
+        if instances := [path for path in files if path.name.startswith(INSTANCES)]:
             return instances
-        if len(found) != 1:
-            names = [path.relative_to(self.root).as_posix() for path in found]
+        if len(files) != 1:
+            names = [path.relative_to(self.root).as_posix() for path in files]
             raise ValueError(
-                f"{self.root} holds {len(found)} JSON files {names} at its top or in annotations/: "
+                f"{self.root} holds {len(files)} JSON files {names} at its top or in annotations/: "
                 "name those to read with the option annotations."
             )
-        return found
+        return files
 
     def _boxes(
         self,
@@ -122,7 +122,7 @@ class CocoJson(Source):
             frame, stated = images[image]
             if "bbox" not in entry and not skip:
                 if names[category].casefold() in EMPTY:
-                    continue  # of an image: what it says, that there is no box, is in the frames
+                    continue  # states that the image shows nothing, as do its frames without a box
                 yield Box(frame, 0, 0, 1, 1, names[category], where, relative=True, skip="annotation of a whole image")
                 continue
             sides = parse_box(entry.get("bbox"), self.box_format)
@@ -131,10 +131,10 @@ class CocoJson(Source):
 
 
 def load_coco(file: Path) -> dict[str, Any]:
-    """Parses a file into its top-level object.
+    """Parses a COCO JSON file into its top-level object.
 
     Raises:
-        ValueError: It is missing, no JSON or holds something else.
+        ValueError: The file is missing, no valid JSON, or holds something else than an object.
     """
     content = read_json(file)
     if not isinstance(content, dict):
@@ -192,7 +192,7 @@ def read_images(
 
 
 def _folders(root: Path, file: Path) -> tuple[list[Path], list[Path]]:
-    """Where frames may lie: the subset's own folders first, then those of all."""
+    """Returns folders in which frames may lie: those of the subset, which come first, and the general ones."""
     bases = dict.fromkeys([file.parent, root, *([file.parent.parent] if file.parent != root else [])])
     subset = file.stem.removeprefix(INSTANCES) if file.stem.startswith(INSTANCES) else ""
     own = [base / part / subset for base in bases for part in ("images", "")] if subset else []
@@ -207,7 +207,10 @@ def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def parse_box(value: Any, form: BoxFormat = "xywh") -> tuple[float, float, float, float]:
-    """Reads four numbers from a list or a string such as "[1, 2, 3, 4]"; NaN where they are not that.
+    """Reads four numbers from a list or a string such as "[1, 2, 3, 4]"; NaN for anything else.
+
+    >>> parse_box("[1, 2, 30, 40]"), parse_box([1, 2, 31, 42], "xyxy")
+    ((1.0, 2.0, 30.0, 40.0), (1.0, 2.0, 30.0, 40.0))
 
     Returns:
         Left, top, width, height.

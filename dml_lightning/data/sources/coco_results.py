@@ -1,4 +1,4 @@
-"""COCO results: the list of boxes with scores that detectors write."""
+"""COCO results: the list of boxes with scores that a detector writes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ class CocoResults(Source):
 
     Frames and names of classes come from the COCO JSON that the detector was run on. Without it every frame of the
     folder counts as flown, `image_id` must be the stem of one of them (or the number that it writes, as ultralytics
-    turns "0012" into 12), and a class is called by `category_name` or "category <id>".
+    turns "0012" into 12), and the name of a class is `category_name` or "category <id>".
 
     Args:
         root: The data set's folder.
@@ -25,8 +25,8 @@ class CocoResults(Source):
         annotations: COCO JSON with `images` and `categories`, relative to the root.
         images: Folder of the frames, relative to the root; see `CocoJson`.
         group_by: See `Source`.
-        min_score: Leaves out boxes with a lower score.
-        box_format: "xywh" or "xyxy".
+        min_score: Smallest score of the boxes to keep; None keeps all.
+        box_format: "xywh" (top-left corner and size) or "xyxy" (two corners).
         relative: Whether boxes are fractions of the frame and not px.
     """
 
@@ -92,10 +92,10 @@ class CocoResults(Source):
 
 
 def _by_stem(frames: list[Path]) -> dict[str, Path]:
-    """Maps stems, and the numbers that they write, to frames.
+    """Maps the stems of frames, and the numbers that stems stand for, to frames.
 
     Raises:
-        ValueError: Two frames have one stem or number.
+        ValueError: Two frames have the same stem or number.
     """
     stems: dict[str, Path] = {}
     for frame in frames:

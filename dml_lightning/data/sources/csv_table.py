@@ -33,19 +33,19 @@ class CsvTable(Source):
         frame_column: Column that names the frame.
         label_column: Column that names the class; None where there is none, and every label is "unlabelled".
         group_column: Column that names the group, in place of group_by.
-        delimiter: One character.
+        delimiter: Character between fields.
         header: Column names of a file without a header row.
         frame_name: File name built from the column's text `{frame}` (a number where a number is formatted)
             and the CSV file's name without suffix `{file}`.
         label_names: Renames label codes, e.g. {"0": "animal"}; others stay as they are.
         group_by: See `Source`.
         score_column: Column of a detector's confidence, from 0 to 1; None where there is none.
-        min_score: Leaves out boxes with a lower score.
+        min_score: Smallest score of the boxes to keep; None keeps all.
         relative: Whether boxes are fractions of the frame and not px.
         one_based: Whether pixels are counted from 1; with two corners the second one is then the box's last pixel.
-        decimal: "." or "," of the numbers; a comma needs another delimiter.
-        frames: Folder, or text file with a name in each line, of all frames that were flown, also those without
-            a row.
+        decimal: Decimal separator of the numbers, "." or ","; a comma needs another delimiter.
+        frames: Folder of all frames that were flown, or text file with one frame per line, so that frames without a
+            row count as background.
 
     Raises:
         ValueError: The file, the delimiter, the box columns or group_by cannot be used.
@@ -134,7 +134,7 @@ class CsvTable(Source):
         return [self.frame_column, *self.box_columns, *optional]
 
     def _flown(self, finder: FrameFinder) -> list[Path]:
-        """Frames of the option frames."""
+        """Returns the frames that the option frames names."""
         if self.frames is None:
             return []
         place = self.root / self.frames
@@ -187,12 +187,12 @@ def read_rows(
     Args:
         file: The CSV file.
         needed: Columns that must exist, once each.
-        delimiter: One character.
+        delimiter: Character between fields.
         header: Column names where the file has no header row.
 
     Raises:
-        ValueError: A column is missing or there twice, a row has more fields than columns, or the file is no CSV
-            text.
+        ValueError: A needed column is missing or occurs twice, a row has more fields than columns, or the file is no
+            CSV text.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -231,7 +231,11 @@ def read_header(file: Path, delimiter: str = ",") -> list[str]:
 
 
 def to_float(text: str) -> float:
-    """Reads a number; NaN where there is none."""
+    """Reads a number; NaN for any other text.
+
+    >>> to_float("2.5"), to_float("")
+    (2.5, nan)
+    """
     try:
         return float(text)
     except ValueError:
@@ -239,7 +243,7 @@ def to_float(text: str) -> float:
 
 
 def _set_group(groups: dict[Path, str], frame: Path, group: str, where: str) -> None:
-    """Remembers the group of a frame.
+    """Adds the group of a frame to the groups.
 
     Raises:
         ValueError: The group is empty or contradicts an earlier row.

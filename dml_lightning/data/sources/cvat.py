@@ -20,8 +20,8 @@ OTHERS = ("polyline", "points", "cuboid", "skeleton")
 class CvatXml(Source):
     """Reads the boxes of "CVAT for images 1.1" and the tracks of "CVAT for video 1.1".
 
-    A turned box, polygon, ellipse or mask is read as the upright box around it; other shapes are named and skipped,
-    and so are boxes of a track that are `outside`. Every image that the XML file lists is a frame, and so is every
+    A turned box, polygon, ellipse or mask is read as the upright box around it; other shapes are counted and skipped.
+    Boxes of a track that are `outside` are left out. Every image that the XML file lists is a frame, and so is every
     frame file of a video that lies in the folder; those without a box are background.
 
     Args:
@@ -29,7 +29,10 @@ class CvatXml(Source):
         annotations: XML file, relative to the root.
         images: Folder of the frames, relative to the root. Default: the root, root/images and the XML file's folder.
         group_by: See `Source`.
-        frame_name: How a video's frames are called, with `{frame}` for the number, and no suffix.
+        frame_name: Name of a video's frames without suffix, with `{frame}` for the number.
+
+    Raises:
+        ValueError: The frame_name cannot be filled in.
     """
 
     def __init__(
@@ -96,13 +99,13 @@ class CvatXml(Source):
         return Scan(flown, boxes)
 
     def _is_named(self, frame: Path) -> bool:
-        """Whether a picture is called as this video's frames are."""
+        """Whether the name of a picture follows frame_name."""
         number = re.search(r"\d+(?=\D*$)", frame.stem)
         return number is not None and self.frame_name.format(frame=int(number[0])) == frame.stem
 
     def _track(self, file: Path, track: Element, finder: FrameFinder, report: ReadReport) -> Iterator[Box]:
         where, label = f"{file.name} track {track.get('id', '?')}", as_text(track.get("label"))
-        last: int | None = None  # number of the frame before, while the animal is in the picture
+        last: int | None = None  # number of the previous frame; None while the animal is outside of the picture
         for shape in (shape for shape in track if shape.tag in (*KINDS, *OTHERS)):
             number = as_number(shape.get("frame"))
             if not number.is_integer():
@@ -125,7 +128,7 @@ def _box(frame: Path, shape: Element, label: str, where: str, stated: tuple[int,
 
 
 def _sides(shape: Element) -> Sides:
-    """The upright box around a shape; rotations are clockwise about its centre."""
+    """Returns the upright box around a shape; rotations are clockwise about its centre."""
     turn = as_number(shape.get("rotation", "0"))
     if shape.tag == "box":
         left, top, right, bottom = (as_number(shape.get(name)) for name in ("xtl", "ytl", "xbr", "ybr"))

@@ -15,7 +15,7 @@ OnBadFrame = Literal["stop", "skip"]
 
 
 def absolute(path: str | Path) -> Path:
-    """Makes a path absolute and removes "..", but keeps symbolic links as the user wrote them."""
+    """Makes a path absolute and removes "..", but does not follow symbolic links."""
     return Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow the links
 
 
@@ -32,26 +32,26 @@ def check_root(root: Path) -> None:
 
 
 def list_frames(folder: Path, recursive: bool = True) -> list[Path]:
-    """Lists pictures by suffix, whatever its case; hidden files are left out."""
-    found = folder.rglob("*") if recursive else folder.glob("*")
+    """Lists the pictures of a folder by their suffix, in either case; leaves hidden files out."""
+    paths = folder.rglob("*") if recursive else folder.glob("*")
     return sorted(
         path
-        for path in found
+        for path in paths
         if path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
 class Listed(NamedTuple):
-    """What an annotation calls a frame, and the file that this name ends on."""
+    """The name that an annotation gives a frame, and the file to which this name leads."""
 
     name: str
     path: Path
     where: str  # file and row or id
-    parts: int  # of the name that the path shares with it; 0: all of them
+    parts: int  # last parts of the name that the path shares; 0 for all of them
 
     @property
     def bare(self) -> bool:
-        """Whether the last part alone was found, of a name with folders."""
+        """Whether the path shares only the last part of a name with folders."""
         return self.parts == 1
 
 
@@ -59,8 +59,8 @@ class FrameFinder:
     """Finds the frames that annotations name, and refuses names that may mean another frame.
 
     A name is looked for as it is (with either slash), then without its first folders, as paths of another computer
-    need it; the suffix may be in another case. Two names may not end on one file, and a file that shares only the
-    last part of a name serves only where no other name has that last part: `flight_2/DJI_0001.tif` is never read
+    require; the suffix may be in another case. Two names may not lead to one file, and a file that shares only the
+    last part of a name is accepted only where no other name has that last part: `flight_2/DJI_0001.tif` is never read
     from the `DJI_0001.tif` of another flight.
     """
 
@@ -81,41 +81,42 @@ class FrameFinder:
         """Finds the frame of one name.
 
         Args:
-            name: As the annotation has it.
-            folders: Where frames may lie, with equal rank.
-            where: File and row or id of the annotation.
-            own: Folders that come before all others, such as a split's own.
-            also: Other names to try where there is no file of the first.
+            name: Name of the frame in the annotation.
+            folders: Folders in which frames may lie, of equal rank.
+            where: File and row or id of the annotation, for messages.
+            own: Folders that are tried before all others, such as those of one split.
+            also: Other names to try where no file has the first one.
             once: Whether the layout lists a frame only once, so that another listing is an error.
 
         Returns:
-            The path found, or where it should have been: below the first folder.
+            Path of the frame, or, where there is none, its expected path below the first folder.
 
         Raises:
-            ValueError: The name fits files in several folders, or its file was named otherwise or before.
+            ValueError: The name fits files in several folders, or its file has another name in another annotation, or
+                is listed twice.
         """
         names = [each.replace("\\", "/") for each in (name, *also)]
         tried = (_locate(each, folders, own, where) for each in names)
-        found = next(filter(None, tried), None) or Listed("", absolute([*folders, *own][0] / names[0]), where, 0)
-        found = found._replace(name=names[0])
-        earlier = self._by_path.get(found.path)
+        listed = next(filter(None, tried), None) or Listed("", absolute([*folders, *own][0] / names[0]), where, 0)
+        listed = listed._replace(name=names[0])
+        earlier = self._by_path.get(listed.path)
         if earlier is None:
-            self._check_namesakes(found)
-            self._by_path[found.path] = found
-            self._by_last.setdefault(found.path.name, []).append(found)
-        elif (found.parts or earlier.parts) and os.path.normpath(found.name) != os.path.normpath(earlier.name):
+            self._check_namesakes(listed)
+            self._by_path[listed.path] = listed
+            self._by_last.setdefault(listed.path.name, []).append(listed)
+        elif (listed.parts or earlier.parts) and os.path.normpath(listed.name) != os.path.normpath(earlier.name):
             raise ValueError(
-                f"{where}: two names end on one file, {earlier.name!r} ({earlier.where}) and {found.name!r} on "
-                f"{found.path}: put each frame into the folder that its name has."
+                f"{where}: two names end on one file, {earlier.name!r} ({earlier.where}) and {listed.name!r} on "
+                f"{listed.path}: put each frame into the folder that its name has."
             )
         elif once:
-            raise ValueError(f"{where} and {earlier.where} are both about {found.path}: keep one of them.")
-        return found.path
+            raise ValueError(f"{where} and {earlier.where} are both about {listed.path}: keep one of them.")
+        return listed.path
 
-    def _check_namesakes(self, found: Listed) -> None:
-        for other in self._by_last.get(found.path.name, ()):
-            if found.bare or other.bare:
-                wrong, right = (found, other) if found.bare else (other, found)
+    def _check_namesakes(self, listed: Listed) -> None:
+        for other in self._by_last.get(listed.path.name, ()):
+            if listed.bare or other.bare:
+                wrong, right = (listed, other) if listed.bare else (other, listed)
                 raise ValueError(
                     f"{wrong.where}: {wrong.name!r} does not exist, and {wrong.path} may be another frame of that "
                     f"name, as {right.where} names {right.name!r}: put each frame into the folder that its name has."
@@ -138,7 +139,7 @@ def _locate(name: str, folders: Sequence[Path], own: Sequence[Path], where: str)
 
 
 def _existing(path: Path) -> Path | None:
-    """The file at a path, or the one whose suffix is in another case."""
+    """Returns the file at a path, or the one whose suffix is in another case; None without either."""
     if path.is_file():
         return absolute(path)
     if not path.suffix:
@@ -148,13 +149,13 @@ def _existing(path: Path) -> Path | None:
 
 
 class NearNames:
-    """Offers a frame whose name differs from a missing one in suffix, case, Unicode form or %20 alone."""
+    """Finds frames whose names differ from a missing one only in suffix, case, Unicode form or %20, for messages."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, dict[str, Path]] = {}
 
     def of(self, missing: Path) -> Path | None:
-        """Returns the frame of a near name in the same folder, if there is one."""
+        """Returns the frame with such a name in the same folder; None where there is none."""
         folder = missing.parent
         if folder not in self._folders:
             frames = list_frames(folder, recursive=False) if folder.is_dir() else []
@@ -169,7 +170,19 @@ def _essence(path: Path) -> str:
 def frame_sizes(
     paths: Iterable[Path], on_bad_frame: OnBadFrame, report: ReadReport
 ) -> tuple[dict[Path, tuple[int, int]], dict[Path, str]]:
-    """Reads (width, height) of each frame that exists; second, frame -> reason of those that cannot be used."""
+    """Reads the sizes of frames from their headers.
+
+    Args:
+        paths: Paths of the frames.
+        on_bad_frame: Whether an unreadable frame raises ("stop") or is skipped ("skip").
+        report: Report that counts missing and unreadable frames.
+
+    Returns:
+        Frame -> (width, height) in px, and frame -> reason for those that cannot be used.
+
+    Raises:
+        FrameError: A frame cannot be read and on_bad_frame is "stop".
+    """
     sizes, unused, near = {}, {}, NearNames()
     for path in paths:
         if not path.is_file():

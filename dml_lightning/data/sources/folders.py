@@ -11,16 +11,16 @@ from dml_lightning.data.sources.report import ReadReport
 class CropFolders(Source):
     """Reads `root/CLASS/.../picture`; the whole picture is the box.
 
-    With two levels a class is `FIRST/SECOND`, as characters are of an alphabet or subspecies of a species.
+    With two levels a class is `FIRST/SECOND`, such as `SPECIES/SUBSPECIES`.
 
     Args:
         root: Folder of the class folders.
         group_by: See `Source`. "parent" is the folder below the class folder
             (`root/mallard/flight_03/a.png` gives flight_03, the same for every class).
-        levels: Folders whose names make the class.
+        levels: Number of nested folders whose names form the class.
 
     Raises:
-        ValueError: If there is no level.
+        ValueError: The number of levels is below 1.
     """
 
     def __init__(self, root: str | Path, group_by: str = "parent", levels: int = 1) -> None:

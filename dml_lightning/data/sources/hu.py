@@ -50,11 +50,11 @@ class HuWaterfowl(Source):
         return Scan(negative, boxes, unused=dict.fromkeys(unnamed, "positive frame without a row in the CSV"))
 
     def _one(self, base: Path, pattern: str) -> Path:
-        """Finds a part of the layout."""
-        found = sorted(base.glob(pattern))
-        if not found:
+        """Returns the first file or folder that fits the pattern."""
+        paths = sorted(base.glob(pattern))
+        if not paths:
             raise ValueError(
                 f"There is no {pattern} in {base}: the root must be the published folder "
                 '"01_Thermal Images and Ground Truth..." or the one above it.'
             )
-        return found[0]
+        return paths[0]

@@ -23,8 +23,8 @@ SHAPES = ("rectangle", "polygon", "ellipse")
 class LabelStudio(Source):
     """Reads Label Studio's regions: rectangles, and the boxes around polygons and ellipses.
 
-    Of several annotations of a task the newest that is not cancelled counts. A task whose annotation has no region is
-    a background frame; a task without an annotation is reported and not used.
+    Where a task has several annotations, the newest one that is not cancelled is used. A task whose annotation has no
+    region is a background frame; a task without an annotation is reported and not used.
 
     Args:
         root: The data set's folder.
@@ -33,7 +33,7 @@ class LabelStudio(Source):
             folder. Frames may have their own names or those of the upload, with eight hexadecimal digits before.
         group_by: See `Source`.
         image_key: The key of a task's `data` that holds the frame.
-        min_score: Leaves out regions with a lower score.
+        min_score: Smallest score of the regions to keep; None keeps all.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class LabelStudio(Source):
         finder = FrameFinder()
         frames: list[Path] = []
         boxes: list[Box] = []
-        idle: dict[Path, str] = {}
+        unannotated: dict[Path, str] = {}
         for number, task in enumerate(tasks):
             where = f"{file.name} task {task.get('id', f'number {number}')}"
             frame = self._frame(file, task, finder, where)
             annotation = _newest(task, where, report)
             if annotation is None:
-                idle[frame] = NOT_ANNOTATED
+                unannotated[frame] = NOT_ANNOTATED
                 continue
             frames.append(frame)
             boxes += _regions(frame, annotation, where)
-        return Scan(frames, boxes, unused=idle)
+        return Scan(frames, boxes, unused=unannotated)
 
     def _frame(self, file: Path, task: dict[str, Any], finder: FrameFinder, where: str) -> Path:
         data = task.get("data")
@@ -88,7 +88,7 @@ class LabelStudio(Source):
 
 
 def file_of_address(address: str) -> str:
-    """The file that an address of a task's data is about, as a path below a folder of frames.
+    """Returns the file that a task's address names, as a path below a folder of frames.
 
     >>> file_of_address("/data/upload/1/0a1b2c3d-DJI_0001.tif")
     'data/upload/1/0a1b2c3d-DJI_0001.tif'
@@ -104,7 +104,7 @@ def file_of_address(address: str) -> str:
 
 
 def _newest(task: dict[str, Any], where: str, report: ReadReport) -> dict[str, Any] | None:
-    """The newest annotation that is not cancelled; none where nobody has finished one."""
+    """Returns the newest annotation that is not cancelled; None where there is none."""
     given = [each for each in task.get("annotations") or task.get("completions") or () if isinstance(each, dict)]
     valid = [each for each in given if not each.get("was_cancelled")]
     if not valid:
@@ -124,7 +124,7 @@ def _regions(frame: Path, annotation: dict[str, Any], where: str) -> Iterator[Bo
     for identity, region in parts.items():
         shape = next((part for part in region if "original_width" in part), None)
         if shape is None or all("choices" in part["value"] for part in region):
-            continue  # says something about the whole picture
+            continue  # an answer about the whole picture
         yield _box(frame, region, shape, f"{where} region {identity}")
 
 
@@ -150,7 +150,7 @@ def _box(frame: Path, region: list[dict[str, Any]], shape: dict[str, Any], where
 
 
 def _sides(kind: str, values: dict[str, Any], width: float, height: float) -> Sides:
-    """The upright box in px: percent become px first, because a turn is one of the picture and not of percents."""
+    """Returns the upright box in px; percent become px before the rotation, which is one in px."""
     turn = as_number(values.get("rotation") or 0)
     x, y = as_number(values.get("x")) * width / 100, as_number(values.get("y")) * height / 100
     if kind == "rectangle":

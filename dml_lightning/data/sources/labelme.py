@@ -19,14 +19,14 @@ class LabelMe(Source):
     """Reads LabelMe's boxes: rectangles, and the boxes around polygons, turned rectangles and circles.
 
     The frame is `imagePath`, never the 8-bit copy in `imageData`. A frame whose file has no shapes is a background
-    frame; a frame without a file is reported and not used, because nobody said that it is empty.
+    frame; a frame without a file is reported and not used, because it may show animals.
 
     Args:
         root: The data set's folder, whose JSON files lie beside the frames.
         images: Folder of the frames where they lie elsewhere, relative to the root.
         group_by: See `Source`.
-        unlabelled: Whether frames without a JSON file are left out ("skip") or background ("empty").
-        min_score: Leaves out shapes with a lower `score`, which tools that draw by a model add.
+        unlabelled: Whether frames without a JSON file are left out ("skip") or count as background ("empty").
+        min_score: Smallest `score` of the shapes to keep, which tools that draw by a model add; None keeps all.
     """
 
     def __init__(
@@ -71,7 +71,11 @@ class LabelMe(Source):
 
 
 def is_labelme(content: Any) -> bool:
-    """Whether parsed JSON is a file of LabelMe."""
+    """Whether parsed JSON is a file of LabelMe.
+
+    >>> is_labelme({"shapes": [], "imagePath": "a.tif"})
+    True
+    """
     return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
 
 
@@ -82,22 +86,22 @@ def _boxes(file_name: str, frame: Path, content: dict[str, Any]) -> Iterator[Box
         where = f"{file_name} shape {number}"
         if not isinstance(shape, dict):
             shape = {}
-        kind = as_text(shape.get("shape_type")) or "polygon"  # as files from before shape types mean it
+        kind = as_text(shape.get("shape_type")) or "polygon"  # files from before shape types hold polygons
         label = as_text(shape.get("label"))
-        sides, known = _sides(kind, shape.get("points"))
+        sides, bounds = _sides(kind, shape.get("points"))
         skip = "" if label else "shape without a label"
-        if not known:
+        if not bounds:
             skip = f"shape that is no box: {kind}"
         yield Box(frame, *sides, label, where, stated=stated, skip=skip, score=_score(shape))
 
 
 def _score(shape: dict[str, Any]) -> float:
-    """What tools that draw by a model add: `score`, or `conf` as MegaDetector's converter calls it."""
+    """Returns the score that tools that draw by a model add: `score`, or `conf` from MegaDetector's converter."""
     return as_number(shape.get("score", shape.get("conf")))
 
 
 def _sides(kind: str, points: Any) -> tuple[Sides, bool]:
-    """The box around a shape, and whether the shape is one that bounds an animal."""
+    """Returns the box around a shape, and whether shapes of this kind bound an animal."""
     try:
         pairs = [(as_number(x), as_number(y)) for x, y in points]
     except (TypeError, ValueError):

@@ -19,16 +19,16 @@ class MegaDetector(Source):
     """Reads MegaDetector's output.
 
     A frame without a detection is a background frame; one that the detector could not read (`failure`, or no list of
-    detections) is left out and named, because nobody has looked at it.
+    detections) is left out and reported, because it was never searched.
 
     Args:
         root: The data set's folder.
         file: The JSON file, relative to the root.
-        images: Folder that the names of the frames start from, relative to the root. Default: the JSON file's
-            folder or the root.
+        images: Folder that the names of the frames are relative to, itself relative to the root. Default: the JSON
+            file's folder or the root.
         group_by: See `Source`.
-        min_score: Leaves out boxes with a lower confidence.
-        classifications: Whether a box is called by its best classification, where it has one, and not by the
+        min_score: Smallest confidence of the boxes to keep; None keeps all.
+        classifications: Whether the label of a box is its best classification, where it has one, in place of the
             detector's category (animal, person, vehicle).
     """
 
@@ -87,7 +87,7 @@ class MegaDetector(Source):
             yield Box(frame, *sides, label, f"{where} detection {number}", relative=True, skip=skip, score=score)
 
     def _species(self, entry: dict[str, Any], species: dict[str, str]) -> str:
-        """Name of the classification with the highest confidence; "" without one."""
+        """Returns the name of the classification with the highest confidence; "" without one."""
         given = entry.get("classifications") if self.classifications else None
         pairs = [pair for pair in given or () if isinstance(pair, list) and len(pair) == 2]
         best = max(pairs, key=lambda pair: as_number(pair[1]), default=[None, 0.0])

@@ -1,4 +1,4 @@
-"""Annotation files as Python objects: JSON, YAML and XML of strangers, with one sentence where that fails."""
+"""Parsers of annotation files from unknown tools: JSON, YAML and XML, with one clear sentence where they fail."""
 
 import json
 from collections.abc import Collection
@@ -10,7 +10,7 @@ import defusedxml
 import yaml
 from defusedxml.ElementTree import fromstring
 
-MAX_NODES = 200_000  # of a YAML file; the largest real lists of classes have a tenth of that
+MAX_NODES = 200_000  # in a YAML file; the largest real lists of classes have a tenth of that
 TEXT_TAG = "tag:yaml.org,2002:str"
 
 
@@ -22,7 +22,7 @@ def read_json(file: Path) -> Any:
     """Parses a JSON file.
 
     Raises:
-        ValueError: There is no such file, or it holds no JSON.
+        ValueError: There is no such file, or it is no valid JSON.
     """
     if not file.is_file():
         raise ValueError(f"There is no annotation file {file}: name the file that the data set has.")
@@ -33,16 +33,16 @@ def read_json(file: Path) -> Any:
 
 
 def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODES) -> Any:
-    """Parses a YAML file whose size is bounded also after its aliases are followed.
+    """Parses a YAML file of bounded size, counted with every alias expanded.
 
     Args:
         file: The YAML file.
-        texts: Keys of the top level below which every value is the text as written: `NO` stays "NO", and is not
+        texts: Keys of the top level below which every value is kept as text: `NO` stays "NO" and does not become
             False.
-        max_nodes: Largest number of scalars, lists and mappings; what an alias stands for counts each time.
+        max_nodes: Largest number of scalars, lists and mappings, where the target of an alias counts each time.
 
     Raises:
-        ValueError: The file is no YAML, refers to itself or is too large.
+        ValueError: The file is no valid YAML, has an alias inside of its own target, or has too many nodes.
     """
     loader: yaml.SafeLoader | None = None
     try:
@@ -64,13 +64,13 @@ def _check_size(file: Path, node: yaml.Node, max_nodes: int) -> None:
     """Refuses a document with too many nodes.
 
     Raises:
-        ValueError: It has too many, or an alias lies within what it stands for.
+        ValueError: It has too many, or an alias lies inside of its own target.
     """
     sizes: dict[int, int] = {}
 
     def size(part: yaml.Node) -> int:
         if id(part) not in sizes:
-            sizes[id(part)] = 0  # until it is known: a part inside itself finds this
+            sizes[id(part)] = 0  # until its size is known; met again only by a part that contains itself
             sizes[id(part)] = 1 + sum(size(child) for child in _children(part))
         elif not sizes[id(part)]:
             raise ValueError(f"{file} has an alias inside of what it stands for: write the value out.")
@@ -87,7 +87,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _keep_texts(node: yaml.Node, keys: Collection[str]) -> None:
-    """Marks scalars below the keys of the top level as texts; keys of mappings stay what they are."""
+    """Marks scalar values below these keys of the top level as texts; keys of mappings keep their types."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value in keys:
@@ -124,21 +124,33 @@ def read_xml(file: Path) -> Element:
 
 
 def as_text(value: Any) -> str:
-    """A label as written: texts without outer blanks, JSON's numbers and truth values as JSON, "" for null."""
+    """Returns a label as text: texts without outer blanks, numbers and truth values as in JSON, "" for null.
+
+    >>> as_text(" mallard "), as_text(3), as_text(True), as_text(None)
+    ('mallard', '3', 'true', '')
+    """
     if value is None or isinstance(value, dict | list):
         return ""
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
 def as_key(value: Any) -> str:
-    """An id as text, so that 1, 1.0 and "1" are one id; "" for null."""
+    """Returns an id as text, so that 1, 1.0 and "1" are one id; "" for null.
+
+    >>> as_key(1), as_key(1.0), as_key("1"), as_key(None)
+    ('1', '1', '1', '')
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return as_text(value)
 
 
 def as_number(value: Any) -> float:
-    """A number, also one written as text; NaN where there is none."""
+    """Returns a number, also one written as text; NaN for anything else.
+
+    >>> as_number("2.5"), as_number(3), as_number(None)
+    (2.5, 3.0, nan)
+    """
     try:
         return float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

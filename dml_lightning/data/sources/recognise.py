@@ -1,4 +1,4 @@
-"""Reads a data set of any layout: by its config, or by what its files are."""
+"""Reading a data set of any layout: by its config, or by the content of its files."""
 
 from argparse import ArgumentError
 from collections.abc import Iterable
@@ -30,9 +30,9 @@ LAYOUTS = (
     "results, a CSV table with the columns frame, x, y, width, height, or a folder of crops with a folder per class"
 )
 NO_CLASSES = {"labels", "annotations", "Annotations", "images", "frames", "JPEGImages", "ImageSets", "obj_train_data"}
-FEW = 3  # files with a frame of their own that are looked into
-MANY = 50  # others
-Found = dict[str, Source]  # what a path may be: sentence part -> its reader
+FEW = 3  # most annotation files of single frames that are opened
+MANY = 50  # most other annotation files that are opened
+Readers = dict[str, Source]  # name of a layout that a path fits -> its reader
 
 
 def read_source(
@@ -47,7 +47,7 @@ def read_source(
         allow_empty: See `Source.read`.
 
     Returns:
-        The reading; its report says what the path was taken for.
+        The data set; its report states the layout that was recognised.
 
     Raises:
         ValueError: There is no such path, it fits no layout or several, or it cannot be read.
@@ -59,25 +59,25 @@ def read_source(
 
 
 def recognise(path: Path) -> tuple[Source, str]:
-    """Returns the reader of a path, and what the path was taken for.
+    """Returns the reader of a path, and the name of the layout.
 
     Raises:
-        ValueError: There is no such path, or it fits no layout or several; with what was found and what would work.
+        ValueError: There is no such path, or it fits no layout or several.
     """
     if not path.exists():
         raise ValueError(f"--data {path} is neither a file nor a folder.")
-    found = _in_folder(path) if path.is_dir() else _of_file(path)
-    if len(found) > 1:
+    readers = _in_folder(path) if path.is_dir() else _of_file(path)
+    if len(readers) > 1:
         raise ValueError(
-            f"--data {path} may be {' or '.join(found)}: name one file, or a config with the source of the data."
+            f"--data {path} may be {' or '.join(readers)}: name one file, or a config with the source of the data."
         )
-    if not found:
+    if not readers:
         raise ValueError(f"--data {path} is none of the layouts that can be read: expected {LAYOUTS}.")
-    layout, source = next(iter(found.items()))
+    layout, source = next(iter(readers.items()))
     return source, layout
 
 
-def _of_file(file: Path) -> Found:
+def _of_file(file: Path) -> Readers:
     reader = {
         ".json": _json,
         ".xml": _xml,
@@ -91,7 +91,7 @@ def _of_file(file: Path) -> Found:
     return {} if reader is None else reader(file)
 
 
-def _json(file: Path) -> Found:
+def _json(file: Path) -> Readers:
     kind, root, name = kinds.json_kind(file), file.parent, file.name
     if kind in kinds.REFUSED:
         raise ValueError(f"--data {file} is {kind}: {kinds.REFUSED[kind][1]}.")
@@ -115,7 +115,7 @@ def _json(file: Path) -> Found:
     return {f"{kind} ({name})": MegaDetector(root, name)} if kind == kinds.MEGADETECTOR else {}
 
 
-def _xml(file: Path) -> Found:
+def _xml(file: Path) -> Readers:
     kind = kinds.xml_kind(file)
     if kind == kinds.CVAT:
         return {f"{kind} ({file.name})": CvatXml(file.parent, file.name)}
@@ -125,14 +125,14 @@ def _xml(file: Path) -> Found:
 
 
 def _voc(folder: Path) -> Source:
-    """The reader of XML files in a folder, with the frames beside them or in JPEGImages next to it."""
+    """Returns the reader of XML files in a folder, with frames beside them or in a folder JPEGImages next to theirs."""
     if (folder.parent / "JPEGImages").is_dir():
         return PascalVoc(folder.parent, annotations=folder.name)
     return PascalVoc(folder, annotations=".", images=".")
 
 
-def _table(file: Path) -> Found:
-    delimiter, frame, form = kinds.csv_form(file) or (",", "frame", "xywh")  # whose reader names the missing columns
+def _table(file: Path) -> Readers:
+    delimiter, frame, form = kinds.csv_form(file) or (",", "frame", "xywh")  # the reader then names the missing columns
     filled = _filled_columns(file, delimiter, (*LABEL, *GROUP, *SCORES))
     label, group, score = (next((name for name in each if name in filled), None) for each in (LABEL, GROUP, SCORES))
     source = CsvTable(
@@ -149,12 +149,12 @@ def _table(file: Path) -> Found:
 
 
 def _filled_columns(file: Path, delimiter: str, names: Iterable[str]) -> set[str]:
-    """Those of the columns in which some row has a text; "NA" is one."""
+    """Returns those of the columns in which some row is not empty; "NA" is not empty."""
     present = {name for name in names if name in read_header(file, delimiter)}
     return {name for _, row in read_rows(file, (), delimiter) for name in present if row.get(name)}
 
 
-def _yaml(file: Path) -> Found:
+def _yaml(file: Path) -> Readers:
     content = read_yaml(file, texts=["names"])
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, expected `data: source:`.")
@@ -179,27 +179,27 @@ def _configured(file: Path, section: Any) -> Source:
     return source
 
 
-def _names(file: Path) -> Found:
-    """A list of class names stands for the YOLO set around it."""
+def _names(file: Path) -> Readers:
+    """Returns the reader of the YOLO set that a list of class names belongs to."""
     if file.name not in {Path(name).name for name in NAME_FILES}:
         return {}
     root = file.parent.parent if file.parent.name in ("labels", "data") else file.parent
     return {f"{kinds.YOLO} ({file.name})": Yolo(root, config=file.relative_to(root).as_posix())}
 
 
-def _in_folder(root: Path) -> Found:
-    """Every layout that the files of a folder fit; folders of crops only where there is no annotation."""
-    found: Found = {}
+def _in_folder(root: Path) -> Readers:
+    """Returns every layout that a folder fits; folders of crops only where there are no annotations."""
+    readers: Readers = {}
     for each in (_yolo_folder, _voc_folder, _xml_folder, _json_folder, _csv_folder):
-        found |= each(root)
-    if found:
-        return found
+        readers |= each(root)
+    if readers:
+        return readers
     _refuse_half_layouts(root)
     pictures = [picture for picture in list_frames(root) if picture.parent != root]
     return {f"folders of crops, {len(pictures)} pictures": CropFolders(root)} if pictures else {}
 
 
-def _yolo_folder(root: Path) -> Found:
+def _yolo_folder(root: Path) -> Readers:
     configs = [file for file in sorted(root.glob("*.y*ml")) if kinds.is_yolo(file)]
     if configs:
         return {f"{kinds.YOLO} ({file.name})": Yolo(root, config=file.name) for file in configs}
@@ -209,7 +209,7 @@ def _yolo_folder(root: Path) -> Found:
     return {}
 
 
-def _voc_folder(root: Path) -> Found:
+def _voc_folder(root: Path) -> Readers:
     for folder, source in ((root / "Annotations", PascalVoc(root)), (root, _voc(root))):
         files = _few(folder.rglob("*.xml") if folder != root else folder.glob("*.xml"), FEW)
         if any(kinds.xml_kind(file) == kinds.VOC for file in files):
@@ -217,41 +217,41 @@ def _voc_folder(root: Path) -> Found:
     return {}
 
 
-def _xml_folder(root: Path) -> Found:
+def _xml_folder(root: Path) -> Readers:
     others = (file for file in root.glob("*.xml") if not _sidecar(file))
     files = [file for file in _few(others, MANY) if kinds.xml_kind(file) == kinds.CVAT]
     return {layout: source for file in files for layout, source in _xml(file).items()}
 
 
-def _json_folder(root: Path) -> Found:
+def _json_folder(root: Path) -> Readers:
     given = {file: kinds.json_kind(file) for file in _others(root, "json")}
-    found: Found = {}
+    readers: Readers = {}
     if instances := [
         file.name for file, kind in given.items() if kind == kinds.COCO and file.stem.startswith(INSTANCES)
     ]:
-        found[f"{kinds.COCO} ({', '.join(instances)})"] = CocoJson(root)
+        readers[f"{kinds.COCO} ({', '.join(instances)})"] = CocoJson(root)
     for file, kind in given.items():
         if kind and kind != kinds.LABELME and not (instances and kind == kinds.COCO):
-            found |= _json(file)
+            readers |= _json(file)
     beside = _few((file for file in root.rglob("*.json") if _sidecar(file)), FEW)
     if kinds.LABELME in {*given.values(), *map(kinds.json_kind, beside)}:
-        found[kinds.LABELME] = LabelMe(root)
-    return found
+        readers[kinds.LABELME] = LabelMe(root)
+    return readers
 
 
-def _csv_folder(root: Path) -> Found:
+def _csv_folder(root: Path) -> Readers:
     tables = [file for file in _few(root.glob("*.csv"), MANY) if kinds.csv_form(file)]
-    found = {layout: source for file in tables for layout, source in _table(file).items()}
+    readers = {layout: source for file in tables for layout, source in _table(file).items()}
     if any(root.glob("01_Thermal*/02_*/*.csv")) or any(root.glob("02_Ground*/*.csv")):
-        found["the waterfowl imagery of Hu et al."] = HuWaterfowl(root)
-    return found
+        readers["the waterfowl imagery of Hu et al."] = HuWaterfowl(root)
+    return readers
 
 
 def _refuse_half_layouts(root: Path) -> None:
-    """Refuses a folder of frames that something was written about, so that frames are not taken for crops.
+    """Refuses a folder of annotated frames whose layout is not recognised, so that frames are not read as crops.
 
     Raises:
-        ValueError: Files with the stems of frames, or folders of a layout, are there.
+        ValueError: There are files with the stems of frames, or folders of an annotated set or of splits.
     """
     for suffix in ("txt", "json", "xml"):
         for file in root.rglob(f"*.{suffix}"):
@@ -273,7 +273,7 @@ def _refuse_half_layouts(root: Path) -> None:
 
 
 def _others(root: Path, suffix: str, but: Path | None = None) -> list[Path]:
-    """Annotation files at the top or in annotations/ that are not about one frame alone."""
+    """Returns annotation files at the top or in annotations/ that are not those of a single frame."""
     files = [*root.glob(f"*.{suffix}"), *root.glob(f"annotations/*.{suffix}")]
     return _few((file for file in files if file != but and not _sidecar(file)), MANY)
 

@@ -1,4 +1,4 @@
-"""What a reader skipped or changed: counted by reason, with examples."""
+"""The report of a reader: what it skipped or changed, counted by reason, with examples."""
 
 from collections import Counter
 
@@ -8,13 +8,19 @@ EXAMPLES_KEPT = 3
 class ReadReport:
     """Counts what a reader skipped or changed, by reason, with the first few examples.
 
+    >>> report = ReadReport()
+    >>> report.skip("box has no area", "boxes.csv row 7")
+    >>> print(report)
+    0 boxes in 0 frames
+      skipped 1: box has no area (e.g. boxes.csv row 7)
+
     Attributes:
-        layout: What the data were taken for, where nobody said it.
+        layout: Layout that was recognised, as part of a sentence; empty where the user named the reader.
         frames: Frames read, including those without a box.
         boxes: Boxes kept.
-        skipped: Reason -> how many entries were left out.
-        changed: Reason -> how many were kept in another form or deserve a look.
-        examples: Reason -> the first few places (file and row, or annotation id).
+        skipped: Reason -> number of entries that were left out.
+        changed: Reason -> number of entries that were kept but changed, or are worth a look.
+        examples: Reason -> first few places (file and row, or annotation id).
         warnings: Sentences about the data as a whole.
     """
 

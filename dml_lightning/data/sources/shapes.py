@@ -8,7 +8,7 @@ NO_BOX: Sides = (math.nan, math.nan, math.nan, math.nan)
 
 
 def around(points: Iterable[tuple[float, float]]) -> Sides:
-    """Returns the box around points; NaN without any.
+    """Returns the upright box around points (x, y); NaN where there are none or one is not finite.
 
     >>> around([(3, 1), (1, 5)])
     (1, 1, 2, 4)
@@ -20,7 +20,11 @@ def around(points: Iterable[tuple[float, float]]) -> Sides:
 
 
 def around_circle(x: float, y: float, radius_x: float, radius_y: float) -> Sides:
-    """Returns the box around an upright ellipse with that centre."""
+    """Returns the box around an upright ellipse with the centre x, y.
+
+    >>> around_circle(10, 20, 3, 2)
+    (7, 18, 6, 4)
+    """
     return x - radius_x, y - radius_y, 2 * radius_x, 2 * radius_y
 
 
@@ -28,6 +32,9 @@ def around_turned(sides: Sides, degrees: float, pivot: tuple[float, float]) -> S
     """Returns the box around a rectangle turned clockwise (in a picture, where y points down) about a pivot.
 
     A multiple of 360 degrees leaves the rectangle's exact numbers.
+
+    >>> [round(side, 6) for side in around_turned((0, 0, 4, 2), 90, pivot=(0, 0))]
+    [-2.0, 0.0, 2.0, 4.0]
     """
     if math.fmod(degrees, 360) == 0:
         return sides
@@ -39,6 +46,10 @@ def around_turned(sides: Sides, degrees: float, pivot: tuple[float, float]) -> S
 
 
 def turned_radii(across: float, down: float, degrees: float) -> tuple[float, float]:
-    """Half the width and half the height of an ellipse that is turned about its centre."""
+    """Returns half the width and half the height of the box around an ellipse that is turned about its centre.
+
+    >>> [round(radius, 6) for radius in turned_radii(3, 1, 90)]
+    [1.0, 3.0]
+    """
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return math.hypot(across * cosine, down * sine), math.hypot(across * sine, down * cosine)

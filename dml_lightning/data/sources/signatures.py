@@ -1,4 +1,4 @@
-"""What annotation files are, by their content: the signatures of the layouts that field tools write."""
+"""Signatures of annotation files: the layouts that annotation tools write, recognised by content."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def _lists(content: Any, *keys: str) -> bool:
 
 
 def _listed(*keys: str) -> Callable[[Any], bool]:
-    """Signature of a list of objects that have one of each of the keys ("a|b" is either)."""
+    """Returns a test for lists whose first object has all of the keys ("a|b" for either)."""
 
     def matches(content: Any) -> bool:
         first = content[0] if isinstance(content, list) and content else None
@@ -42,7 +42,7 @@ SIGNATURES: Mapping[str, Callable[[Any], bool]] = {
     COCO_RESULTS: _listed("bbox", "image_id|file_name", "score"),
     LABEL_STUDIO: _listed("data", "annotations|completions|predictions"),
 }
-# What is recognised to be refused by its name: signature, and what to do.
+# Layouts that are recognised but not read: name -> signature, and advice to the user.
 REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "datumaro's own JSON": (
         lambda c: _lists(c, "items") and isinstance(c.get("categories"), dict),
@@ -62,7 +62,7 @@ REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def json_kind(file: Path) -> str:
-    """The layout of a JSON file, one of `REFUSED`, or "" where no signature fits.
+    """Returns the layout of a JSON file, which may be one of `REFUSED`, or "" where no signature fits.
 
     Raises:
         ValueError: The file is no JSON.
@@ -73,10 +73,10 @@ def json_kind(file: Path) -> str:
 
 
 def xml_kind(file: Path) -> str:
-    """The layout of an XML file by its first element.
+    """Returns the layout of an XML file by its first element, or "" for another one.
 
     Raises:
-        ValueError: The file is no XML, or that of another tool that begins like Pascal VOC.
+        ValueError: The file is no XML, or is one of the old LabelMe web tool, which begins like Pascal VOC.
     """
     root: Element = read_xml(file)
     if root.find("object/polygon") is not None and root.find("object/bndbox") is None:
@@ -95,7 +95,7 @@ def is_yolo(file: Path) -> bool:
 
 
 def csv_form(file: Path) -> tuple[str, str, str] | None:
-    """Delimiter, column of the frame and box format of a table with known columns; None for another."""
+    """Returns delimiter, column of the frame and box format of a table with the usual columns; None for another."""
     for delimiter in ",;\t":
         columns = read_header(file, delimiter)
         frame = next((name for name in FRAME_COLUMNS if name in columns), None)

@@ -19,11 +19,11 @@ Unlabelled = Literal["skip", "empty"]
 
 
 class PascalVoc(Source):
-    """Reads Pascal VOC boxes; width is xmax - xmin, as published thermal sets mean it.
+    """Reads Pascal VOC boxes; by default the width is xmax - xmin, as in published thermal sets.
 
     A frame whose XML file has no object is a background frame, as is one without an XML file that a list below
-    ImageSets names. Any other frame without an XML file is reported and not used, because nobody said that it is
-    empty.
+    ImageSets names. Any other frame without an XML file is reported and not used, because it may show
+    animals.
 
     Args:
         root: The data set's folder.
@@ -33,7 +33,8 @@ class PascalVoc(Source):
         one_based: Whether corners count pixels from 1, as PASCAL's own and supervision's do.
         inclusive: Whether xmax and ymax are the last pixel of the box, and not the edge behind it, so that the width
             is xmax - xmin + 1. By default the same as one_based.
-        unlabelled: Whether frames without an XML file, in no list, are left out ("skip") or background ("empty").
+        unlabelled: Whether frames without an XML file that are in no list are left out ("skip") or count as background
+            ("empty").
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class PascalVoc(Source):
             warn_of_one_based(boxes, sizes, report)
 
     def _frame(self, file: Path, tree: Element, finder: FrameFinder) -> Path:
-        """Finds the frame by the stated name, else by the XML file's own; beside its own sub-folder first."""
+        """Finds the frame by the stated name, else by the XML file's; in the XML file's own sub-folder first."""
         below = file.parent.relative_to(self.root / self.annotations)
         own = [self.root / self.images / below, file.parent] if below.parts else []
         folders = [self.root / self.images, file.parent, self.root]
@@ -98,8 +99,8 @@ class PascalVoc(Source):
         finder, stems = FrameFinder(), {frame.stem for frame in annotated}
         for file in sorted((self.root / "ImageSets" / "Main").glob("*.txt")):
             for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), start=1):
-                words = line.split()
-                marked = len(words) > 1 and words[-1] in ("-1", "0", "1")  # whether a class is seen
+                fields = line.split()
+                marked = len(fields) > 1 and fields[-1] in ("-1", "0", "1")  # whether the frame shows a class
                 name = line.strip().rsplit(maxsplit=1)[0] if marked else line.strip()
                 if not name or Path(name).name in stems:
                     continue

@@ -24,15 +24,15 @@ class Yolo(Source):
 
     The label of `a/images/b.jpg` is `a/labels/b.txt`, else `b.txt` beside the frame. A frame without a
     label file, or with an empty one, is a background frame. A polygon or turned box is read as its bounding box; of a
-    pose (`kpt_shape` in the YAML file) the box is read. Scores are kept, numbers of tracks are not.
+    pose (`kpt_shape` in the YAML file) the box is read. Scores are kept; the numbers of tracks are dropped.
 
     Args:
         root: Folder with the data.yaml, or with the names of the classes, one in each line, as Label Studio and
             labelImg (classes.txt) and CVAT and datumaro (obj.names) write them.
-        config: Name of the YAML file, or of that list, below the root. Where it is left out and there is no
-            data.yaml, those lists are tried.
+        config: Path of the YAML file, or of the list of names, below the root. Where it is left out and there is no
+            data.yaml, the usual lists are tried.
         group_by: See `Source`.
-        min_score: Leaves out boxes with a lower score.
+        min_score: Smallest score of the boxes to keep; None keeps all.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Yolo(Source):
         for file in files:
             if file.is_file():
                 return file
-        found = sorted(path.name for path in self.root.glob("*.y*ml"))
+        others = sorted(path.name for path in self.root.glob("*.y*ml"))
         raise ValueError(
-            f"There is no {files[0]}: name the YAML file with the option config, of {found}, or a list of class names "
+            f"There is no {files[0]}: name the YAML file with the option config, of {others}, or a list of class names "
             "such as classes.txt or obj.names."
         )
 
@@ -86,7 +86,7 @@ class Yolo(Source):
         return content
 
     def _frames(self, content: dict[str, Any], report: ReadReport) -> list[Path]:
-        """Lists the frames of all splits; of the whole root where no split folder is named or found."""
+        """Lists the frames of all splits, or of the whole root where no split has frames."""
         frames: set[Path] = set()
         finder = FrameFinder()
         for key in SPLIT_KEYS:
@@ -124,7 +124,7 @@ class Yolo(Source):
     def _rows(
         self, frame: Path, file: Path, report: ReadReport
     ) -> Iterator[tuple[Path, str, float, tuple[float, ...]]]:
-        """Yields frame, place, class number and the other values of every line that is numbers."""
+        """Yields frame, place in the file, class number and other values of every line that consists of numbers."""
         for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), start=1):
             if fields := line.split():
                 where = f"{self._short(file)} line {number}"
@@ -136,7 +136,7 @@ class Yolo(Source):
                     yield frame, where, category, tuple(values)
 
     def _report_orphans(self, frames: Iterable[Path], report: ReadReport) -> None:
-        """Counts label files that no frame on the disk belongs to, and frames that lie there and are not listed."""
+        """Counts label files without a frame, and frames in the folders of the set that no list names."""
         used = set(frames)
         others = {
             frame

@@ -11,7 +11,7 @@ BOX, TRACKED_BOX, TRACKED_TURNED = 4, 6, 10  # numbers of values after the class
 
 
 class Row(NamedTuple):
-    """What one row says, in fractions of the frame."""
+    """Box of one row, in fractions of the frame, with its score and a note on how it was read."""
 
     x: float  # left
     y: float  # top
@@ -23,15 +23,21 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class RowForms:
-    """How rows are read whose number of values has two meanings; decided once for a data set.
+    """Meaning of the rows whose number of values is ambiguous; decided once for a data set.
 
     A fifth value is a score or a track's number; six values are a box with both, or a triangle; ten are a turned box
     with both, or a pentagon. Tracks are counted 1, 2, 3, ..., so that a value above 1 settles it.
 
+    >>> forms = RowForms.of([(0.5, 0.5, 0.25, 0.5)])
+    >>> forms.read((0.5, 0.5, 0.25, 0.5))[:4]
+    (0.375, 0.25, 0.25, 0.5)
+    >>> forms.read((0.5, 0.5))
+    'label line has the wrong number of values'
+
     Attributes:
-        keypoints: Values of a pose after the box; 0 where the set has none.
-        tracked: Numbers of values whose last one is a track's number.
-        polygons: Whether some row is a polygon beyond doubt.
+        keypoints: Number of values of a pose after its box; 0 where the set has no poses.
+        tracked: Numbers of values of those rows whose last value is a track's number.
+        polygons: Whether some row is certainly a polygon.
     """
 
     keypoints: int = 0
@@ -51,7 +57,7 @@ class RowForms:
         return RowForms(keypoints, frozenset(tracked), polygons)
 
     def read(self, values: Sequence[float]) -> Row | str:
-        """Reads the values after the class number; a text says why they cannot be read."""
+        """Reads the values after the class number; returns the reason as a text where they cannot be read."""
         if self.keypoints:
             extra = [*values[:BOX], *values[BOX + self.keypoints :]]
             if len(values) < BOX + self.keypoints or len(extra) > TRACKED_BOX:
@@ -79,7 +85,7 @@ class RowForms:
         return len(values) in self.tracked and values[-1].is_integer()
 
     def _score(self, values: Sequence[float], at: int) -> float:
-        """The value after a box's own, unless it is the number of a track."""
+        """Returns the value after the first `at`, unless it is the number of a track; NaN without one."""
         if len(values) == at or (len(values) == at + 1 and at == BOX and at + 1 in self.tracked):
             return math.nan
         return values[at]
