@@ -23,7 +23,6 @@ NOT_MIRRORED = {"benchmarks", "end_to_end", "old_files"}
 TO_BE_MIRRORED = {
     "data/",
     "export/",
-    "simulate/",
     "commands/export",
     "report/figures",
 }
