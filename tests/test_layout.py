@@ -24,7 +24,6 @@ TO_BE_MIRRORED = {
     "data/",
     "export/",
     "commands/export",
-    "report/figures",
 }
 
 
