@@ -39,7 +39,7 @@ def individuals(name: str, posture: Posture, own: Flight, number: int = 40) -> l
 def seen(parts: list[Part], gsd: float, blur: float = 0.75, heading: float = 0.0) -> tuple[Field, Field]:
     """Coverage and mean temperature of the covered share (h, w)."""
     _, _, coverage, kelvin, _ = paint(Animal("", "", 0.0, 0.0, heading, tuple(parts)), gsd, blur)
-    return coverage, kelvin / np.maximum(coverage, 1e-6)
+    return coverage, np.asarray(kelvin / np.maximum(coverage, 1e-6), np.float32)
 
 
 def extent(parts: list[Part], axis: str) -> float:
