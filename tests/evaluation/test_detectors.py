@@ -74,7 +74,7 @@ def test_rows_are_the_detectors_of_the_arm() -> None:
 def test_scores_are_those_of_the_detectors() -> None:
     said = evidence()
     x, y, _, _ = vars(said.sets["reference"]).values()
-    z, found = said.sets["ood"].vectors, scorers(said)
+    z, result = said.sets["ood"].vectors, scorers(said)
     assert said.head is not None
     for name, expected in {
         "nearest prototype": PrototypeDetector().fit(x, y).score(z),
@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_detectors() -> None:
         "energy": EnergyDetector(*said.head).score(z),
         "ViM": ViMDetector(*said.head).fit(x, y).score(z),
     }.items():
-        assert torch.equal(found[name](z), expected), name
+        assert torch.equal(result[name](z), expected), name
 
 
 def test_estimates_equal_the_metrics() -> None:

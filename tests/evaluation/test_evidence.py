@@ -32,32 +32,32 @@ def read(path: Path, content: Arrays) -> Evidence:
 
 
 def test_rows_come_by_set_and_index_with_known_classes_first(tmp_path: Path) -> None:
-    found = read(tmp_path, arrays())
-    assert found.class_names == ["coot", "duck", "swan", "fox", "tree"]
-    assert found.num_classes == 2
-    assert found.sets["reference"].index.tolist() == [0, 1, 2, 3]
-    assert found.sets["known"].labels.tolist() == [1, 0, 1]
-    assert found.sets["ood"].labels.tolist() == [4, 3]
-    assert found.sets["calibration"].labels.tolist() == [0]
-    np.testing.assert_array_equal(found.sets["novel"].vectors, [[21, 22, 23], [24, 25, 26]])
-    assert found.sets["novel"].vectors.dtype == torch.float32
-    assert (found.prediction_rule, found.head, found.thumbnails) == ("prototype", None, {})
+    result = read(tmp_path, arrays())
+    assert result.class_names == ["coot", "duck", "swan", "fox", "tree"]
+    assert result.num_classes == 2
+    assert result.sets["reference"].index.tolist() == [0, 1, 2, 3]
+    assert result.sets["known"].labels.tolist() == [1, 0, 1]
+    assert result.sets["ood"].labels.tolist() == [4, 3]
+    assert result.sets["calibration"].labels.tolist() == [0]
+    np.testing.assert_array_equal(result.sets["novel"].vectors, [[21, 22, 23], [24, 25, 26]])
+    assert result.sets["novel"].vectors.dtype == torch.float32
+    assert (result.prediction_rule, result.head, result.thumbnails) == ("prototype", None, {})
 
 
 def test_sets_without_rows_are_there_and_empty(tmp_path: Path) -> None:
     content = arrays()
     kept = np.isin(content["roles"], ("reference", "known"))
-    found = read(tmp_path, {key: value[kept] for key, value in content.items()})
+    result = read(tmp_path, {key: value[kept] for key, value in content.items()})
     for name in ("novel", "ood", "calibration"):
-        assert len(found.sets[name]) == 0  # type: ignore[index]
-        assert found.sets[name].vectors.shape == (0, 3)  # type: ignore[index]
-        assert len(found.groups[name]) == 0  # type: ignore[index]
+        assert len(result.sets[name]) == 0  # type: ignore[index]
+        assert result.sets[name].vectors.shape == (0, 3)  # type: ignore[index]
+        assert len(result.groups[name]) == 0  # type: ignore[index]
 
 
 def test_a_crop_without_a_group_is_its_own(tmp_path: Path) -> None:
     content = arrays()
-    found = read(tmp_path, content)
-    assert len({name for groups in found.groups.values() for name in groups.tolist()}) == 12
+    result = read(tmp_path, content)
+    assert len({name for groups in result.groups.values() for name in groups.tolist()}) == 12
     flights = np.array([f"f{i % 3}" for i in content["index"]])
     named = read(tmp_path, content | {"groups": flights})
     assert named.groups["known"].tolist() == ["f1", "f2", "f0"]
@@ -78,13 +78,13 @@ def test_integers_without_names_are_classes_of_that_name(tmp_path: Path) -> None
     content = arrays()
     words = sorted(set(content["labels"].tolist()))
     content["labels"] = np.array([words.index(w) + 7 for w in content["labels"].tolist()])
-    found = read(tmp_path, content)  # coot 7, duck 8, fox 9, swan 10, tree 11
-    assert found.class_names == ["7", "8", "10", "9", "11"]
+    result = read(tmp_path, content)  # coot 7, duck 8, fox 9, swan 10, tree 11
+    assert result.class_names == ["7", "8", "10", "9", "11"]
 
 
 def test_many_integers_keep_their_order(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(12), 2)
-    found = read(
+    result = read(
         tmp_path,
         {
             "vectors": np.eye(24, dtype=np.float32),
@@ -94,7 +94,7 @@ def test_many_integers_keep_their_order(tmp_path: Path) -> None:
             "prediction_rule": np.array("softmax"),
         },
     )
-    known = found.sets["known"]
+    known = result.sets["known"]
     assert known.logits is not None
     assert known.logits.argmax(1).tolist() == known.labels.tolist()  # column c is class c
 
@@ -136,9 +136,9 @@ def test_half_precision_unit_vectors_are_normalized(tmp_path: Path) -> None:
     content = arrays()
     assert not read(tmp_path, content).normalized
     unit = content["vectors"] / np.linalg.norm(content["vectors"], axis=1, keepdims=True)
-    found = read(tmp_path, content | {"vectors": unit.astype(np.float16)})
-    assert found.normalized
-    assert found.sets["known"].vectors.dtype == torch.float32
+    result = read(tmp_path, content | {"vectors": unit.astype(np.float16)})
+    assert result.normalized
+    assert result.sets["known"].vectors.dtype == torch.float32
 
 
 def changed(**change: Any) -> Arrays:

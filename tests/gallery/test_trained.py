@@ -56,8 +56,8 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
 def test_weights_come_from_the_run_not_from_where_it_started(form: str) -> None:
     options = {"backbone": "resnet10t", "pretrained": True, "checkpoint": "/gone.pt"}
     given: dict[str, Any] = options if form == "plain" else {"class_path": "Encoder", "init_args": options}
-    found = trained._without_download(given)
-    inner = found if form == "plain" else found["init_args"]
+    result = trained._without_download(given)
+    inner = result if form == "plain" else result["init_args"]
     assert inner == {"backbone": "resnet10t", "pretrained": False, "checkpoint": None}
     assert options["pretrained"] is True  # the recipe stays as it is
     assert trained._without_download({"backbone": "x"}) == {"backbone": "x"}  # nothing is added
