@@ -16,11 +16,11 @@ Arrays = dict[str, NDArray[Any]]
 def arrays() -> Arrays:
     """Two known classes, one novel, two OOD; rows in no order."""
     roles = ["reference"] * 4 + ["known"] * 3 + ["novel"] * 2 + ["ood"] * 2 + ["calibration"]
-    words = ["duck", "duck", "coot", "coot", "duck", "coot", "duck", "swan", "swan", "tree", "fox", "coot"]
+    texts = ["duck", "duck", "coot", "coot", "duck", "coot", "duck", "swan", "swan", "tree", "fox", "coot"]
     order = np.random.default_rng(0).permutation(12)
     return {
         "vectors": np.arange(36, dtype=np.float32).reshape(12, 3)[order],
-        "labels": np.array(words)[order],
+        "labels": np.array(texts)[order],
         "roles": np.array(roles)[order],
         "index": np.arange(12)[order],
     }
@@ -76,8 +76,8 @@ def test_the_order_of_given_names_is_kept_within_known_novel_and_ood(tmp_path: P
 
 def test_integers_without_names_are_classes_of_that_name(tmp_path: Path) -> None:
     content = arrays()
-    words = sorted(set(content["labels"].tolist()))
-    content["labels"] = np.array([words.index(w) + 7 for w in content["labels"].tolist()])
+    texts = sorted(set(content["labels"].tolist()))
+    content["labels"] = np.array([texts.index(w) + 7 for w in content["labels"].tolist()])
     result = read(tmp_path, content)  # coot 7, duck 8, fox 9, swan 10, tree 11
     assert result.class_names == ["7", "8", "10", "9", "11"]
 
@@ -154,7 +154,7 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (changed(labels=None), r"lacks the array\(s\) labels; it has index, roles, vectors"),
         (changed(vectors=np.ones(12)), r"vectors must be floating-point \(N, D\), got float64 \(12,\)"),
@@ -180,8 +180,8 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
         (changed(labels=np.full(12, 0.5)), "labels must be class names or integers, got float64"),
     ],
 )
-def test_nonsense_is_refused_with_the_file_and_the_array(content: Arrays, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=said) as told:
+def test_nonsense_is_refused_with_the_file_and_the_array(content: Arrays, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as told:
         read(tmp_path, content)
     assert "e.npz" in str(told.value)
     assert "\n" not in str(told.value)

@@ -99,7 +99,7 @@ def test_columns_that_say_nothing_are_as_if_they_were_not_there(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("none.csv", None, "neither a file nor a folder"),
         ("data.xyz", "", r"expected a \.yaml config, \.json, \.csv or a folder"),
@@ -110,8 +110,8 @@ def test_columns_that_say_nothing_are_as_if_they_were_not_there(tmp_path: Path) 
         ("data.csv", "", r"data\.csv is no CSV text in UTF-8"),
     ],
 )
-def test_what_is_no_data_set_is_named(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+def test_what_is_no_data_set_is_named(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         trained.read_source(tmp_path / name)
