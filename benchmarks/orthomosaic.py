@@ -1,31 +1,28 @@
 """Crops from a large orthomosaic: by the tiles that they touch, beside reading the whole file.
 
-    python benchmarks/orthomosaic.py --side 20000 -o benchmarks/results/orthomosaic.md
+    python benchmarks/orthomosaic.py                          # 5000 x 5000 px; nothing is written
+    python benchmarks/orthomosaic.py --side 20000 --save
 
 The mosaic is made here, in a temporary folder that is removed: `side` x `side` float32 in degC, noise on a gradient,
 tiles of 256 px, outside of a tilted rectangle -9999 as declared no-data; written tile by tile. Each way runs in a fresh
-process. Reading whole means tifffile's `imread` and the same cutting.
+process. Reading whole means tifffile's `imread` and the same cutting. Ways alternate; times are medians.
 """
 
 import argparse
-import json
-import os
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from datetime import date
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tifffile
 
 from dml_lightning.data.crops import CropOptions, cut_frame
 from dml_lightning.data.frames import Frame, read_frame
+from measure import PeakMemory, Result, Stopwatch, in_turn, options, own_process, spread
+
+PACKAGES = ("numpy", "tifffile", "imagecodecs")
 
 TILE, BIRD = 256, 8.0  # px
 LAYOUTS = {"plain": None, "deflate": "zlib"}
@@ -68,70 +65,56 @@ def boxes_in(side: int, count: int) -> np.ndarray:
     return np.column_stack([corners, np.full((len(corners), 2), BIRD)])
 
 
-def measure(path: Path, side: int, count: int, way: str) -> dict[str, float]:
-    """Seconds and peak memory of cutting the crops in this process, and the sum of their pixels."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    if way == "whole file":
-        stored = tifffile.imread(path)
-        frame = Frame(np.where(stored == -9999, np.float32(np.nan), stored), "degC")
-    else:
-        frame = read_frame(path)
-    patches, statistics = cut_frame(frame, boxes_in(side, count), CropOptions(normalisation=WAYS[way]), str(path))
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    own = {"seconds": seconds, "peak": peak / 1024, "grown": (peak - before) / 1024}
-    return own | {"sum": float(patches.sum(dtype=np.float64)), "scale": float(statistics[0, 1])}
+class Cut(NamedTuple):
+    """What one way took in a process of its own, and the sum of its pixels."""
+
+    seconds: float
+    megabytes: float
+    total: float
+
+
+def cut(path: Path, side: int, count: int, way: str) -> Cut:
+    """Cuts the crops one way."""
+    chosen = CropOptions(normalisation=WAYS[way])
+    with PeakMemory() as memory, Stopwatch() as watch:
+        if way == "whole file":
+            stored = tifffile.imread(path)
+            frame = Frame(np.where(stored == -9999, np.float32(np.nan), stored), "degC")
+        else:
+            frame = read_frame(path)
+        patches, _ = cut_frame(frame, boxes_in(side, count), chosen, str(path))
+    return Cut(watch.seconds, memory.added, float(patches.sum(dtype=np.float64)))
+
+
+def rows(layout: str, path: Path, args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """A row per way for one file."""
+    works = {way: partial(own_process, cut, path, args.side, args.crops, way) for way in WAYS}
+    results = in_turn(works, args.repeats, warm=0)
+    for way, cuts in results.items():
+        same = {each.total for each in cuts} == {each.total for each in results["whole file"]}
+        times, memory = ([each[part] for each in cuts] for part in (0, 1))
+        size = f"{path.stat().st_size / 1e9:.2f}"
+        yield layout, size, way, spread(times, 1), f"{max(memory):,.0f}", "yes" if same else "NO"
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=5000)
-    parser.add_argument("--crops", type=int, default=1000)
-    parser.add_argument("-o", "--out", type=Path)
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser = options(__doc__)
+    parser.add_argument("--side", type=int, default=5000, help="px of the mosaic")
+    parser.add_argument("--crops", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
-    if args.child:
-        print(json.dumps(measure(Path(args.child[0]), args.side, args.crops, args.child[1])))
-        return
-    lines = [
-        "# Crops from an orthomosaic",
-        "",
-        f"Command: `python benchmarks/orthomosaic.py --side {args.side} --crops {args.crops}`  ",
-        f"Date {date.today()}; Python {platform.python_version()}, numpy {np.__version__},"
-        f" tifffile {version('tifffile')}, imagecodecs {version('imagecodecs')}; {os.cpu_count()} cores, shared with"
-        " other work.",
-        "",
-        f"{args.side} x {args.side} px of float32 ({4 * args.side**2 / 1e9:.2f} GB) in tiles of {TILE} px, with"
-        f" declared no-data around; {args.crops} crops of 32 px. Peak memory is that of a fresh process with everything"
-        " in it; in brackets what reading and cutting added.",
-        "",
-        "| layout | file, GB | way | seconds | peak memory, MB | same pixels |",
-        "|---|---|---|---|---|---|",
-    ]
-    for layout, compression in LAYOUTS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "mosaic.tif"
-            write_mosaic(path, args.side, compression)
-            results = {way: _in_child(path, args, way) for way in WAYS}
-            for way, result in results.items():
-                same = result["sum"] == results["whole file"]["sum"]
-                lines.append(
-                    f"| {layout} | {path.stat().st_size / 1e9:.2f} | {way} | {result['seconds']:.1f} |"
-                    f" {result['peak']:.0f} (+{result['grown']:.0f}) | {'yes' if same else 'NO'} |"
-                )
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text)
-
-
-def _in_child(path: Path, args: argparse.Namespace, way: str) -> dict[str, float]:
-    sizes = ["--side", str(args.side), "--crops", str(args.crops)]
-    command = [sys.executable, __file__, *sizes, "--child", str(path), way]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    with Result(__file__, "Crops from an orthomosaic", PACKAGES, args) as result:
+        result.text(
+            f"{args.side} x {args.side} px of float32 ({4 * args.side**2 / 1e9:.2f} GB) in tiles of {TILE} px, with "
+            f"declared no-data around; {args.crops} crops of 32 px. Memory is the largest peak above what the fresh "
+            "process held before reading."
+        )
+        heads = ("layout", "file, GB", "way", "seconds", "added memory, MB", "same pixels")
+        for layout, compression in LAYOUTS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "mosaic.tif"
+                write_mosaic(path, args.side, compression)
+                result.table(heads, rows(layout, path, args), texts=3)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dml_lightning.gallery.gallery import Gallery
 
 DRIFT_STATUS = 3  # of the process, when a flight drifts
 ILL_CONDITIONED = 20.0  # condition number above which small errors of the matrix give large errors of the counts
-FEW = 20  # held-out crops of a class, below which its row of the matrix is a guess
+FEW_HELD_OUT = 20  # held-out crops of a class, below which its row of the matrix is a guess
 ALL = "all flights"
 
 
@@ -160,7 +160,7 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str]) -> list[
             "counts tell them apart badly; the intervals say which."
         )
     sizes = matrix.counts.sum(axis=(0, 2))
-    few = [f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW]
+    few = [f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW_HELD_OUT]
     if few:
         sentences.append(f"few held-out crops, so the correction is a guess: {', '.join(few)}.")
     for name in matrix.uncorrected:

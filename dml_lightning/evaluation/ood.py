@@ -7,10 +7,10 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.ood import Positive, auroc, fpr_at_tpr
 from dml_lightning.openset.assumptions import AssumptionReport, assumption_report
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.openset.thresholds import Kind
+from dml_lightning.openset.thresholds import ScoreKind
 from dml_lightning.types import Embeddings
 
-KINDS: tuple[Kind, ...] = ("nearest", "radius")
+SCORE_KINDS: tuple[ScoreKind, ...] = ("nearest", "radius")
 POSITIVES: tuple[Positive, ...] = ("ood", "known")
 
 
@@ -32,7 +32,7 @@ def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, fl
     """
     sets, result = evidence.sets, dict[str, float]()
     detector = reference_prototypes(evidence, radius_quantile)
-    for kind in KINDS:
+    for kind in SCORE_KINDS:
         suffix = "" if kind == "nearest" else f"_{kind}"
         known, novel, ood = (
             torch.as_tensor(detector.score(sets[name].vectors, kind=kind)) for name in ("known", "novel", "ood")

@@ -18,7 +18,7 @@ from dml_lightning.types import Embeddings
 
 TOLERANCE = 1e-4  # largest difference of a score
 RANDOM_CROPS = 64
-Found = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # embeddings (N, D), logits (N, C)
+Embedded = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # embeddings (N, D), logits (N, C)
 
 
 class Deviation(NamedTuple):
@@ -89,7 +89,7 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
     return deviation(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
 
 
-def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Found) -> Deviation:
+def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Embedded) -> Deviation:
     """Compares embeddings, and the scores and decisions that the run and the exported folder give to their own.
 
     Args:

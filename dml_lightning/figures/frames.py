@@ -10,7 +10,7 @@ from dml_lightning.data.frames import read_frame
 from dml_lightning.figures.palette import ORANGE, SKY, rgb
 from dml_lightning.files import replacing
 
-COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light colours, on grey frames
+DECISION_COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light colours, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
 LARGEST_SIDE = 4096  # px of a picture; larger frames are thinned
 FONT_SIZE = 13
@@ -54,7 +54,7 @@ class FramePictures:
         draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
         outlines = []
         for box in boxes.to_dict("records"):
-            colour = COLOURS[box["decision"]]
+            colour = DECISION_COLOURS[box["decision"]]
             left, top = scale * box["x"], scale * box["y"]
             right, bottom = left + scale * box["width"], top + scale * box["height"]
             name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"

@@ -19,7 +19,7 @@ GREY = "#767676"  # floors and thresholds
 DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a")  # OOD classes
 # Plotly's names. The number of shapes of a role has no factor in common with its number of colours, so neighbours in a
 # legend differ in both, and no pair of colour and shape repeats before all have been used
-SHAPES: dict[Role, tuple[str, ...]] = {
+MARKER_SHAPES: dict[Role, tuple[str, ...]] = {
     "known": ("circle", "square", "diamond", "star"),
     "novel": ("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
     "ood": ("x-thin-open", "cross-thin-open", "asterisk-open", "hash-open"),
@@ -69,7 +69,7 @@ def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
                 roles.setdefault(evidence.class_names[label], role)
     styles: dict[str, ClassStyle] = {}
     for role in ROLES:
-        colours, shapes = DARK if role == "ood" else COLOURS, SHAPES[role]
+        colours, shapes = DARK if role == "ood" else COLOURS, MARKER_SHAPES[role]
         for number, name in enumerate([name for name, own in roles.items() if own == role], start=len(styles)):
             styles[name] = ClassStyle(name, role, colours[number % len(colours)], shapes[number % len(shapes)])
     return styles

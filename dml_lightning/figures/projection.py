@@ -18,7 +18,7 @@ Method = Literal["tsne", "pca"]
 MOST_POINTS = 1200  # largest number of points of a projection
 FEWEST_OF_CLASS = 12  # crops of a class that are kept however small its share is
 FEWEST_FOR_TSNE = 30  # crops
-KEPT = 32  # projections in memory, each with its vectors: 20 MB if they have 64 dimensions
+PROJECTIONS_KEPT = 32  # projections in memory, each with its vectors: 20 MB if they have 64 dimensions
 SPRITE_COLUMNS = 40
 SPRITE_SIDE = 32  # largest side of a crop in a sprite, in px
 CROP_SIDE = 128  # largest side of a crop that stands alone, in px
@@ -112,7 +112,7 @@ def project(vectors: NDArray[np.float64], method: Method = "tsne") -> NDArray[np
     return _projected(wide.tobytes(), wide.shape, used_method(len(wide), method)).copy()
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=PROJECTIONS_KEPT)
 def _projected(content: bytes, shape: tuple[int, int], method: Method) -> NDArray[np.float64]:
     """Coordinates (N, 2) of the vectors with these bytes and this shape."""
     flat = principal(np.frombuffer(content).reshape(shape), 50)  # (N, 50) at most

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.metrics.classification import distances_to
 from dml_lightning.openset.judge import judge, vote
 from dml_lightning.pairs.blocks import to_numpy
+from dml_lightning.pairs.distances import distances_to
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings
 
@@ -38,6 +38,9 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
         queries: Embeddings of N crops, with logits if the arm classifies.
         k: Number of nearest stored crops that vote and are listed; all where the gallery has fewer.
     """
+    rows = _neighbours(gallery, queries, k)  # (N, k)
+    stored, names = gallery.stored, np.array(gallery.names)
+    labels = stored.labels.numpy()[rows]
     classifies = gallery.prediction_rule == "softmax" and queries.logits is not None
     judged = judge(
         to_numpy(gallery.prototypes.distances(queries.vectors)),
@@ -48,9 +51,6 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
         gallery.thresholds["C"].scores if "C" in gallery.thresholds else None,
         to_numpy(queries.logits).argmax(axis=1) if classifies and queries.logits is not None else None,
     )
-    rows = _neighbours(gallery, queries, k)  # (N, k)
-    stored, names = gallery.stored, np.array(gallery.names)
-    labels = stored.labels.numpy()[rows]
     return Answer(
         label=names[judged.name].tolist(),
         label_prototype=names[judged.nearest].tolist(),

@@ -19,7 +19,7 @@ from dml_lightning.openset.arrays import ArrayState, nested, unnested
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 
-Part = TypeVar("Part", PrototypeDetector, Threshold)
+Content = TypeVar("Content", PrototypeDetector, Threshold)
 
 
 def written_contents(
@@ -74,7 +74,7 @@ def read_thresholds(record: Record) -> dict[str, Threshold]:
     }
 
 
-def _part(record: Record, prefix: str, state: ArrayState, made_of: Callable[[ArrayState], Part]) -> Part:
+def _part(record: Record, prefix: str, state: ArrayState, made_of: Callable[[ArrayState], Content]) -> Content:
     """A part of a record, made of the arrays under `prefix`."""
     try:
         return made_of(unnested(prefix, state))

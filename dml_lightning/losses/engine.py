@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
-from dml_lightning.losses.mining import Selection, cut, mine, rank_keys
+from dml_lightning.losses.mining import Selection, mine, rank_keys, split_distances
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import Layout, arrange, blocks
 from dml_lightning.pairs.shares import over_threads
@@ -50,7 +50,7 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list
     gradient = PairGradient(x, y, selection.squared)
     direct = len(x) * len(y) <= DIRECT_PAIRS
     for part in rows:
-        block = cut(distances(x[part], y, selection.squared, direct), layout, part, selection)
+        block = split_distances(distances(x[part], y, selection.squared, direct), layout, part, selection)
         ranks = rank_keys(block)
         mined = mine(block, ranks, selection)
         total += mined.total

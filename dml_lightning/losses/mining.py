@@ -44,7 +44,7 @@ class Block:
     present: Tensor  # (b, P) whether there is a positive
 
 
-def cut(values: Tensor, layout: Layout, rows: slice, selection: Selection) -> Block:
+def split_distances(values: Tensor, layout: Layout, rows: slice, selection: Selection) -> Block:
     """Tell positives from negatives in the distances (b, N) of some anchors."""
     start, size, own = (x[rows].unsqueeze(1) for x in (layout.start, layout.size, layout.own))
     within = torch.arange(int(size.max()), device=values.device)  # (P,)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_widths, row_blocks
-from dml_lightning.pairs.distances import direct_distances
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
+from dml_lightning.pairs.distances import distances_to
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
 
@@ -66,24 +66,6 @@ def class_means(embeddings: Vectors, labels: Vectors) -> tuple[Tensor, Tensor]:
     sums = vectors.new_zeros(len(classes), vectors.shape[1], dtype=torch.float64)
     sums.index_add_(0, inverse, vectors.double())
     return classes, sums / sizes[:, None]
-
-
-def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
-    """Distances (N, C) float64 of embeddings (N, D) to a few points (C, D), from differences.
-
-    Raises:
-        ValueError: If the embedding sizes disagree.
-
-    Example:
-        >>> distances_to(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
-        tensor([[5.]], dtype=torch.float64)
-    """
-    vectors = as_vectors(embeddings)
-    check_widths(vectors, points)
-    out = vectors.new_empty(len(vectors), len(points), dtype=torch.float64)
-    for rows in row_blocks(len(vectors), len(points) + vectors.shape[1]):
-        out[rows] = direct_distances(vectors[rows].double(), points.double())
-    return out
 
 
 def nearest_prototype_labels(queries: Vectors, references: Vectors, reference_labels: Vectors) -> Tensor:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.metrics.classification import class_means, distances_to
+from dml_lightning.metrics.classification import class_means
 from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import Array, ArrayState, like
 from dml_lightning.openset.conformal import class_thresholds
 from dml_lightning.openset.detector import Decision, Detector
-from dml_lightning.openset.thresholds import Kind, RuleName, Threshold, choose_threshold
+from dml_lightning.openset.thresholds import RuleName, ScoreKind, Threshold, choose_threshold
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, to_numpy
+from dml_lightning.pairs.distances import distances_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +89,9 @@ class PrototypeDetector(Detector):
         """Position of each label (N,) among `classes`.
 
         Raises:
-            ValueError: If a label is none of the classes.
+            ValueError: If a label is none of the classes, or the detector is not fitted.
         """
+        self._check_fitted()
         wanted = to_numpy(labels)
         columns = np.searchsorted(self.classes, wanted).clip(max=len(self.classes) - 1)
         unknown = np.unique(wanted[self.classes[columns] != wanted])
@@ -102,7 +104,7 @@ class PrototypeDetector(Detector):
         return like(self._distances(embeddings), embeddings)
 
     @override
-    def score(self, embeddings: Array, kind: Kind = "nearest") -> Array:
+    def score(self, embeddings: Array, kind: ScoreKind = "nearest") -> Array:
         """OOD scores (N,) float64, larger = more OOD.
 
         Args:
@@ -118,7 +120,7 @@ class PrototypeDetector(Detector):
         labels: Vectors | None = None,
         *,
         rule: RuleName = "C",
-        kind: Kind = "radius",
+        kind: ScoreKind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
         ood: Vectors | None = None,
@@ -145,7 +147,7 @@ class PrototypeDetector(Detector):
         labels: Vectors | None = None,
         *,
         rule: RuleName = "C",
-        kind: Kind = "radius",
+        kind: ScoreKind = "radius",
         alpha: float = 0.05,
         epsilon: float = 0.0,
         ood: Vectors | None = None,
@@ -220,9 +222,12 @@ class PrototypeDetector(Detector):
         detector.radii = np.asarray(state["radii"])
         return detector
 
-    def _distances(self, embeddings: Vectors) -> Tensor:
+    def _check_fitted(self) -> None:
         if len(self.classes) == 0:
             raise ValueError("this PrototypeDetector has no prototypes yet: call fit first.")
+
+    def _distances(self, embeddings: Vectors) -> Tensor:
+        self._check_fitted()
         vectors = as_vectors(embeddings)
         return distances_to(vectors, torch.from_numpy(self.prototypes).to(vectors.device))
 
@@ -230,7 +235,7 @@ class PrototypeDetector(Detector):
     def _score(self, vectors: Tensor) -> Tensor:
         return self._of_kind(vectors, "nearest")
 
-    def _of_kind(self, embeddings: Vectors, kind: Kind) -> Tensor:
+    def _of_kind(self, embeddings: Vectors, kind: ScoreKind) -> Tensor:
         distances = self._distances(embeddings)
         if kind == "radius":
             distances -= torch.from_numpy(self.radii).to(distances.device)

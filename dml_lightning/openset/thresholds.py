@@ -18,7 +18,7 @@ from dml_lightning.openset.conformal import ClassThresholds, conformal_value, p_
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 RuleName = Literal["A", "B", "C"]
-Kind = Literal["nearest", "radius"]
+ScoreKind = Literal["nearest", "radius"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Threshold:
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )  # rule C: number (n,) of the flight of each score; empty if not given
-    kind: Kind = "nearest"  # which score, where a detector has several
+    kind: ScoreKind = "nearest"  # which score, where a detector has several
     per_class: ClassThresholds | None = field(default=None, repr=False, compare=False)  # in place of a single value
 
     @property

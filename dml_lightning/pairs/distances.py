@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dml_lightning.pairs.blocks import TILE_ELEMENTS, check_widths, row_blocks
+from dml_lightning.pairs.blocks import TILE_ELEMENTS, Vectors, as_vectors, check_widths, row_blocks
 
 BLOCK_ELEMENTS = 1 << 23  # float32 distances held at once, 32 MiB, or half as many in float64
 FEWEST_ROWS = 64  # of a block, however many columns: fewer make a slow matrix product
@@ -44,6 +44,24 @@ def direct_distances(queries: Tensor, references: Tensor, squared: bool = False)
         return (queries.unsqueeze(1) - references).square().sum(2)
     lengths = torch.cdist(queries, references, compute_mode="donot_use_mm_for_euclid_dist")
     return lengths.square_() if squared else lengths
+
+
+def distances_to(embeddings: Vectors, points: Tensor) -> Tensor:
+    """Distances (N, C) float64 of embeddings (N, D) to a few points (C, D), from differences.
+
+    Raises:
+        ValueError: If the embedding sizes disagree.
+
+    Example:
+        >>> distances_to(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[5.]], dtype=torch.float64)
+    """
+    vectors = as_vectors(embeddings)
+    check_widths(vectors, points)
+    out = vectors.new_empty(len(vectors), len(points), dtype=torch.float64)
+    for rows in row_blocks(len(vectors), len(points) + vectors.shape[1]):
+        out[rows] = direct_distances(vectors[rows].double(), points.double())
+    return out
 
 
 def _with_room(vectors: Tensor, centre: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.distances import DistanceSample
 from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, GREY, INK
-from dml_lightning.report.numbers import Coverage, roc, thinned
+from dml_lightning.report.numbers import Coverage, roc, thinned_indices
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout, plotly_line
 from dml_lightning.stats.results import Comparison
@@ -203,7 +203,7 @@ def roc_figure(arms: Mapping[str, DistanceSample], lines: Mapping[str, Json], au
     rows: list[list[object]] = []
     for arm, values in arms.items():
         false, true = roc(values.known, values.ood)
-        kept = thinned(len(false))
+        kept = thinned_indices(len(false))
         data.append(_drawn(floats(false[kept]), floats(true[kept]), lines[arm], name=label(arm)))
         refused = [float(true[false <= share].max()) for share in (0.05, 0.1, 0.2)]
         rows.append([arm, aurocs[arm], *refused])
@@ -273,7 +273,7 @@ def training_figure(
             opacity=1 if len(drawn) == len(arms) else 0.55,
         )
         for i, curve in enumerate(drawn)
-        for kept in [thinned(len(curve.steps))]
+        for kept in [thinned_indices(len(curve.steps))]
     ]
     rows = [[curve.arm, float(curve.values[0]), float(curve.values[-1])] for curve in drawn]
     return Figure(

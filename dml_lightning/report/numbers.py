@@ -50,10 +50,10 @@ def thresholds(
     return rules
 
 
-def thinned(length: int) -> NDArray[np.int64]:
+def thinned_indices(length: int) -> NDArray[np.int64]:
     """Indices of at most `POINTS` points of a curve, spread evenly from the first to the last.
 
-    >>> len(thinned(1000)), thinned(1000)[:3].tolist(), thinned(3).tolist()
+    >>> len(thinned_indices(1000)), thinned_indices(1000)[:3].tolist(), thinned_indices(3).tolist()
     (300, [0, 3, 6], [0, 1, 2])
     """
     return np.unique(np.linspace(0, length - 1, min(POINTS, length)).astype(np.int64))

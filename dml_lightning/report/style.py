@@ -6,7 +6,7 @@ from typing import Any
 
 from dml_lightning.figures.palette import INK, LineStyle, arm_lines
 
-LONGEST = 28  # largest number of characters of a label
+LONGEST_LABEL = 28  # largest number of characters of a label
 GRID = "#e4e7eb"
 
 Json = dict[str, Any]
@@ -36,8 +36,8 @@ def label(text: str) -> str:
     >>> label("arm <b>"), label("a" * 20 + "b" * 20)
     ('arm &lt;b&gt;', 'aaaaaaaaaaaaaa…bbbbbbbbbbbbb')
     """
-    half = LONGEST // 2
-    short = text if len(text) <= LONGEST else f"{text[:half]}…{text[1 - half :]}"
+    half = LONGEST_LABEL // 2
+    short = text if len(text) <= LONGEST_LABEL else f"{text[:half]}…{text[1 - half :]}"
     return html.escape(short, quote=False)  # Plotly decodes &lt; and &gt; but not &quot;
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dml_lightning.figures import frames
-from dml_lightning.figures.frames import COLOURS, SMALLEST_SIDE, FramePictures
+from dml_lightning.figures.frames import DECISION_COLOURS, SMALLEST_SIDE, FramePictures
 from tests.data.pixels.writing import flir_jpeg
 
 
@@ -28,7 +28,7 @@ def row(path: str, decision: str = "known", x: float = 20, y: float = 30) -> dic
 
 
 def is_colour(pixels: NDArray[np.uint8], decision: str) -> NDArray[np.bool_]:
-    return np.asarray((pixels == COLOURS[decision]).all(axis=-1))
+    return np.asarray((pixels == DECISION_COLOURS[decision]).all(axis=-1))
 
 
 @pytest.mark.parametrize("decision", ["known", "unknown"])
@@ -49,7 +49,7 @@ def test_a_box_is_drawn_around_its_pixels_in_its_colour(tmp_path: Path, decision
     others = coloured.copy()
     others[top - 30 : bottom + 30, left - 3 : left + 200] = False  # the box and its name
     assert not others.any()
-    other = next(name for name in COLOURS if name != decision)
+    other = next(name for name in DECISION_COLOURS if name != decision)
     assert not is_colour(pixels, other).any()
 
 

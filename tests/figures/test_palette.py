@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from dml_lightning.evaluation.distances import DistanceSample
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.figures.embeddings import MARKERS, OTHER_CLASS, SAME_CLASS
-from dml_lightning.figures.frames import COLOURS as BOXES
+from dml_lightning.figures.frames import DECISION_COLOURS as BOXES
 from dml_lightning.figures.palette import (
     COLOURS,
     DARK,
     DISTANCE_LINES,
     INK,
-    SHAPES,
+    MARKER_SHAPES,
     arm_lines,
     class_styles,
     rgb,
@@ -125,8 +125,8 @@ def test_a_class_of_a_role_has_that_role_s_shape(evidence: Evidence) -> None:
         *(("mallard", "known"), ("gadwall", "known"), ("coot", "known")),
         *(("swan", "novel"), ("person", "ood"), ("glint", "ood")),
     ]
-    assert all(style.shape in SHAPES[style.role] for style in styles.values())
-    assert len(set().union(*SHAPES.values())) == sum(map(len, SHAPES.values()))  # no shape in two roles
+    assert all(style.shape in MARKER_SHAPES[style.role] for style in styles.values())
+    assert len(set().union(*MARKER_SHAPES.values())) == sum(map(len, MARKER_SHAPES.values()))  # no shape in two roles
 
 
 def test_arms_with_other_classes_share_one_key(evidence: Evidence) -> None:
@@ -140,7 +140,7 @@ def test_arms_with_other_classes_share_one_key(evidence: Evidence) -> None:
 
 
 def test_matplotlib_has_a_marker_for_every_shape() -> None:
-    assert set(MARKERS) == {shape for shapes in SHAPES.values() for shape in shapes}
+    assert set(MARKERS) == {shape for shapes in MARKER_SHAPES.values() for shape in shapes}
     drawn = [Line2D([], [], marker=marker).get_marker() for marker in MARKERS.values()]
     assert len(set(drawn)) == len(MARKERS)
 

@@ -11,7 +11,6 @@ from dml_lightning.metrics.classification import (
     balanced_accuracy,
     class_means,
     commonest_labels,
-    distances_to,
     knn_labels,
     nearest_prototype_labels,
 )
@@ -57,13 +56,6 @@ def test_nearest_prototype_equals_scikit_learn() -> None:
     x = torch.randn(50, 5, generator=generator)
     peer = NearestCentroid().fit(z.numpy(), w.numpy())
     assert nearest_prototype_labels(x, z, w).tolist() == peer.predict(x.numpy()).tolist()
-
-
-def test_distances_to_few_points_are_exact() -> None:
-    points = torch.randn(30, 64)
-    distances = distances_to(points, points.double())
-    assert distances.diagonal().eq(0).all()
-    assert distances[2, 5] == pytest.approx(float((points[2] - points[5]).double().norm()), rel=1e-6)
 
 
 @settings(max_examples=50, deadline=None)

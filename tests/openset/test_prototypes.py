@@ -235,3 +235,15 @@ def test_errors() -> None:
         detector.calibrate(x, np.full(len(x), 5), per_class=True)
     with pytest.raises(ValueError, match="alpha"):
         detector.calibrate(x, alpha=1.0)
+
+
+def test_a_detector_without_prototypes_says_so() -> None:
+    x, y = sample(0)
+    detector = PrototypeDetector()
+    for question in (
+        lambda: detector.distances(x),
+        lambda: detector.columns(y),
+        lambda: assumption_report(detector, x, y, x),
+    ):
+        with pytest.raises(ValueError, match="has no prototypes yet: call fit first"):
+            question()

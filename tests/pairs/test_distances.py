@@ -45,3 +45,10 @@ def test_zero_vectors_and_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     y = unit(6, 8)
     expected = (y[:, None] - y).square().sum(2)
     torch.testing.assert_close(distances.direct_distances(y, y, True), expected)
+
+
+def test_distances_to_few_points_are_exact() -> None:
+    points = torch.randn(30, 64)
+    values = distances.distances_to(points, points.double())
+    assert values.diagonal().eq(0).all()
+    assert values[2, 5] == pytest.approx(float((points[2] - points[5]).double().norm()), rel=1e-6)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dml_lightning.report.style import LONGEST, arm_styles, axis, label, layout
+from dml_lightning.report.style import LONGEST_LABEL, arm_styles, axis, label, layout
 
 
 def test_trained_arms_have_colours_and_floors_grey_dashes() -> None:
@@ -21,10 +21,10 @@ def test_many_arms_are_told_apart(count: int) -> None:
 
 def test_labels_are_shortened_in_the_middle_and_hold_no_markup() -> None:
     assert label("coot") == "coot"
-    exact = "x" * LONGEST
+    exact = "x" * LONGEST_LABEL
     assert label(exact) == exact
     long = label("a" * 20 + "b" * 20)
-    assert len(long) == LONGEST
+    assert len(long) == LONGEST_LABEL
     assert (long[:5], long[-5:], long.count("…")) == ("aaaaa", "bbbbb", 1)
     assert label('<b> & "x"') == '&lt;b&gt; &amp; "x"'
 
