@@ -1,7 +1,9 @@
-"""What tests of several folders share: groups of ranks, simulated flights, a finished run of each arm, made-up runs."""
+"""What tests of several folders share: groups of ranks, simulated flights, finished, made-up and exported runs."""
 
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -85,3 +87,22 @@ def made() -> Made:
 def run_of(tmp_path: Path) -> RunOf:
     """Writes a run's folder: what `dml test` leaves, without a training."""
     return partial(write_run, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder that `export/exporting.py` leaves for a case, made once by a process of its own."""
+    made: dict[str, Path] = {}
+
+    def get(case: str) -> Path:
+        if case not in made:
+            folder = tmp_path_factory.mktemp(case)
+            program = ROOT / "tests" / "export" / "exporting.py"
+            args = [sys.executable, "-W", "error", str(program), case, str(folder)]
+            done = subprocess.run(args, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (folder / "printed.txt").write_text(done.stdout)
+            made[case] = folder
+        return made[case]
+
+    return get

@@ -93,9 +93,7 @@ def _row(name: str, rule: dict[str, Any]) -> str:
         "class": "distance beyond the threshold of the most lenient class",
     }
     threshold = "none: refuses nothing" if rule["threshold"] is None else f"{rule['threshold']:.6g}"
-    flights = rule["calibration_flights"]
-    source = rule["name"] + (f", {flights} flights" if flights else "")
-    return f"| {name} | {scores[rule['kind']]} | {threshold} | {source} |"
+    return f"| {name} | {scores[rule['kind']]} | {threshold} | {rule['name']} |"
 
 
 def _frames(crop: dict[str, Any]) -> str:

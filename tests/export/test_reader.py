@@ -1,4 +1,4 @@
-"""Package and exported reader give the same array or the same refusal for every kind of file."""
+"""The exported reader alone: its files import nothing of the package, and read as the package does."""
 
 import hashlib
 import io
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from dml_lightning.data import pixels
 from dml_lightning.data.frames import FrameError, Radiometry, read_frame
 from dml_lightning.export.reader import write_reader
-from dml_lightning.export.score import read_crops
 from tests.data.pixels.mutations import CELSIUS, GREY8, GREY16, seeds, tiff_bytes
 from tests.data.pixels.writing import gdal, jpeg_bytes
 
@@ -36,7 +36,7 @@ for path in sys.argv[2:]:
 """
 
 
-def picture(kind: str, pixels: np.ndarray, **options: Any) -> bytes:
+def picture(kind: str, pixels: NDArray[Any], **options: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
@@ -56,7 +56,7 @@ def cmyk() -> bytes:
     return stream.getvalue()
 
 
-def array(values: np.ndarray) -> bytes:
+def array(values: NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
@@ -99,6 +99,15 @@ def files() -> dict[str, bytes]:
     }
 
 
+def test_the_files_beside_the_reader_name_no_package(tmp_path: Path) -> None:
+    write_reader(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels"}
+    own = [path.name for path in (Path(pixels.__file__).parent).glob("*.py")]
+    assert sorted(path.name for path in (tmp_path / "dml_pixels").iterdir()) == sorted(own)
+    for path in tmp_path.rglob("*.py"):
+        assert "dml_lightning" not in path.read_text(encoding="utf-8"), path
+
+
 def test_the_exported_reader_reads_as_the_package(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
@@ -118,22 +127,11 @@ def test_the_exported_reader_reads_as_the_package(tmp_path: Path) -> None:
             except FrameError as error:
                 ours.append(str(error))
                 continue
-            pixels = np.asarray(frame.pixels)
-            digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+            values = np.asarray(frame.pixels)
+            digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
             ours.append(
-                [digest, str(pixels.dtype), list(pixels.shape), frame.unit, list(frame.size), list(frame.notes)]
+                [digest, str(values.dtype), list(values.shape), frame.unit, list(frame.size), list(frame.notes)]
             )
     assert theirs == ours
     assert sum(isinstance(each, list) for each in ours) > 25
     assert sum(isinstance(each, str) for each in ours) > 25
-
-
-def test_crops_come_from_an_array_alone(tmp_path: Path) -> None:
-    (tmp_path / "a.npy").write_bytes(array(np.zeros((2, 4, 4), np.complex64)))
-    with pytest.raises(ValueError, match="holds complex64: crops are real numbers"):
-        read_crops(tmp_path / "a.npy")
-    (tmp_path / "b.npy").write_bytes(tiff_bytes(GREY8))
-    with pytest.raises(ValueError, match="is a frame: give its boxes by --boxes"):
-        read_crops(tmp_path / "b.npy")
-    (tmp_path / "c.npy").write_bytes(array(np.ones((2, 4, 4))))
-    assert read_crops(tmp_path / "c.npy").shape == (2, 4, 4)

@@ -1,0 +1,139 @@
+"""`dml export`: its errors, what it writes, and a fitted run from the command line to the last decision."""
+
+import csv
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from dml_lightning.cli import main
+from dml_lightning.commands import export as command
+from dml_lightning.data.crops import CropOptions
+from dml_lightning.data.frames import Radiometry
+from dml_lightning.gallery.trained import TrainedRun
+from tests import ROOT
+from tests.export.made_up import random_run
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> TrainedRun:
+    return random_run(tmp_path / "run")
+
+
+def test_the_folder_holds_what_its_readme_lists(exported: Callable[[str], Path]) -> None:
+    folder = exported("frame") / "model"
+    names = {path.name for path in folder.iterdir()} - {"__pycache__"}  # which reading leaves
+    reader = {"score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels"}
+    model = {"encoder.onnx", "encoder.pt2", "arrays.safetensors", "model.json"}
+    assert names == reader | model | {"README.md", "recipe.fit.yaml"}
+    text = (folder / "README.md").read_text()
+    assert [name for name in names if f"`{name}`" not in text] == ["README.md"]
+    for name in ("model.json", "README.md"):
+        assert str(ROOT).encode() not in (folder / name).read_bytes(), name
+
+
+def test_nothing_is_left_of_an_export_that_fails(
+    trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, *_: Any) -> list[str]:
+        (folder / "encoder.onnx").write_text("half")
+        raise ValueError("differs")
+
+    monkeypatch.setattr(command, "_fill", fail)
+    with pytest.raises(ValueError, match="differs"):
+        command.write_folder(trained, tmp_path / "out" / "model", "counts", None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", *args])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_a_taken_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path, tmp_path / "file"):
+        assert "exists already" in error_of(capsys, "--run=nowhere", f"--out={out}")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_run_must_be_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "run", f"--out={tmp_path / 'out'}"
+    assert "not a run's folder" in error_of(capsys, f"--run={run}", out)
+    run.mkdir()
+    (run / "recipe.fit.yaml").write_text("model: {}\n")
+    assert "has no gallery" in error_of(capsys, f"--run={run}", out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_packages_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    error = error_of(capsys, "--run=nowhere", f"--out={tmp_path / 'out'}")
+    assert "dml export needs onnxscript; install with: pip install onnxscript" in error
+
+
+def test_the_unit_is_that_of_the_frames(trained: TrainedRun, tmp_path: Path) -> None:
+    for name, dtype in (("counts", "uint16"), ("degC", "float32")):
+        tifffile.imwrite(tmp_path / f"{name}.tiff", np.full((8, 8), 12, dtype))
+        frames = [str(tmp_path / "gone.tiff"), str(tmp_path / f"{name}.tiff")]
+        assert command._unit(trained, pd.DataFrame({"frame": frames}), None) == name
+    with pytest.raises(ValueError, match="say --unit counts or --unit degC"):
+        command._unit(trained, None, None)
+    assert command._unit(trained, None, "degC") == "degC"
+
+
+def test_a_radiometry_means_celsius(trained: TrainedRun) -> None:
+    options = CropOptions(crop_size=16, radiometry=Radiometry(0.01, -273.15))
+    celsius = replace(trained, options=options)
+    assert command._unit(celsius, None, None) == "degC"
+    with pytest.raises(ValueError, match="turns its frames into degC"):
+        command._unit(celsius, None, "counts")
+
+
+def test_the_check_is_printed(exported: Callable[[str], Path]) -> None:
+    lines = [line for line in (exported("softmax") / "printed.txt").read_text().split("\n") if line]
+    assert lines[-2].startswith("64 random crops: embeddings within ")
+    assert lines[-1].startswith("64 crops of the run's data: embeddings within ")
+
+
+def output_of(*args: object) -> str:
+    """What Python prints with these arguments."""
+    done = subprocess.run([sys.executable, *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["softmax", "triplet"])
+def test_from_a_fit_to_the_same_decisions_as_predict(
+    arm: str, runs: dict[str, Path], flights: Path, tmp_path: Path
+) -> None:
+    run, out = runs[arm], tmp_path / "model"
+    main(["predict", f"--run={run}", f"--data={flights}/annotations.json", f"--out={tmp_path}/p.csv"])
+    # In a process of its own, since `torch.export` must not come into this one.
+    printed = output_of("-m", "dml_lightning", "export", f"--run={run}", f"--out={out}")
+    assert "64 crops of the run's data" in printed
+    table = pd.read_csv(tmp_path / "p.csv")
+    frame = table["frame"][0]
+    expected = table[table["frame"] == frame]
+    expected.to_csv(tmp_path / "boxes.csv", index=False)
+    text = output_of(out / "score.py", frame, "--boxes", tmp_path / "boxes.csv")
+    rows = pd.DataFrame(csv.DictReader(io.StringIO(text)))
+    for column in [name for name in expected if name.startswith("ood_score_")]:
+        scores = rows[column].astype(float).to_numpy()
+        assert np.abs(scores - expected[column].to_numpy()).max() < 1e-4
+    for column in ("label", "label_prototype", "label_knn", "neighbours", "decision"):
+        assert rows[column].tolist() == expected[column].tolist()
