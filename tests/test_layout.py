@@ -22,8 +22,6 @@ NOT_MIRRORED = {"benchmarks", "end_to_end", "old_files"}
 # Modules whose tests are being moved to the mirrored place: this set only shrinks.
 TO_BE_MIRRORED = {
     "data/",
-    "simulate/",
-    "report/figures",
 }
 
 

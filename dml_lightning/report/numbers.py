@@ -53,7 +53,7 @@ def thresholds(
 def thinned_indices(length: int) -> NDArray[np.int64]:
     """Indices of at most `POINTS` points of a curve, spread evenly from the first to the last.
 
-    >>> len(thinned(1000)), thinned(1000)[:3].tolist(), thinned(3).tolist()
+    >>> len(thinned_indices(1000)), thinned_indices(1000)[:3].tolist(), thinned_indices(3).tolist()
     (300, [0, 3, 6], [0, 1, 2])
     """
     return np.unique(np.linspace(0, length - 1, min(POINTS, length)).astype(np.int64))
@@ -67,16 +67,15 @@ def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
         ood: Scores (M,) of OOD crops.
 
     Returns:
-        Shares of known and of OOD crops refused, ascending from 0 to 1, thinned to at most `POINTS`.
+        Shares of known and of OOD crops refused, ascending from 0 to 1, a point per threshold.
 
     >>> known, ood = roc(np.array([0.1, 0.2]), np.array([0.2, 0.9]))
     >>> known.tolist(), ood.tolist()
     ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
     cuts = np.unique(np.concatenate([known, ood]))[::-1]
-    refused = [np.append(0.0, 1 - np.searchsorted(np.sort(s), cuts, side="left") / len(s)) for s in (known, ood)]
-    kept = thinned_indices(len(cuts) + 1)
-    return refused[0][kept], refused[1][kept]
+    refused = [(len(s) - np.searchsorted(np.sort(s), cuts, side="left")) / len(s) for s in (known, ood)]
+    return np.append(0.0, refused[0]), np.append(0.0, refused[1])
 
 
 def named(evidence: Evidence) -> NDArray[np.int64]:

@@ -17,10 +17,10 @@ from tests.compare.processes import interrupt_when_begun, is_running, process_of
 
 
 def test_a_failed_job_stops_no_other(tmp_path: Path) -> None:
-    found = run_all(jobs("fine fails fine", tmp_path), Schedule(), tmp_path, silent, work)
-    assert [outcome.error for outcome in found] == [None, "as it should", None]
-    assert [outcome.job.seed for outcome in found] == [0, 1, 2]
-    assert worker_of(found[0]) == worker_of(found[2])
+    result = run_all(jobs("fine fails fine", tmp_path), Schedule(), tmp_path, silent, work)
+    assert [outcome.error for outcome in result] == [None, "as it should", None]
+    assert [outcome.job.seed for outcome in result] == [0, 1, 2]
+    assert worker_of(result[0]) == worker_of(result[2])
 
 
 def test_equal_jobs_run_once_and_both_have_the_outcome(tmp_path: Path) -> None:
@@ -33,9 +33,9 @@ def test_equal_jobs_run_once_and_both_have_the_outcome(tmp_path: Path) -> None:
         silent(ended, waiting)
         seen.append(len(ended) + len(waiting))
 
-    found = run_all(listed, Schedule(fresh=True), tmp_path, look, work)
-    assert [outcome.job for outcome in found] == listed
-    assert found[0].run == found[2].run != found[1].run
+    result = run_all(listed, Schedule(fresh=True), tmp_path, look, work)
+    assert [outcome.job for outcome in result] == listed
+    assert result[0].run == result[2].run != result[1].run
     assert set(seen) == {3}
 
 
@@ -46,9 +46,9 @@ def test_equal_jobs_run_once_and_both_have_the_outcome(tmp_path: Path) -> None:
 def test_each_worker_has_a_gpu_of_those_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5e")
     schedule = Schedule(workers=2, gpus=True, fresh=fresh)
-    found = run_all(jobs("works " * 4, tmp_path), schedule, tmp_path, silent, work)
+    result = run_all(jobs("works " * 4, tmp_path), schedule, tmp_path, silent, work)
     gpus: dict[str, set[str]] = {}
-    for outcome in found:
+    for outcome in result:
         assert outcome.run is not None
         gpus.setdefault(outcome.run.name.split("gpu")[1].split("-pid")[0], set()).add(worker_of(outcome))
     assert set(gpus) == {"3", "GPU-5e"}
@@ -69,8 +69,8 @@ def test_more_workers_than_gpus_are_refused(
 def test_the_machine_s_gpus_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    found = run_all(jobs("fine", tmp_path), Schedule(gpus=True), tmp_path, silent, work)
-    assert "-gpu0-" in str(found[0].run)
+    result = run_all(jobs("fine", tmp_path), Schedule(gpus=True), tmp_path, silent, work)
+    assert "-gpu0-" in str(result[0].run)
     with pytest.raises(ValueError, match="there are 1 GPUs on this machine"):
         run_all([], Schedule(gpus=True, workers=2), tmp_path, silent, work)
 
@@ -78,9 +78,9 @@ def test_the_machine_s_gpus_are_counted(tmp_path: Path, monkeypatch: pytest.Monk
 def test_fresh_processes(tmp_path: Path) -> None:
     kept = run_all(jobs("fine fine", tmp_path), Schedule(), tmp_path, silent, work)
     fresh = run_all(jobs("fine fine", tmp_path), Schedule(fresh=True), tmp_path, silent, work)
-    for found, processes in ((kept, 1), (fresh, 2)):
-        assert len(set(map(worker_of, found))) == processes
-        assert not any(is_running(int(worker_of(outcome))) for outcome in found)
+    for result, processes in ((kept, 1), (fresh, 2)):
+        assert len(set(map(worker_of, result))) == processes
+        assert not any(is_running(int(worker_of(outcome))) for outcome in result)
 
 
 def test_no_worker_is_an_error() -> None:
@@ -128,10 +128,10 @@ def array(monkeypatch: pytest.MonkeyPatch) -> Schedule:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_submitit_s_local_processes(tmp_path: Path, array: Schedule) -> None:
-    found = run_all(jobs("fine fails dies", tmp_path), array, tmp_path, silent, work)
-    assert [outcome.run is not None for outcome in found] == [True, False, False]
-    assert found[1].error == "as it should"
-    assert found[2].error
+    result = run_all(jobs("fine fails dies", tmp_path), array, tmp_path, silent, work)
+    assert [outcome.run is not None for outcome in result] == [True, False, False]
+    assert result[1].error == "as it should"
+    assert result[2].error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

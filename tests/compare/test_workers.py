@@ -13,8 +13,8 @@ from tests.compare.processes import interrupt_when_begun, is_running, process_of
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_process_that_dies_takes_only_its_own_job(tmp_path: Path, count: int) -> None:
     listed = jobs("works dies works fine", tmp_path)  # with two workers, it dies beside another
-    found = run_all(listed, Schedule(workers=count), tmp_path, silent, work)
-    assert [outcome.error for outcome in found] == [None, workers.DIED, None, None]
+    result = run_all(listed, Schedule(workers=count), tmp_path, silent, work)
+    assert [outcome.error for outcome in result] == [None, workers.DIED, None, None]
 
 
 def test_what_a_dead_process_has_started_ends_with_it(tmp_path: Path) -> None:
@@ -24,15 +24,15 @@ def test_what_a_dead_process_has_started_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_a_job_that_is_told_to_end_stops_no_other(tmp_path: Path) -> None:
-    found = run_all(jobs("fine exits fine", tmp_path), Schedule(), tmp_path, silent, work)
-    assert [outcome.error for outcome in found] == [None, workers.INTERRUPTED, None]
-    assert worker_of(found[0]) != worker_of(found[2])  # the process ended with it
+    result = run_all(jobs("fine exits fine", tmp_path), Schedule(), tmp_path, silent, work)
+    assert [outcome.error for outcome in result] == [None, workers.INTERRUPTED, None]
+    assert worker_of(result[0]) != worker_of(result[2])  # the process ended with it
 
 
 def test_a_worker_starts_a_service_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SERVICE", "the parent's")
-    (found,) = run_all(jobs("service", tmp_path), Schedule(), tmp_path, silent, work)
-    assert found.error == "none"
+    (result,) = run_all(jobs("service", tmp_path), Schedule(), tmp_path, silent, work)
+    assert result.error == "none"
 
 
 def test_workers_end_with_a_comparison_that_is_killed(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ def slow(evidence: Evidence, margin: float, squared: bool) -> dict[str, float]:
 
 @pytest.mark.parametrize(("margin", "squared"), [(0.2, False), (1.0, False), (0.5, True)])
 def test_shares_of_all_valid_triplets(split: Evidence, margin: float, squared: bool) -> None:
-    found = active_values(split, margin, squared)
-    assert found == pytest.approx(slow(split, margin, squared), abs=1e-6)
-    assert found["active_triplet_fraction"] == pytest.approx(
-        found["hard_triplet_fraction"] + found["semihard_triplet_fraction"]
+    result = active_values(split, margin, squared)
+    assert result == pytest.approx(slow(split, margin, squared), abs=1e-6)
+    assert result["active_triplet_fraction"] == pytest.approx(
+        result["hard_triplet_fraction"] + result["semihard_triplet_fraction"]
     )
 
 
@@ -73,8 +73,8 @@ def test_without_a_triplet_shares_are_nan() -> None:
 
 def test_fractions_are_of_the_valid_ones() -> None:
     counts = {"valid": 8, "active": 6, "hard": 2, "semihard": 4, "easy": 2}
-    found = fractions({name: torch.tensor(count) for name, count in counts.items()})
-    assert {name: float(value) for name, value in found.items()} == {
+    result = fractions({name: torch.tensor(count) for name, count in counts.items()})
+    assert {name: float(value) for name, value in result.items()} == {
         "active_triplet_fraction": 0.75,
         "hard_triplet_fraction": 0.25,
         "semihard_triplet_fraction": 0.5,

@@ -72,10 +72,10 @@ def test_rows_are_the_detectors_of_the_arm() -> None:
 
 
 def test_scores_are_those_of_the_detectors() -> None:
-    said = evidence()
-    x, y, _, _ = vars(said.sets["reference"]).values()
-    z, found = said.sets["ood"].vectors, scorers(said)
-    assert said.head is not None
+    given = evidence()
+    x, y, _, _ = vars(given.sets["reference"]).values()
+    z, result = given.sets["ood"].vectors, scorers(given)
+    assert given.head is not None
     for name, expected in {
         "nearest prototype": PrototypeDetector().fit(x, y).score(z),
         "radius, maximum": PrototypeDetector().fit(x, y).score(z, kind="radius"),
@@ -85,19 +85,19 @@ def test_scores_are_those_of_the_detectors() -> None:
         "Mahalanobis": MahalanobisDetector().fit(x, y).score(z),
         "relative Mahalanobis": RelativeMahalanobisDetector().fit(x, y).score(z),
         "Mahalanobis, normalised": MahalanobisDetector(normalize=True).fit(x, y).score(z),
-        "energy": EnergyDetector(*said.head).score(z),
-        "ViM": ViMDetector(*said.head).fit(x, y).score(z),
+        "energy": EnergyDetector(*given.head).score(z),
+        "ViM": ViMDetector(*given.head).fit(x, y).score(z),
     }.items():
-        assert torch.equal(found[name](z), expected), name
+        assert torch.equal(result[name](z), expected), name
 
 
 def test_estimates_equal_the_metrics() -> None:
-    said = evidence()
-    table = detector_table(said, draws=5)
-    for name, score in scorers(said).items():
-        known, ood, novel = (score(said.sets[s].vectors) for s in ("known", "ood", "novel"))
-        labels = np.array(NAMES)[said.sets["ood"].labels]
-        far = np.isin(labels, [*said.far_ood])
+    given = evidence()
+    table = detector_table(given, draws=5)
+    for name, score in scorers(given).items():
+        known, ood, novel = (score(given.sets[s].vectors) for s in ("known", "ood", "novel"))
+        labels = np.array(NAMES)[given.sets["ood"].labels]
+        far = np.isin(labels, [*given.far_ood])
         row = table.loc[name]
         assert row["auroc"] == auroc(known, ood)
         assert row["auroc_near"] == auroc(known, ood[~far])
@@ -113,11 +113,11 @@ def test_estimates_equal_the_metrics() -> None:
 @pytest.mark.parametrize("novel", [0, 20])
 def test_intervals_equal_the_slow_bootstrap(flights: int, novel: int) -> None:
     """Whether there are novel crops or not: they are not among what the OOD interval is about."""
-    said = evidence(novel=novel, flights=flights)
-    table, groups = detector_table(said, draws=200, seed=3), said.groups
+    given = evidence(novel=novel, flights=flights)
+    table, groups = detector_table(given, draws=200, seed=3), given.groups
     level = expanded_level(min(len(set(groups[s])) for s in ("known", "ood")))
-    for name, score in scorers(said).items():
-        known, ood = (score(said.sets[s].vectors).numpy() for s in ("known", "ood"))
+    for name, score in scorers(given).items():
+        known, ood = (score(given.sets[s].vectors).numpy() for s in ("known", "ood"))
         slow = slow_bootstrap(known, ood, groups["known"], groups["ood"], 200, seed=3, level=level)
         own = table.loc[name, ["auroc_low", "auroc_high"]].tolist()
         assert own == pytest.approx([slow.low, slow.high], abs=1e-12)
@@ -125,11 +125,11 @@ def test_intervals_equal_the_slow_bootstrap(flights: int, novel: int) -> None:
 
 def test_one_number_has_one_interval(tmp_path: Path) -> None:
     """The table of detectors and the comparison say the same of one run."""
-    said = evidence()
-    said.save(tmp_path / "embeddings" / "test.npz")
+    given = evidence()
+    given.save(tmp_path / "embeddings" / "test.npz")
     both = ood_interval([tmp_path])
     assert both is not None
-    row = detector_table(said).loc["nearest prototype"]
+    row = detector_table(given).loc["nearest prototype"]
     assert row[["auroc", "auroc_low", "auroc_high"]].tolist() == [both.estimate, both.low, both.high]
 
 
@@ -159,17 +159,17 @@ def test_what_cannot_be_said_is_nan(sizes: dict[str, int], absent: list[str]) ->
 
 
 def test_few_references_and_a_single_class() -> None:
-    said = evidence()
-    few = Embeddings(*(part[:3] for part in list(vars(said.sets["reference"]).values())[:3]))
+    given = evidence()
+    few = Embeddings(*(part[:3] for part in list(vars(given.sets["reference"]).values())[:3]))
     few = Embeddings(few.vectors, torch.zeros(3, dtype=torch.int64), few.index)
-    table = detector_table(Evidence({**said.sets, "reference": few}, NAMES, 2, said.groups, head=said.head), draws=5)
+    table = detector_table(Evidence({**given.sets, "reference": few}, NAMES, 2, given.groups, head=given.head), draws=5)
     assert "kNN, k = 3" in table.index
     assert table.loc["relative Mahalanobis", "auroc"] == 0.5  # it says nothing about one class
     assert table["auroc"].notna().all()
 
 
 def test_an_empty_reference_is_an_error() -> None:
-    said = evidence()
-    nothing = Embeddings(*(part[:0] for part in list(vars(said.sets["ood"]).values())[:3]))
+    given = evidence()
+    nothing = Embeddings(*(part[:0] for part in list(vars(given.sets["ood"]).values())[:3]))
     with pytest.raises(ValueError, match="at least one embedding"):
-        detector_table(Evidence({**said.sets, "reference": nothing}, NAMES, 2, said.groups))
+        detector_table(Evidence({**given.sets, "reference": nothing}, NAMES, 2, given.groups))

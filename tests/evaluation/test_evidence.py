@@ -16,11 +16,11 @@ Arrays = dict[str, NDArray[Any]]
 def arrays() -> Arrays:
     """Two known classes, one novel, two OOD; rows in no order."""
     roles = ["reference"] * 4 + ["known"] * 3 + ["novel"] * 2 + ["ood"] * 2 + ["calibration"]
-    words = ["duck", "duck", "coot", "coot", "duck", "coot", "duck", "swan", "swan", "tree", "fox", "coot"]
+    texts = ["duck", "duck", "coot", "coot", "duck", "coot", "duck", "swan", "swan", "tree", "fox", "coot"]
     order = np.random.default_rng(0).permutation(12)
     return {
         "vectors": np.arange(36, dtype=np.float32).reshape(12, 3)[order],
-        "labels": np.array(words)[order],
+        "labels": np.array(texts)[order],
         "roles": np.array(roles)[order],
         "index": np.arange(12)[order],
     }
@@ -32,32 +32,32 @@ def read(path: Path, content: Arrays) -> Evidence:
 
 
 def test_rows_come_by_set_and_index_with_known_classes_first(tmp_path: Path) -> None:
-    found = read(tmp_path, arrays())
-    assert found.class_names == ["coot", "duck", "swan", "fox", "tree"]
-    assert found.num_classes == 2
-    assert found.sets["reference"].index.tolist() == [0, 1, 2, 3]
-    assert found.sets["known"].labels.tolist() == [1, 0, 1]
-    assert found.sets["ood"].labels.tolist() == [4, 3]
-    assert found.sets["calibration"].labels.tolist() == [0]
-    np.testing.assert_array_equal(found.sets["novel"].vectors, [[21, 22, 23], [24, 25, 26]])
-    assert found.sets["novel"].vectors.dtype == torch.float32
-    assert (found.prediction_rule, found.head, found.thumbnails) == ("prototype", None, {})
+    result = read(tmp_path, arrays())
+    assert result.class_names == ["coot", "duck", "swan", "fox", "tree"]
+    assert result.num_classes == 2
+    assert result.sets["reference"].index.tolist() == [0, 1, 2, 3]
+    assert result.sets["known"].labels.tolist() == [1, 0, 1]
+    assert result.sets["ood"].labels.tolist() == [4, 3]
+    assert result.sets["calibration"].labels.tolist() == [0]
+    np.testing.assert_array_equal(result.sets["novel"].vectors, [[21, 22, 23], [24, 25, 26]])
+    assert result.sets["novel"].vectors.dtype == torch.float32
+    assert (result.prediction_rule, result.head, result.thumbnails) == ("prototype", None, {})
 
 
 def test_sets_without_rows_are_there_and_empty(tmp_path: Path) -> None:
     content = arrays()
     kept = np.isin(content["roles"], ("reference", "known"))
-    found = read(tmp_path, {key: value[kept] for key, value in content.items()})
+    result = read(tmp_path, {key: value[kept] for key, value in content.items()})
     for name in ("novel", "ood", "calibration"):
-        assert len(found.sets[name]) == 0  # type: ignore[index]
-        assert found.sets[name].vectors.shape == (0, 3)  # type: ignore[index]
-        assert len(found.groups[name]) == 0  # type: ignore[index]
+        assert len(result.sets[name]) == 0  # type: ignore[index]
+        assert result.sets[name].vectors.shape == (0, 3)  # type: ignore[index]
+        assert len(result.groups[name]) == 0  # type: ignore[index]
 
 
 def test_a_crop_without_a_group_is_its_own(tmp_path: Path) -> None:
     content = arrays()
-    found = read(tmp_path, content)
-    assert len({name for groups in found.groups.values() for name in groups.tolist()}) == 12
+    result = read(tmp_path, content)
+    assert len({name for groups in result.groups.values() for name in groups.tolist()}) == 12
     flights = np.array([f"f{i % 3}" for i in content["index"]])
     named = read(tmp_path, content | {"groups": flights})
     assert named.groups["known"].tolist() == ["f1", "f2", "f0"]
@@ -76,15 +76,15 @@ def test_the_order_of_given_names_is_kept_within_known_novel_and_ood(tmp_path: P
 
 def test_integers_without_names_are_classes_of_that_name(tmp_path: Path) -> None:
     content = arrays()
-    words = sorted(set(content["labels"].tolist()))
-    content["labels"] = np.array([words.index(w) + 7 for w in content["labels"].tolist()])
-    found = read(tmp_path, content)  # coot 7, duck 8, fox 9, swan 10, tree 11
-    assert found.class_names == ["7", "8", "10", "9", "11"]
+    texts = sorted(set(content["labels"].tolist()))
+    content["labels"] = np.array([texts.index(w) + 7 for w in content["labels"].tolist()])
+    result = read(tmp_path, content)  # coot 7, duck 8, fox 9, swan 10, tree 11
+    assert result.class_names == ["7", "8", "10", "9", "11"]
 
 
 def test_many_integers_keep_their_order(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(12), 2)
-    found = read(
+    result = read(
         tmp_path,
         {
             "vectors": np.eye(24, dtype=np.float32),
@@ -94,7 +94,7 @@ def test_many_integers_keep_their_order(tmp_path: Path) -> None:
             "prediction_rule": np.array("softmax"),
         },
     )
-    known = found.sets["known"]
+    known = result.sets["known"]
     assert known.logits is not None
     assert known.logits.argmax(1).tolist() == known.labels.tolist()  # column c is class c
 
@@ -136,9 +136,9 @@ def test_half_precision_unit_vectors_are_normalized(tmp_path: Path) -> None:
     content = arrays()
     assert not read(tmp_path, content).normalized
     unit = content["vectors"] / np.linalg.norm(content["vectors"], axis=1, keepdims=True)
-    found = read(tmp_path, content | {"vectors": unit.astype(np.float16)})
-    assert found.normalized
-    assert found.sets["known"].vectors.dtype == torch.float32
+    result = read(tmp_path, content | {"vectors": unit.astype(np.float16)})
+    assert result.normalized
+    assert result.sets["known"].vectors.dtype == torch.float32
 
 
 def changed(**change: Any) -> Arrays:
@@ -154,7 +154,7 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (changed(labels=None), r"lacks the array\(s\) labels; it has index, roles, vectors"),
         (changed(vectors=np.ones(12)), r"vectors must be floating-point \(N, D\), got float64 \(12,\)"),
@@ -180,8 +180,8 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
         (changed(labels=np.full(12, 0.5)), "labels must be class names or integers, got float64"),
     ],
 )
-def test_nonsense_is_refused_with_the_file_and_the_array(content: Arrays, said: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=said) as told:
+def test_nonsense_is_refused_with_the_file_and_the_array(content: Arrays, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message) as told:
         read(tmp_path, content)
     assert "e.npz" in str(told.value)
     assert "\n" not in str(told.value)

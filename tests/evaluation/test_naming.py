@@ -36,12 +36,12 @@ def test_where_the_reference_has_fewer_all_vote() -> None:
 
 def test_accuracies_by_hand() -> None:
     given = evidence()
-    found = accuracy_values(given, k=1)
-    assert found["accuracy_prototype"] == pytest.approx(3 / 5)
-    assert found["accuracy_knn"] == pytest.approx(4 / 5)
-    assert found["balanced_accuracy_prototype"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert found["balanced_accuracy_knn"] == pytest.approx((1 + 2 / 3) / 2)
-    assert found["accuracy"] == found["accuracy_prototype"]  # the arm's own rule
+    result = accuracy_values(given, k=1)
+    assert result["accuracy_prototype"] == pytest.approx(3 / 5)
+    assert result["accuracy_knn"] == pytest.approx(4 / 5)
+    assert result["balanced_accuracy_prototype"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result["balanced_accuracy_knn"] == pytest.approx((1 + 2 / 3) / 2)
+    assert result["accuracy"] == result["accuracy_prototype"]  # the arm's own rule
     known = replace(given.sets["known"], logits=torch.tensor([[0.0, 1.0]] * 5))
     classifier = replace(given, sets={**given.sets, "known": known}, prediction_rule="softmax")
     own = accuracy_values(classifier, k=1)

@@ -27,24 +27,24 @@ def test_prototypes_and_radii_are_those_of_the_reference() -> None:
 
 
 def test_by_hand() -> None:
-    found = ood_values(evidence())
-    assert found["ood_auroc"] == pytest.approx(11 / 12)  # 2.5 lies below 3
-    assert found["ood_auroc_mammal"] == found["ood_auroc_near"] == pytest.approx(7 / 8)
-    assert found["ood_auroc_glint"] == found["ood_auroc_far"] == 1
-    assert found["ood_auroc_macro"] == pytest.approx((7 / 8 + 1) / 2)
-    assert found["novel_auroc"] == pytest.approx((4 + 2) / 8)  # 10 above all, 1 above 0.5 and 0
+    result = ood_values(evidence())
+    assert result["ood_auroc"] == pytest.approx(11 / 12)  # 2.5 lies below 3
+    assert result["ood_auroc_mammal"] == result["ood_auroc_near"] == pytest.approx(7 / 8)
+    assert result["ood_auroc_glint"] == result["ood_auroc_far"] == 1
+    assert result["ood_auroc_macro"] == pytest.approx((7 / 8 + 1) / 2)
+    assert result["novel_auroc"] == pytest.approx((4 + 2) / 8)  # 10 above all, 1 above 0.5 and 0
     known, ood = np.array([0.5, 2.0, 3.0, 0.0]), np.array([2.5, 8.0, 10.0])
     for positive in POSITIVES:
-        assert found[f"ood_fpr95_{positive}_positive"] == fpr_at_tpr(known, ood, positive=positive)
+        assert result[f"ood_fpr95_{positive}_positive"] == fpr_at_tpr(known, ood, positive=positive)
     # beyond the radii: known -0.5, 1, -1, -4; OOD 1.5, 4 (8 from the second ball is 4), 6
-    assert found["ood_auroc_radius"] == 1
-    assert found["ood_auroc_radius_macro"] == found["ood_auroc_radius_glint"] == 1
+    assert result["ood_auroc_radius"] == 1
+    assert result["ood_auroc_radius_macro"] == result["ood_auroc_radius_glint"] == 1
 
 
 def test_what_is_not_there_has_no_number() -> None:
     assert not any(name.startswith("novel") for name in ood_values(evidence(novel=False)))
-    found = ood_values(evidence(ood=False))
-    assert set(found) == {"novel_auroc", "novel_auroc_radius"}
+    result = ood_values(evidence(ood=False))
+    assert set(result) == {"novel_auroc", "novel_auroc_radius"}
     near_only = laid_out({"reference": REFERENCE, "known": KNOWN, "ood": OOD[:2]})
     assert not any(name.endswith(("_far", "_glint")) for name in ood_values(near_only))
 

@@ -25,7 +25,7 @@ def test_the_table_holds_the_mean_distance_of_every_pair_by_name(split: Evidence
 
 
 def test_values_are_of_each_set_by_itself(split: Evidence) -> None:
-    table, found = class_table(split), structure_values(split)
+    table, result = class_table(split), structure_values(split)
     for prefix, name in (("", "known"), ("novel_", "novel")):
         part = split.sets[name]  # type: ignore[index]
         own = [split.class_names[label] for label in sorted(set(part.labels.tolist()))]
@@ -36,8 +36,8 @@ def test_values_are_of_each_set_by_itself(split: Evidence) -> None:
             "roth_singleton_classes": density.singletons,
             "worst_class_gap": worst_class_gap(table.loc[own, own]),
         }
-        assert {key: found[prefix + key] for key in expected} == pytest.approx(expected, nan_ok=True)
-    assert len(found) == 8
+        assert {key: result[prefix + key] for key in expected} == pytest.approx(expected, nan_ok=True)
+    assert len(result) == 8
 
 
 def test_a_table_that_is_given_is_taken(split: Evidence) -> None:
@@ -48,6 +48,6 @@ def test_a_table_that_is_given_is_taken(split: Evidence) -> None:
 
 def test_without_novel_species_there_are_no_numbers_of_them() -> None:
     known = [([0.0, 1.0], 0), ([1.0, 0.5], 0), ([4.0, 1.0], 1)]
-    found = structure_values(laid_out({"reference": known, "known": known}))
-    assert not any(name.startswith("novel_") for name in found)
-    assert found["roth_singleton_classes"] == 1
+    result = structure_values(laid_out({"reference": known, "known": known}))
+    assert not any(name.startswith("novel_") for name in result)
+    assert result["roth_singleton_classes"] == 1

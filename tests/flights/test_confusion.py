@@ -60,12 +60,12 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     assert matrix.columns == ["coot", "mallard", "eider", "teal", UNKNOWN]
     expected = np.zeros((3, 4, 5))
     for name in ("known", "novel", "ood"):
-        part, said = held_out.sets[name], answer(gallery, held_out.sets[name])
+        part, result = held_out.sets[name], answer(gallery, held_out.sets[name])
         for i, label in enumerate(part.labels.tolist()):
             if name == "novel" and i < 3:
                 continue  # enrolled, so not held out
             true = NAMES[label] if NAMES[label] in matrix.rows else OTHER
-            answered = said.label[i] if said.known["B"][i] else UNKNOWN
+            answered = result.label[i] if result.known["B"][i] else UNKNOWN
             place = matrix.rows.index(true), matrix.columns.index(answered)
             expected[int(held_out.groups[name][i][1])][place] += 1
     assert np.array_equal(matrix.counts, expected)

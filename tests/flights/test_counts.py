@@ -37,12 +37,12 @@ def test_intervals_hold_the_true_counts(flights: int, correlation: float) -> Non
         rng = np.random.default_rng([flights, seed])
         matrix = held_out(rng, flights, correlation)
         answers = flight(rng, truth, correlation).sum(axis=0).astype(int)
-        (found,) = correct(answers[None], matrix, draws=100, seed=seed)
-        low, high = found.interval()
+        (result,) = correct(answers[None], matrix, draws=100, seed=seed)
+        low, high = result.interval()
         inside.append((low <= truth) & (truth <= high))
-        errors.append(found.counts - truth)
+        errors.append(result.counts - truth)
         naive.append(answers - truth)
-        assert found.counts.sum() == pytest.approx(320)
+        assert result.counts.sum() == pytest.approx(320)
     assert np.mean(inside) >= 0.88  # 240 intervals of 60 flights; 0.91 to 0.93 in long runs
     bias, raw = np.abs(np.mean(errors, axis=0)), np.abs(np.mean(naive, axis=0))
     assert raw.max() > 30
@@ -53,10 +53,10 @@ def test_intervals_hold_the_true_counts(flights: int, correlation: float) -> Non
 @given(st.lists(st.integers(0, 200), min_size=4, max_size=4), st.integers(0, 1000))
 def test_corrected_counts_are_never_negative_and_add_up(answers: list[int], seed: int) -> None:
     matrix = held_out(np.random.default_rng(seed), 3, 0.05)
-    (found,) = correct(np.array([answers]), matrix, draws=5)
-    assert (found.counts >= 0).all()
-    assert found.counts.sum() == pytest.approx(sum(answers))
-    assert np.allclose(found.draws.sum(axis=1), sum(answers))
+    (result,) = correct(np.array([answers]), matrix, draws=5)
+    assert (result.counts >= 0).all()
+    assert result.counts.sum() == pytest.approx(sum(answers))
+    assert np.allclose(result.draws.sum(axis=1), sum(answers))
 
 
 def test_against_the_posterior_on_a_grid() -> None:
@@ -70,9 +70,9 @@ def test_against_the_posterior_on_a_grid() -> None:
     chances = np.array(weights) / sum(weights)
     rng = np.random.default_rng(0)
     uniform = np.ones((4000, 2))
-    found = true_counts(answers, np.repeat(shares[None], 4000, axis=0), uniform, rng)
-    assert (found.sum(axis=1) == 30).all()
-    seen = np.bincount(found[:, 0].astype(int), minlength=31) / 4000
+    result = true_counts(answers, np.repeat(shares[None], 4000, axis=0), uniform, rng)
+    assert (result.sum(axis=1) == 30).all()
+    seen = np.bincount(result[:, 0].astype(int), minlength=31) / 4000
     assert np.abs(np.cumsum(seen) - np.cumsum(chances)).max() < 0.03
 
 
@@ -80,8 +80,8 @@ def test_many_boxes_find_the_counts_that_explain_the_answers() -> None:
     truth = np.array([50_000, 20_000, 10_000, 20_000])
     shares = np.repeat(SHARES[None], 50, axis=0)
     answers = np.rint(truth @ SHARES).astype(int)
-    found = true_counts(answers, shares, np.ones((50, 4)), np.random.default_rng(0))
-    assert np.allclose(found.mean(axis=0), truth, atol=1000)
+    result = true_counts(answers, shares, np.ones((50, 4)), np.random.default_rng(0))
+    assert np.allclose(result.mean(axis=0), truth, atol=1000)
 
 
 def test_two_classes_that_are_answered_alike_share_what_is_left_open() -> None:
@@ -89,9 +89,9 @@ def test_two_classes_that_are_answered_alike_share_what_is_left_open() -> None:
     alike = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
     counts = np.array([[[50, 50, 0], [50, 50, 0], [0, 0, 100]]] * 4, float)
     matrix = Confusion(["a", "b", "other"], ["a", "b", "unknown"], counts, list("1234"))
-    (found,) = correct(np.array([[60, 40, 30]]), matrix)
-    assert np.allclose(found.counts, [50, 50, 30], atol=8)
-    low, high = found.interval()
+    (result,) = correct(np.array([[60, 40, 30]]), matrix)
+    assert np.allclose(result.counts, [50, 50, 30], atol=8)
+    low, high = result.interval()
     assert low[0] < 10 < 90 < high[0]
     assert matrix.shares == pytest.approx(alike, abs=0.01)
 
@@ -109,21 +109,21 @@ def test_own_shares_scatter_as_much_as_was_asked() -> None:
 def test_a_flight_without_boxes_counts_nothing() -> None:
     matrix = held_out(np.random.default_rng(0), 3, 0.0)
     for answers in (np.zeros((1, 4), int), np.zeros((2, 4), int), np.array([[0] * 4, [3] * 4])):
-        found = correct(answers, matrix, draws=3)[0]
-        assert (found.counts == 0).all()
-        assert (found.draws == 0).all()
+        result = correct(answers, matrix, draws=3)[0]
+        assert (result.counts == 0).all()
+        assert (result.draws == 0).all()
 
 
 def test_flights_with_equal_answers_get_draws_of_their_own() -> None:
     """Otherwise their errors would add up instead of levelling out."""
     matrix = held_out(np.random.default_rng(0), 6, 0.0)
-    found = correct(np.array([[30, 20, 10, 20]] * 25), matrix, draws=200)
-    single = np.mean([each.draws.var(axis=0) for each in found], axis=0)
-    together = np.sum([each.draws for each in found], axis=0).var(axis=0)
-    assert not np.array_equal(found[0].draws, found[1].draws)
+    result = correct(np.array([[30, 20, 10, 20]] * 25), matrix, draws=200)
+    single = np.mean([each.draws.var(axis=0) for each in result], axis=0)
+    together = np.sum([each.draws for each in result], axis=0).var(axis=0)
+    assert not np.array_equal(result[0].draws, result[1].draws)
     assert (together < 25 * 12 * single).all()  # 25 * 25 if they were the same
     again = correct(np.array([[30, 20, 10, 20]] * 25), matrix, draws=200)
-    assert all(np.array_equal(a.draws, b.draws) for a, b in zip(found, again, strict=True))
+    assert all(np.array_equal(a.draws, b.draws) for a, b in zip(result, again, strict=True))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.05])
@@ -135,11 +135,11 @@ def test_the_prior_of_many_small_flights_does_not_add_up(correlation: float) -> 
         matrix = held_out(rng, 6, correlation)
         truth = rng.multinomial(4, [0.8, 0.1, 0.05, 0.05], size=60)
         answers = np.array([flight(rng, own, correlation).sum(axis=0) for own in truth], int)
-        found = correct(answers, matrix, draws=60, seed=seed)
-        low, high = Corrected(np.sum([each.draws for each in found], axis=0)).interval()
+        result = correct(answers, matrix, draws=60, seed=seed)
+        low, high = Corrected(np.sum([each.draws for each in result], axis=0)).interval()
         total = truth.sum(axis=0)
         inside.append((low <= total) & (total <= high))
-        errors.append(np.sum([each.counts for each in found], axis=0) - total)
+        errors.append(np.sum([each.counts for each in result], axis=0) - total)
         alone = [correct(own[None], matrix, draws=10, seed=seed)[0].counts for own in answers[:20]]
         uniform.append(3 * np.sum(alone, axis=0) - total)
     assert np.mean(uniform, axis=0)[0] < -40  # of 192
@@ -164,8 +164,8 @@ def test_shares_and_their_draws() -> None:
 
 @pytest.mark.parametrize("correlation", [0.0, 0.05, 0.2])
 def test_overdispersion_is_that_of_the_simulation(correlation: float) -> None:
-    found = [held_out(np.random.default_rng(seed), 12, correlation).overdispersion for seed in range(40)]
-    assert np.mean(found) == pytest.approx(correlation, abs=0.012 + 0.1 * correlation)
+    result = [held_out(np.random.default_rng(seed), 12, correlation).overdispersion for seed in range(40)]
+    assert np.mean(result) == pytest.approx(correlation, abs=0.012 + 0.1 * correlation)
 
 
 def test_one_flight_has_no_overdispersion_to_measure() -> None:

@@ -18,15 +18,15 @@ def flights(rng: np.random.Generator, number: int, boxes: int, shift: float = 0.
 
 def alarms(number: int, new: int, boxes: int, limit: float, shift: float, repeats: int) -> float:
     """Share of simulations with an alarm; `limit` is a quantile of the calibration."""
-    found = 0
+    result = 0
     for seed in range(repeats):
         rng = np.random.default_rng([number, new, boxes, seed])
         calibration, owners = flights(rng, number, 100)
         scores, names = flights(rng, new, boxes, shift)
         cut = float(np.quantile(calibration, limit)) if limit < 1 else float("inf")
         drifts = flight_drift(calibration, owners, scores, names.astype(str), cut)
-        found += any(each.drifted for each in drifts)
-    return found / repeats
+        result += any(each.drifted for each in drifts)
+    return result / repeats
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_false_alarms_are_as_rare_as_was_chosen(number: int, new: int, boxes: in
 
 def test_a_test_that_counts_crops_would_cry_wolf() -> None:
     """Why flights are the unit: Kolmogorov-Smirnov on the same flights without drift."""
-    found = 0
+    result = 0
     for seed in range(200):
         rng = np.random.default_rng([5, 1, 100, seed])
         (calibration, _), (scores, _) = flights(rng, 5, 100), flights(rng, 1, 100)
-        found += int(ks_2samp(calibration, scores).pvalue <= 0.05)
-    assert found / 200 > 0.6
+        result += int(ks_2samp(calibration, scores).pvalue <= 0.05)
+    assert result / 200 > 0.6
 
 
 def test_a_large_shift_is_found_and_more_flights_find_a_smaller_one() -> None:
@@ -82,12 +82,12 @@ def test_a_flight_that_lies_beyond_the_threshold_drifts_without_a_test(within: i
     scores = np.concatenate([np.full(within, calibration.mean()), np.full(40, 1e3)])
     names = np.repeat("new", len(scores))
     cut = float(np.quantile(calibration, 0.95))
-    (found,) = flight_drift(calibration, owners, scores, names, cut)
-    assert found.drifted == drifted
-    assert (found.used, found.boxes) == (within, within + 40)
+    (result,) = flight_drift(calibration, owners, scores, names, cut)
+    assert result.drifted == drifted
+    assert (result.used, result.boxes) == (within, within + 40)
     note = f"all but {within} of its boxes lie beyond the threshold: drifted, or no known birds"
-    assert found.note == (note if drifted else "")
-    assert np.isnan(found.p) == drifted
+    assert result.note == (note if drifted else "")
+    assert np.isnan(result.p) == drifted
     few = flight_drift(calibration, owners, scores[-4:], names[-4:], cut)[0]
     assert not few.drifted
     assert few.note == "0 boxes to compare are too few: 5 are needed"
@@ -113,14 +113,14 @@ def test_against_the_formula() -> None:
     calibration, owners = flights(rng, 6, 50)
     scores, _ = flights(rng, 1, 50, 2.0)
     means = [calibration[owners == flight].mean() for flight in range(6)]
-    (found,) = flight_drift(calibration, owners, scores, np.repeat("x", 50))
-    assert found.shift == pytest.approx(scores.mean() - np.mean(means))
-    t = found.shift / (np.std(means, ddof=1) * np.sqrt(1 + 1 / 6))
+    (result,) = flight_drift(calibration, owners, scores, np.repeat("x", 50))
+    assert result.shift == pytest.approx(scores.mean() - np.mean(means))
+    t = result.shift / (np.std(means, ddof=1) * np.sqrt(1 + 1 / 6))
     scaled = np.array(means) - np.mean(means)  # a sample with the same t, for another way to p
     other = ttest_1samp(scaled + t * np.std(means, ddof=1) / np.sqrt(6), 0)
-    assert found.p == pytest.approx(other.pvalue)
-    assert found.drifted == (not found.low <= found.shift <= found.high)
-    assert found.ks == ks_2samp(scores, calibration).statistic
+    assert result.p == pytest.approx(other.pvalue)
+    assert result.drifted == (not result.low <= result.shift <= result.high)
+    assert result.ks == ks_2samp(scores, calibration).statistic
 
 
 def test_a_flight_of_few_boxes_gets_a_wider_interval() -> None:

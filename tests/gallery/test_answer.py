@@ -61,7 +61,7 @@ def test_every_answer_is_that_of_the_definition(
     trained: Gallery, gallery: Gallery, queries: Embeddings, named_by: str
 ) -> None:
     rule = {"prediction_rule": named_by}
-    said = answer(replace(gallery, **rule), queries)  # type: ignore[arg-type]
+    result = answer(replace(gallery, **rule), queries)  # type: ignore[arg-type]
     before = answer(replace(trained, **rule), queries)  # type: ignore[arg-type]
     own = [*gallery.prototypes.prototypes, *(s.prototype for s in gallery.enrolled)]
     radii = [*gallery.prototypes.radii, *(s.radius for s in gallery.enrolled)]
@@ -70,18 +70,18 @@ def test_every_answer_is_that_of_the_definition(
         distances = np.array([np.linalg.norm(place - prototype) for prototype in own])
         nearest = int(distances.argmin())
         inside = nearest >= 2 and distances[nearest] <= radii[nearest]
-        assert said.label[row] == (gallery.names[nearest] if inside else before.label[row])
-        assert said.label_prototype[row] == gallery.names[nearest]
-        assert said.label_radius[row] == gallery.names[int((distances - radii).argmin())]
-        assert said.distance[row] == pytest.approx(distances.min())
-        assert said.distance_trained[row] == before.distance[row] == pytest.approx(distances[:2].min())
+        assert result.label[row] == (gallery.names[nearest] if inside else before.label[row])
+        assert result.label_prototype[row] == gallery.names[nearest]
+        assert result.label_radius[row] == gallery.names[int((distances - radii).argmin())]
+        assert result.distance[row] == pytest.approx(distances.min())
+        assert result.distance_trained[row] == before.distance[row] == pytest.approx(distances[:2].min())
         for name, threshold in gallery.thresholds.items():
-            assert said.known[name][row] == (before.known[name][row] or inside)
+            assert result.known[name][row] == (before.known[name][row] or inside)
             expected = before.score[name][row]
             if nearest >= 2:
                 beyond = distances[nearest] - radii[nearest]
                 expected = min(expected, threshold.value + beyond)
-            assert said.score[name][row] == pytest.approx(expected)
+            assert result.score[name][row] == pytest.approx(expected)
         in_a_ball = (distances[2:] <= radii[2:]).any()
         seen.add((nearest >= 2, bool(in_a_ball), bool(before.known["C"][row])))
     assert {(False, True, False), (True, False, True), (True, True, False)} <= seen
@@ -101,7 +101,7 @@ def test_no_refused_crop_becomes_one_of_a_trained_class(
 
 def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Evidence) -> None:
     gallery, queries = Gallery.build(evidence, DIGEST), embeddings([0, 2, 5], 7, 6)
-    said = answer(gallery, queries)
+    result = answer(gallery, queries)
     reference = evidence.sets["reference"]
     means = [reference.vectors[reference.labels == c].double().mean(0).numpy() for c in range(3)]
     radii = [
@@ -112,22 +112,22 @@ def test_scores_decisions_and_p_values_follow_their_definitions(evidence: Eviden
     for row, vector in enumerate(queries.vectors.double().numpy()):
         distances = [float(np.linalg.norm(vector - mean)) for mean in means]
         nearest = int(np.argmin(distances))
-        assert said.label_prototype[row] == NAMES[nearest]
-        assert said.distance[row] == pytest.approx(distances[nearest])
-        assert said.score["C"][row] == pytest.approx(distances[nearest])
+        assert result.label_prototype[row] == NAMES[nearest]
+        assert result.distance[row] == pytest.approx(distances[nearest])
+        assert result.score["C"][row] == pytest.approx(distances[nearest])
         inside = min(d - r for d, r in zip(distances, radii, strict=True))
-        assert said.score["A"][row] == pytest.approx(inside, abs=1e-6)
+        assert result.score["A"][row] == pytest.approx(inside, abs=1e-6)
         above = sum(score >= distances[nearest] for score in calibration)
-        assert said.p_value[row] == pytest.approx((1 + above) / (len(calibration) + 1))
+        assert result.p_value[row] == pytest.approx((1 + above) / (len(calibration) + 1))
     for rule, threshold in gallery.thresholds.items():
-        assert np.array_equal(said.known[rule], said.score[rule] <= threshold.value)
-    assert np.array_equal(said.known["C"], said.p_value > 0.05)
+        assert np.array_equal(result.known[rule], result.score[rule] <= threshold.value)
+    assert np.array_equal(result.known["C"], result.p_value > 0.05)
 
 
 def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Evidence, stored: Path) -> None:
     changes.add_species(stored, "eider", crops(5, 4, 0), DIGEST)
     queries = embeddings([0, 5], 3, 7)
-    said = answer(Gallery.load(stored), queries, k=7)
+    result = answer(Gallery.load(stored), queries, k=7)
     reference = evidence.sets["reference"]
     names = [(str(100 + i), NAMES[c]) for i, c in enumerate(reference.labels.tolist())]
     names += [(f"eider/{i}", "eider") for i in range(4)]
@@ -135,17 +135,17 @@ def test_neighbours_are_the_nearest_stored_crops_in_their_order(evidence: Eviden
     for row, vector in enumerate(queries.vectors.double().numpy()):
         order = sorted(range(len(places)), key=lambda i: np.linalg.norm(places[i] - vector))
         nearest = [names[i] for i in order[:7]]
-        assert list(zip(said.neighbours[row], said.neighbour_labels[row], strict=True)) == nearest
-    assert said.label_knn == 3 * ["coot"] + 3 * ["eider"]
+        assert list(zip(result.neighbours[row], result.neighbour_labels[row], strict=True)) == nearest
+    assert result.label_knn == 3 * ["coot"] + 3 * ["eider"]
 
 
 def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
     changes.add_species(stored, "eider", crops(5, 5, 0), DIGEST)
     gallery = replace(Gallery.load(stored), prediction_rule="softmax")
-    said = answer(gallery, embeddings([0, 5], 10, 10))
-    inside = said.distance[10:] <= gallery.enrolled[0].radius
-    assert said.label[:10] == 10 * ["gadwall"]  # the logits prefer the next class
-    assert said.label[10:] == ["eider" if near else "coot" for near in inside]
+    result = answer(gallery, embeddings([0, 5], 10, 10))
+    inside = result.distance[10:] <= gallery.enrolled[0].radius
+    assert result.label[:10] == 10 * ["gadwall"]  # the logits prefer the next class
+    assert result.label[10:] == ["eider" if near else "coot" for near in inside]
     assert 0.7 < inside.mean() < 1
     without = answer(replace(gallery, enrolled=()), embeddings([0, 5], 10, 10))
     assert "eider" not in without.label

@@ -87,9 +87,9 @@ def test_two_enrolments_at_the_same_time_both_survive(stored: Path, labels: tupl
         writer.start()
     for writer in writers:
         writer.join(timeout=60)
-    found = np.concatenate([species.vectors for species in Gallery.load(stored).enrolled])
+    result = np.concatenate([species.vectors for species in Gallery.load(stored).enrolled])
     expected = np.concatenate([crops(5, 3, 0), crops(5, 3, 1)])
-    assert np.array_equal(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)])
+    assert np.array_equal(result[np.lexsort(result.T)], expected[np.lexsort(expected.T)])
 
 
 def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -> None:

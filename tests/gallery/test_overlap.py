@@ -17,10 +17,10 @@ def test_overlaps_against_a_loop(evidence: Evidence, stored: Path) -> None:
     middle = (CENTRES[0] + CENTRES[1]) / 2 + np.random.default_rng(0).normal(0, 3, (6, DIM))
     changes.add_species(stored, "smew", crops(6, 3, 0), DIGEST)
     species = changes.add_species(stored, "eider", middle.astype(np.float32), DIGEST)
-    found = overlaps(Gallery.load(stored), species)
-    assert {each.label for each in found[2:]} == {"mallard", "smew"}
+    result = overlaps(Gallery.load(stored), species)
+    assert {each.label for each in result[2:]} == {"mallard", "smew"}
     own = [vector.astype(float) for vector in species.vectors]
-    for each in found[:2]:
+    for each in result[:2]:
         number = NAMES.index(each.label)
         reference = evidence.sets["reference"]
         vectors = reference.vectors[reference.labels == number].double().numpy()

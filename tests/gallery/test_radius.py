@@ -66,14 +66,14 @@ def test_prior_is_measured_class_by_class() -> None:
     detector = PrototypeDetector().fit(np.array([[0.0, 0.0], [100.0, 0.0]]), [0, 1])
     tight, wide = rng.normal(0, 1, (300, 2)), rng.normal([100, 0], 3, (30, 2))
     vectors, labels = np.concatenate([tight, wide]), np.repeat([0, 1], [300, 30])
-    found = RadiusPrior.fit(detector, vectors, labels)
+    result = RadiusPrior.fit(detector, vectors, labels)
     own = [(tight**2).sum(1), ((wide - [100, 0]) ** 2).sum(1)]
-    assert found.variance == pytest.approx((own[0].mean() + own[1].mean()) / 2)
+    assert result.variance == pytest.approx((own[0].mean() + own[1].mean()) / 2)
     units = np.concatenate([np.sqrt(each / each.mean()) for each in own])
-    assert found.ratio == pytest.approx(np.quantile(units, QUANTILE))
+    assert result.ratio == pytest.approx(np.quantile(units, QUANTILE))
     scaled = RadiusPrior.fit(PrototypeDetector().fit(np.array([[0.0, 0.0], [700.0, 0.0]]), [0, 1]), 7 * vectors, labels)
-    assert scaled.ratio == pytest.approx(found.ratio)
-    assert scaled.radius(7 * wide) == pytest.approx(7 * found.radius(wide))
+    assert scaled.ratio == pytest.approx(result.ratio)
+    assert scaled.radius(7 * wide) == pytest.approx(7 * result.radius(wide))
 
 
 def test_no_crop_and_strangers_are_refused() -> None:

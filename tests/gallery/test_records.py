@@ -46,10 +46,10 @@ def test_writers_at_the_same_time_all_get_a_number(tmp_path: Path) -> None:
         writer.start()
     for writer in writers:
         writer.join(timeout=60)
-    found = records.read(tmp_path)
-    assert [record.number for record in found] == list(range(20))
-    assert sorted(record.words["value"] for record in found) == sorted(5 * [0, 1, 2, 3])
-    assert all((record.arrays["a"] == record.words["value"]).all() for record in found)
+    result = records.read(tmp_path)
+    assert [record.number for record in result] == list(range(20))
+    assert sorted(record.words["value"] for record in result) == sorted(5 * [0, 1, 2, 3])
+    assert all((record.arrays["a"] == record.words["value"]).all() for record in result)
     assert len(list(tmp_path.iterdir())) == 40  # nothing else stays
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.sources.recognise import _filled_columns, read_source
 from dml_lightning.gallery import trained
 from dml_lightning.models import SoftmaxModule, TripletModule
 from dml_lightning.types import Batch
@@ -56,8 +57,8 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
 def test_weights_come_from_the_run_not_from_where_it_started(form: str) -> None:
     options = {"backbone": "resnet10t", "pretrained": True, "checkpoint": "/gone.pt"}
     given: dict[str, Any] = options if form == "plain" else {"class_path": "Encoder", "init_args": options}
-    found = trained._without_download(given)
-    inner = found if form == "plain" else found["init_args"]
+    result = trained._without_download(given)
+    inner = result if form == "plain" else result["init_args"]
     assert inner == {"backbone": "resnet10t", "pretrained": False, "checkpoint": None}
     assert options["pretrained"] is True  # the recipe stays as it is
     assert trained._without_download({"backbone": "x"}) == {"backbone": "x"}  # nothing is added
@@ -84,34 +85,15 @@ def test_a_data_set_is_read_by_the_kind_of_its_file(tmp_path: Path) -> None:
     init = {"root": str(tmp_path / "frames"), "file": "boxes.csv", "label_column": None, "group_column": None}
     source = {"class_path": "dml_lightning.data.sources.CsvTable", "init_args": init}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump({"data": {"source": source}}))
-    boxes = trained.read_source(tmp_path / "frames" / "boxes.csv").table
+    boxes = read_source(tmp_path / "frames" / "boxes.csv").table
     assert boxes["x"].tolist() == [5, 20]
-    assert trained.read_source(tmp_path / "data.yaml").table.equals(boxes)
-    assert trained.read_source(tmp_path / "crops").table["label"].tolist() == ["coot"]
+    assert read_source(tmp_path / "data.yaml").table.equals(boxes)
+    assert read_source(tmp_path / "crops").table["label"].tolist() == ["coot"]
 
 
 def test_columns_that_say_nothing_are_as_if_they_were_not_there(tmp_path: Path) -> None:
     table = tmp_path / "boxes.csv"
     table.write_text("frame,x, label ,flight\na,1,,dawn\nb,2,,\n")
-    assert trained._filled_columns(table) == {"flight"}
+    assert _filled_columns(table, ",", ("label", "flight")) == {"flight"}
     table.write_text("frame,x\na,1\n")
-    assert trained._filled_columns(table) == set()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("none.csv", None, "neither a file nor a folder"),
-        ("data.xyz", "", r"expected a \.yaml config, \.json, \.csv or a folder"),
-        ("data.yaml", "a: [", "is not YAML"),
-        ("data.yaml", "- 1", "holds a list, expected `data: source:`"),
-        ("data.yaml", "", "has neither `data: source:`"),
-        ("data.yaml", "data: {source: {class_path: Nothing}}", r"data\.yaml: Parser key"),
-        ("data.csv", "", r"data\.csv is no CSV text in UTF-8"),
-    ],
-)
-def test_what_is_no_data_set_is_named(tmp_path: Path, name: str, content: str | None, said: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=said):
-        trained.read_source(tmp_path / name)
+    assert _filled_columns(table, ",", ("label", "flight")) == set()

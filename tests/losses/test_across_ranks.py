@@ -17,8 +17,8 @@ PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere",
 def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -> None:
     features, labels = shares(world, plan)
     value, counts, gradient = step(name, torch.cat(features), torch.cat(labels))
-    for found, found_counts, found_gradient in gloo(world).run(step, name, features, labels):
-        torch.testing.assert_close(found, value, rtol=1e-12, atol=1e-14)
+    for result, found_counts, found_gradient in gloo(world).run(step, name, features, labels):
+        torch.testing.assert_close(result, value, rtol=1e-12, atol=1e-14)
         assert found_counts == counts
         torch.testing.assert_close(found_gradient, gradient, rtol=1e-9, atol=1e-12)
         if gradient.norm() > 1e-6:
@@ -38,5 +38,5 @@ def test_bounds_of_the_global_batch(gloo: Gloo) -> None:
     g = torch.Generator().manual_seed(2)
     logits = [torch.randn(len(k), 5, generator=g) for k in labels]
     expected = bounds(torch.cat(logits), torch.cat(labels))
-    for found in gloo(2).run(bounds, logits, labels):
-        torch.testing.assert_close(found, expected)
+    for result in gloo(2).run(bounds, logits, labels):
+        torch.testing.assert_close(result, expected)

@@ -85,10 +85,10 @@ def test_against_the_definition(
 ) -> None:
     logits, labels = batch(5, classes, seed, scale)
     a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    found = loss(a, labels).loss
+    result = loss(a, labels).loss
     expected = torch.stack([slow(z, int(y)) for z, y in zip(b, labels, strict=True)]).mean()
-    torch.testing.assert_close(found, expected)
-    found.backward()
+    torch.testing.assert_close(result, expected)
+    result.backward()
     expected.backward()
     torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-10)
 
@@ -113,9 +113,9 @@ def test_half_precision_under_autocast(loss: ClassificationLoss) -> None:
     logits, labels = batch()
     logits = logits.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = loss(logits, labels).loss
-    assert found.dtype == torch.float32
-    assert found == loss(logits.float(), labels).loss
+        result = loss(logits, labels).loss
+    assert result.dtype == torch.float32
+    assert result == loss(logits.float(), labels).loss
 
 
 def test_softmax_gradients() -> None:
@@ -185,21 +185,21 @@ def test_logged_bounds_hold_and_are_what_they_say(a: float, b: float, p: float) 
         def apart(x: Tensor, y: Tensor) -> Tensor:
             return -(1 - b / (1 + a) * (x - y).abs() ** p).log().sum()
 
-        found = loss.diagnostics(logits, labels)
+        result = loss.diagnostics(logits, labels)
         largest = max(apart(q[i], onehot[labels[i]]) for i in range(9))
-        torch.testing.assert_close(found["metric_ce_epsilon"], largest)
-        torch.testing.assert_close(found["metric_ce_intra_bound"], 2 * largest)
+        torch.testing.assert_close(result["metric_ce_epsilon"], largest)
+        torch.testing.assert_close(result["metric_ce_intra_bound"], 2 * largest)
         both = [(i, j) for i in range(9) for j in range(9) if i != j]
         intra = max(apart(q[i], q[j]) for i, j in both if labels[i] == labels[j])
         inter = min(apart(q[i], q[j]) for i, j in both if labels[i] != labels[j])
-        torch.testing.assert_close(found["metric_ce_max_intra"], intra)
-        torch.testing.assert_close(found["metric_ce_min_inter"], inter)
-        assert intra <= found["metric_ce_intra_bound"] + 1e-12
-        assert ("metric_ce_inter_bound" in found) == loss.is_metric
+        torch.testing.assert_close(result["metric_ce_max_intra"], intra)
+        torch.testing.assert_close(result["metric_ce_min_inter"], inter)
+        assert intra <= result["metric_ce_intra_bound"] + 1e-12
+        assert ("metric_ce_inter_bound" in result) == loss.is_metric
         if loss.is_metric:
             corner = apart(onehot[0], onehot[1])
-            torch.testing.assert_close(found["metric_ce_inter_bound"], corner - 2 * largest)
-            assert inter >= found["metric_ce_inter_bound"] - 1e-12
+            torch.testing.assert_close(result["metric_ce_inter_bound"], corner - 2 * largest)
+            assert inter >= result["metric_ce_inter_bound"] - 1e-12
 
 
 def test_it_says_whether_it_is_a_metric() -> None:

@@ -67,9 +67,9 @@ def test_against_the_definition(seed: int, n: int, classes: int, duplicate: bool
         x[-1] = x[0]
     for loss, slow in zip(LOSSES, SLOW, strict=True):
         a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-        found, expected = loss(a, labels).loss, slow(b, labels)
-        torch.testing.assert_close(found, expected)
-        found.backward()
+        result, expected = loss(a, labels).loss, slow(b, labels)
+        torch.testing.assert_close(result, expected)
+        result.backward()
         expected.backward()
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-9)
 

@@ -44,9 +44,9 @@ def test_local_anchors_against_more_references(mode: str, soft: bool, offset: in
         loss, counts = loss_of(a, labels, 0.6, mining=mode, soft=soft, offset=offset, **more)
         loss.backward()
         grads.append((loss.detach(), a.grad, b.grad, ints(counts)))
-    (*found, counts), (*expected, expected_counts) = grads
+    (*result, counts), (*expected, expected_counts) = grads
     assert counts == expected_counts
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_valid_triplets_by_the_formula() -> None:

@@ -21,9 +21,9 @@ def test_it_is_the_library_s_value_and_gradient() -> None:
     x, labels = batch()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     loss, miner = losses.TripletMarginLoss(0.2), miners.BatchHardMiner()
-    found, expected = PMLLoss(loss, miner)(a, labels).loss, loss(b, labels, miner(b, labels))
-    torch.testing.assert_close(found, expected)
-    found.backward()
+    result, expected = PMLLoss(loss, miner)(a, labels).loss, loss(b, labels, miner(b, labels))
+    torch.testing.assert_close(result, expected)
+    result.backward()
     expected.backward()
     torch.testing.assert_close(a.grad, b.grad)
 
@@ -119,5 +119,5 @@ def test_refusals() -> None:
 def test_half_precision_computes_in_float32() -> None:
     x, labels = batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = PMLLoss(losses.MultiSimilarityLoss())(x.bfloat16(), labels).loss
-    assert found == losses.MultiSimilarityLoss()(x.bfloat16().float(), labels)
+        result = PMLLoss(losses.MultiSimilarityLoss())(x.bfloat16(), labels).loss
+    assert result == losses.MultiSimilarityLoss()(x.bfloat16().float(), labels)

@@ -69,5 +69,5 @@ def test_triplets_in_blocks(monkeypatch: pytest.MonkeyPatch, cells: int) -> None
         for n in range(6)
         if p != a + 1 and labels[a + 1] == labels[p] and labels[a + 1] != labels[n]
     ]
-    found = torch.stack(pml_share.all_triplets(positive, negative), 1)
-    assert [tuple(row) for row in found.tolist()] == expected
+    result = torch.stack(pml_share.all_triplets(positive, negative), 1)
+    assert [tuple(row) for row in result.tolist()] == expected

@@ -23,9 +23,9 @@ def test_the_module_is_the_function(mining: str, distance: str, soft: bool) -> N
     x, labels = batch()
     loss = TripletLoss(0.3, mining, distance, "mean", soft)
     expected = triplet_loss(x, labels, 0.3, mining=mining, soft=soft, squared=loss.squared, reduction="mean")
-    found = loss(x, labels)
-    torch.testing.assert_close(found.loss, expected.loss)
-    assert found.counts == expected.counts
+    result = loss(x, labels)
+    torch.testing.assert_close(result.loss, expected.loss)
+    assert result.counts == expected.counts
     assert loss.parameter_groups() == []
 
 
@@ -50,17 +50,17 @@ def test_anchors_meet_the_memory_exactly() -> None:
     past, batches = [], [batch(8, seed) for seed in range(4)]
     for x, labels in batches:
         x.requires_grad_()
-        found = loss(x, labels)
-        found.loss.backward()
+        result = loss(x, labels)
+        result.loss.backward()
         references = torch.cat([x.detach(), *[p for p, _ in past]])
         others = torch.cat([labels, *[k for _, k in past]])
         z = x.detach().clone().requires_grad_()
         references = torch.cat([z, references[8:]])
         expected = triplet_loss(z, labels, 0.5, references=references, reference_labels=others, offset=0)
         expected.loss.backward()
-        torch.testing.assert_close(found.loss, expected.loss)
+        torch.testing.assert_close(result.loss, expected.loss)
         torch.testing.assert_close(x.grad, z.grad)
-        assert {k: int(v) for k, v in found.counts.items()} == {k: int(v) for k, v in expected.counts.items()}
+        assert {k: int(v) for k, v in result.counts.items()} == {k: int(v) for k, v in expected.counts.items()}
         past = [(x.detach(), labels), *past]
         rows = torch.cat([p for p, _ in reversed(past)])[-20:]
         kept = torch.cat([k for _, k in reversed(past)])[-20:]

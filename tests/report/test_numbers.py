@@ -36,10 +36,12 @@ def test_a_curve_has_the_area_of_the_auroc_and_counts_ties_together() -> None:
     np.testing.assert_allclose(true, [(ood >= cut).mean() for cut in cuts])
 
 
-def test_a_long_curve_is_thinned_from_end_to_end() -> None:
-    false, true = roc(np.arange(5000.0), np.arange(5000.0) + 0.5)
-    assert len(false) == 300
-    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+@pytest.mark.parametrize("crops", [20, 40, 60, 5000])
+def test_a_share_of_crops_is_the_nearest_number_to_it(crops: int) -> None:
+    """So that 2 of 40 known crops are at most 5 %, which 1 - 38 / 40 is not in floating point."""
+    false, true = roc(np.arange(float(crops)), np.arange(float(crops)) + 0.5)
+    assert false[::2].tolist() == true[::2].tolist() == [refused / crops for refused in range(crops + 1)]
+    assert 0.05 in false
 
 
 def test_confusion_is_scikit_learns(evidence: Evidence) -> None:
@@ -53,14 +55,14 @@ def test_sampled_distances_are_plain_distances(evidence: Evidence) -> None:
     reference = evidence.sets["reference"]
     means = np.stack([reference.vectors[reference.labels == c].double().mean(0) for c in range(3)])
     ood = evidence.sets["ood"].vectors.double().numpy()
-    found = distance_sample(evidence)
+    result = distance_sample(evidence)
     expected = np.linalg.norm(ood[:, None] - means, axis=2).min(1)
-    np.testing.assert_allclose(found.ood, expected)
+    np.testing.assert_allclose(result.ood, expected)
     known = evidence.sets["known"]
     pairs = np.linalg.norm(known.vectors.double()[:, None] - known.vectors.double(), axis=2)
     same = (known.labels[:, None] == known.labels).numpy() & ~np.eye(len(known), dtype=bool)
-    assert found.intra.mean() == pytest.approx(pairs[same].mean(), abs=0.005)
-    assert found.inter.min() == pytest.approx(pairs[(known.labels[:, None] != known.labels).numpy()].min())
+    assert result.intra.mean() == pytest.approx(pairs[same].mean(), abs=0.005)
+    assert result.inter.min() == pytest.approx(pairs[(known.labels[:, None] != known.labels).numpy()].min())
 
 
 def test_thresholds_are_there_for_the_rules_that_have_their_crops(evidence: Evidence) -> None:
@@ -77,25 +79,25 @@ def test_a_run_s_rule_c_is_that_of_its_gallery(evidence: Evidence) -> None:
     gallery = Gallery.build(evidence, "digest", alpha=0.25, per_flight=True)
     rule = thresholds(evidence, evidence, gallery)["C"]
     assert (rule.alpha, rule.samples, rule.groups) == (0.25, 4, 4)
-    found = coverage(evidence, rule)
-    assert found is not None
-    assert (found.alpha, found.samples, found.flights) == (0.25, 4, 4)
-    assert list(found.refused) == [0.2, 0.25, 0.3]  # what four crops allow
+    result = coverage(evidence, rule)
+    assert result is not None
+    assert (result.alpha, result.samples, result.flights) == (0.25, 4, 4)
+    assert list(result.refused) == [0.2, 0.25, 0.3]  # four crops allow 1 / (4 + 1) and more
     refused = reference_prototypes(evidence).score(evidence.sets["known"].vectors.numpy()) > rule.value
-    assert found.refused[0.25] == refused.mean()
+    assert result.refused[0.25] == refused.mean()
     assert np.isinf(Gallery.build(evidence, "digest", alpha=0.01).threshold("C").value)
     assert "C" not in thresholds(evidence, None, Gallery.build(evidence, "digest", alpha=0.01))
 
 
 def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evidence) -> None:
-    found = coverage(evidence, thresholds(evidence)["C"])
-    assert found is not None
-    assert (found.samples, found.flights) == (60, 4)
-    assert list(found.refused) == [0.02, 0.05, 0.1, 0.2, 0.3]  # 1 % needs 99 crops
-    assert sum(n for _, n in found.by_flight.values()) == 45
-    mean = sum(share * n for share, n in found.by_flight.values()) / 45
-    assert mean == pytest.approx(found.refused[0.05])
-    assert list(found.refused.values()) == sorted(found.refused.values())
+    result = coverage(evidence, thresholds(evidence)["C"])
+    assert result is not None
+    assert (result.samples, result.flights) == (60, 4)
+    assert list(result.refused) == [0.02, 0.05, 0.1, 0.2, 0.3]  # 1 % needs 99 crops
+    assert sum(n for _, n in result.by_flight.values()) == 45
+    mean = sum(share * n for share, n in result.by_flight.values()) / 45
+    assert mean == pytest.approx(result.refused[0.05])
+    assert list(result.refused.values()) == sorted(result.refused.values())
 
 
 def test_no_coverage_without_calibration_crops(tmp_path: Path, made: Made) -> None:
@@ -105,16 +107,16 @@ def test_no_coverage_without_calibration_crops(tmp_path: Path, made: Made) -> No
 
 
 def test_mistakes_are_mistakes_and_the_surest_come_first(evidence: Evidence) -> None:
-    found = mistakes(evidence, number=5)
-    wrong = found["Named wrongly, with the most confidence"]
+    result = mistakes(evidence, number=5)
+    wrong = result["Named wrongly, with the most confidence"]
     assert wrong
     assert all(crop.truth != crop.said for crop in wrong)
     sure = [float(crop.confidence.split()[-1]) for crop in wrong]
     assert sure == sorted(sure, reverse=True)
-    near = [float(c.confidence.split()[-1]) for c in found["Not a known species, and closest to one"]]
+    near = [float(c.confidence.split()[-1]) for c in result["Not a known species, and closest to one"]]
     assert near == sorted(near)
     assert near[0] == pytest.approx(distance_sample(evidence).ood.min(), abs=0.006)
-    far = [c.confidence for c in found["Known species, and farthest from all of them"]]
+    far = [c.confidence for c in result["Known species, and farthest from all of them"]]
     assert float(far[0].split()[-1]) == pytest.approx(distance_sample(evidence).known.max(), abs=0.006)
 
 

@@ -11,9 +11,9 @@ from dml_lightning.report.parts import Section, floats
 
 @pytest.mark.parametrize("kind", [list, np.array, lambda values: np.array(values, np.float32)])
 def test_numbers_are_rounded_and_what_json_lacks_is_none(kind: type) -> None:
-    found = floats(kind([0.123456, 2, math.nan, -math.inf]))
-    assert found == [0.1235, 2.0, None, None]
-    assert json.dumps(found, allow_nan=False) == "[0.1235, 2.0, null, null]"
+    result = floats(kind([0.123456, 2, math.nan, -math.inf]))
+    assert result == [0.1235, 2.0, None, None]
+    assert json.dumps(result, allow_nan=False) == "[0.1235, 2.0, null, null]"
 
 
 def test_digits_are_an_option() -> None:

@@ -1,24 +1,8 @@
-"""Colours, shapes and labels, the same in every figure."""
+"""Lines, labels and settings, the same in every figure."""
 
-from itertools import product
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.report.style import LONGEST_LABEL, arm_styles, axis, class_styles, label, layout
-from tests.made_up import Made
-
-
-def test_every_class_with_test_crops_has_a_look_of_its_own(made: Made, tmp_path: Path) -> None:
-    np.savez(tmp_path / "e.npz", **made())  # type: ignore[arg-type]
-    styles = class_styles(read_evidence(tmp_path / "e.npz"))
-    assert [style.name for style in styles] == ["mallard", "gadwall", "coot", "swan", "person", "glint"]
-    assert [style.role for style in styles] == 3 * ["known"] + ["novel"] + 2 * ["ood"]
-    assert len({(style.colour, style.shape) for style in styles}) == 6
-    shapes = {role: {style.shape for style in styles if style.role == role} for role in ("known", "novel", "ood")}
-    assert not any(shapes[one] & shapes[two] for one, two in product(shapes, shapes) if one != two)
+from dml_lightning.report.style import LONGEST_LABEL, arm_styles, axis, label, layout
 
 
 def test_trained_arms_have_colours_and_floors_grey_dashes() -> None:

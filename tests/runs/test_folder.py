@@ -121,7 +121,7 @@ def test_nothing_is_made_for_a_run_that_never_began(tmp_path: Path) -> None:
 def test_metrics_are_read_without_their_stage_and_null_is_nan(tmp_path: Path) -> None:
     assert runs.read_metrics(tmp_path, "test") == {}
     files.write_json(tmp_path / "metrics" / "test.json", {"test/map_at_r": 0.5, "test/novel_ratio": float("nan")})
-    found = runs.read_metrics(tmp_path, "test")
-    assert list(found) == ["map_at_r", "novel_ratio"]
-    assert found["map_at_r"] == 0.5
-    assert np.isnan(found["novel_ratio"])
+    result = runs.read_metrics(tmp_path, "test")
+    assert list(result) == ["map_at_r", "novel_ratio"]
+    assert result["map_at_r"] == 0.5
+    assert np.isnan(result["novel_ratio"])

@@ -10,8 +10,8 @@ from dml_lightning.runs.recipes import read_recipe_file, recipe_file, recipe_pat
 
 def test_a_recipe_is_read(tmp_path: Path) -> None:
     write_text(tmp_path / "recipe.fit.yaml", "seed_everything: 3\ndata: {known: [coot, Küken]}\n")
-    found = read_recipe_file(tmp_path / "recipe.fit.yaml")
-    assert found == {"seed_everything": 3, "data": {"known": ["coot", "Küken"]}}
+    result = read_recipe_file(tmp_path / "recipe.fit.yaml")
+    assert result == {"seed_everything": 3, "data": {"known": ["coot", "Küken"]}}
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [", b"- 1\n- 2\n", b"just words", b"\xff\xfe\x00"])

@@ -24,9 +24,9 @@ def test_ties_of_shares_in_single_precision_count() -> None:
         for arm, counts in shares.items()
         for seed, count in enumerate(counts)
     )
-    (found,) = compare_arms(table, asked()).differences
-    assert found.p == exact == 0.0625
-    assert found.verdict == "no difference shown"
+    (result,) = compare_arms(table, asked()).differences
+    assert result.p == exact == 0.0625
+    assert result.verdict == "no difference shown"
 
 
 def test_an_arm_that_failed_still_counts_in_the_correction() -> None:
@@ -44,10 +44,10 @@ def test_an_arm_that_failed_still_counts_in_the_correction() -> None:
 def test_a_floor_with_one_run_costs_the_others_nothing() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1, "pixels": -0.2})
     floored = table[(table["arm"] != "pixels") | (table["seed"] == 0)]
-    found = compare_arms(floored, asked(floors=("pixels",)))
-    assert found.left_out == ("pixels",)
+    result = compare_arms(floored, asked(floors=("pixels",)))
+    assert result.left_out == ("pixels",)
     whole = compare_arms(table, asked(floors=("pixels",)))
-    assert [d.p_holm for d in found.differences] == [d.p_holm for d in whole.differences]
+    assert [d.p_holm for d in result.differences] == [d.p_holm for d in whole.differences]
 
 
 # Verdicts
@@ -89,10 +89,10 @@ def test_a_difference_is_shown_in_words() -> None:
 )
 def test_the_winner_depends_on_the_sense_of_the_metric(gain: float, higher: bool, winner: str) -> None:
     question = asked(baseline="b", higher_is_better=higher)
-    (found,) = compare_arms(runs({"b": 0.0, "a": gain}), question).differences
-    assert found.verdict == ("better" if winner == "a" else "worse")
+    (result,) = compare_arms(runs({"b": 0.0, "a": gain}), question).differences
+    assert result.verdict == ("better" if winner == "a" else "worse")
     loser = {"a": "b", "b": "a"}[winner]
-    assert found.sentence.startswith(f"{winner} is better than {loser} by {abs(found.estimate.mean):.3f} [0.0")
+    assert result.sentence.startswith(f"{winner} is better than {loser} by {abs(result.estimate.mean):.3f} [0.0")
 
 
 def test_without_holm_it_would_be_a_difference() -> None:
@@ -104,39 +104,39 @@ def test_without_holm_it_would_be_a_difference() -> None:
     for i in range(1, 4):
         rows = (table["arm"] == f"arm {i}").to_numpy()
         table.loc[rows, "map_at_r"] = base + rng.normal(0, 0.01, 8)
-    found = compare_arms(table, asked()).differences[0]
-    assert found.p <= 0.05 < found.p_holm
-    assert found.verdict == "no difference shown"
+    result = compare_arms(table, asked()).differences[0]
+    assert result.p <= 0.05 < result.p_holm
+    assert result.verdict == "no difference shown"
 
 
 @pytest.mark.parametrize(("seeds", "arms", "needed"), [(5, 1, 6), (6, 3, 7), (8, 7, 9)])
 def test_too_few_seeds_are_told_how_many_would_do(seeds: int, arms: int, needed: int) -> None:
     gains = {"softmax": 0.0, **{f"arm {i}": 0.5 for i in range(arms)}}
-    for found in compare_arms(runs(gains, seeds=seeds), asked()).differences:
-        assert found.verdict == "too few units"
+    for result in compare_arms(runs(gains, seeds=seeds), asked()).differences:
+        assert result.verdict == "too few units"
         floor = arms * 2 / 2**seeds
-        assert f"no corrected p-value below {floor:.2g} is possible" in found.sentence
-        assert f"it takes {needed} seeds or more" in found.sentence
-    for found in compare_arms(runs(gains, seeds=needed), asked()).differences:
-        assert found.verdict == "better"
+        assert f"no corrected p-value below {floor:.2g} is possible" in result.sentence
+        assert f"it takes {needed} seeds or more" in result.sentence
+    for result in compare_arms(runs(gains, seeds=needed), asked()).differences:
+        assert result.verdict == "better"
 
 
 def test_a_verdict_that_its_interval_does_not_support_says_so() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.0}, folds=1)
     base = table.loc[table["arm"] == "softmax", "map_at_r"].to_numpy()
     table.loc[table["arm"] == "triplet", "map_at_r"] = base + np.r_[np.full(7, 0.01), 0.3]  # an outlier
-    (found,) = compare_arms(table, asked()).differences
-    assert found.verdict == "better"
-    assert found.simultaneous_low < 0
-    assert "includes 0: by how much is uncertain" in found.sentence
+    (result,) = compare_arms(table, asked()).differences
+    assert result.verdict == "better"
+    assert result.simultaneous_low < 0
+    assert "includes 0: by how much is uncertain" in result.sentence
 
 
 def test_an_interval_that_claims_more_than_the_test_is_put_in_its_place() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1}, seeds=4)
-    (found,) = compare_arms(table, asked()).differences
-    assert found.simultaneous_low > 0
-    assert found.sentence.startswith("No difference shown")
-    assert "leaves 0 out only if differences are normal; the test decides." in found.sentence
+    (result,) = compare_arms(table, asked()).differences
+    assert result.simultaneous_low > 0
+    assert result.sentence.startswith("No difference shown")
+    assert "leaves 0 out only if differences are normal; the test decides." in result.sentence
     table["map_at_r"] *= -1
     assert "leaves 0 out" in compare_arms(table, asked()).differences[0].sentence
     (none,) = compare_arms(runs({"softmax": 0.0, "triplet": 0.0}), asked()).differences
@@ -210,7 +210,7 @@ def test_a_size_without_any_complete_arm_has_no_rows() -> None:
 
 def test_an_arm_left_out_is_named_where_nothing_is_tested() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1}).query("arm == 'softmax' or seed == 0")
-    found = compare_arms(table, asked())
-    assert found.differences == ()
-    assert found.sentence.startswith("softmax: map_at_r ")
-    assert "Left out, with fewer than two complete seeds: triplet." in found.sentence
+    result = compare_arms(table, asked())
+    assert result.differences == ()
+    assert result.sentence.startswith("softmax: map_at_r ")
+    assert "Left out, with fewer than two complete seeds: triplet." in result.sentence

@@ -10,10 +10,10 @@ from dml_lightning.stats.planning import paired_power, plan
 
 def test_a_plan_by_the_noncentral_t() -> None:
     pilot = np.array([-0.03, 0.01, 0.05, 0.02, -0.01])
-    found = plan(pilot, difference=0.015)
-    assert found.sd == pytest.approx(np.std(pilot, ddof=1))
-    assert found.sd_upper == pytest.approx(found.sd * (4 / stats.chi2.ppf(0.2, 4)) ** 0.5)
-    for n, sd in ((found.units, found.sd), (found.units_upper, found.sd_upper)):
+    result = plan(pilot, difference=0.015)
+    assert result.sd == pytest.approx(np.std(pilot, ddof=1))
+    assert result.sd_upper == pytest.approx(result.sd * (4 / stats.chi2.ppf(0.2, 4)) ** 0.5)
+    for n, sd in ((result.units, result.sd), (result.units_upper, result.sd_upper)):
         assert n > 16
         powers = []
         for units in range(2, n + 1):
@@ -21,9 +21,9 @@ def test_a_plan_by_the_noncentral_t() -> None:
             inside = stats.nct(units - 1, 0.015 / sd * units**0.5)
             powers.append(1 - inside.cdf(critical) + inside.cdf(-critical))
         assert powers[-1] >= 0.8 > max(powers[:-1])  # the very first
-    assert found.units_upper > found.units
-    assert f"needs {found.units} seeds for a power of 80%" in found.sentence
-    assert f"and {found.units_upper} to be on the safe side" in found.sentence
+    assert result.units_upper > result.units
+    assert f"needs {result.units} seeds for a power of 80%" in result.sentence
+    assert f"and {result.units_upper} to be on the safe side" in result.sentence
 
 
 def test_a_plan_knows_the_floor() -> None:
@@ -48,11 +48,11 @@ def test_a_plan_grows_with_what_is_asked() -> None:
 )
 def test_the_power_is_that_of_the_test(effect: float, units: int, alpha: float) -> None:
     differences = np.random.default_rng(99).normal(effect, 1, (units, 1000))
-    found = float((sign_flip_p(differences) <= alpha).mean())
+    result = float((sign_flip_p(differences) <= alpha).mean())
     promised = paired_power(effect, units, alpha)
     assert 0.6 < promised < 0.97
     error = (promised * (1 - promised) * (1 / 1000 + 1 / 4000)) ** 0.5
-    assert found == pytest.approx(promised, abs=4 * error)
+    assert result == pytest.approx(promised, abs=4 * error)
 
 
 def test_plan_errors() -> None:

@@ -49,9 +49,9 @@ def test_a_failed_run_takes_its_unit_with_it(failure: str) -> None:
 def test_a_fold_that_failed_in_every_seed_of_an_arm_is_missed() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1}, seeds=3)
     table = table[(table["arm"] == "softmax") | (table["fold"] == 0)]
-    found = compare_arms(table, asked())
-    assert (found.left_out, found.differences) == (("triplet",), ())
-    assert "Left out, with fewer than two complete seeds: triplet." in found.sentence
+    result = compare_arms(table, asked())
+    assert (result.left_out, result.differences) == (("triplet",), ())
+    assert "Left out, with fewer than two complete seeds: triplet." in result.sentence
 
 
 def test_unit_errors() -> None:
