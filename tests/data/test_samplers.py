@@ -3,14 +3,13 @@
 import pickle
 import warnings
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler, Walk
+from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShardBatchSampler, ShuffledBatchSampler
 
 patient = settings(deadline=None)  # the machine may be busy
@@ -170,17 +169,6 @@ def check_resume(sampler: PlannedBatchSampler, fresh: PlannedBatchSampler, data)
     assert len(list(fresh)) == len(whole)
 
 
-def test_state_takes_the_smaller_of_processed_and_handed_out() -> None:
-    sampler = ShuffledBatchSampler(40, 4)
-    assert sampler.state_dict(completed=10) == {"epoch": 0, "completed": 0}  # nothing handed out yet
-    iterator = iter(sampler)
-    for _ in range(5):
-        next(iterator)
-    assert sampler.state_dict(completed=3) == {"epoch": 0, "completed": 3}
-    assert sampler.state_dict() == {"epoch": 0, "completed": 5}
-    assert sampler.state_dict(completed=3, length=3) == {"epoch": 1, "completed": 0}
-
-
 def test_plans_differ_between_epochs_and_seeds_and_repeat_for_the_same() -> None:
     labels = np.repeat(np.arange(5), 12)
 
@@ -220,9 +208,6 @@ def test_small_classes_are_named_in_one_warning() -> None:
         ({"classes_per_batch": 3}, "classes_per_batch is 3, but the training crops have 2 classes"),
         ({"classes_per_batch": 0}, "must be at least 1"),
         ({"samples_per_class": 0}, "must be at least 1"),
-        ({"rank": 2, "world_size": 2}, "rank 2 is not one of the 2 ranks"),
-        ({"rank": -1}, "rank -1"),
-        ({"batches_per_epoch": 0}, "batches_per_epoch is 0"),
     ],
 )
 def test_impossible_numbers_are_refused(arguments, message) -> None:
@@ -238,37 +223,6 @@ def test_shuffled_batch_size_must_be_positive() -> None:
 def test_default_length_is_one_pass() -> None:
     assert len(PKBatchSampler(np.repeat([0, 1], 50), 2, 8)) == 6  # 100 // 16
     assert len(PKBatchSampler(np.repeat([0, 1], 8), 2, 8, world_size=1)) == 1
-
-
-@patient
-@given(st.integers(1, 12), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(0, 99))
-def test_walk_is_even_at_every_moment(size, counts, seed) -> None:
-    walk = Walk(np.arange(size) + 5, np.random.default_rng(seed))
-    times = Counter({i + 5: 0 for i in range(size)})
-    for count in counts:
-        taken = walk.take(count).tolist()
-        assert len(taken) == count
-        assert len(set(taken)) == min(count, size)
-        times.update(taken)
-        assert max(times.values()) - min(times.values()) <= 1
-
-
-def test_walk_puts_every_member_everywhere() -> None:
-    """What is taken at a round's end must not always wait until the end of the next one."""
-    walk = Walk(np.arange(4), np.random.default_rng(0))
-    taken = [tuple(walk.take(3).tolist()) for _ in range(400)]
-    for place in range(3):
-        counts = Counter(batch[place] for batch in taken)
-        assert min(counts.values()) > 60  # 100 expected
-    gaps = Counter(len(set(a) & set(b)) for a, b in pairwise(taken))
-    assert set(gaps) <= {2, 3}
-
-
-def test_planned_batch_keeps_its_place_on_the_way_to_a_worker() -> None:
-    batch = PlannedBatch([4, 2], epoch=3, step=9, slots=np.array([1, 0]), crops=2)
-    copy = pickle.loads(pickle.dumps(batch))
-    assert copy == [4, 2]
-    assert (copy.epoch, copy.step, copy.slots.tolist(), copy.crops) == (3, 9, [1, 0], 2)
 
 
 @patient
