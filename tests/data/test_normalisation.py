@@ -17,7 +17,7 @@ patient = settings(deadline=None, max_examples=50)
 
 @patient
 @given(st.integers(0, 999), st.integers(2, 9), st.floats(0.01, 3.0))
-def test_robust_statistics_by_the_definition(seed, side, floor) -> None:
+def test_robust_statistics_by_the_definition(seed: int, side: int, floor: float) -> None:
     rng = np.random.default_rng(seed)
     crops = rng.integers(0, rng.integers(1, 300) + 1, (3, 1, side, side)).astype(float)
     found = robust_statistics(torch.from_numpy(crops), floor)
@@ -71,7 +71,7 @@ def test_statistics_of_the_frame_are_given_from_outside() -> None:
 
 
 @pytest.mark.parametrize("window", [(5.0, 5.0), (25.0, -5.0), (float("nan"), 1.0)])
-def test_an_empty_window_is_refused(window) -> None:
+def test_an_empty_window_is_refused(window: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="is empty; give the lower end first"):
         Normalize("window", window=window)
 
@@ -91,7 +91,7 @@ def check_export(module: Normalize) -> None:
 
 
 @pytest.mark.parametrize("module", [Normalize("crop"), Normalize("window", window=(-1, 1))])
-def test_normalisation_survives_export(module) -> None:
+def test_normalisation_survives_export(module: Normalize) -> None:
     # in a child: after an export the next backward starts autograd's device threads, and processes that are
     # forked from then on (strategy ddp_fork in later tests) refuse to run a backward
     child = multiprocessing.get_context("fork").Process(target=check_export, args=(module,))

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ patient = settings(deadline=None)  # the machine may be busy
 
 
 @st.composite
-def pk_cases(draw):
+def pk_cases(draw: st.DrawFn) -> dict[str, Any]:
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=7))
     return {
         "labels": np.repeat(np.arange(len(sizes)) * 3 - 2, sizes),  # label values need not be 0..C-1
@@ -29,7 +30,7 @@ def pk_cases(draw):
     }
 
 
-def ranks_of(case) -> list[PKBatchSampler]:
+def ranks_of(case: dict[str, Any]) -> list[PKBatchSampler]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # small classes are wanted here
         samplers = [
@@ -65,7 +66,7 @@ def global_steps(samplers: list[PKBatchSampler]) -> list[list[int]]:
 
 @patient
 @given(pk_cases())
-def test_every_step_is_one_global_pk_batch(case) -> None:
+def test_every_step_is_one_global_pk_batch(case: dict[str, Any]) -> None:
     labels, p, k, world = case["labels"], case["p"], case["k"], case["world"]
     samplers = ranks_of(case)
     sizes = Counter(labels.tolist())
@@ -88,7 +89,7 @@ def test_every_step_is_one_global_pk_batch(case) -> None:
 
 @patient
 @given(pk_cases())
-def test_classes_and_their_crops_are_walked_through_evenly(case) -> None:
+def test_classes_and_their_crops_are_walked_through_evenly(case: dict[str, Any]) -> None:
     steps = global_steps(ranks_of(case))
     labels = case["labels"]
     seen = [i for batch in steps for i in batch]
@@ -103,7 +104,7 @@ def test_classes_and_their_crops_are_walked_through_evenly(case) -> None:
 
 @patient
 @given(pk_cases())
-def test_ranks_together_take_the_plan_of_one_process(case) -> None:
+def test_ranks_together_take_the_plan_of_one_process(case: dict[str, Any]) -> None:
     samplers = ranks_of(case)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -120,13 +121,13 @@ def test_ranks_together_take_the_plan_of_one_process(case) -> None:
 
 @patient
 @given(pk_cases(), st.data())
-def test_pk_resumes_in_the_middle(case, data) -> None:
+def test_pk_resumes_in_the_middle(case: dict[str, Any], data: st.DataObject) -> None:
     check_resume(ranks_of(case)[-1], ranks_of(case)[-1], data)
 
 
 @patient
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 3), st.integers(0, 9), st.data())
-def test_shuffled_batches(size, batch, world, seed, data) -> None:
+def test_shuffled_batches(size: int, batch: int, world: int, seed: int, data: st.DataObject) -> None:
     if size < batch * world:
         with pytest.raises(ValueError, match=f"{size} training crops do not fill one batch"):
             ShuffledBatchSampler(size, batch, world_size=world)
@@ -149,7 +150,7 @@ def test_shuffled_batches(size, batch, world, seed, data) -> None:
     check_resume(samplers[-1], again, data)
 
 
-def check_resume(sampler: PlannedBatchSampler, fresh: PlannedBatchSampler, data) -> None:
+def check_resume(sampler: PlannedBatchSampler, fresh: PlannedBatchSampler, data: st.DataObject) -> None:
     whole = [list(batch) for batch in sampler]
     stop = data.draw(st.integers(0, len(whole)))
     iterator = iter(sampler)
@@ -210,7 +211,7 @@ def test_small_classes_are_named_in_one_warning() -> None:
         ({"samples_per_class": 0}, "must be at least 1"),
     ],
 )
-def test_impossible_numbers_are_refused(arguments, message) -> None:
+def test_impossible_numbers_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PKBatchSampler([0, 0, 1, 1], **{"classes_per_batch": 2, "samples_per_class": 1, **arguments})
 
@@ -227,7 +228,7 @@ def test_default_length_is_one_pass() -> None:
 
 @patient
 @given(st.integers(0, 30), st.integers(1, 7), st.integers(1, 5))
-def test_shards_are_equal_and_complete(size, batch, world) -> None:
+def test_shards_are_equal_and_complete(size: int, batch: int, world: int) -> None:
     shards = [ShardBatchSampler(size, batch, rank=rank, world_size=world) for rank in range(world)]
     lists = [list(shard) for shard in shards]
     assert len({tuple(map(len, batches)) for batches in lists}) == 1

@@ -1,6 +1,7 @@
 """Augmentation against slow references written from the definitions."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def bilinear(patch: np.ndarray, x: float, y: float) -> float:
 
 @patient
 @given(st.integers(0, 999))
-def test_warp_by_plain_geometry(seed) -> None:
+def test_warp_by_plain_geometry(seed: int) -> None:
     rng = np.random.default_rng(seed)
     patch, matrix, shift = (rng.normal(size=(12, 12)), rng.normal(size=(2, 2)), rng.normal(size=2) / 4)
     found = warp(torch.from_numpy(patch)[None, None], torch.from_numpy(matrix)[None], torch.from_numpy(shift)[None], 8)
@@ -144,7 +145,7 @@ def test_levels_and_noise_come_last() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_the_dtype_stays_and_half_precision_is_computed_in_single(dtype) -> None:
+def test_the_dtype_stays_and_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
     patches = images(4, 1, 48, 48)
     drawn = Augmentation().draw(1, 2, 3, 4)
     low, exact = (augment(patches.to(t), drawn.to(t), 32, noise_sheet()) for t in (dtype, torch.float64))
@@ -217,6 +218,6 @@ def test_columns_are_uncorrelated() -> None:
     ("strength", "message"),
     [({"rotate": -1}, "rotate is -1"), ({"flip": 1.5}, "flip is 1.5; a probability"), ({"blur": -0.1}, "blur")],
 )
-def test_impossible_strengths_are_refused(strength, message) -> None:
+def test_impossible_strengths_are_refused(strength: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augmentation(**strength)
