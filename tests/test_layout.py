@@ -80,7 +80,7 @@ def test_every_module_has_a_test_file_of_its_name_in_the_mirrored_folder() -> No
         if name not in NO_TEST_FILE and not name.startswith(tuple(TO_BE_MIRRORED))
     }
     assert [name for name, path in expected.items() if not path.is_file()] == []
-    assert [name for name, path in expected.items() if "\ndef test_" not in path.read_text(encoding="utf-8")] == []
+    assert [name for name, path in expected.items() if "def test_" not in path.read_text(encoding="utf-8")] == []
 
 
 def test_exceptions_are_modules_that_need_one() -> None:

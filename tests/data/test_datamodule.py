@@ -151,7 +151,12 @@ def test_the_source_is_read_once_and_no_pixel_for_the_number_of_classes(
 ) -> None:
     reads = []
     original = Source.read
-    monkeypatch.setattr(Source, "read", lambda *a, **k: reads.append(1) or original(*a, **k))
+
+    def noted(*args: Any, **options: Any) -> Any:
+        reads.append(1)
+        return original(*args, **options)
+
+    monkeypatch.setattr(Source, "read", noted)
     monkeypatch.setattr("dml_lightning.data.stores.read_frame", None)  # decoding would fail
     data = module(root, None)
     assert not reads  # building the module reads nothing
@@ -416,7 +421,7 @@ def test_ranks_are_taken_from_the_trainer(root: Path, cache_dir: Path) -> None:
         strategy = type("S", (), {"root_device": torch.device("cpu")})
 
     data = module(root, cache_dir)
-    data.trainer = Attached()
+    data.trainer = Attached()  # type: ignore[assignment]
     sampler = data.train_dataloader().batch_sampler
     assert isinstance(sampler, PKBatchSampler)
     assert (sampler.rank, sampler.world_size, sampler.seed) == (1, 3, 0)

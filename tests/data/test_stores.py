@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,12 @@ def test_one_reading_serves_all_crops_of_a_frame(table: pd.DataFrame, monkeypatc
     store = UncachedCrops(table, OPTIONS)
     opened: list[str] = []
     original = store.cutter.cut
-    monkeypatch.setattr(store.cutter, "cut", lambda path, rows: opened.append(path) or original(path, rows))
+
+    def noted(path: str, rows: np.ndarray) -> Any:
+        opened.append(path)
+        return original(path, rows)
+
+    monkeypatch.setattr(store.cutter, "cut", noted)
     store.patches(np.arange(20))
     assert sorted(opened) == sorted(table["frame"].unique())
 

@@ -29,4 +29,5 @@ class Given(Source):
 
 def box(frame: Path, *sides: float, label: str = "duck", where: str = "row", **more: Any) -> Box:
     """A box of a duck, at (1, 2) and 3x4 px unless its sides are given."""
-    return Box(frame, *(sides or (1.0, 2.0, 3.0, 4.0)), label, where, **more)
+    x, y, width, height = sides or (1.0, 2.0, 3.0, 4.0)
+    return Box(frame, x, y, width, height, label, where, **more)
