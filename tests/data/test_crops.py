@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,9 @@ def reference(pixels: np.ndarray, centre: tuple[float, float], side: float, size
     st.floats(0.5, 40),
     st.integers(1, 7),
 )
-def test_resample_by_the_definition(seed, shape, centre, side, size) -> None:
+def test_resample_by_the_definition(
+    seed: int, shape: tuple[int, int], centre: tuple[float, float], side: float, size: int
+) -> None:
     """Also in corners, outside, for frames of 1 px and squares several times larger than the frame."""
     pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     found = resample(pixels, np.array(centre), side, size)
@@ -65,7 +68,7 @@ def test_resample_by_the_definition(seed, shape, centre, side, size) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.7, 4.0])
-def test_resample_agrees_with_torch_away_from_edges(factor) -> None:
+def test_resample_agrees_with_torch_away_from_edges(factor: float) -> None:
     pixels = np.random.default_rng(0).random((64, 64), dtype=np.float32)
     size = round(64 / factor)
     ours = resample(pixels, np.array([32.0, 32.0]), 64.0, size)
@@ -92,7 +95,7 @@ def test_a_narrow_range_of_large_counts_stays_exact() -> None:
 
 
 @given(st.integers(-99, 99), st.integers(1, 9))
-def test_reflect_is_symmetric_at_both_edges(position, size) -> None:
+def test_reflect_is_symmetric_at_both_edges(position: int, size: int) -> None:
     pad = 120
     expected = np.pad(np.arange(size), pad, mode="symmetric")[position + pad]
     assert reflect(np.array([position]), size)[0] == expected
@@ -100,7 +103,7 @@ def test_reflect_is_symmetric_at_both_edges(position, size) -> None:
 
 @patient
 @given(st.floats(-50, 50), st.floats(0.05, 20), st.integers(1, 40))
-def test_weights_sum_to_one(start, step, count) -> None:
+def test_weights_sum_to_one(start: float, step: float, count: int) -> None:
     _, weights = filter_taps(start, step, count)
     assert weights.shape[0] == count
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
@@ -141,7 +144,7 @@ def test_a_long_box_does_not_distort() -> None:
     [[0, 0, 2, 2], [318, 254, 2, 2], [-5, 100, 12, 9], [10, 10, 300, 200], [0, 0, 320, 256]],
     ids=["corner", "last corner", "over the edge", "large", "whole frame"],
 )
-def test_edges_neither_darken_nor_fail(box) -> None:
+def test_edges_neither_darken_nor_fail(box: list[float]) -> None:
     pixels = np.full((256, 320), 777, np.uint16)
     options = CropOptions(crop_size=20, context=1.0)
     patches, _ = cut_frame(Frame(pixels, "counts"), np.array([box], float), options, "f")
@@ -150,7 +153,7 @@ def test_edges_neither_darken_nor_fail(box) -> None:
 
 
 @given(st.integers(4, 300))
-def test_stored_patch_holds_every_turn(size) -> None:
+def test_stored_patch_holds_every_turn(size: int) -> None:
     stored = CropOptions(crop_size=size).stored_size
     assert stored >= size * math.sqrt(2)
     assert (stored - size) % 2 == 0
@@ -219,7 +222,7 @@ def mosaic(celsius: np.ndarray, outside: np.ndarray) -> Frame:
 
 
 @pytest.mark.parametrize("normalisation", ["crop", "frame"])
-def test_missing_pixels_change_neither_the_bird_nor_its_statistics_much(normalisation) -> None:
+def test_missing_pixels_change_neither_the_bird_nor_its_statistics_much(normalisation: str) -> None:
     rng = np.random.default_rng(0)
     celsius = rng.normal(8, 0.3, (90, 90)).astype(np.float32)
     celsius[40:46, 44:50] += 9
@@ -255,7 +258,7 @@ def test_a_frame_with_missing_pixels_elsewhere_gives_the_same_crop() -> None:
         (63, "missing pixels in 97% of its crop and 100% of itself"),
     ],
 )
-def test_a_crop_with_too_few_pixels_is_refused(first, message) -> None:
+def test_a_crop_with_too_few_pixels_is_refused(first: int, message: str) -> None:
     outside = np.zeros((90, 90), bool)
     outside[:, :first] = True
     box = np.array([[50.0, 40, 11, 11]])
@@ -277,7 +280,7 @@ def test_statistics_of_a_frame_leave_out_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("box", [[64, 3, 5, 5], [3, 48, 5, 5], [-9, 3, 9, 5], [3, -5, 5, 5]])
-def test_a_box_beside_its_frame_is_refused(box) -> None:
+def test_a_box_beside_its_frame_is_refused(box: list[float]) -> None:
     frame = Frame(np.zeros((48, 64), np.uint8), "counts")
     boxes = np.array([[1.0, 1, 5, 5], box])
     with pytest.raises(FrameError, match=r"f\.tif.*lies outside the 64x48 px frame.*top left corner"):
@@ -285,13 +288,13 @@ def test_a_box_beside_its_frame_is_refused(box) -> None:
 
 
 @pytest.mark.parametrize("side", [6000.0, 1e9, 1e200])
-def test_a_box_of_absurd_size_is_refused_before_memory_is_asked_for(side) -> None:
+def test_a_box_of_absurd_size_is_refused_before_memory_is_asked_for(side: float) -> None:
     with pytest.raises(FrameError, match=r"f\.tif: the box .* needs .* px of the frame for its crop, more than 8192"):
         cut_frame(Frame(np.zeros((48, 64), np.uint8), "counts"), np.array([[1.0, 1, side, 5]]), CropOptions(), "f.tif")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_box_that_is_no_number_is_refused(value) -> None:
+def test_a_box_that_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(FrameError, match="lies outside the 64x48 px frame"):
         cut_frame(Frame(np.zeros((48, 64), np.uint8), "counts"), np.array([[1.0, 1, value, 5]]), CropOptions(), "f")
 
@@ -308,7 +311,7 @@ def test_a_box_that_is_no_number_is_refused(value) -> None:
         ({"normalisation": "window", "window": (3, 1)}, "is empty"),
     ],
 )
-def test_impossible_options_are_refused(options, message) -> None:
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CropOptions(**options)
 
@@ -317,7 +320,7 @@ def test_impossible_options_are_refused(options, message) -> None:
 
 
 @pytest.fixture
-def table(tmp_path) -> pd.DataFrame:
+def table(tmp_path: Path) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(4):
@@ -329,7 +332,7 @@ def table(tmp_path) -> pd.DataFrame:
     return pd.DataFrame([rows[i] for i in order], columns=columns, index=order + 100)
 
 
-def test_by_frame_counts_positions_not_labels(table) -> None:
+def test_by_frame_counts_positions_not_labels(table: pd.DataFrame) -> None:
     groups = dict(by_frame(table))
     assert list(groups) == list(dict.fromkeys(table["frame"]))
     assert sorted(np.concatenate(list(groups.values())).tolist()) == list(range(20))
@@ -339,7 +342,7 @@ def test_by_frame_counts_positions_not_labels(table) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
-def test_crop_batches_streams_all_crops(table, batch_size) -> None:
+def test_crop_batches_streams_all_crops(table: pd.DataFrame, batch_size: int) -> None:
     options = CropOptions(radiometry=Radiometry(0.01, -273.15))
     batches = list(crop_batches(table, options, batch_size=batch_size))
     assert [len(b.labels) for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
@@ -356,7 +359,7 @@ def test_crop_batches_streams_all_crops(table, batch_size) -> None:
     torch.testing.assert_close(images[11:12].double(), Normalize(unit="degC")(crop), atol=2e-3, rtol=0)
 
 
-def test_crop_batches_stops_or_skips(table) -> None:
+def test_crop_batches_stops_or_skips(table: pd.DataFrame) -> None:
     bad = table["frame"].iloc[3]
     Path(bad).write_bytes(b"")
     with pytest.raises(FrameError, match=bad):

@@ -1,4 +1,4 @@
-"""Grouped splits, background crops and the function that builds the whole table."""
+"""Grouped splits and the function that builds the whole table."""
 
 import logging
 from pathlib import Path
@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from dml_lightning.data.background import BACKGROUND, sample_background
 from dml_lightning.data.sources import CocoJson, Reading, ReadReport
 from dml_lightning.data.splits import build_table, grouped_split
 from dml_lightning.data.table import READER_COLUMNS, TABLE_COLUMNS, summarise, validate_table
+from tests.data.making import boxes_in, gap, make_frames
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 BOX = ["x", "y", "width", "height"]
@@ -139,141 +138,6 @@ def test_too_few_groups(groups: int) -> None:
 def test_fractions_are_checked(fractions: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="positive numbers with the sum 1"):
         grouped_split(random_counts(0, 5, 2), fractions)
-
-
-# Background
-
-
-def make_frames(folder: Path, number: int, size: tuple[int, int] = (120, 100)) -> pd.DataFrame:
-    rows = []
-    for n in range(number):
-        path = folder / f"flight_{n % 4}" / f"{n:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", size).save(path)
-        rows.append((str(path), f"flight_{n % 4}"))
-    return pd.DataFrame(rows, columns=["frame", "group"])
-
-
-def boxes_in(frames: pd.DataFrame, per_frame: int = 3, labels: tuple[str, ...] = ("duck",)) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number, (frame, group) in enumerate(zip(frames["frame"], frames["group"], strict=True)):
-        for n in range(per_frame):
-            x, y = rng.uniform(0, 80, 2)
-            width, height = rng.uniform(4, 14, 2)
-            label = labels[(number + n) % len(labels)]
-            rows.append((frame, x, y, width, height, label, group))
-    return pd.DataFrame(rows, columns=list(READER_COLUMNS))
-
-
-def gap(a: pd.Series, b: pd.Series) -> float:
-    """Clear distance of two boxes in the direction where it is largest, px; negative if they overlap."""
-    return max(a.x - (b.x + b.width), b.x - (a.x + a.width), a.y - (b.y + b.height), b.y - (a.y + a.height))
-
-
-def test_background_keeps_away_from_every_box(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 8)
-    boxes = boxes_in(frames)
-    rows, missing = sample_background(frames, boxes, 4, seed=1, margin=6.0)
-    assert list(rows.columns) == list(READER_COLUMNS)
-    assert len(rows) + missing == 32
-    assert len(rows) > 16
-    assert set(rows["label"]) == {BACKGROUND}
-    groups = dict(zip(frames["frame"], frames["group"], strict=True))
-    for _, row in rows.iterrows():
-        assert row.width == row.height
-        assert min(row.x, row.y) >= 0
-        assert row.x + row.width <= 120
-        assert row.y + row.height <= 100
-        assert row.group == groups[row.frame]
-        for _, box in boxes[boxes["frame"] == row.frame].iterrows():
-            assert gap(row, box) >= 6.0 + row.width / 4 - 1e-9
-    for _, crops in rows.groupby("frame"):
-        for i in range(len(crops)):
-            for j in range(i):
-                assert gap(crops.iloc[i], crops.iloc[j]) >= 0
-
-
-def test_what_a_background_crop_shows_around_its_box_holds_no_object(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 20)
-    boxes = boxes_in(frames)
-    for context, min_side in ((0.0, 40.0), (6.0, 0.0)):
-        rows = sample_background(frames, boxes, 2, sides=[6.0], context=context, min_side=min_side).rows
-        assert len(rows)
-        shown = max(6 * (1 + context), min_side)
-        for _, row in rows.iterrows():
-            for _, box in boxes[boxes["frame"] == row.frame].iterrows():
-                assert gap(row, box) >= (shown - 6) / 2
-
-
-def test_background_sides_come_from_the_boxes(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 8)
-    boxes = boxes_in(frames)
-    rows = sample_background(frames, boxes, 4).rows
-    longer = set(boxes[["width", "height"]].max(axis=1))
-    assert set(rows["width"]) <= longer
-    assert rows["width"].nunique() > 8
-    fixed = sample_background(frames, boxes, 4, sides=[7.0]).rows
-    assert set(fixed["width"]) == {7.0}
-
-
-def test_background_of_a_frame_does_not_depend_on_the_others(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 8)
-    boxes = boxes_in(frames)
-    whole = sample_background(frames, boxes, 3, sides=[8.0], seed=5).rows
-    shuffled = sample_background(frames.sample(frac=1, random_state=0), boxes.iloc[::-1], 3, sides=[8.0], seed=5).rows
-    order = ["frame", "x", "y"]
-    pd.testing.assert_frame_equal(
-        whole.sort_values(order, ignore_index=True), shuffled.sort_values(order, ignore_index=True)
-    )
-    alone = sample_background(frames.iloc[[2]], boxes, 3, sides=[8.0], seed=5).rows
-    pd.testing.assert_frame_equal(alone, whole[whole["frame"] == frames["frame"][2]].reset_index(drop=True))
-    other = sample_background(frames, boxes, 3, sides=[8.0], seed=6).rows
-    assert not other[["x", "y"]].equals(whole[["x", "y"]])
-
-
-def test_background_survives_moving_the_data(tmp_path: Path) -> None:
-    results = []
-    for name in ("one", "two"):
-        frames = make_frames(tmp_path / name, 4)
-        results.append(sample_background(frames, boxes_in(frames), 3, seed=5).rows[BOX])
-    pd.testing.assert_frame_equal(*results)
-
-
-def test_frames_of_the_same_size_get_different_places(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 4)
-    rows = sample_background(frames, boxes_in(frames).iloc[:0], 1, sides=[8.0]).rows
-    assert rows[["x", "y"]].drop_duplicates().shape[0] == 4
-
-
-def test_background_covers_the_whole_frame(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 60, size=(20, 10))
-    rows = sample_background(frames, boxes_in(frames).iloc[:0], 1, sides=[8.0]).rows
-    assert (rows["x"].min(), rows["x"].max()) == (0, 12)
-    assert (rows["y"].min(), rows["y"].max()) == (0, 2)
-
-
-def test_no_room_gives_fewer_and_counts_them(tmp_path: Path) -> None:
-    frames = make_frames(tmp_path, 2, size=(20, 20))
-    boxes = boxes_in(frames).iloc[:0]
-    full = boxes_in(frames).iloc[[0]].assign(x=0.0, y=0.0, width=20.0, height=20.0)
-    assert full["frame"].iloc[0] == frames["frame"][0]
-    rows, missing = sample_background(frames, full, 2, sides=[8.0])
-    assert len(rows) + missing == 4
-    assert set(rows["frame"]) == {frames["frame"][1]}
-    rows, missing = sample_background(frames, boxes, 2, sides=[21.0])
-    assert (len(rows), missing) == (0, 4)
-    assert list(rows.columns) == list(READER_COLUMNS)
-    assert sample_background(frames, boxes, 0, sides=[8.0]).missing == 0
-
-
-@pytest.mark.parametrize(
-    "options", [{"per_frame": -1}, {"seed": -1}, {"margin": -1.0}, {"sides": []}, {"sides": [0.0]}]
-)
-def test_background_checks_its_numbers(tmp_path: Path, options: dict[str, object]) -> None:
-    frames = make_frames(tmp_path, 1)
-    with pytest.raises(ValueError, match=r"must be at least 0|need sides of more than 0 px"):
-        sample_background(frames, boxes_in(frames), **{"per_frame": 1, **options})
 
 
 # The whole table

@@ -1,6 +1,7 @@
 """What files declare: no-data values, scale, offset and unit, in tags and in the file beside a frame."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_a_scale_of_one_is_none(tmp_path: Path) -> None:
         ({"scale": "x"}, "hold 'x' for a number"),
     ],
 )
-def test_a_scale_to_no_temperature_is_refused(tmp_path: Path, items: dict, message: str) -> None:
+def test_a_scale_to_no_temperature_is_refused(tmp_path: Path, items: dict[str, Any], message: str) -> None:
     with pytest.raises(FrameError, match=message):
         read_frame(write(tmp_path / "a.tif", COUNTS, extratags=gdal(**items)))
 

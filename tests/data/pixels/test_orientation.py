@@ -43,6 +43,7 @@ def test_turn_agrees_with_pillow(orientation: int) -> None:
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("kind", ["tif", "float tif", "png", "png by XMP", "jpg"])
 def test_every_reader_turns(tmp_path: Path, kind: str, orientation: int) -> None:
+    stored: np.ndarray
     stored, tolerance = GREY16, 0.0
     if kind.endswith("tif"):
         stored = GREY16 if kind == "tif" else (GREY16 / 1000).astype(np.float32)

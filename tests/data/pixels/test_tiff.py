@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def unwrite(path: Path, parts: slice, *, offsets: bool = True) -> None:
 
 @pytest.mark.parametrize("options", [{"tile": (16, 16)}, {"rowsperstrip": 8}], ids=["tiles", "strips"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_sparse_files(tmp_path: Path, options: dict, compression: str | None) -> None:
+def test_sparse_files(tmp_path: Path, options: dict[str, Any], compression: str | None) -> None:
     kind, count = ("tiles", 6) if "tile" in options else ("strips", 4)
     path = write(tmp_path / "a.tif", GREY16, compression=compression, **options)
     unwrite(path, slice(1, 3))

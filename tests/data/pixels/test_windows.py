@@ -1,6 +1,7 @@
 """Large mosaics by windows: the values of the whole file, only the tiles touched, flat memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ SLICES = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["counts", "degC", "radiometry", "no-data", "alpha"])
 def test_windows_hold_the_pixels_of_the_whole(tmp_path: Path, kind: str, layout: str) -> None:
-    pixels, options, radiometry = COUNTS, dict(LAYOUTS[layout]), None
+    pixels: np.ndarray = COUNTS
+    options, radiometry = dict(LAYOUTS[layout]), None
     if kind == "degC":
         pixels = CELSIUS
         options["predictor"] = 3 if options.get("predictor") else None
@@ -96,9 +98,14 @@ def test_tiles_that_were_never_written_are_missing(tmp_path: Path) -> None:
 
 def test_only_the_tiles_of_a_window_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.tif", CELSIUS, tile=(32, 32), compression="zlib")
-    decoded = []
+    decoded: list[int] = []
     original = windows.Segments._decoded
-    monkeypatch.setattr(windows.Segments, "_decoded", lambda own, n: decoded.append(n) or original(own, n))
+
+    def noted(own: windows.Segments, number: int) -> Any:
+        decoded.append(number)
+        return original(own, number)
+
+    monkeypatch.setattr(windows.Segments, "_decoded", noted)
     pixels = read_frame(path).pixels
     assert decoded == []
     pixels[30:40, 60:70]

@@ -1,4 +1,4 @@
-"""Small files as cameras and tools write them, made from the formats' definitions."""
+"""Small files as cameras and tools write them, made from the formats' definitions, and what a reader must return."""
 
 import io
 import math
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tifffile
 from PIL import Image
+
+from dml_lightning.data.pixels import Frame
 
 # Constants of an imaginary camera; temperatures in K.
 CAMERA: dict[str, float] = {
@@ -135,3 +137,12 @@ def flir_jpeg(
     pieces = [container[i : i + part] for i in range(0, len(container), part)]
     segments = [(0xE1, b"FLIR\0\1" + bytes([i, len(pieces) - 1]) + piece) for i, piece in enumerate(pieces)]
     return with_segments(jpeg_bytes(picture, **options), segments)
+
+
+def assert_exact(frame: Frame, expected: np.ndarray, unit: str = "counts") -> None:
+    """Checks unit, number type, layout in memory and every pixel of a frame that has been read."""
+    assert frame.unit == unit
+    assert frame.pixels.dtype == expected.dtype
+    assert frame.pixels.flags.c_contiguous
+    assert frame.pixels.flags.writeable
+    np.testing.assert_array_equal(frame.pixels, expected)

@@ -1,42 +1,16 @@
-"""What all readers share: groups, frames, clipping, skipping, the report."""
+"""What all readers share: groups, frames, roots, and readings without a usable box."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dml_lightning.data.frames import FrameError
-from dml_lightning.data.sources import Box, CropFolders, ReadReport, Scan, Source
-from dml_lightning.data.sources.boxes import usable_boxes
-from dml_lightning.data.sources.files import list_frames
+from dml_lightning.data.sources import CropFolders, ReadReport, Scan
 from dml_lightning.data.table import READER_COLUMNS
-from tests.data.sources import making
-
-WIDTH, HEIGHT = 40, 30
-
-
-def picture(path: Path) -> Path:
-    return making.picture(path, (WIDTH, HEIGHT))
-
-
-class Given(Source):
-    """A layout that yields what the test gives."""
-
-    def __init__(self, root: Path, boxes: Sequence[Box], **options: str) -> None:
-        super().__init__(root, **options)
-        self.boxes = boxes
-
-    def scan(self, report: ReadReport) -> Scan:
-        return Scan(list_frames(self.root), self.boxes)
-
-
-def box(frame: Path, *sides: float, label: str = "duck", where: str = "row", **more: object) -> Box:
-    return Box(frame, *(sides or (1.0, 2.0, 3.0, 4.0)), label, where, **more)
+from tests.data.sources.given import Given, box, picture
 
 
 def test_a_reading_has_table_frames_and_report(tmp_path: Path) -> None:
@@ -86,101 +60,6 @@ def test_a_file_name_that_gives_no_group_is_named(tmp_path: Path, group_by: str)
 def test_an_invalid_expression_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"group_by '\(' is no regular expression"):
         CropFolders(tmp_path, group_by="(")
-
-
-def test_boxes_are_clipped_skipped_and_counted(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    sides = {
-        "inside": (0.0, 0.0, 40.0, 30.0),
-        "left": (-3.0, 5.0, 10.0, 4.0),
-        "corner": (35.0, 28.0, 10.0, 10.0),
-        "rounding": (30.005, 1.0, 10.0, 4.0),
-        "beside": (40.0, 5.0, 3.0, 3.0),
-        "above": (5.0, -9.0, 3.0, 9.0),
-        "flat": (5.0, 5.0, 0.0, 3.0),
-        "negative": (5.0, 5.0, 4.0, -3.0),
-        "nan": (5.0, np.nan, 4.0, 3.0),
-        "infinite": (5.0, 5.0, np.inf, 3.0),
-        "twin": (0.0, 0.0, 40.0, 30.0),
-    }
-    reading = Given(tmp_path, [box(path, *s, where=name) for name, s in sides.items()]).read()
-    np.testing.assert_allclose(
-        reading.table[["x", "y", "width", "height"]].to_numpy(),
-        [[0, 0, 40, 30], [0, 5, 7, 4], [35, 28, 5, 2], [30.005, 1, 9.995, 4]],
-    )
-    assert reading.report.skipped == {
-        "box lies outside the frame": 2,
-        "box has no area": 2,
-        "box is not four finite numbers": 2,
-        "duplicate of another box": 1,
-    }
-    assert reading.report.changed == {"box clipped at the frame's edge": 2}
-    assert reading.report.examples["box has no area"] == ["flat", "negative"]
-    text = str(reading.report)
-    assert "skipped 2: box has no area (e.g. flat; negative)" in text
-    assert "noted 2: box clipped at the frame's edge (e.g. left; corner)" in text
-
-
-@settings(max_examples=200, deadline=None)
-@given(sides=st.tuples(*[st.floats(-60, 60, allow_nan=False)] * 2, *[st.floats(-5, 90, allow_nan=False)] * 2))
-def test_a_kept_box_is_the_overlap_with_its_frame(sides: tuple[float, ...]) -> None:
-    report, path = ReadReport(), Path("/a.png")
-    kept, _ = usable_boxes([box(path, *sides)], {path: (WIDTH, HEIGHT)}, report)
-    x, y, width, height = sides
-    across = min(x + width, WIDTH) - max(x, 0)
-    down = min(y + height, HEIGHT) - max(y, 0)
-    if kept:
-        np.testing.assert_allclose(kept[0][1:5], (max(x, 0), max(y, 0), across, down), atol=1e-9, rtol=1e-12)
-        assert min(kept[0].width, kept[0].height) > 0
-    else:
-        assert min(width, height, across, down) <= 1e-9
-        assert sum(report.skipped.values()) == 1
-
-
-def test_a_box_inside_keeps_its_exact_numbers(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    table = Given(tmp_path, [box(path, 1.1, 0.2, 0.7, 0.3)]).read().table
-    assert table.iloc[0, 1:5].tolist() == [1.1, 0.2, 0.7, 0.3]
-
-
-def test_relative_boxes_are_fractions_of_the_file(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    table = Given(tmp_path, [box(path, 0.25, 0.5, 0.5, 0.1, relative=True)]).read().table
-    np.testing.assert_allclose(table.iloc[0, 1:5].tolist(), [10, 15, 20, 3])
-
-
-def test_a_stated_size_must_be_that_of_the_file(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    stated = [(WIDTH, HEIGHT), (HEIGHT, WIDTH), (0, 0), (80, 60)]  # swapped and absent are common
-    boxes = [box(path, n, 1.0, 2.0, 2.0, stated=s) for n, s in enumerate(stated)]
-    reading = Given(tmp_path, boxes).read()
-    assert reading.table["x"].tolist() == [0, 1, 2]
-    reason = "stated frame size differs from the file's"
-    assert reading.report.examples[reason] == ["row: 80x60, file 40x30"]
-
-
-def test_one_box_with_two_labels_is_noted_and_kept(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    reading = Given(tmp_path, [box(path), box(path, label="teal", where="row 2")]).read()
-    assert reading.table["label"].tolist() == ["duck", "teal"]
-    assert reading.report.examples["same box with two labels"] == ["row 2: duck, teal"]
-
-
-def test_boxes_with_a_reason_to_skip_become_obstacles(tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
-    crowd = box(path, 30.0, 20.0, 20.0, 20.0, where="crowd", skip="iscrowd annotation")
-    reading = Given(tmp_path, [box(path), crowd]).read()
-    assert len(reading.table) == 1
-    assert reading.report.skipped["iscrowd annotation"] == 1
-    assert reading.obstacles.to_numpy().tolist() == [[str(path), 30.0, 20.0, 10.0, 10.0]]
-
-
-def test_only_three_examples_are_kept() -> None:
-    report = ReadReport()
-    for number in range(9):
-        report.skip("reason", f"row {number}")
-    assert report.skipped["reason"] == 9
-    assert report.examples["reason"] == ["row 0", "row 1", "row 2"]
 
 
 def test_missing_frames_are_counted(tmp_path: Path) -> None:
@@ -247,22 +126,6 @@ def test_relative_roots_and_links_give_the_paths_that_the_user_wrote(
     monkeypatch.chdir(tmp_path)
     table = CropFolders("./link/../link").read().table
     assert table["frame"].tolist() == [str(tmp_path / "link" / "duck" / "a.png")]
-
-
-def test_crop_folders(tmp_path: Path) -> None:
-    picture(tmp_path / "duck" / "f1" / "a.png")
-    picture(tmp_path / "teal" / "f1" / "deep" / "b.JPG")
-    picture(tmp_path / "teal" / "c.tif")
-    picture(tmp_path / "loose.png")
-    reading = CropFolders(tmp_path).read()
-    assert reading.table.drop(columns="frame").to_numpy().tolist() == [
-        [0, 0, WIDTH, HEIGHT, "duck", "f1"],
-        [0, 0, WIDTH, HEIGHT, "teal", tmp_path.name],
-        [0, 0, WIDTH, HEIGHT, "teal", "f1/deep"],
-    ]
-    assert reading.report.examples["picture outside a class folder"] == ["loose.png"]
-    by_frame = CropFolders(tmp_path, group_by="frame").read()
-    assert by_frame.table["group"].tolist()[0] == "duck/f1/a.png"
 
 
 def test_effort_without_a_bird(tmp_path: Path) -> None:

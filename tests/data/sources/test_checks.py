@@ -22,7 +22,10 @@ SIZES = {FRAME: (640, 512)}
 
 
 def boxes(*sides: tuple[float, float, float, float], **more: object) -> list[Box]:
-    return [Box(FRAME, *map(float, each), "duck", f"row {n}", **more) for n, each in enumerate(sides)]
+    return [
+        Box(FRAME, float(x), float(y), float(w), float(h), "duck", f"row {n}", **more)
+        for n, (x, y, w, h) in enumerate(sides)
+    ]
 
 
 def check(*sides: tuple[float, float, float, float], **more: object) -> ReadReport:

@@ -8,7 +8,6 @@ import pytest
 
 from dml_lightning.data.sources import CropFolders
 from dml_lightning.data.sources.recognise import read_source, recognise
-from dml_lightning.data.sources.signatures import REFUSED, SIGNATURES
 from tests.data.sources.making import BOX, needs, picture, save_json, text
 from tests.data.sources.samples import SAMPLES, SIDES, YOLO_ROW, frames
 
@@ -54,16 +53,6 @@ def test_two_layouts_in_one_folder_are_ambiguous(tmp_path: Path, first: str, sec
     with pytest.raises(ValueError, match="may be ") as error:
         recognise(tmp_path / "both")
     assert all(SAMPLES[name][0] in str(error.value) for name in (first, second))
-
-
-def test_json_signatures_exclude_each_other(tmp_path: Path) -> None:
-    import json
-
-    for name in ("coco", "coco_results", "labelme", "label_studio", "megadetector"):
-        file = SAMPLES[name][1](tmp_path / name)
-        content = json.loads(file.read_text())
-        tests = {**SIGNATURES, **{kind: test for kind, (test, _) in REFUSED.items()}}
-        assert [kind for kind, test in tests.items() if test(content)] == [SAMPLES[name][0]]
 
 
 def test_folders_of_crops(tmp_path: Path) -> None:

@@ -158,52 +158,6 @@ class TestYolo:
         text(tmp_path / "a.txt", "0 .5 .5 .1 .1")
         assert len(Yolo(tmp_path, config="birds.yml").read().table) == 1
 
-    @pytest.mark.parametrize(
-        ("rows", "expected", "scores"),
-        [
-            (["0 .5 .5 .1 .2 .87"], [[45, 32, 10, 16]], [0.87]),
-            (["0 .5 .5 .1 .2 12"], [[45, 32, 10, 16]], None),  # a track
-            (["0 .5 .5 .1 .2 1", "0 .3 .5 .1 .2 2"], [[45, 32, 10, 16], [25, 32, 10, 16]], None),
-            (["0 .5 .5 .1 .2 .87 7"], [[45, 32, 10, 16]], [0.87]),
-            (["0 .5 .5 .1 .2 .87 1", "0 .3 .5 .1 .2 .5 2"], [[45, 32, 10, 16], [25, 32, 10, 16]], [0.87, 0.5]),
-            (["0 .1 .2 .3 .2 .3 .4 .1 .4"], [[10, 16, 20, 16]], None),  # a turned box, or a polygon of four corners
-            (["0 .1 .2 .3 .2 .3 .4 .1 .4 .87"], [[10, 16, 20, 16]], [0.87]),
-            (["0 .1 .2 .3 .2 .3 .4 .1 .4 .87 5"], [[10, 16, 20, 16]], [0.87]),
-            (["0 .1 .2 .3 .2 .3 .4 .1 .4 .2 .3"], [[10, 16, 20, 16]], None),  # five corners
-            (["0 .1 .2 .3 .2 .2 .4"], [[10, 16, 20, 16]], None),  # three corners
-            (["0 .95 .2 1.05 .2 1.05 .4 .95 .4"], [[95, 16, 5, 16]], None),  # turned beyond the edge
-        ],
-    )
-    def test_rows_of_every_length(
-        self, tmp_path: Path, rows: list[str], expected: list[list[float]], scores: list[float] | None
-    ) -> None:
-        table = self.save(tmp_path, {"a": "\n".join(rows)}).read().table
-        np.testing.assert_allclose(table[BOX], expected)
-        assert ("score" in table) == (scores is not None)
-        if scores:
-            assert table["score"].tolist() == scores
-
-    @pytest.mark.parametrize(
-        ("row", "reason"),
-        [
-            ("0 .1 .2 .3 .2 .3 1.4", "polygon has a corner outside of its frame"),
-            ("0 .1 .2 .3 .2 .3 1", "label line is either a triangle or a box with score and track 1"),
-            ("0 .5 .5 .1 .2 1.3", "score is not between 0 and 1"),
-            ("0 .5 .5 .1 .2 7.5 9", "score is not between 0 and 1"),
-            ("0 .1 .2 .3 .2 .3 .4 .1 .4 7.5", "score is not between 0 and 1"),
-            ("0 .1 .2 .3 .2 .3 nan", "box is not four finite numbers"),
-            ("0 .1 .2 .3 .2 .3 .4 .5", "label line has the wrong number of values"),
-        ],
-    )
-    def test_rows_that_mean_nothing_sure(self, tmp_path: Path, row: str, reason: str) -> None:
-        reading = self.save(tmp_path, {"a": "0 .5 .5 .1 .1", "b": row}).read()
-        assert reading.report.skipped == {reason: 1}
-
-    def test_a_triangle_at_the_edge_is_one_where_other_polygons_are(self, tmp_path: Path) -> None:
-        polygon = "0 .1 .2 .3 .2 .3 .4 .1 .4 .2 .3 .2 .2"
-        reading = self.save(tmp_path, {"a": f"{polygon}\n0 .5 .6 .7 .6 .7 1"}).read()
-        assert reading.report.changed == {"polygon read as its bounding box": 2}
-
     @pytest.mark.parametrize("end", ["", " .9", " .9 4"])
     def test_poses(self, tmp_path: Path, end: str) -> None:
         config = "names: [duck]\nkpt_shape: [2, 3]\n"
