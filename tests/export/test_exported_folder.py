@@ -189,7 +189,7 @@ def test_the_graph_is_one_file_with_names(exported: Callable[[str], Path]) -> No
     assert "degC" in proto.doc_string
     assert {path.name for path in folder.iterdir()} == {
         *("encoder.onnx", "encoder.pt2", "arrays.safetensors", "model.json"),
-        *("score.py", "README.md", "recipe.fit.yaml"),
+        *("score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels", "README.md", "recipe.fit.yaml"),
     }
     root = str(Path(__file__).resolve().parents[2]).encode()
     for name in ("encoder.onnx", "encoder.pt2", "model.json", "README.md"):
