@@ -48,7 +48,7 @@ def doubts_of(reading: Reading, headers: Mapping[str, Header], looks: Sequence[L
         *group_doubts(reading),
         *box_doubts(reading.table, headers),
         *repeat_doubts(reading.table),
-        *name_doubts(reading.table["label"].unique()),
+        *name_doubts(sorted(set(reading.table["label"]))),
         *empty_doubts(reading),
         *orientation_doubts(headers),
         *unit_doubts(looks),
@@ -110,7 +110,7 @@ def box_doubts(table: pd.DataFrame, headers: Mapping[str, Header]) -> list[Doubt
     large = table[(shares > LARGEST_SHARE) & ~(shares > 0.999).all()]
     results = []
     if len(small):
-        what = f"are narrower than {SMALLEST_SIDE:g} px, the first being {_place(small)}: are they in px?"
+        what = f"have a side below {SMALLEST_SIDE:g} px, the first being {_place(small)}: are they in px?"
         results.append(Doubt("small boxes", f"{len(small)} of {len(table)} boxes {what}"))
     if len(large):
         what = f"cover more than a quarter of their frame, the first being {_place(large)}: are they single animals?"
@@ -171,7 +171,7 @@ def name_doubts(names: Sequence[str]) -> list[Doubt]:
     """Pairs of class names that differ in case, spaces or hyphens alone, or by one edit."""
     return [
         Doubt("class names", f"the classes {first!r} and {other!r} have nearly one name: are they one class?")
-        for first, other in combinations(sorted(names), 2)
+        for first, other in combinations(names, 2)
         if _essence(first) == _essence(other) or one_edit(_essence(first), _essence(other))
     ]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dml_lightning.data.frames import FrameError, read_frame
@@ -21,6 +22,7 @@ TRIES = 3  # times as many boxes, before frames that cannot be read leave tiles 
 CONTEXT = 3.0  # times the longer side of a box
 SMALLEST_FIELD = 24.0  # px of a frame in a tile
 FONT_SIZE = 13
+LONGEST_NAME = 34  # characters of a frame in its caption; the last ones tell frames apart
 Tile = Image.Image
 
 
@@ -63,7 +65,7 @@ def _tiles(boxes: pd.DataFrame) -> Iterator[Tile]:
             continue
 
 
-def _tile(frame: str, box: np.ndarray, label: str) -> Tile:
+def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     """A box (1, 4) with what lies around it, no further than its frame, enlarged without smoothing."""
     shown = read_frame(frame)
     x, y, width, height = shown.on_pixels(box)[0]
@@ -80,14 +82,14 @@ def _tile(frame: str, box: np.ndarray, label: str) -> Tile:
     draw.rectangle((corners[0] - 2, corners[1] - 2, corners[2] + 1, corners[3] + 1), outline=rgb(ORANGE), width=2)
     draw.rectangle((0, TILE, TILE, TILE + CAPTION), fill="white")
     draw.text((2, TILE + 4), f"{label}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
-    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}", fill="black", font=font)
+    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LONGEST_NAME:], fill="black", font=font)
     return tile
 
 
-def _grey(pixels: np.ndarray) -> Image.Image:
+def _grey(pixels: NDArray[np.float64]) -> Image.Image:
     """Values (H, W) from their 0.5th to their 99.9th percentile; missing ones black."""
     if np.isnan(pixels).all():
-        return Image.new("RGB", pixels.shape[::-1])
+        return Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
     low, high = np.nanquantile(pixels, (0.005, 0.999))
     grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
     return Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
