@@ -37,7 +37,8 @@ def test_without_a_doubt(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     assert lines[-3].startswith(f"  TIFF (6): {low:.6g} to {high:.6g} degC, median ")
     assert lines[-2] == "No doubt."
     assert lines[-1] == "12 crops with their boxes in check.png; look at them."
-    assert Image.open("check.png").size[0] > 900
+    with Image.open("check.png") as picture:
+        assert picture.size[0] > 900
 
 
 def test_doubts_end_with_status_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,8 +57,8 @@ def test_a_radiometry_by_option_or_config(tmp_path: Path, capsys: pytest.Capture
     out = f"--picture={tmp_path / 'out.png'}"
     assert main(["check", str(table), out, "--radiometry.gain=0.01", "--radiometry.offset=-273.15"]) == []
     config = tmp_path / "config.yaml"
-    source = "{class_path: dml_lightning.data.sources.CsvTable, init_args: {root: ROOT, file: boxes.csv, group_column: flight}}"
-    section = f"data:\n  source: {source.replace('ROOT', str(tmp_path))}\n"
+    options = f"{{root: {tmp_path}, file: boxes.csv, group_column: flight}}"
+    section = f"data:\n  source: {{class_path: dml_lightning.data.sources.CsvTable, init_args: {options}}}\n"
     config.write_text(section + "  radiometry: {gain: 0.01, offset: -273.15}\n")
     assert main(["check", str(config), out]) == []
     assert "read as CsvTable as config.yaml says" in capsys.readouterr().out

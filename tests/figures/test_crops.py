@@ -61,7 +61,8 @@ def test_twelve_crops_and_no_frame_that_cannot_be_read(tmp_path: Path) -> None:
     out = tmp_path / "check.png"
     good, bad = boxes(frame(tmp_path / "a.tif"), ["mallard"] * 20), boxes(tmp_path / "none.tif", ["coot"] * 3)
     assert write_crops(out, pd.concat([bad, good], ignore_index=True)) == 12
-    assert Image.open(out).size == (4 * (TILE + MARGIN) + MARGIN, 3 * (TILE + CAPTION + MARGIN) + MARGIN)
+    with Image.open(out) as picture:
+        assert picture.size == (4 * (TILE + MARGIN) + MARGIN, 3 * (TILE + CAPTION + MARGIN) + MARGIN)
     assert (tile(out, 11) == rgb(ORANGE)).all(axis=-1).any()
     assert write_crops(tmp_path / "other.png", bad) == 0
     assert not (tmp_path / "other.png").exists()
