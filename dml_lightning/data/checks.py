@@ -96,7 +96,7 @@ def group_doubts(reading: Reading) -> list[Doubt]:
             Doubt(
                 "groups",
                 f"the {len(reading.frames)} frames lie in {len(names)} group(s) ({', '.join(names)}), and train, val "
-                f"and test need at least {NEEDED_GROUPS}: set group_by to what names a flight, or fly again.",
+                f"and test need at least {NEEDED_GROUPS}: set group_by to what names a flight, or add flights.",
             )
         )
     return results
@@ -107,7 +107,8 @@ def box_doubts(table: pd.DataFrame, headers: Mapping[str, Header]) -> list[Doubt
     areas = table["frame"].map({frame: header.size[0] * header.size[1] for frame, header in headers.items()})
     shares = table["width"] * table["height"] / areas
     small = table[table[["width", "height"]].min(axis=1) < SMALLEST_SIDE]
-    large = table[(shares > LARGEST_SHARE) & ~(shares > 0.999).all()]
+    crops = bool((shares > 0.999).all())
+    large = table[:0] if crops else table[shares > LARGEST_SHARE]
     results = []
     if len(small):
         what = f"have a side below {SMALLEST_SIDE:g} px, the first being {_place(small)}: are they in px?"
