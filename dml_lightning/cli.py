@@ -29,6 +29,11 @@ COMMANDS = {
     "simulate": Command(
         "write simulated thermal flights to disk: dml simulate --out DIR", "dml_lightning.simulate:simulate"
     ),
+    "check": Command(
+        "read frames and boxes without training, and name what to look at: dml check FILE_OR_FOLDER",
+        "dml_lightning.commands.check:check",
+        positional="data",
+    ),
     "fit": Command(
         "train one arm: dml fit -c configs/base.yaml -c configs/data/D.yaml -c configs/model/M.yaml",
         TRAIN,

@@ -12,7 +12,7 @@ from dml_lightning.cli import COMMANDS, SEVERAL, _named, main, overview, run_com
 def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["train"])
-    assert "there are simulate, fit, validate, test, predict, " in capsys.readouterr().err
+    assert "there are simulate, check, fit, validate, test, predict, " in capsys.readouterr().err
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def test_words_before_the_first_option_are_positional() -> None:
 def test_python_gets_the_error_and_the_shell_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match="there is no command 'train'; there are simulate, fit, "):
+    with pytest.raises(ValueError, match="there is no command 'train'; there are simulate, check, fit, "):
         run_command(["train"])
     with pytest.raises(ValueError, match="there is no such file") as raised:
         run_command(["audit", "nowhere.npz"])

@@ -1,6 +1,7 @@
 """Splits by group, and the one function that turns a reading into the finished crop table."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -239,12 +240,17 @@ def _refuse_identical(reading: Reading) -> None:
         ValueError: There are such copies; the first pair is named.
     """
     if reading.identical:
-        first, other = reading.identical[0]
-        raise ValueError(
-            f"{len(reading.identical)} frame(s) have the same bytes as a frame of another group, the first being "
-            f"{other} and {first}: remove the copies, let group_by put them into one group, or set "
-            "allow_identical_frames."
-        )
+        raise ValueError(identical_message(reading.identical))
+
+
+def identical_message(pairs: Sequence[tuple[Path, Path]]) -> str:
+    """Says which frames of two groups are the same, and what would work; at least one pair."""
+    first, other = pairs[0]
+    return (
+        f"{len(pairs)} frame(s) have the same bytes as a frame of another group, the first being "
+        f"{other} and {first}: remove the copies, let group_by put them into one group, or set "
+        "allow_identical_frames."
+    )
 
 
 def _check_splits(

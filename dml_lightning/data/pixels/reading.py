@@ -1,7 +1,7 @@
 """Reading a frame of any supported kind: its pixels, their unit and its size."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,20 +94,40 @@ def frame_of(pixels: NDArray[Any], radiometry: Radiometry | None = None) -> Fram
     return _frame("the frame", Channel(_flat(pixels, "the frame")), Declared(), 1, radiometry)
 
 
-def frame_size(path: StrPath) -> tuple[int, int]:
-    """Returns (width, height) in px of the upright picture on which boxes are drawn, from the header alone.
+class Header(NamedTuple):
+    """What a file says of its frame before any pixel is read.
+
+    Attributes:
+        size: (width, height) in px of the upright picture on which boxes are drawn.
+        orientation: The tag, 1 to 8: how the stored pixels lie in that picture; 1 is upright.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
+def frame_header(path: StrPath) -> Header:
+    """Reads the header of one frame.
 
     Raises:
         FrameError: The file is missing, empty or of another kind, or its header is damaged.
     """
     kind = kind_of(path)
     with quiet(path):
-        if kind == "tiff":
-            return open_tiff(path).size
         if kind == "npy":
             height, width = _array(path).shape
-            return width, height
-        return open_jpeg(path).size if kind == "jpeg" else open_png(path).size
+            return Header((width, height), 1)
+        opened = open_tiff(path) if kind == "tiff" else open_jpeg(path) if kind == "jpeg" else open_png(path)
+        return Header(opened.size, opened.orientation)
+
+
+def frame_size(path: StrPath) -> tuple[int, int]:
+    """Returns (width, height) in px of the upright picture on which boxes are drawn, from the header alone.
+
+    Raises:
+        FrameError: The file is missing, empty or of another kind, or its header is damaged.
+    """
+    return frame_header(path).size
 
 
 def _tiff_frame(path: StrPath, tiff: Tiff, radiometry: Radiometry | None) -> Frame:

@@ -28,6 +28,7 @@ class Scan(NamedTuple):
 
 
 NOT_ANNOTATED = "frame that nobody has annotated"
+SAME_BYTES = "frame with the same bytes as one of another group"
 
 
 def _no_obstacles() -> pd.DataFrame:
@@ -135,7 +136,7 @@ class Source(ABC):
         identical = identical_frames(groups)
         for pair in identical:
             names = " and ".join(os.path.relpath(path, self.root) for path in pair)
-            report.note("frame with the same bytes as one of another group", names)
+            report.note(SAME_BYTES, names)
         return Reading(
             boxes_table(kept, groups),
             pd.DataFrame(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dml_lightning.data.pixels import FrameError, frame_size, read_frame
+from dml_lightning.data.pixels import FrameError, frame_header, frame_size, read_frame
 from dml_lightning.data.pixels.orientation import turn
 
 from .writing import with_chunk, write
@@ -59,6 +59,7 @@ def test_every_reader_turns(tmp_path: Path, kind: str, orientation: int) -> None
     expected = UPRIGHT[orientation](stored)
     frame = read_frame(path)
     np.testing.assert_allclose(np.asarray(frame.pixels, np.float64), expected, atol=tolerance)
+    assert frame_header(path) == (expected.shape[::-1], orientation)
     assert frame_size(path) == frame.size == (expected.shape[1], expected.shape[0])
 
 
@@ -77,3 +78,8 @@ def test_zero_is_unknown_and_others_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "b.tif", GREY16, extratags=[(274, "H", 1, 9, True)])
     with pytest.raises(FrameError, match=r"b\.tif: its orientation tag is 9; the tag is 1 to 8"):
         read_frame(path)
+
+
+def test_an_array_has_no_tag(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY16)
+    assert frame_header(tmp_path / "a.npy") == ((17, 12), 1)

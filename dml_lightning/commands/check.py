@@ -1,0 +1,105 @@
+"""`dml check`: reads a data set without training, says what would be used, and names what to look at."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dml_lightning.data.checks import Doubt, doubts_of, unreadable_doubts
+from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.looks import Look, evenly, look_at_all
+from dml_lightning.data.pixels import Header, frame_header
+from dml_lightning.data.sources import Reading
+from dml_lightning.data.sources.parse import read_yaml
+from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.figures.crops import write_crops
+
+DOUBT_STATUS = 3  # of the process, when there is something to look at
+MOST_NAMED = 8  # groups, sizes and kinds of frames that are listed
+
+
+def check(data: str, picture: str = "check.png", radiometry: Radiometry | None = None) -> list[Doubt]:
+    """Reads frames and boxes without training, says what would be used, and every doubt; status 3 if there is one.
+
+    Frames that cannot be read are skipped and named. Headers are read of every frame, pixels of at most 200, evenly
+    spaced. A status of 0 means that there is no doubt, 2 that nothing could be read.
+
+    Args:
+        data: Data config, annotation file or folder of a data set; its layout is recognised by its content.
+        picture: PNG to write, with twelve crops and their boxes, evenly over the classes.
+        radiometry: Turns integer counts into degC (gain, offset); by default that of a data config, if it has one.
+
+    Returns:
+        The doubts, of which there are none.
+
+    Raises:
+        ValueError: If the data or the pixels of every frame cannot be read.
+        SystemExit: With status 3, if there is a doubt.
+    """
+    target = Path(picture)
+    if target.is_dir() or target.suffix != ".png":
+        raise ValueError(f"--picture {picture}: name the .png file to write.")
+    reading = read_source(Path(data), "skip")
+    frames = reading.frames["frame"].tolist()
+    headers = {frame: frame_header(frame) for frame in frames}
+    sample = evenly(frames)
+    looks, bad = look_at_all(sample, radiometry or _configured(Path(data)))
+    if not looks:
+        raise ValueError(f"no frame of {len(sample)} can be read, the first being {bad[0]}")
+    print("\n".join([str(reading.report).splitlines()[0], *_contents(reading, headers), *_pixels(looks, len(frames))]))
+    doubts = [*doubts_of(reading, headers, looks), *unreadable_doubts(bad, len(sample))]
+    for number, doubt in enumerate(doubts, start=1):
+        print(f"Doubt {number}, {doubt.about}: {doubt.sentence}")
+    if not doubts:
+        print("No doubt.")
+    print(f"{write_crops(target, reading.table)} crops with their boxes in {target}; look at them.")
+    if doubts:
+        raise SystemExit(DOUBT_STATUS)
+    return doubts
+
+
+def _configured(path: Path) -> Radiometry | None:
+    """The radiometry that a data config states."""
+    content: Any = read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else None
+    section = (content.get("data") or content) if isinstance(content, dict) else {}
+    stated = section.get("radiometry") if isinstance(section, dict) else None
+    if not isinstance(stated, dict):
+        return None
+    stated = stated.get("init_args", stated)
+    try:
+        return Radiometry(float(stated["gain"]), float(stated["offset"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: radiometry is {stated!r} and needs a gain and an offset, numbers.") from error
+
+
+def _contents(reading: Reading, headers: dict[str, Header]) -> list[str]:
+    """Lines about frames, groups and boxes."""
+    sizes = pd.Series([f"{width}x{height} px" for (width, height), _ in headers.values()]).value_counts()
+    groups = reading.frames["group"].value_counts(sort=False)
+    table = reading.table.assign(side=reading.table[["width", "height"]].max(axis=1))
+    lines = [f"  frames: {_counted(sizes)}", f"  {len(groups)} groups (frames): {_counted(groups)}"]
+    lines.append(f"  {'class':<24} {'boxes':>7} {'groups':>7}   longer side, smallest, median and largest (px)")
+    for label, rows in table.groupby("label"):
+        side = rows["side"]
+        numbers = f"{len(rows):>7} {rows['group'].nunique():>7}   "
+        lines.append(f"  {label!s:<24} {numbers}{side.min():.4g}  {side.median():.4g}  {side.max():.4g}")
+    return lines
+
+
+def _counted(counts: "pd.Series[int]") -> str:
+    """Names with their counts, the first few of them."""
+    named = [f"{name} ({count})" for name, count in counts.head(MOST_NAMED).items()]
+    more = len(counts) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def _pixels(looks: list[Look], frames: int) -> list[str]:
+    """Lines about the pixels of each kind of frame."""
+    seen = "all frames" if len(looks) == frames else f"{len(looks)} of {frames} frames, evenly spaced"
+    lines = [f"  pixels of {seen}:"]
+    table = pd.DataFrame(looks)
+    for (kind, unit), rows in table.groupby(["kind", "unit"]):
+        span = f"{rows['low'].min():.6g} to {rows['high'].max():.6g} {unit}, median {rows['median'].median():.6g}"
+        missing = f", {rows['missing'].mean():.1%} missing" if rows["missing"].any() else ""
+        lines.append(f"  {kind} ({len(rows)}): {span}{missing}")
+    return lines

@@ -1,0 +1,95 @@
+"""One picture of a few crops with their boxes, to see whether boxes and names fit the frames."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dml_lightning.data.frames import FrameError, read_frame
+from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.figures.palette import ORANGE, rgb
+from dml_lightning.files import replacing
+
+TILE = 240  # px of a crop in the picture
+CAPTION = 42  # px below it
+MARGIN = 8  # px
+COLUMNS = 4
+CROPS = 12
+TRIES = 3  # times as many boxes, before frames that cannot be read leave tiles out
+CONTEXT = 3.0  # times the longer side of a box
+SMALLEST_FIELD = 24.0  # px of a frame in a tile
+FONT_SIZE = 13
+LONGEST_NAME = 34  # characters of a frame in its caption; the last ones tell frames apart
+Tile = Image.Image
+
+
+def write_crops(path: Path, table: pd.DataFrame, seed: int = 0) -> int:
+    """Draws up to twelve crops, evenly over the classes, into one PNG that appears when it is complete.
+
+    Args:
+        path: File to write.
+        table: Columns frame, x, y, width, height (px), label; a reader's table.
+        seed: Of the choice.
+
+    Returns:
+        The number of crops drawn; nothing is written if there is none.
+    """
+    tiles = [tile for tile, _ in zip(_tiles(even_order(table, seed)[: TRIES * CROPS]), range(CROPS), strict=False)]
+    if not tiles:
+        return 0
+    across, down = TILE + MARGIN, TILE + CAPTION + MARGIN
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * across + MARGIN, rows * down + MARGIN), "white")
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (MARGIN + number % COLUMNS * across, MARGIN + number // COLUMNS * down))
+    with replacing(path) as file:
+        sheet.save(file, format="PNG")
+    return len(tiles)
+
+
+def even_order(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The boxes in an order that takes one of every class, by name, before a second of any."""
+    shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
+    turns = shuffled.groupby("label").cumcount()
+    return shuffled.assign(turn=turns).sort_values(["turn", "label"], kind="stable").drop(columns="turn")
+
+
+def _tiles(boxes: pd.DataFrame) -> Iterator[Tile]:
+    for row in boxes.to_dict("records"):
+        try:
+            yield _tile(row["frame"], np.array([[row[side] for side in BOX_COLUMNS]], np.float64), row["label"])
+        except FrameError:  # told by the check
+            continue
+
+
+def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
+    """A box (1, 4) with what lies around it, no further than its frame, enlarged without smoothing."""
+    shown = read_frame(frame)
+    x, y, width, height = shown.on_pixels(box)[0]
+    side = max(CONTEXT * max(width, height), SMALLEST_FIELD)
+    left, top = (max(0, round(start)) for start in (x + (width - side) / 2, y + (height - side) / 2))
+    step = -(-round(side) // (4 * TILE))  # large crops are thinned
+    pixels = np.asarray(shown.pixels[top : top + round(side) : step, left : left + round(side) : step], np.float64)
+    scale = TILE / round(side)
+    size = [max(1, round(scale * step * length)) for length in pixels.shape[::-1]]
+    tile = Image.new("RGB", (TILE, TILE + CAPTION), "white")
+    tile.paste(_grey(pixels).resize((size[0], size[1]), Image.Resampling.NEAREST).crop((0, 0, TILE, TILE)))
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(FONT_SIZE)
+    corners = [scale * (x - left), scale * (y - top), scale * (x + width - left), scale * (y + height - top)]
+    draw.rectangle((corners[0] - 2, corners[1] - 2, corners[2] + 1, corners[3] + 1), outline=rgb(ORANGE), width=2)
+    draw.rectangle((0, TILE, TILE, TILE + CAPTION), fill="white")
+    draw.text((2, TILE + 4), f"{label}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
+    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LONGEST_NAME:], fill="black", font=font)
+    return tile
+
+
+def _grey(pixels: NDArray[np.float64]) -> Image.Image:
+    """Values (H, W) from their 0.5th to their 99.9th percentile; missing ones black."""
+    if np.isnan(pixels).all():
+        return Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
+    low, high = np.nanquantile(pixels, (0.005, 0.999))
+    grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
+    return Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
