@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from dml_lightning.data.checks import Doubt, doubts_of, unreadable_doubts
+from dml_lightning.data.doubts import Doubt, doubts_of, unreadable_doubts
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.looks import Look, evenly, look_at_all
 from dml_lightning.data.pixels import Header, frame_header
