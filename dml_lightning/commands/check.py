@@ -7,7 +7,7 @@ import pandas as pd
 
 from dml_lightning.data.doubts import Doubt, doubts_of, unreadable_doubts
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.data.looks import Look, evenly, look_at_all
+from dml_lightning.data.looks import FrameLook, evenly, look_at_all
 from dml_lightning.data.pixels import Header, frame_header
 from dml_lightning.data.sources import Reading
 from dml_lightning.data.sources.parse import read_yaml
@@ -15,7 +15,7 @@ from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.figures.crops import write_crops
 
 DOUBT_STATUS = 3  # of the process, when there is something to look at
-MOST_NAMED = 8  # groups, sizes and kinds of frames that are listed
+MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed
 
 
 def check(data: str, picture: str = "check.png", radiometry: Radiometry | None = None) -> list[Doubt]:
@@ -88,12 +88,12 @@ def _contents(reading: Reading, headers: dict[str, Header]) -> list[str]:
 
 def _counted(counts: "pd.Series[int]") -> str:
     """Names with their counts, the first few of them."""
-    named = [f"{name} ({count})" for name, count in counts.head(MOST_NAMED).items()]
+    named = [f"{name} ({count})" for name, count in counts.head(MOST_LISTED).items()]
     more = len(counts) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
 
-def _pixels(looks: list[Look], frames: int) -> list[str]:
+def _pixels(looks: list[FrameLook], frames: int) -> list[str]:
     """Lines about the pixels of each kind of frame."""
     seen = "all frames" if len(looks) == frames else f"{len(looks)} of {frames} frames, evenly spaced"
     lines = [f"  pixels of {seen}:"]

@@ -72,7 +72,7 @@ def sample_background(
         raise ValueError(f"per_frame {per_frame}, seed {seed} and margin {margin} must be at least 0.")
     if not len(pool) or not np.isfinite(pool).all() or pool[0] <= 0:
         raise ValueError(f"Background crops need sides of more than 0 px, got {pool.tolist()[:5]}.")
-    taken = {str(frame): rows for frame, rows in boxes.groupby("frame")[list(BOX_COLUMNS)]}
+    taken = {str(frame): rows for frame, rows in boxes.groupby("frame")[BOX_COLUMNS]}
     rows: list[tuple[str | float, ...]] = []
     for frame, group in zip(frames["frame"], frames["group"], strict=True):
         marked = taken[frame].to_numpy(float) if frame in taken else np.empty((0, 4))

@@ -19,23 +19,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.data import geometry
-from dml_lightning.data import table as tables
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
-from dml_lightning.data.geometry import Boxes
+from dml_lightning.data.geometry import FLOORS, Boxes
 from dml_lightning.data.normalisation import (
-    FLOORS,
     Normalisation,
     centre_crop,
     robust_statistics,
     standardise,
     window_statistics,
 )
+from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.types import Batch
 
 Patches = NDArray[np.float32]  # (N, P, P)
 Statistics = NDArray[np.float32]  # (N, 2): location and scale
 
-BOX_COLUMNS = [*tables.BOX_COLUMNS]  # a list, which takes the columns of a table
 STORED_RATIO = 1.5  # > sqrt(2): every turn of the crop fits, with some room for shifts
 
 

@@ -11,14 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dml_lightning.data.frames import Unit
-from dml_lightning.data.looks import Look
+from dml_lightning.data.looks import FrameLook
 from dml_lightning.data.pixels import Header
 from dml_lightning.data.sources.base import SAME_BYTES, Reading
 from dml_lightning.data.sources.checks import identical_frames, warn_of_groups
 from dml_lightning.data.sources.report import EXAMPLES_KEPT, ReadReport
 from dml_lightning.data.splits import identical_message
 
-SMALLEST_SIDE = 3.0  # px, below which a box shows no animal
+SMALLEST_BOX = 3.0  # px, below which a box shows no animal
 LARGEST_SHARE = 0.25  # of the frame, above which a box is more than an animal
 SAME_PLACE = 0.8  # intersection over union, from which on two boxes are likely one animal
 MUCH_MISSING = 0.1  # of a frame's pixels
@@ -34,7 +34,7 @@ class Doubt(NamedTuple):
     sentence: str
 
 
-def doubts_of(reading: Reading, headers: Mapping[str, Header], looks: Sequence[Look]) -> list[Doubt]:
+def doubts_of(reading: Reading, headers: Mapping[str, Header], looks: Sequence[FrameLook]) -> list[Doubt]:
     """Lists every doubt about a data set.
 
     Args:
@@ -106,12 +106,12 @@ def box_doubts(table: pd.DataFrame, headers: Mapping[str, Header]) -> list[Doubt
     """Boxes that are much smaller or larger than an animal; pictures that are one box each are crops, not frames."""
     areas = table["frame"].map({frame: header.size[0] * header.size[1] for frame, header in headers.items()})
     shares = table["width"] * table["height"] / areas
-    small = table[table[["width", "height"]].min(axis=1) < SMALLEST_SIDE]
+    small = table[table[["width", "height"]].min(axis=1) < SMALLEST_BOX]
     crops = bool((shares > 0.999).all())
     large = table[:0] if crops else table[shares > LARGEST_SHARE]
     results = []
     if len(small):
-        what = f"have a side below {SMALLEST_SIDE:g} px, the first being {_place(small)}: are they in px?"
+        what = f"have a side below {SMALLEST_BOX:g} px, the first being {_place(small)}: are they in px?"
         results.append(Doubt("small boxes", f"{len(small)} of {len(table)} boxes {what}"))
     if len(large):
         what = f"cover more than a quarter of their frame, the first being {_place(large)}: are they single animals?"
@@ -127,7 +127,7 @@ def _place(rows: pd.DataFrame) -> str:
 
 def repeat_doubts(table: pd.DataFrame) -> list[Doubt]:
     """Boxes that nearly repeat another one of their frame."""
-    repeats = repeated(table)
+    repeats = repeated_boxes(table)
     if not len(repeats):
         return []
     first = table.iloc[repeats[:1]]
@@ -140,7 +140,7 @@ def repeat_doubts(table: pd.DataFrame) -> list[Doubt]:
     ]
 
 
-def repeated(table: pd.DataFrame) -> NDArray[np.int64]:
+def repeated_boxes(table: pd.DataFrame) -> NDArray[np.int64]:
     """Rows (M,) whose intersection over union with another box of their frame reaches `SAME_PLACE`, ascending.
 
     Boxes are compared with those that begin to their right until none begins inside of them.
@@ -230,9 +230,9 @@ def orientation_doubts(headers: Mapping[str, Header]) -> list[Doubt]:
     ]
 
 
-def unit_doubts(looks: Sequence[Look]) -> list[Doubt]:
+def unit_doubts(looks: Sequence[FrameLook]) -> list[Doubt]:
     """Counts that nothing turns into degC, two units in one set, and temperatures that few scenes have."""
-    by_unit: dict[Unit, list[Look]] = {}
+    by_unit: dict[Unit, list[FrameLook]] = {}
     for look in looks:
         by_unit.setdefault(look.unit, []).append(look)
     results = []
@@ -259,7 +259,7 @@ def unit_doubts(looks: Sequence[Look]) -> list[Doubt]:
     return results
 
 
-def pixel_doubts(looks: Sequence[Look]) -> list[Doubt]:
+def pixel_doubts(looks: Sequence[FrameLook]) -> list[Doubt]:
     """Frames that lack many pixels, or show one value alone."""
     results = []
     holes = [look for look in looks if look.missing > MUCH_MISSING]

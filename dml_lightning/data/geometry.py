@@ -16,6 +16,9 @@ LARGEST_SQUARE = 8192  # px of a frame that one crop may show: 268 MB of float32
 LEAST_PRESENT = 0.5  # of the weight of a resampled pixel
 MOST_MISSING = 0.5  # of the pixels of a crop or of its box
 FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
+# Smallest scale that a crop is divided by, in each unit: one step of an integer, the noise specification of a
+# microbolometer core. Below it there is nothing but noise.
+FLOORS = {"counts": 1.0, "degC": 0.05}
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
 
@@ -61,9 +64,9 @@ class BoxError(ValueError):
 def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
     """Refuses boxes (N, 4) that are empty, not finite or outside a picture of (width, height) px.
 
-    >>> check_boxes(np.array([[700.0, 10.0, 8.0, 4.0]]), size=(640, 512))
+    >>> check_boxes(np.array([[700.0, 10.0, 8.0, 4.0]]), size=(640, 512))  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
-    dml_lightning.data.geometry.BoxError: box 0 is empty or lies outside the 640x512 px frame; boxes are in px ...
+    BoxError: box 0 is empty or lies outside the 640x512 px frame; boxes are in px ...
 
     Raises:
         BoxError: A box is; the first such box is named.

@@ -19,11 +19,9 @@ from dml_lightning.data.crops import CropOptions, to_images
 from dml_lightning.data.normalisation import centre_crop
 from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
-from dml_lightning.data.stores import CropStore
+from dml_lightning.data.stores import CropStore, Rows
 from dml_lightning.data.transforms import Augmentation
 from dml_lightning.types import Batch, EvaluationSet, Stream
-
-Rows = NDArray[np.int64]
 
 
 class TrainingBatch(NamedTuple):

@@ -12,7 +12,7 @@ MOST_FRAMES = 200  # whose pixels are read
 MOST_ROWS = 2048  # and columns of a frame; of larger ones every k-th is looked at
 
 
-class Look(NamedTuple):
+class FrameLook(NamedTuple):
     """What one frame holds.
 
     Attributes:
@@ -34,7 +34,7 @@ class Look(NamedTuple):
     missing: float
 
 
-def look_at(frame: str, radiometry: Radiometry | None = None) -> Look:
+def look_at(frame: str, radiometry: Radiometry | None = None) -> FrameLook:
     """Looks at one frame.
 
     Raises:
@@ -50,7 +50,7 @@ def look_at(frame: str, radiometry: Radiometry | None = None) -> Look:
     if shown.unit == "counts":
         kind += " with missing pixels" if pixels.dtype.kind == "f" else f" {pixels.dtype}"
     values = (float(present.min()), float(np.median(present)), float(present.max()))
-    return Look(frame, kind, shown.unit, *values, 1 - present.size / pixels.size)
+    return FrameLook(frame, kind, shown.unit, *values, 1 - present.size / pixels.size)
 
 
 def evenly(frames: Sequence[str], most: int = MOST_FRAMES) -> list[str]:
@@ -62,9 +62,9 @@ def evenly(frames: Sequence[str], most: int = MOST_FRAMES) -> list[str]:
     return [frames[round(place)] for place in np.linspace(0, len(frames) - 1, min(most, len(frames)))]
 
 
-def look_at_all(frames: Sequence[str], radiometry: Radiometry | None = None) -> tuple[list[Look], list[str]]:
+def look_at_all(frames: Sequence[str], radiometry: Radiometry | None = None) -> tuple[list[FrameLook], list[str]]:
     """Looks at each of some frames; second, one sentence for each that cannot be read."""
-    looks, bad = list[Look](), list[str]()
+    looks, bad = list[FrameLook](), list[str]()
     for frame in frames:
         try:
             looks.append(look_at(frame, radiometry))

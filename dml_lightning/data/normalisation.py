@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from dml_lightning.data.frames import Unit
+from dml_lightning.data.geometry import FLOORS
 
 Normalisation = Literal["crop", "frame", "window"]
 
 QUANTILES = (0.05, 0.5, 0.95)
-# Below the floor there is nothing but noise: one step of an integer, the noise specification of a microbolometer core.
-FLOORS: dict[Unit, float] = {"counts": 1.0, "degC": 0.05}
 
 
 def centre_crop(images: Tensor, side: int) -> Tensor:

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dml_lightning.data.crops import BOX_COLUMNS, CropOptions, Patches, Statistics, by_frame, cut_frame
+from dml_lightning.data.crops import CropOptions, Patches, Statistics, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.geometry import Boxes
+from dml_lightning.data.sources.files import OnBadFrame
+from dml_lightning.data.table import BOX_COLUMNS
 
-OnBadFrame = Literal["stop", "skip"]
 Rows = NDArray[np.int64]
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from dml_lightning.types import ROLES
 
-BOX_COLUMNS = ("x", "y", "width", "height")
+BOX_COLUMNS = ["x", "y", "width", "height"]
 READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
 TABLE_COLUMNS = (*READER_COLUMNS, "role", "split")
 RESERVED = ("unknown", "other")  # answers that predictions and counts give

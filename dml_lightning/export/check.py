@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dml_lightning.data.crops import BOX_COLUMNS, by_frame
+from dml_lightning.data.crops import by_frame
 from dml_lightning.data.frames import Unit
+from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.export.graph import DeployedEncoder
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.answer import Answer, answer

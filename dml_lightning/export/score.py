@@ -35,7 +35,6 @@ from dml_lightning.data import pixels as files
 from dml_lightning.openset import judge as judgement
 
 MODEL_FORMAT = 1
-FLOORS = {"counts": 1.0, "degC": 0.05}  # smallest scale that a crop is divided by
 BATCH = 256  # crops embedded at once
 ELEMENTS = 1 << 24  # largest number of elements of a block of distances
 MORE_CANDIDATES = 8  # candidates beyond the k nearest
@@ -125,7 +124,7 @@ class Model:
         """Location and scale (2,) of a frame: median; the larger of quantile range, deviation and floor."""
         thinned = geometry.thinned(pixels)
         low, median, high = _quantiles(thinned, (0.05, 0.5, 0.95))
-        scale = max(high - low, thinned.std(dtype=np.float64), FLOORS[self.crop["unit"]])
+        scale = max(high - low, thinned.std(dtype=np.float64), geometry.FLOORS[self.crop["unit"]])
         return np.array([median, scale], np.float32)
 
     # Crops to embeddings to answers ----------------------------------------------------------------

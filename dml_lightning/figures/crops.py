@@ -15,14 +15,14 @@ from dml_lightning.files import replacing
 
 TILE = 240  # px of a crop in the picture
 CAPTION = 42  # px below it
-MARGIN = 8  # px
-COLUMNS = 4
+GAP = 8  # px
+TILES_ACROSS = 4
 CROPS = 12
-TRIES = 3  # times as many boxes, before frames that cannot be read leave tiles out
-CONTEXT = 3.0  # times the longer side of a box
+TRIED = 3  # times as many boxes, before frames that cannot be read leave tiles out
+CROP_CONTEXT = 3.0  # times the longer side of a box
 SMALLEST_FIELD = 24.0  # px of a frame in a tile
-FONT_SIZE = 13
-LONGEST_NAME = 34  # characters of a frame in its caption; the last ones tell frames apart
+LABEL_SIZE = 13
+LABEL_LETTERS = 34  # characters of a frame in its caption; the last ones tell frames apart
 Tile = Image.Image
 
 
@@ -37,14 +37,14 @@ def write_crops(path: Path, table: pd.DataFrame, seed: int = 0) -> int:
     Returns:
         The number of crops drawn; nothing is written if there is none.
     """
-    tiles = [tile for tile, _ in zip(_tiles(even_order(table, seed)[: TRIES * CROPS]), range(CROPS), strict=False)]
+    tiles = [tile for tile, _ in zip(_tiles(even_order(table, seed)[: TRIED * CROPS]), range(CROPS), strict=False)]
     if not tiles:
         return 0
-    across, down = TILE + MARGIN, TILE + CAPTION + MARGIN
-    rows = -(-len(tiles) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * across + MARGIN, rows * down + MARGIN), "white")
+    across, down = TILE + GAP, TILE + CAPTION + GAP
+    rows = -(-len(tiles) // TILES_ACROSS)
+    sheet = Image.new("RGB", (TILES_ACROSS * across + GAP, rows * down + GAP), "white")
     for number, tile in enumerate(tiles):
-        sheet.paste(tile, (MARGIN + number % COLUMNS * across, MARGIN + number // COLUMNS * down))
+        sheet.paste(tile, (GAP + number % TILES_ACROSS * across, GAP + number // TILES_ACROSS * down))
     with replacing(path) as file:
         sheet.save(file, format="PNG")
     return len(tiles)
@@ -69,7 +69,7 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     """A box (1, 4) with what lies around it, no further than its frame, enlarged without smoothing."""
     shown = read_frame(frame)
     x, y, width, height = shown.on_pixels(box)[0]
-    side = max(CONTEXT * max(width, height), SMALLEST_FIELD)
+    side = max(CROP_CONTEXT * max(width, height), SMALLEST_FIELD)
     left, top = (max(0, round(start)) for start in (x + (width - side) / 2, y + (height - side) / 2))
     step = -(-round(side) // (4 * TILE))  # large crops are thinned
     pixels = np.asarray(shown.pixels[top : top + round(side) : step, left : left + round(side) : step], np.float64)
@@ -77,12 +77,12 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     size = [max(1, round(scale * step * length)) for length in pixels.shape[::-1]]
     tile = Image.new("RGB", (TILE, TILE + CAPTION), "white")
     tile.paste(_grey(pixels).resize((size[0], size[1]), Image.Resampling.NEAREST).crop((0, 0, TILE, TILE)))
-    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(FONT_SIZE)
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(LABEL_SIZE)
     corners = [scale * (x - left), scale * (y - top), scale * (x + width - left), scale * (y + height - top)]
     draw.rectangle((corners[0] - 2, corners[1] - 2, corners[2] + 1, corners[3] + 1), outline=rgb(ORANGE), width=2)
     draw.rectangle((0, TILE, TILE, TILE + CAPTION), fill="white")
     draw.text((2, TILE + 4), f"{label}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
-    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LONGEST_NAME:], fill="black", font=font)
+    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LABEL_LETTERS:], fill="black", font=font)
     return tile
 
 

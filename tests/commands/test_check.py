@@ -73,7 +73,7 @@ def test_of_many_frames_some_are_looked_at(
 ) -> None:
     table = save(tmp_path, clean(tmp_path))
     monkeypatch.setattr(command, "evenly", lambda frames: looks.evenly(frames, 4))
-    monkeypatch.setattr(command, "MOST_NAMED", 2)
+    monkeypatch.setattr(command, "MOST_LISTED", 2)
     main(["check", str(table), f"--picture={tmp_path / 'out.png'}"])
     text = capsys.readouterr().out
     assert "pixels of 4 of 6 frames, evenly spaced:\n  TIFF (4): " in text

@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 import tifffile
 
-from dml_lightning.data.doubts import SAME_PLACE, Doubt, doubts_of, name_doubts, one_edit, repeated, unreadable_doubts
+from dml_lightning.data.doubts import (
+    SAME_PLACE,
+    Doubt,
+    doubts_of,
+    name_doubts,
+    one_edit,
+    repeated_boxes,
+    unreadable_doubts,
+)
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.looks import evenly, look_at_all
 from dml_lightning.data.pixels import frame_header
@@ -172,7 +180,7 @@ def test_repeated_boxes_are_those_of_all_pairs() -> None:
             if frame[i] == frame[j] and shared / (width * height + wide * high - shared) >= SAME_PLACE:
                 expected.add(i)
     assert 20 < len(expected) < 280
-    assert repeated(table).tolist() == sorted(expected)
+    assert repeated_boxes(table).tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize(

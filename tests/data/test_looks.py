@@ -8,24 +8,24 @@ import tifffile
 
 from dml_lightning.data import looks
 from dml_lightning.data.frames import FrameError, Radiometry
-from dml_lightning.data.looks import Look, evenly, look_at, look_at_all
+from dml_lightning.data.looks import FrameLook, evenly, look_at, look_at_all
 from tests.data.pixels.writing import gdal, write
 
 
 def test_counts_and_degc(tmp_path: Path) -> None:
     pixels = np.array([[27_315, 27_415, 28_315]], np.uint16)
     path = str(write(tmp_path / "a.tif", pixels))
-    assert look_at(path) == Look(path, "TIFF uint16", "counts", 27_315, 27_415, 28_315, 0)
+    assert look_at(path) == FrameLook(path, "TIFF uint16", "counts", 27_315, 27_415, 28_315, 0)
     celsius = look_at(path, Radiometry(0.01, -273.15))
     assert celsius[:3] == (path, "TIFF", "degC")
     assert celsius[3:] == pytest.approx((0, 1, 10, 0), abs=1e-4)
     png = str(write(tmp_path / "a.png", np.array([[3, 5]], np.uint8)))
-    assert look_at(png) == Look(png, "PNG uint8", "counts", 3, 4, 5, 0)
+    assert look_at(png) == FrameLook(png, "PNG uint8", "counts", 3, 4, 5, 0)
 
 
 def test_missing_pixels_are_counted_and_have_no_value(tmp_path: Path) -> None:
     path = str(write(tmp_path / "a.tif", np.array([[0, 9, 9, 11]], np.uint16), extratags=gdal(nodata=0)))
-    assert look_at(path) == Look(path, "TIFF with missing pixels", "counts", 9, 9, 11, 0.25)
+    assert look_at(path) == FrameLook(path, "TIFF with missing pixels", "counts", 9, 9, 11, 0.25)
 
 
 def test_nothing_there_at_the_pixels_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from dml_lightning.figures.crops import CAPTION, MARGIN, TILE, even_order, write_crops
+from dml_lightning.figures.crops import CAPTION, GAP, TILE, even_order, write_crops
 from dml_lightning.figures.palette import ORANGE, rgb
 
 
@@ -25,7 +25,10 @@ def frame(path: Path) -> Path:
 
 
 def tile(path: Path, number: int = 0) -> NDArray[np.uint8]:
-    left, top = MARGIN + number % 4 * (TILE + MARGIN), MARGIN + number // 4 * (TILE + CAPTION + MARGIN)
+    left, top = (
+        GAP + number % 4 * (TILE + GAP),
+        GAP + number // 4 * (TILE + CAPTION + GAP),
+    )
     return np.asarray(Image.open(path))[top : top + TILE, left : left + TILE]
 
 
@@ -62,7 +65,10 @@ def test_twelve_crops_and_no_frame_that_cannot_be_read(tmp_path: Path) -> None:
     good, bad = boxes(frame(tmp_path / "a.tif"), ["mallard"] * 20), boxes(tmp_path / "none.tif", ["coot"] * 3)
     assert write_crops(out, pd.concat([bad, good], ignore_index=True)) == 12
     with Image.open(out) as picture:
-        assert picture.size == (4 * (TILE + MARGIN) + MARGIN, 3 * (TILE + CAPTION + MARGIN) + MARGIN)
+        assert picture.size == (
+            4 * (TILE + GAP) + GAP,
+            3 * (TILE + CAPTION + GAP) + GAP,
+        )
     assert (tile(out, 11) == rgb(ORANGE)).all(axis=-1).any()
     assert write_crops(tmp_path / "other.png", bad) == 0
     assert not (tmp_path / "other.png").exists()

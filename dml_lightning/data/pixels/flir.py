@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .declared import KELVIN
+
 MARK = b"FLIR\0"
-KELVIN = 273.15
 RAW, CAMERA = 0x01, 0x20  # types of records
 MOST_RECORDS = 1024
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.files import FrameFinder
-from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_json
+from dml_lightning.data.sources.parse import as_key, as_number, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 
 INSTANCES = "instances_"  # begins the names of COCO's own box files; the rest is the subset
@@ -136,7 +136,7 @@ def load_coco(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is missing, no valid JSON, or holds something else than an object.
     """
-    content = read_json(file)
+    content = parse_json(file)
     if not isinstance(content, dict):
         raise ValueError(
             f"{file} holds a {type(content).__name__} at its top: COCO JSON is an object with "

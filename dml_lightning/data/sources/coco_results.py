@@ -8,7 +8,7 @@ from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.coco import BoxFormat, load_coco, parse_box, read_categories, read_images
 from dml_lightning.data.sources.files import FrameFinder, list_frames
-from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_json
+from dml_lightning.data.sources.parse import as_key, as_number, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 
 
@@ -48,7 +48,7 @@ class CocoResults(Source):
     def scan(self, report: ReadReport) -> Scan:
         """Reads the list of detections."""
         file = self.root / self.file
-        entries = read_json(file)
+        entries = parse_json(file)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(f"{file} is no list of objects: COCO results are a list of detections.")
         finder = FrameFinder()

@@ -11,7 +11,7 @@ from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.files import FrameFinder
-from dml_lightning.data.sources.parse import as_number, as_text, read_json
+from dml_lightning.data.sources.parse import as_number, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.shapes import NO_BOX, Sides, around, around_circle, around_turned, turned_radii
 
@@ -51,7 +51,7 @@ class LabelStudio(Source):
     def scan(self, report: ReadReport) -> Scan:
         """Reads the JSON file."""
         file = self.root / self.file
-        tasks = read_json(file)
+        tasks = parse_json(file)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise ValueError(f"{file} is no list of tasks: export the project as JSON.")
         finder = FrameFinder()

@@ -8,7 +8,7 @@ from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.files import FrameFinder, list_frames
-from dml_lightning.data.sources.parse import as_number, as_text, read_json
+from dml_lightning.data.sources.parse import as_number, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.shapes import NO_BOX, Sides, around, around_circle
 
@@ -49,7 +49,7 @@ class LabelMe(Source):
         frames: list[Path] = []
         boxes: list[Box] = []
         for file in files:
-            content = read_json(file)
+            content = parse_json(file)
             if not is_labelme(content):
                 report.skip("JSON file without LabelMe's shapes", str(file.relative_to(self.root)))
                 continue

@@ -9,7 +9,7 @@ from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.coco import parse_box
 from dml_lightning.data.sources.files import FrameFinder
-from dml_lightning.data.sources.parse import as_key, as_number, as_text, read_json
+from dml_lightning.data.sources.parse import as_key, as_number, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 
 FAILED = "frame that the detector could not read"
@@ -48,7 +48,7 @@ class MegaDetector(Source):
     def scan(self, report: ReadReport) -> Scan:
         """Reads the JSON file."""
         file = self.root / self.file
-        content = read_json(file)
+        content = parse_json(file)
         if not isinstance(content, dict) or not isinstance(content.get("images"), list):
             raise ValueError(f"{file} has no list images: it is not what MegaDetector writes.")
         names, species = (_names(file, content, key) for key in ("detection_categories", "classification_categories"))

@@ -18,7 +18,7 @@ class XmlError(ValueError):
     """An XML file that is broken."""
 
 
-def read_json(file: Path) -> Any:
+def parse_json(file: Path) -> Any:
     """Parses a JSON file.
 
     Raises:

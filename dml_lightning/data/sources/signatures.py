@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from dml_lightning.data.sources.csv_table import read_header
+from dml_lightning.data.sources.csv_table import BOX_FORMATS, read_header
 from dml_lightning.data.sources.labelme import is_labelme
-from dml_lightning.data.sources.parse import read_json, read_xml, read_yaml
+from dml_lightning.data.sources.parse import parse_json, read_xml, read_yaml
 
 COCO, COCO_RESULTS, LABELME, LABEL_STUDIO, MEGADETECTOR = (
     "COCO JSON",
@@ -18,7 +18,10 @@ COCO, COCO_RESULTS, LABELME, LABEL_STUDIO, MEGADETECTOR = (
 )
 VOC, CVAT, YOLO, CSV = "Pascal VOC XML", "CVAT XML", "a YOLO set", "a table of boxes"
 FRAME_COLUMNS = ("frame", "image_path", "filename", "file_name")
-BOX_COLUMNS = {"xyxy": ("xmin", "ymin", "xmax", "ymax"), "xywh": ("x", "y", "width", "height")}  # the first that fits
+CSV_BOX_COLUMNS = {form: BOX_FORMATS[form] for form in ("xyxy", "xywh")}  # the first that fits
+    "xyxy": ("xmin", "ymin", "xmax", "ymax"),
+    "xywh": ("x", "y", "width", "height"),
+}  # the first that fits
 
 
 def _lists(content: Any, *keys: str) -> bool:
@@ -67,7 +70,7 @@ def json_kind(file: Path) -> str:
     Raises:
         ValueError: The file is no JSON.
     """
-    content = read_json(file)
+    content = parse_json(file)
     tests = {**SIGNATURES, **{name: test for name, (test, _) in REFUSED.items()}}
     return next((name for name, test in tests.items() if test(content)), "")
 
@@ -99,7 +102,7 @@ def csv_form(file: Path) -> tuple[str, str, str] | None:
     for delimiter in ",;\t":
         columns = read_header(file, delimiter)
         frame = next((name for name in FRAME_COLUMNS if name in columns), None)
-        form = next((form for form, names in BOX_COLUMNS.items() if set(names) <= set(columns)), None)
+        form = next((form for form, names in CSV_BOX_COLUMNS.items() if set(names) <= set(columns)), None)
         if frame and form:
             return delimiter, frame, form
     return None

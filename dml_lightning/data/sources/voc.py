@@ -14,7 +14,7 @@ from dml_lightning.data.sources.files import FrameFinder, list_frames
 from dml_lightning.data.sources.parse import XmlError, as_number, read_xml
 from dml_lightning.data.sources.report import ReadReport
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
+CORNER_TAGS = ("xmin", "ymin", "xmax", "ymax")
 Unlabelled = Literal["skip", "empty"]
 
 
@@ -114,7 +114,7 @@ class PascalVoc(Source):
         size = (int(stated[0]), int(stated[1])) if all(map(math.isfinite, stated)) else None
         first, last = float(self.one_based), float(self.inclusive)
         for number, entry in enumerate(tree.iter("object"), start=1):
-            left, top, right, bottom = (as_number(entry.findtext(f"bndbox/{name}")) for name in CORNERS)
+            left, top, right, bottom = (as_number(entry.findtext(f"bndbox/{name}")) for name in CORNER_TAGS)
             label = (entry.findtext("name") or "").strip()
             yield Box(
                 frame,

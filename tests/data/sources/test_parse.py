@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dml_lightning.data.sources.parse import XmlError, as_key, as_number, as_text, read_json, read_xml, read_yaml
+from dml_lightning.data.sources.parse import XmlError, as_key, as_number, as_text, parse_json, read_xml, read_yaml
 from tests.data.sources.making import text
 
 
@@ -75,9 +75,9 @@ def test_broken_xml_and_json(tmp_path: Path) -> None:
     with pytest.raises(XmlError, match=r"a\.xml is no valid XML"):
         read_xml(text(tmp_path / "a.xml", "<a>"))
     with pytest.raises(ValueError, match=r"a\.json is no valid JSON"):
-        read_json(text(tmp_path / "a.json", "{"))
+        parse_json(text(tmp_path / "a.json", "{"))
     with pytest.raises(ValueError, match=r"There is no annotation file .*no\.json"):
-        read_json(tmp_path / "no.json")
+        parse_json(tmp_path / "no.json")
 
 
 @pytest.mark.parametrize(
