@@ -19,9 +19,6 @@ COCO, COCO_RESULTS, LABELME, LABEL_STUDIO, MEGADETECTOR = (
 VOC, CVAT, YOLO, CSV = "Pascal VOC XML", "CVAT XML", "a YOLO set", "a table of boxes"
 FRAME_COLUMNS = ("frame", "image_path", "filename", "file_name")
 CSV_BOX_COLUMNS = {form: BOX_FORMATS[form] for form in ("xyxy", "xywh")}  # the first that fits
-    "xyxy": ("xmin", "ymin", "xmax", "ymax"),
-    "xywh": ("x", "y", "width", "height"),
-}  # the first that fits
 
 
 def _lists(content: Any, *keys: str) -> bool:
