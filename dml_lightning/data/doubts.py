@@ -146,7 +146,7 @@ def repeated_boxes(table: pd.DataFrame) -> NDArray[np.int64]:
     Boxes are compared with those that begin to their right until none begins inside of them.
 
     >>> box = {"frame": "a", "x": 0.0, "y": 0.0, "width": 10.0, "height": 10.0}
-    >>> repeated(pd.DataFrame([box, box | {"x": 50.0}, box | {"x": 1.0}])).tolist()
+    >>> repeated_boxes(pd.DataFrame([box, box | {"x": 50.0}, box | {"x": 1.0}])).tolist()
     [2]
     """
     frames, _ = pd.factorize(table["frame"])

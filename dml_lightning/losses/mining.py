@@ -194,7 +194,7 @@ def mine(block: Block, ranks: Ranks, selection: Selection) -> Mined:
         >>> layout = arrange(labels, labels, offset=0)
         >>> points = torch.tensor([0.0, 1.0, 1.5])
         >>> x, y = points[layout.anchors], points[layout.references]
-        >>> block = cut((x[:, None] - y).abs(), layout, slice(0, 2), selection)
+        >>> block = split_distances((x[:, None] - y).abs(), layout, slice(0, 2), selection)
         >>> mine(block, rank_keys(block), selection).total  # (1 - 1.5 + 1) + (1 - 0.5 + 1)
         tensor(2., dtype=torch.float64)
     """
