@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
-from dml_lightning.data.sources.files import FrameFinder, list_frames
-from dml_lightning.data.sources.parse import as_number, as_text, read_xml
+from dml_lightning.data.sources.files import FrameFinder, frame_names, list_frames
+from dml_lightning.data.sources.parse import as_number, as_size, as_text, read_xml
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.shapes import NO_BOX, Sides, around, around_circle, around_turned, turned_radii
 
@@ -83,8 +82,7 @@ class CvatXml(Source):
                 raise ValueError(f"{where} has no name.")
             subset = [folder / image.get("subset", "") for folder in self._folders] if image.get("subset") else []
             frame = finder.find(name, self._folders, where, own=subset, once=True)
-            size = as_number(image.get("width")), as_number(image.get("height"))
-            stated = (int(size[0]), int(size[1])) if all(value > 0 for value in size) else None
+            stated = as_size(image.get("width"), image.get("height"))
             frames.append(frame)
             for number, shape in enumerate(shape for shape in image if shape.tag in (*KINDS, *OTHERS)):
                 boxes.append(_box(frame, shape, as_text(shape.get("label")), f"{where} shape {number + 1}", stated))
@@ -116,7 +114,7 @@ class CvatXml(Source):
             last = None if shape.get("outside") == "1" else int(number)
             if last is not None:
                 stem = self.frame_name.format(frame=last)
-                also = [stem + suffix for suffix in sorted(FRAME_SUFFIXES)]
+                also = frame_names(stem)
                 yield _box(finder.find(stem, self._folders, place, also=also), shape, label, place)
 
 

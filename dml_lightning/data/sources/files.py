@@ -41,6 +41,15 @@ def list_frames(folder: Path, recursive: bool = True) -> list[Path]:
     )
 
 
+def frame_names(stem: str) -> list[str]:
+    """Names that a frame may have whose suffix an annotation leaves out, in a fixed order.
+
+    >>> frame_names("DJI_0001")[-1]
+    'DJI_0001.tiff'
+    """
+    return [stem + suffix for suffix in sorted(FRAME_SUFFIXES)]
+
+
 class Listed(NamedTuple):
     """The name that an annotation gives a frame, and the file to which this name leads."""
 

@@ -11,7 +11,7 @@ from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.files import FrameFinder
-from dml_lightning.data.sources.parse import as_number, as_text, parse_json
+from dml_lightning.data.sources.parse import as_number, as_size, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.shapes import NO_BOX, Sides, around, around_circle, around_turned, turned_radii
 
@@ -141,12 +141,11 @@ def _box(frame: Path, region: list[dict[str, Any]], shape: dict[str, Any], where
         skip = f"region that is no box: {kind}"
     elif as_number(shape.get("image_rotation") or 0) != 0:
         skip = "region of a picture that was turned in Label Studio"
-    size = as_number(shape.get("original_width")), as_number(shape.get("original_height"))
-    stated = (int(size[0]), int(size[1])) if all(value > 0 for value in size) else None
+    size = shape.get("original_width"), shape.get("original_height")
     scores = [as_number(part.get("score")) for part in region]
     score = next((value for value in scores if value == value), float("nan"))
-    sides = _sides(kind, values, *size)
-    return Box(frame, *sides, next(iter(labels), ""), where, stated=stated, skip=skip, score=score)
+    sides = _sides(kind, values, *map(as_number, size))
+    return Box(frame, *sides, next(iter(labels), ""), where, stated=as_size(*size), skip=skip, score=score)
 
 
 def _sides(kind: str, values: dict[str, Any], width: float, height: float) -> Sides:

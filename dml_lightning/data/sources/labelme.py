@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
-from dml_lightning.data.sources.files import FrameFinder, list_frames
-from dml_lightning.data.sources.parse import as_number, as_text, parse_json
+from dml_lightning.data.sources.files import FrameFinder, frame_names, list_frames
+from dml_lightning.data.sources.parse import as_number, as_size, as_text, parse_json
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.shapes import NO_BOX, Sides, around, around_circle
 
@@ -65,9 +64,8 @@ class LabelMe(Source):
 
     def _frame(self, file: Path, content: dict[str, Any], finder: FrameFinder) -> Path:
         folders = [file.parent] if self.images is None else [self.root / self.images]
-        also = [file.stem + suffix for suffix in sorted(FRAME_SUFFIXES)]
         name = as_text(content.get("imagePath")) or file.stem
-        return finder.find(name, folders, file.name, also=also, once=True)
+        return finder.find(name, folders, file.name, also=frame_names(file.stem), once=True)
 
 
 def is_labelme(content: Any) -> bool:
@@ -80,8 +78,7 @@ def is_labelme(content: Any) -> bool:
 
 
 def _boxes(file_name: str, frame: Path, content: dict[str, Any]) -> Iterator[Box]:
-    size = as_number(content.get("imageWidth")), as_number(content.get("imageHeight"))
-    stated = (int(size[0]), int(size[1])) if all(value > 0 for value in size) else None
+    stated = as_size(content.get("imageWidth"), content.get("imageHeight"))
     for number, shape in enumerate(content["shapes"], start=1):
         where = f"{file_name} shape {number}"
         if not isinstance(shape, dict):

@@ -155,3 +155,13 @@ def as_number(value: Any) -> float:
         return float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return float("nan")
+
+
+def as_size(width: Any, height: Any) -> tuple[int, int] | None:
+    """Returns the size in px that an annotation states for its picture; None where a side is no number above 0.
+
+    >>> as_size("640", 512), as_size(None, 512), as_size(0, 512)
+    ((640, 512), None, None)
+    """
+    sides = as_number(width), as_number(height)
+    return (int(sides[0]), int(sides[1])) if all(side > 0 for side in sides) else None

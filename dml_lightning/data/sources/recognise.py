@@ -158,10 +158,9 @@ def _yaml(file: Path) -> Readers:
     content = read_yaml(file, texts=["names"])
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, expected `data: source:`.")
-    content = content or {}
-    if "names" in content and "source" not in content:
+    if kinds.names_classes(content):
         return {f"{kinds.YOLO} ({file.name})": Yolo(file.parent, config=file.name)}
-    section: Any = content.get("data") or content
+    section: Any = (content or {}).get("data") or content
     if not isinstance(section, dict) or "source" not in section:
         raise ValueError(f"{file} has neither `data: source:` of a data config nor `names:` of a YOLO set.")
     source = _configured(file, section["source"])

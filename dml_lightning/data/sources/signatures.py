@@ -90,7 +90,15 @@ def is_yolo(file: Path) -> bool:
     Raises:
         ValueError: The file is no YAML.
     """
-    content = read_yaml(file, texts=["names"])
+    return names_classes(read_yaml(file, texts=["names"]))
+
+
+def names_classes(content: Any) -> bool:
+    """Whether parsed YAML names the classes of a YOLO set, and is no config of a source.
+
+    >>> names_classes({"names": ["mallard"]}), names_classes({"source": {}, "names": []})
+    (True, False)
+    """
     return isinstance(content, dict) and "names" in content and "source" not in content
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element
 
-from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import NOT_ANNOTATED, Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.checks import warn_of_one_based
-from dml_lightning.data.sources.files import FrameFinder, list_frames
+from dml_lightning.data.sources.files import FrameFinder, frame_names, list_frames
 from dml_lightning.data.sources.parse import XmlError, as_number, read_xml
 from dml_lightning.data.sources.report import ReadReport
 
@@ -90,7 +89,7 @@ class PascalVoc(Source):
         own = [self.root / self.images / below, file.parent] if below.parts else []
         folders = [self.root / self.images, file.parent, self.root]
         stems = [str(below / file.stem), file.stem] if below.parts else [file.stem]
-        also = [stem + suffix for stem in stems for suffix in sorted(FRAME_SUFFIXES)]
+        also = [name for stem in stems for name in frame_names(stem)]
         name = (tree.findtext("filename") or "").strip() or file.stem
         return finder.find(name, folders, file.name, own=own, also=also, once=True)
 
@@ -104,8 +103,9 @@ class PascalVoc(Source):
                 name = line.strip().rsplit(maxsplit=1)[0] if marked else line.strip()
                 if not name or Path(name).name in stems:
                     continue
-                also = [name + suffix for suffix in sorted(FRAME_SUFFIXES)]
-                frame = finder.find(name, [self.root / self.images], f"{file.name} line {number}", also=also)
+                frame = finder.find(
+                    name, [self.root / self.images], f"{file.name} line {number}", also=frame_names(name)
+                )
                 if frame not in annotated:
                     yield frame
 
