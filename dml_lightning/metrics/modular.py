@@ -67,16 +67,7 @@ class EmbeddingMetric(RowMetric):
             ValueError: If shapes disagree, an embedding is not finite, or the others are not integers.
         """
         vectors = as_vectors(embeddings)
-        self.keep(
-            embeddings=vectors,
-            labels=as_labels(labels, vectors),
-            index=None if index is None else as_labels(index, vectors, "index", "number"),
-            groups=None if groups is None else as_labels(groups, vectors, "groups", "group"),
-        )
-
-    def scalar(self, value: float) -> Tensor:
-        """The value as a float64 scalar on the metric's device."""
-        return torch.tensor(value, dtype=torch.float64, device=self.device)
+        self.keep_crops(vectors, index, groups, embeddings=vectors, labels=as_labels(labels, vectors))
 
 
 class InterIntraRatio(EmbeddingMetric):

@@ -23,7 +23,7 @@ from typing_extensions import override
 from dml_lightning.metrics.bootstrap import Interval, cluster_bootstrap
 from dml_lightning.metrics.ood import Positive, Scores, as_scores, auroc, fpr_at_tpr
 from dml_lightning.metrics.rows import INTEGERS, RowMetric
-from dml_lightning.pairs.blocks import Vectors, as_labels
+from dml_lightning.pairs.blocks import Vectors
 
 
 class OODMetric(RowMetric):
@@ -66,17 +66,12 @@ class OODMetric(RowMetric):
         if flags.dtype != torch.bool or flags.shape != values.shape:
             shape, dtype = tuple(flags.shape), flags.dtype
             raise ValueError(f"known must hold one bool per score, shape ({len(values)},), got {dtype} {shape}.")
-        self.keep(
-            scores=values,
-            known=flags.to(values.device),
-            index=None if index is None else as_labels(index, values, "index", "number"),
-            groups=None if groups is None else as_labels(groups, values, "groups", "group"),
-        )
+        self.keep_crops(values, index, groups, scores=values, known=flags.to(values.device))
 
     @override
     def compute(self) -> Tensor:
         known, ood = self._sides(self.rows(), "scores")
-        return torch.tensor(self.statistic(known, ood), dtype=torch.float64, device=self.device)
+        return self.scalar(self.statistic(known, ood))
 
     def interval(self, draws: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
         """Bootstrap interval over groups, as in reports: crops of one flight are not independent.

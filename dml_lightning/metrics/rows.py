@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from dml_lightning.distributed import without_copies
+from dml_lightning.pairs.blocks import Vectors, as_labels
 
 INTEGERS = torch.empty(0, dtype=torch.int64)
 
@@ -67,6 +68,28 @@ class RowMetric(Metric):
                 have, got = kept[-1].shape[1], values.shape[1]
                 raise ValueError(f"{name} have {got} dimensions and those before {have}: embed all with one encoder.")
             kept.append(values.detach().clone())
+
+    def keep_crops(self, rows: Tensor, index: Vectors | None, groups: Vectors | None, **columns: Tensor) -> None:
+        """Add the rows of a batch with the number and the group of each crop.
+
+        Args:
+            rows: Rows (B, ...) of the batch, which name the device.
+            index: Unique number (B,) of each crop, integers, or None.
+            groups: Group (B,) of each crop, integers, or None.
+            columns: Other columns of the batch.
+
+        Raises:
+            ValueError: If index or groups are not one integer per row, or embeddings differ in size from those before.
+        """
+        self.keep(
+            **columns,
+            index=None if index is None else as_labels(index, rows, "index", "number"),
+            groups=None if groups is None else as_labels(groups, rows, "groups", "group"),
+        )
+
+    def scalar(self, value: float) -> Tensor:
+        """The value as a float64 scalar on the metric's device."""
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
 
     def rows(self) -> dict[str, Tensor]:
         """All rows by column, those of every rank inside `compute`; columns that were never given are absent.
