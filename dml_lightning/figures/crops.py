@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.figures.frames import grey_picture
 from dml_lightning.figures.palette import ORANGE, rgb
 from dml_lightning.files import replacing
 
@@ -76,7 +77,7 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     scale = TILE / round(side)
     size = [max(1, round(scale * step * length)) for length in pixels.shape[::-1]]
     tile = Image.new("RGB", (TILE, TILE + CAPTION), "white")
-    tile.paste(_grey(pixels).resize((size[0], size[1]), Image.Resampling.NEAREST).crop((0, 0, TILE, TILE)))
+    tile.paste(grey_picture(pixels).resize((size[0], size[1]), Image.Resampling.NEAREST).crop((0, 0, TILE, TILE)))
     draw, font = ImageDraw.Draw(tile), ImageFont.load_default(LABEL_SIZE)
     corners = [scale * (x - left), scale * (y - top), scale * (x + width - left), scale * (y + height - top)]
     draw.rectangle((corners[0] - 2, corners[1] - 2, corners[2] + 1, corners[3] + 1), outline=rgb(ORANGE), width=2)
@@ -84,12 +85,3 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     draw.text((2, TILE + 4), f"{label}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
     draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LABEL_LETTERS:], fill="black", font=font)
     return tile
-
-
-def _grey(pixels: NDArray[np.float64]) -> Image.Image:
-    """Values (H, W) from their 0.5th to their 99.9th percentile; missing ones black."""
-    if np.isnan(pixels).all():
-        return Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
-    low, high = np.nanquantile(pixels, (0.005, 0.999))
-    grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
-    return Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")

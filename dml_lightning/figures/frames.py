@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dml_lightning.data.frames import read_frame
@@ -75,14 +76,24 @@ class FramePictures:
         return f"{name}.png"
 
 
+def grey_picture(pixels: NDArray[np.float64]) -> Image.Image:
+    """A picture of values (H, W) in grey, from their 0.5th to their 99.9th percentile; missing ones (NaN) are black.
+
+    >>> np.asarray(grey_picture(np.array([[0.0, np.nan], [5.0, 10.0]])))[..., 0].tolist()
+    [[0, 0], [126, 255]]
+    """
+    if np.isnan(pixels).all():
+        return Image.new("RGB", (pixels.shape[1], pixels.shape[0]))
+    low, high = np.nanquantile(pixels, (0.005, 0.999))
+    grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
+    return Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
+
+
 def _background(frame: str) -> tuple[Image.Image, float]:
     """The frame in grey, from its 0.5th to its 99.9th percentile, and the px of the picture per px of a box."""
     shown = read_frame(Path(frame))
     step = -(-max(shown.pixels.shape) // LARGEST_SIDE)  # a mosaic is thinned
-    pixels = np.asarray(shown.pixels[::step, ::step], np.float64)
-    low, high = np.nanquantile(pixels, (0.005, 0.999))
-    grey = 255 * ((pixels - low) / max(high - low, 1e-9)).clip(0, 1)
-    picture = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
+    picture = grey_picture(np.asarray(shown.pixels[::step, ::step], np.float64))
     width, height = shown.size  # of the picture on which boxes are drawn
     scale = float(max(1, round(SMALLEST_SIDE / min(width, height)))) if step == 1 else 1 / step
     return picture.resize((round(scale * width), round(scale * height)), Image.Resampling.NEAREST), scale
