@@ -51,9 +51,8 @@ def predict(
 
     Args:
         run: Folder of a finished run.
-        data: YAML config with the source of a data config, a COCO .json, a .csv table with the columns of
-            configs/data/csv.yaml (label and flight may be missing), a YOLO data.yaml or a folder of crops with one
-            folder per class.
+        data: Data config, annotation file or folder of a data set; its layout is recognised by its content. In a .csv
+            table with the columns of configs/data/csv.yaml label and flight may be missing.
         out: Table to write, .csv or .parquet; it appears when it is complete.
         rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
         neighbours: Number of stored crops that are named for each box, and that vote for label_knn.

@@ -125,7 +125,7 @@ class Gallery:
         if per_flight:
             rows = one_per_group(groups)
             embeddings, labels, groups = embeddings[rows], labels[rows], groups[rows]
-        thresholds = {name: each for name, each in self.thresholds.items() if not name.startswith("C")}
+        thresholds = _uncalibrated(self.thresholds)
         thresholds["C"] = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
         sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
         if sizes.min() >= samples_needed(alpha):
@@ -188,11 +188,7 @@ class Gallery:
         if bases and _same(_with_base(None, bases[-1]), self):
             return
         arrays, fields = written_contents(self.thresholds, self.prototypes)
-        arrays |= {
-            "vectors": self.reference.vectors.numpy(),
-            "labels": self.reference.labels.numpy(),
-            "index": self.reference.index.numpy(),
-        }
+        arrays |= _reference_arrays(self)
         content: dict[str, Any] = {
             "encoder": self.encoder,
             "class_names": self.class_names,
@@ -243,11 +239,14 @@ def _same(first: Gallery, second: Gallery) -> bool:
 def _numbers(gallery: Gallery) -> ArrayState:
     """All arrays and texts of a base by name, for comparison."""
     arrays, fields = written_contents(gallery.thresholds, gallery.prototypes)
-    known = gallery.reference
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in fields["texts"].items()}
-    own = {"vectors": known.vectors.numpy(), "labels": known.labels.numpy(), "index": known.index.numpy()}
-    return arrays | nested("prior", prior) | texts | own
+    return arrays | nested("prior", prior) | texts | _reference_arrays(gallery)
+
+
+def _reference_arrays(gallery: Gallery) -> ArrayState:
+    """Embeddings, labels and indices of the reference crops, by the names of a record's arrays."""
+    return {key: getattr(gallery.reference, key).numpy() for key in ("vectors", "labels", "index")}
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
@@ -282,9 +281,13 @@ def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
     if record.kind == "remove":
         return replace(gallery, enrolled=_others(gallery, fields["label"]))
     if record.kind == "calibrate":
-        kept = {name: each for name, each in gallery.thresholds.items() if not name.startswith("C")}
-        return replace(gallery, thresholds=kept | read_thresholds(record))
+        return replace(gallery, thresholds=_uncalibrated(gallery.thresholds) | read_thresholds(record))
     raise ValueError(f"record {record.number} of the gallery is of an unknown kind {record.kind!r}.")
+
+
+def _uncalibrated(thresholds: dict[str, Threshold]) -> dict[str, Threshold]:
+    """The thresholds that a calibration does not replace."""
+    return {rule: each for rule, each in thresholds.items() if not rule.startswith("C")}
 
 
 def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gallery:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.metrics.bootstrap import Resampled, expanded_interval, group_draws
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.openset import PrototypeDetector
 
 
 class OODInterval(NamedTuple):
@@ -48,10 +48,10 @@ class Scored:
 def score_run(run: Path) -> Scored | None:
     """Score the test crops of a run by the distance to the nearest prototype; None if it has no OOD crops."""
     evidence = read_evidence(run / "embeddings" / "test.npz")
-    reference, known, ood = (evidence.sets[name] for name in ("reference", "known", "ood"))
+    known, ood = evidence.sets["known"], evidence.sets["ood"]
     if not len(ood):
         return None
-    detector = PrototypeDetector().fit(reference.vectors, reference.labels)
+    detector = reference_prototypes(evidence)
     return Scored(
         known=detector.score(known.vectors.numpy(), kind="nearest"),
         known_groups=evidence.groups["known"],
