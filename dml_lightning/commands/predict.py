@@ -16,7 +16,9 @@ from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import replacing, write_text
+from dml_lightning.flights.annotations import Tool, annotations_path, writing
 from dml_lightning.flights.effort import frames_path, frames_table
+from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -33,6 +35,7 @@ def predict(
     min_score: float | None = None,
     neighbours: int = 5,
     pictures: str | None = None,
+    write: Tool | None = None,
     batch_size: int = 256,
     on_bad_frame: OnBadFrame = "skip",
     device: str = "cpu",
@@ -66,6 +69,8 @@ def predict(
         min_score: Smallest score of a detector's boxes to keep, from 0 to 1; by default that of a data config, or all.
         neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
         pictures: Folder for one annotated picture per frame; none are drawn if not given.
+        write: Also writes the boxes with the predicted names for an annotation tool, into the folder
+            `predictions.labelme`, `.coco` or `.yolo` beside `predictions.csv`; a refused box is called "unknown".
         batch_size: Number of crops embedded at once.
         on_bad_frame: Whether a frame that cannot be read stops the command, or is skipped and named.
         device: Device of the encoder, such as cpu or cuda.
@@ -79,6 +84,8 @@ def predict(
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
+    if write:
+        annotations_path(path, write)  # corrections of before end here
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
     trained = TrainedRun.load(run, device)
@@ -89,16 +96,26 @@ def predict(
     bad: dict[str, str] = {}
     boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
+    tables = _counted(_tables(reading, embedded, trained.gallery, chosen, neighbours), boxes)
+    with ExitStack() as held:
+        receivers: list[Callable[[str, pd.DataFrame], None]] = []
+        if pictures:
+            receivers.append(FramePictures(Path(pictures)).draw)
+        if write:
+            opened = writing(path, write, reading.frames["frame"].tolist(), trained.gallery.names)
+            writer = held.enter_context(opened)  # left last, so that the folder appears after the table
+            receivers.append(writer.add)
 
-    def finish() -> None:
-        frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
-        if not frames["used"].any():
-            first = next(iter(bad.values()), "there is none")
-            raise ValueError(f"no frame of the data set can be read, the first being: {first}")
-        write_text(frames_path(path), frames.to_csv(index=False))
+        def finish() -> None:
+            frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
+            if not frames["used"].any():
+                first = next(iter(bad.values()), "there is none")
+                raise ValueError(f"no frame of the data set can be read, the first being: {first}")
+            for frame in frames["frame"][frames["used"] & (frames["boxes"] == 0)] if write else ():
+                writer.add(frame, reading.table[:0])
+            write_text(frames_path(path), frames.to_csv(index=False))
 
-    tables = _tables(reading, embedded, trained.gallery, chosen, neighbours)
-    _write(path, _counted(tables, boxes), FramePictures(Path(pictures)) if pictures else None, finish)
+        _write(path, tables, WholeFrames(*receivers), finish)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
     lost = len(reading.table) - boxes.total()
@@ -152,15 +169,13 @@ def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str]) -> Iterator[pd
         yield table
 
 
-def _write(
-    path: Path, tables: Iterator[pd.DataFrame], pictures: FramePictures | None, finish: Callable[[], None]
-) -> None:
+def _write(path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames, finish: Callable[[], None]) -> None:
     """Writes a table that appears when it is complete, with one batch in memory at a time.
 
     Args:
         path: File to write, .csv or .parquet.
         tables: Parts of the table, the first of which may have no rows.
-        pictures: Draws the frames of the parts.
+        whole_frames: Receives the parts.
         finish: Called after the last part and before the table appears; it does not appear if this raises.
     """
     writer: pq.ParquetWriter | None = None
@@ -172,8 +187,6 @@ def _write(
                 batch = pa.Table.from_pandas(table, preserve_index=False)
                 writer = writer or closing.enter_context(pq.ParquetWriter(file, batch.schema))
                 writer.write_table(batch)
-            if pictures and len(table):
-                pictures.add(table)
-        if pictures:
-            pictures.finish()
+            whole_frames.add(table)
+        whole_frames.finish()
         finish()

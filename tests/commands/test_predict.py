@@ -16,6 +16,7 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -184,7 +185,7 @@ def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: P
         embedded = trained.embed_table(reading.table, 32, "stop", {})
         tables = _tables(reading, embedded, trained.gallery, "A", 5)
         tracemalloc.start()
-        _write(tmp_path / "out.csv", tables, None, lambda: None)
+        _write(tmp_path / "out.csv", tables, WholeFrames(), lambda: None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(pd.read_csv(tmp_path / "out.csv")) == 3 * frames
