@@ -18,6 +18,7 @@ from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import replacing, write_text
 from dml_lightning.flights.annotations import Tool, annotations_path, writing
 from dml_lightning.flights.effort import frames_path, frames_table
+from dml_lightning.flights.maps import check_map, drawing
 from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
@@ -36,6 +37,7 @@ def predict(
     neighbours: int = 5,
     pictures: str | None = None,
     write: Tool | None = None,
+    map: str | None = None,
     batch_size: int = 256,
     on_bad_frame: OnBadFrame = "skip",
     device: str = "cpu",
@@ -71,6 +73,9 @@ def predict(
         pictures: Folder for one annotated picture per frame; none are drawn if not given.
         write: Also writes the boxes with the predicted names for an annotation tool, into the folder
             `predictions.labelme`, `.coco` or `.yolo` beside `predictions.csv`; a refused box is called "unknown".
+        map: Also writes each box as a point (WGS84) into this .geojson file, or .gpkg file with geopandas: by the
+            transform of GeoTIFF frames, or by position, height and angles of a camera that looks straight down, with
+            the error in m. Needs the extra `geo`.
         batch_size: Number of crops embedded at once.
         on_bad_frame: Whether a frame that cannot be read stops the command, or is skipped and named.
         device: Device of the encoder, such as cpu or cuda.
@@ -86,6 +91,8 @@ def predict(
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
     if write:
         annotations_path(path, write)  # corrections of before end here
+    if map:
+        check_map(Path(map))
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
     trained = TrainedRun.load(run, device)
@@ -105,6 +112,9 @@ def predict(
             opened = writing(path, write, reading.frames["frame"].tolist(), trained.gallery.names)
             writer = held.enter_context(opened)  # left last, so that the folder appears after the table
             receivers.append(writer.add)
+        if map:
+            drawn = held.enter_context(drawing(Path(map)))
+            receivers.append(drawn.add)
 
         def finish() -> None:
             frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
@@ -118,6 +128,10 @@ def predict(
         _write(path, tables, WholeFrames(*receivers), finish)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
+    if map:
+        print(f"{drawn.points} boxes in {map}; {len(drawn.lost)} frames cannot be placed.")
+        for sentence in drawn.lost.values():
+            print(f"Not on the map: {sentence}")
     lost = len(reading.table) - boxes.total()
     print(f"{boxes.total()} boxes in {path}; {lost} more lie in {len(bad)} unreadable frames.")
     empty = len(reading.frames) - len(boxes) - len(bad)

@@ -21,6 +21,7 @@ from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
+from tests.data.test_positions import UTM_32_NORTH, geotiff
 
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
 PROXIES = "--model.init_args.loss.init_args.loss.init_args"
@@ -145,6 +146,27 @@ def test_one_picture_per_frame(runs: dict[str, Path], flights: Path, tmp_path: P
     frames = pd.read_csv(out)["frame"].map(Path).unique()
     names = {f"{frame.parent.name}_{frame.stem}.png" for frame in frames}
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
+
+
+def test_boxes_are_put_on_a_map(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    geotiff(tmp_path / "a.tif", UTM_32_NORTH, 500_000, 0, (0.5, 0.5))
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((30, 40), np.float32))
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\na.tif,10,10,8,8\nb.tif,10,10,8,8\n")
+    words = ["predict", f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
+    main([*words, f"--map={tmp_path}/p.geojson", "--write=coco"])
+    said = capsys.readouterr().out
+    assert f"1 boxes in {tmp_path}/p.geojson; 1 frames cannot be placed." in said
+    assert "Not on the map: " in said
+    (feature,) = json.loads((tmp_path / "p.geojson").read_text())["features"]
+    row = pd.read_csv(tmp_path / "p.csv").iloc[0]
+    assert feature["properties"]["resembles"] == row["label"]
+    assert (tmp_path / "p.coco" / "annotations.json").is_file()
+    (tmp_path / "p.csv").unlink()
+    for wrong, message in (("--map=p.shp", "name the .geojson or .gpkg"), ("--write=coco", "may hold corrections")):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, wrong])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_a_failure_leaves_no_table(
