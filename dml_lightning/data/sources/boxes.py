@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dml_lightning.data.pixels import frame_header
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.table import BOX_COLUMNS, READER_COLUMNS
 
 CLIP_TOLERANCE = 0.01  # px; what six decimals of a relative coordinate lose is no reason to report
+FIRST_ON_ITS_SIDE = 5  # orientation tag, from which on width and height change places
 FRACTION_LIMIT = 2.0  # a box given in fractions may leave its frame, but not by this much
 
 
@@ -78,9 +80,9 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
         report.skip("box of a frame that is missing or cannot be read", box.where)
         return None
     width, height = sizes[box.frame]
-    if box.stated and all(box.stated) and sorted(box.stated) != sorted((width, height)):
-        stated = f"{box.where}: {box.stated[0]}x{box.stated[1]}, file {width}x{height}"
-        report.skip("stated frame size differs from the file's", stated)
+    if reason := _other_size(box, (width, height)):
+        assert box.stated
+        report.skip(reason, f"{box.where}: {box.stated[0]}x{box.stated[1]}, file {width}x{height}")
         return None
     if not all(map(math.isfinite, box[1:5])):
         report.skip(box.skip or "box is not four finite numbers", box.where)
@@ -103,6 +105,21 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
     if beyond > 0:  # a box inside keeps its exact numbers
         x, y, w, h = left, top, right - left, bottom - top
     return box._replace(x=x, y=y, width=w, height=h, relative=False)
+
+
+def _other_size(box: Box, size: tuple[int, int]) -> str:
+    """Reason to leave out a box that was drawn on a frame of another size; empty for none.
+
+    Some converters swap the stated width and height; where a tag turns the frame, a swapped size is that of the stored
+    pixels, and the box lies on them.
+    """
+    if not box.stated or not all(box.stated) or box.stated == size:
+        return ""
+    if box.stated != size[::-1]:
+        return "stated frame size differs from the file's"
+    if frame_header(box.frame).orientation >= FIRST_ON_ITS_SIDE:
+        return "box was drawn on the stored pixels, which the frame's orientation tag turns"
+    return ""
 
 
 def _note_contradictions(boxes: Iterable[Box], report: ReadReport) -> None:

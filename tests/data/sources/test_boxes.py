@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,20 @@ def test_a_stated_size_must_be_that_of_the_file(tmp_path: Path) -> None:
     assert reading.table["x"].tolist() == [0, 1, 2]
     reason = "stated frame size differs from the file's"
     assert reading.report.examples[reason] == ["row: 80x60, file 40x30"]
+
+
+def test_a_box_on_the_stored_pixels_of_a_turned_frame_is_left_out(tmp_path: Path) -> None:
+    """Of a frame that a tag turns onto its side the stored size is the swapped one, and a box there lies elsewhere."""
+    path, turned = tmp_path / "a.tif", tmp_path / "b.tif"
+    for frame, tag in ((path, 3), (turned, 6)):
+        tifffile.imwrite(frame, np.zeros((30, 40), np.uint16), extratags=[(274, 3, 1, tag, False)])
+    stored, upright = (40, 30), (30, 40)
+    given = [(path, 1.0, upright), (turned, 2.0, upright), (turned, 3.0, stored)]
+    boxes = [box(frame, x, 2.0, 3.0, 4.0, stated=size) for frame, x, size in given]
+    reading = Given(tmp_path, boxes).read()
+    assert reading.table["x"].tolist() == [1, 2]
+    reason = "box was drawn on the stored pixels, which the frame's orientation tag turns"
+    assert reading.report.examples[reason] == ["row: 40x30, file 30x40"]
 
 
 def test_one_box_with_two_labels_is_noted_and_kept(tmp_path: Path) -> None:
