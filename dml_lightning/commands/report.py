@@ -1,5 +1,6 @@
 """`dml report` and `dml audit`: results of runs, or of embeddings from any framework, as a page and as tables."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
 from dml_lightning.files import write_json, write_text
+from dml_lightning.report.counts import read_counts
 from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
 from dml_lightning.report.numbers import coverage
 from dml_lightning.report.page import render_page
@@ -27,6 +29,7 @@ def report(
     format: Format | None = None,
     metric: str | None = None,
     projection: Method = "tsne",
+    counts: str | None = None,
 ) -> str:
     """Writes the results of runs: one page that needs no network, or tables for a paper.
 
@@ -37,6 +40,7 @@ def report(
             for the tables of a paper; if not given, it follows from the ending of `out` (.md, .csv, .tex), else html.
         metric: Metric that the answer is about; by default the one that the comparison declared, or balanced_accuracy.
         projection: Method that projects embeddings to the plane.
+        counts: Table of `dml count`, .csv, whose flights are shown beside the results, those without a bird too.
 
     Returns:
         The path of the file, or the text that was printed.
@@ -48,7 +52,10 @@ def report(
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")
-    text = report_text(read_inputs([Path(run) for run in runs], metric), format, projection)
+    given = read_inputs([Path(run) for run in runs], metric)
+    if counts:
+        given = replace(given, counts=read_counts(Path(counts)))
+    text = report_text(given, format, projection)
     if path is None:
         print(text, end="")
         return text

@@ -107,6 +107,7 @@ class ReportInput:
     arms: dict[str, list[RunResult]]  # in order, floors last
     question: Question  # its metric is named as in `RunResult.metrics`
     changes: tuple[str, ...] = ()  # sentences on how the question departs from the one declared before the runs
+    counts: pd.DataFrame | None = None  # of new flights, as `dml count` writes them
 
     @property
     def runs(self) -> list[RunResult]:

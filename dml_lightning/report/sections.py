@@ -11,6 +11,7 @@ from dml_lightning.evaluation.distances import DistanceSample, distance_sample
 from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.openset.thresholds import Threshold
+from dml_lightning.report.counts import counts_section
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
@@ -41,6 +42,7 @@ def sections(given: ReportInput) -> list[Section]:
     made = [
         arms_section(given),
         differences_section(given),
+        None if given.counts is None else counts_section(given.counts),
         _projection(),
         _distances(runs),
         _refusal(runs),
