@@ -32,6 +32,7 @@ from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.sources.files import OnBadFrame
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
@@ -90,8 +91,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             counted ("skip").
         radiometry: Camera's conversion of integer counts to degC.
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
-        corrected: Readers of further data sets, of predictions that a person has corrected: their boxes of known
-            classes are trained on, and reach no other split.
+        corrected: Further data sets, predictions that a person has corrected, as folders or files of any layout: their
+            boxes of known classes are trained on, and reach no other split.
 
     Raises:
         ValueError: An argument or a file cannot be used.
@@ -131,7 +132,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         on_bad_frame: OnBadFrame = "stop",
         radiometry: Radiometry | None = None,
         allow_identical_frames: bool = False,
-        corrected: list[Source] | None = None,
+        corrected: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -214,7 +215,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @cached_property
     def _corrected_readings(self) -> list[Reading]:
-        return [source.read(self.on_bad_frame) for source in self.corrected]
+        return [read_source(Path(path), self.on_bad_frame) for path in self.corrected]
 
     def _novel_classes(self) -> tuple[list[str], list[str]]:
         """Novel classes of validation and test, as listed or by the fold."""

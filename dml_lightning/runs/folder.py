@@ -29,7 +29,16 @@ Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 # Settings that do not change the result, and paths of data, which the data digest replaces.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
-_PATH_KEYS = {"root", "cache_dir", "default_root_dir", "dirpath", "enable_progress_bar", "logger", "verbose"}
+_PATH_KEYS = {
+    "root",
+    "corrected",
+    "cache_dir",
+    "default_root_dir",
+    "dirpath",
+    "enable_progress_bar",
+    "logger",
+    "verbose",
+}
 
 
 def run_hash(config: dict[str, Any], data_digest: str) -> str:

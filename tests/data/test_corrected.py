@@ -38,7 +38,7 @@ def write(folder: Path, flights: dict[str, int], seed: int = 0, names: tuple[str
 
 def table(root: Path, *corrected: Path) -> pd.DataFrame:
     module = ThermalWaterfowlDataModule(
-        CocoJson(root), known=["teal", "goose"], corrected=[CocoJson(each) for each in corrected], cache_dir=None
+        CocoJson(root), known=["teal", "goose"], corrected=list(map(str, corrected)), cache_dir=None
     )
     return module.table
 

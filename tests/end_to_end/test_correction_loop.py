@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.gallery.gallery import Gallery
@@ -75,11 +74,8 @@ def test_predictions_are_corrected_and_taken_back(
     assert len(rule.scores) == back["annotation"].isin(Gallery.load(copy / "gallery").class_names).sum()
 
     arm = f"--config={ROOT}/configs/model/triplet.yaml"
-    source = {"class_path": "dml_lightning.data.sources.LabelMe", "init_args": {"root": str(folder)}}
-    more = tmp_path / "more.yaml"
-    more.write_text(yaml.safe_dump({"data": {"corrected": [source]}}))
-    refit = main(["fit", *words, arm, f"--config={more}", "--name=refit"])
-    assert read_recipe(refit)["data"]["corrected"][0]["class_path"] == source["class_path"]
+    refit = main(["fit", *words, arm, f"--data.corrected=[{folder}]", "--name=refit"])
+    assert read_recipe(refit)["data"]["corrected"] == [str(folder)]
     main(["test", f"--run={refit}"])
     reference = Gallery.load(refit / "gallery").reference
     assert len(reference) > len(Gallery.load(run / "gallery").reference)
