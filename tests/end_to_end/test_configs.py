@@ -39,10 +39,7 @@ def test_models(words: list[str], tmp_path: Path, model: str) -> None:
     elif model == "untrained":
         main(["test", *short(words, tmp_path), config, "--ckpt_path=none"])
     else:
-        sizes = {"num_classes": 4, "embedding_size": 8} if "num_classes" in str(settings) else {}
-        path = "--model.init_args.loss.init_args.loss.init_args"
-        proxies = [f"{path}.{name}={value}" for name, value in sizes.items()]
-        main(["fit", *short(words, tmp_path), config, *proxies])
+        main(["fit", *short(words, tmp_path), config])
 
 
 # the sets written here are smaller than a batch of the real ones
