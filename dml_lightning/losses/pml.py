@@ -67,7 +67,7 @@ class PMLLoss(EmbeddingLoss):
         if proxy_lr is not None:
             positive(proxy_lr=proxy_lr)
         self._unsized = None if isinstance(loss, nn.Module) else loss
-        self.loss = loss if self._unsized is None else None
+        self.loss: Any = loss if self._unsized is None else None
         self.miner, self.proxy_lr, self.seed = miner, proxy_lr, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
         check_kind(loss)

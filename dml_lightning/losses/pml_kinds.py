@@ -97,7 +97,7 @@ def sizes_of(loss: nn.Module | None) -> tuple[int | None, int | None]:
         if (weight := getattr(loss, name, None)) is not None:
             # the library lists sizes that it did not keep as 0
             return getattr(loss, "num_classes", 0) or weight.shape[1], weight.shape[0]
-    margins = getattr(loss, "beta", None)  # of MarginLoss, one for each class
+    margins: Any = getattr(loss, "beta", None)  # of MarginLoss, one for each class
     return (len(margins), None) if getattr(margins, "ndim", 0) == 1 and len(margins) > 1 else (None, None)
 
 
