@@ -1,13 +1,12 @@
 """`dml fit`, `dml validate` and `dml test`: LightningCLI with a folder for each recipe and seed."""
 
-import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from logging import LogRecord, getLogger
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 import wandb
@@ -18,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.commands.parser import Parser
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import write_text
 from dml_lightning.models import EmbeddingModule
@@ -28,23 +28,6 @@ from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
 from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers
-
-
-class Parser(LightningArgumentParser):
-    """A parser that raises its errors, and accepts `null` at any depth of an option."""
-
-    @override
-    def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
-        self, args: Sequence[str] | None = None, *rest: Any, **more: Any
-    ) -> Any:
-        """Parses arguments; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
-        corrected = None if args is None else [re.sub("=None$", "=null", arg) for arg in args]
-        return super().parse_args(corrected, *rest, **more)
-
-    @override
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises the message, without the usage of a hundred options."""
-        raise ValueError(message) from ex
 
 
 class TrainingCLI(LightningCLI):

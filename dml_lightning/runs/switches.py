@@ -37,9 +37,13 @@ def _is_there(accelerator: Any) -> bool:
     return accelerator not in ("gpu", "cuda") or torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
+def _counts(devices: Any) -> bool:
+    return isinstance(devices, int | str | list) and devices not in (0, "0", "", [])
+
+
 RULES = (
     Rule("accelerator", _is_there, "cpu or auto: there is no GPU here", STAGES),
-    Rule("devices", lambda given: given not in (0, "0", [], ""), "a number of at least 1, a list, or auto", STAGES),
+    Rule("devices", _counts, "a number of at least 1, a list, or auto", STAGES),
     Rule("max_epochs", _limit, "at least 1, or -1 for no limit"),
     Rule("max_steps", _limit, "at least 1, or -1 for no limit"),
     Rule("accumulate_grad_batches", _positive, "at least 1"),

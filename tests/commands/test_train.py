@@ -69,6 +69,8 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         (["--trainer.use_distributed_sampler=true"], "trainer.use_distributed_sampler is True"),
         (["--model.init_args.num_classes=7"], "num_classes is 7 by hand"),
         (["--rerun=-1"], "rerun is -1"),
+        (["--trainer.max_epochs=many"], "trainer.max_epochs: many is not a whole number or null."),
+        (["--tracking.wandb=maybe"], "tracking.wandb: maybe is not one of 'offline', 'online', 'disabled' or null."),
         (["--trainer.callbacks+=LearningRateFinder"], "LearningRateFinder would train at another rate"),
         (["--trainer.profiler=fast"], "`profiler`"),
     ],
