@@ -212,7 +212,10 @@ class TrainingCLI(LightningCLI):
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if not (best.is_file() or self._settings.trainer.fast_dev_run):
-                rank_zero_warn("No epoch was validated while training: the last one counts as the run's best.")
+                rank_zero_warn(
+                    "No best checkpoint was kept, as no epoch was validated or there is no BestCheckpoint among the "
+                    "callbacks: the last state counts as the run's best."
+                )
                 self.trainer.save_checkpoint(best)
             if best.is_file():
                 kwargs.pop("weights_only", None)

@@ -30,13 +30,13 @@ class TrackingOptions:
         wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`; `online` sends
             them as well, needs an account, and goes offline if it cannot start; `disabled` writes none. If it is not
             given, the variable WANDB_MODE decides, and without that variable it is `offline`.
-        project: Name of the project in Weights & Biases.
+        project: Name of the project in Weights & Biases; if it is not given, that of WANDB_PROJECT or `dml_lightning`.
         group: Name that the runs of one experiment share.
         tags: Tags of the run.
     """
 
     wandb: Mode | None = None
-    project: str = "dml_lightning"
+    project: str | None = None
     group: str | None = None
     tags: list[str] = field(default_factory=list)
 
@@ -52,6 +52,11 @@ class TrackingOptions:
         if mode not in get_args(Mode):
             raise ValueError(f"the variable WANDB_MODE is {mode!r}; it may be {', '.join(get_args(Mode))}.")
         return cast(Mode, mode)
+
+    @property
+    def project_name(self) -> str:
+        """Name of the project, by the option or by WANDB_PROJECT."""
+        return self.project or os.environ.get("WANDB_PROJECT") or "dml_lightning"
 
 
 def timeouts() -> dict[str, float]:
@@ -135,9 +140,9 @@ def run_loggers(run: Path, stage: str, name: str, options: TrackingOptions) -> l
         name=identity,
         id=identity,
         mode=options.mode,  # not `offline`: it sets WANDB_MODE for every later run of this process
-        project=options.project,
-        group=options.group,
-        tags=[*options.tags, *job_tags()],
+        project=options.project_name,
+        group=options.group,  # without one, WANDB_RUN_GROUP decides, and without tags WANDB_TAGS
+        tags=[*options.tags, *job_tags()] or None,
     )
     return [csv, tracker]
 

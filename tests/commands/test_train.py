@@ -103,7 +103,7 @@ def small(words: list[str], folder: Path) -> list[str]:
 
 
 def test_a_fit_that_never_validates_keeps_its_last_epoch_as_the_best(words: list[str], tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="No epoch was validated while training: the last one counts as"):
+    with pytest.warns(UserWarning, match="as no epoch was validated or .* the last state counts as the run's best"):
         run = main(["fit", *small(words, tmp_path), "--trainer.check_val_every_n_epoch=3"])
     best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
     assert best["global_step"] == 8
@@ -142,3 +142,9 @@ def test_wandb_is_disabled_by_its_own_variable(
 def test_an_offline_run_leaves_the_variable_of_wandb_alone(runs: dict[str, Path]) -> None:
     assert any(runs["softmax"].glob("wandb/offline-run-*"))
     assert os.environ.get("WANDB_MODE") != "dryrun"  # which Lightning would set
+
+
+def test_the_data_are_shared_among_ranks_by_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False

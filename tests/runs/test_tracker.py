@@ -107,6 +107,22 @@ def test_a_disabled_run_has_its_csv_files_alone(tmp_path: Path, monkeypatch: pyt
     assert tracker._wandb_init["id"] == tracker._wandb_init["name"] == f"a-group-arm-{tmp_path.name}"
 
 
+@pytest.mark.parametrize(
+    ("option", "variable", "project"), [(None, None, "dml_lightning"), (None, "geese", "geese"), ("p", "geese", "p")]
+)
+def test_variables_of_wandb_stand_where_options_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str | None, variable: str | None, project: str
+) -> None:
+    for name in ("WANDB_PROJECT", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    _, tracker = run_loggers(tmp_path, "fit", "arm", TrackingOptions(wandb="offline", project=option))
+    assert isinstance(tracker, RunLogger)
+    assert tracker._wandb_init["project"] == project
+    assert tracker._wandb_init["tags"] is None  # an empty list would hide WANDB_TAGS
+
+
 def test_each_history_has_a_folder_and_later_ones_leave_room(tmp_path: Path) -> None:
     assert history_start(tmp_path) == 0
     for name in ("fit", "fit-1"):
