@@ -4,6 +4,7 @@ Lightning takes some of them in silence, and answers others with a traceback in 
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BackboneFinetuning, BatchSizeFinder, LearningRateFinder
 
+MOST_PER_CORE = 4  # processes of one fit
 STAGES = ("fit", "validate", "test")
 
 
@@ -82,10 +84,22 @@ def check_options(settings: Any, stage: str) -> None:
         value = settings.trainer.get(option)
         if stage in stages and value is not None and not holds(value):
             raise ValueError(f"trainer.{option} is {value}; it has to be {wanted}.")
+    _check_processes(settings.trainer)
     if settings.rerun < 0:
         raise ValueError(f"rerun is {settings.rerun}; repetitions are numbered from 1, and 0 is the run itself.")
     if (given := settings.model.get("init_args.num_classes")) is not None:
         raise ValueError(f"num_classes is {given} by hand, and it is the number of known classes: leave it out.")
+
+
+def _check_processes(trainer: Any) -> None:
+    """Refuse numbers of processes under which the machine itself stands still."""
+    on_cores = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not _is_there("gpu"))
+    cores, devices = os.cpu_count() or 1, str(trainer.devices)
+    if on_cores and devices.isdigit() and int(devices) > MOST_PER_CORE * cores:
+        raise ValueError(
+            f"trainer.devices is {devices}, and on a processor each is a process: {MOST_PER_CORE * cores} at most on "
+            f"the {cores} cores here."
+        )
 
 
 def check_callbacks(callbacks: Iterable[L.Callback]) -> None:

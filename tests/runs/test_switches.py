@@ -1,5 +1,6 @@
 """Options and callbacks of the trainer that leave no usable run."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_a_gpu_is_only_asked_for_where_one_is(monkeypatch: pytest.MonkeyPatch) -
             continue
         with pytest.raises(ValueError, match="accelerator is gpu; it has to be cpu or auto: there is no GPU here"):
             check_options(settings(accelerator="gpu"), "test")
+
+
+def test_processes_are_limited_by_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for devices, accelerator in ((8, "cpu"), ("8", "cpu"), ("auto", "cpu"), (-1, "cpu"), (9, "tpu")):
+        check_options(settings(devices=devices, accelerator=accelerator), "fit")
+    for devices in (9, "999"):
+        with pytest.raises(ValueError, match=f"devices is {devices}, .* 8 at most on the 2 cores here"):
+            check_options(settings(devices=devices, accelerator="cpu"), "fit")
 
 
 def test_a_stage_is_asked_for_its_own_limits_alone() -> None:
