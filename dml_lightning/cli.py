@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 from typing_extensions import override
 
-from dml_lightning.errors import own_sentence
+from dml_lightning.errors import own_sentence, parser_sentence
 
 
 class Command(NamedTuple):
@@ -160,7 +160,7 @@ class OneSentenceParser(ArgumentParser):
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message on one line, without the usage."""
-        raise ValueError(" ".join(message.split())) from ex
+        raise ValueError(parser_sentence(message)) from ex
 
 
 def _named(args: list[str], option: str | None) -> list[str]:

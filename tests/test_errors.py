@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dml_lightning.errors import own_sentence
+from dml_lightning.errors import own_sentence, parser_sentence
 from dml_lightning.files import read_json
 from dml_lightning.theory import max_feasible_margin
 
@@ -67,3 +67,51 @@ def test_of_two_own_sentences_the_inner_one_is_told() -> None:
 
     said = own_sentence(caught(wrapped))
     assert said == str(caught(lambda: max_feasible_margin(0, 3)))
+
+
+UNION = """Parser key "{key}":
+  Does not validate against any of the Union subtypes
+  Subtypes: [...]
+  Errors:
+    - {errors}
+  Given value type: <class 'str'>
+  Given value: {value}"""
+LITERAL = "Expected a typing.Literal['on', 'off']"
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (["Expected a <class 'int'>", "Expected a <class 'float'>"], "a number"),
+        (["Expected a <class 'bool'>", "Expected a <class 'NoneType'>"], "true or false or null"),
+        (["Expected a <class 'list'>", "Expected a <class 'list'>", "Expected a <class 'str'>"], "a list or a text"),
+        ([LITERAL, "Expected a <class 'NoneType'>"], "one of 'on', 'off' or null"),
+        (
+            ["Expected a path but foo either not accessible or invalid", "Expected a dot import path string: foo"],
+            "the name of a class",
+        ),
+        (
+            ["Import path does not correspond to a subclass of Loss", "Type collections.abc.Callable[..] expects a"],
+            "a Loss",
+        ),
+    ],
+)
+def test_a_union_is_one_sentence(errors: list[str], said: str) -> None:
+    message = UNION.format(key="trainer.x", errors="\n    - ".join(errors), value="foo")
+    assert parser_sentence(message) == f"trainer.x: foo is not {said}."
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Parser key \"k\":\n  Expected a <class 'int'>. Got value: foo", "k: foo is not a whole number."),
+        ("Option 'nope' is\n not accepted", "Option 'nope' is not accepted"),
+        ("Parser key \"config\": File does not exist: '/x'", "Parser key \"config\": File does not exist: '/x'"),
+        (
+            UNION.format(key="k", errors="Problem with given class_path 'A': wrong", value="Namespace(a page)"),
+            "Parser key \"k\": Problem with given class_path 'A': wrong",
+        ),
+    ],
+)
+def test_what_is_no_wrong_type_comes_back_on_one_line(message: str, said: str) -> None:
+    assert parser_sentence(message) == said

@@ -1,24 +1,23 @@
 """`dml fit`, `dml validate` and `dml test`: LightningCLI with a folder for each recipe and seed."""
 
-import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 from logging import LogRecord, getLogger
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import lightning as L
 import wandb
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.commands.parser import Parser
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import write_text
 from dml_lightning.models import EmbeddingModule
@@ -27,42 +26,8 @@ from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, late
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
-from dml_lightning.runs.tracker import RunLogger
-
-
-@dataclass(frozen=True)
-class TrackingOptions:
-    """How runs are tracked in addition to their CSV files.
-
-    Args:
-        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`; `online` sends
-            them as well, needs an account, and goes offline if it cannot start; `disabled` writes none.
-        project: Name of the project in Weights & Biases.
-        group: Name that the runs of one experiment share.
-        tags: Tags of the run.
-    """
-
-    wandb: Literal["offline", "online", "disabled"] = "offline"
-    project: str = "dml_lightning"
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-
-
-class Parser(LightningArgumentParser):
-    """A parser that raises its errors, and accepts `null` at any depth of an option."""
-
-    @override
-    def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
-        self, args: Sequence[str] | None = None, *rest: Any, **more: Any
-    ) -> Any:
-        """Parses arguments; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
-        corrected = None if args is None else [re.sub("=None$", "=null", arg) for arg in args]
-        return super().parse_args(corrected, *rest, **more)
-
-    @override
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises the message, without the usage of a hundred options."""
-        raise ValueError(message) from ex
+from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
+from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers
 
 
 class TrainingCLI(LightningCLI):
@@ -112,8 +77,13 @@ class TrainingCLI(LightningCLI):
             help="Whether to keep a finished run as it is, and to resume a begun one.",
         )
         parser.add_class_arguments(TrackingOptions, "tracking")
+        parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        check_options(self._settings, str(self.subcommand))
 
     # The run's folder --------------------------------------------------------------------------
 
@@ -136,7 +106,7 @@ class TrainingCLI(LightningCLI):
             write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
-                if isinstance(each, WandbLogger) and (start := self._history_start()):
+                if isinstance(each, WandbLogger) and (start := history_start(self.run)):
                     each.experiment.log({}, step=start)
         return trainer
 
@@ -149,15 +119,18 @@ class TrainingCLI(LightningCLI):
         if own_loggers:  # Lightning replaces that of a trial run by a dummy
             kwargs["logger"] = CSVLogger(self.run) if trial else False
         kwargs["plugins"] = [*_listed(given.get("plugins")), AtomicCheckpointIO()]
+        check_callbacks(_listed(given.get("callbacks")))
         exact = [ExactResume(int(settings.seed_everything)), StopOnSignal()]
         kwargs["callbacks"] = [*_listed(given.get("callbacks")), *exact]
         launch.check_launch(settings.trainer.devices, settings.trainer.num_nodes)
         trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
+        evaluate_whole_sets(trainer)
         if self.subcommand == "fit" and not (trial or self._reused):
             held = claimed(self.run, resume=self._resumes())
             launch.on_first_rank(trainer, lambda: self._held.enter_context(held))
         if own_loggers and not (trial or self._reused):
-            trainer.loggers = self._loggers(settings)
+            stage, options = str(self.subcommand), TrackingOptions(**vars(settings.tracking))
+            trainer.loggers = run_loggers(self.run, stage, settings.name, options)
         return trainer
 
     @property
@@ -201,42 +174,6 @@ class TrainingCLI(LightningCLI):
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run / "checkpoints")
 
-    def _history(self, stage: str) -> CSVLogger:
-        """A CSV history in a new folder, so that a stage that runs again or goes on keeps the earlier ones."""
-        names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
-        version = next(name for name in names if not (self.run / "csv" / name).exists())
-        return CSVLogger(self.run, name="csv", version=version)
-
-    def _history_start(self) -> int:
-        """First row of this process in the run's Weights & Biases history; 0 if it is the run's first process.
-
-        Offline, Weights & Biases does not know of earlier processes of the run: each writes its own `offline-run-*`
-        folder under the same run id and counts its rows from 0. `wandb sync` joins these to one history (wandb 0.31),
-        so the rows of a later process need higher numbers. Pictures and tables take rows that the CSV files lack; ten
-        times the length of these files leaves room for them, and a gap does no harm.
-        """
-        files = self.run.glob("csv/*/metrics.csv")
-        return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
-
-    def _loggers(self, settings: Any) -> list[Logger]:
-        """The CSV logger, and the Weights & Biases logger unless it is disabled."""
-        csv = self._history(str(self.subcommand))
-        tracking: TrackingOptions = TrackingOptions(**vars(settings.tracking))
-        if tracking.wandb == "disabled":
-            return [csv]
-        identity = re.sub(r"[^\w.-]+", "-", f"{settings.name}-{self.run.name}")
-        tracker = RunLogger(
-            self.run,
-            name=identity,
-            id=identity,
-            offline=tracking.wandb == "offline",
-            mode=tracking.wandb,  # Lightning sets a variable, which a running service does not read again
-            project=tracking.project,
-            group=tracking.group,
-            tags=[*tracking.tags, *launch.job_tags()],
-        )
-        return [csv, tracker]
-
     # The stages --------------------------------------------------------------------------------
 
     @contextmanager
@@ -274,11 +211,17 @@ class TrainingCLI(LightningCLI):
         with self._recorded(), self._resumable():
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
+            if not (best.is_file() or self._settings.trainer.fast_dev_run):
+                rank_zero_warn(
+                    "No best checkpoint was kept, as no epoch was validated or there is no BestCheckpoint among the "
+                    "callbacks: the last state counts as the run's best."
+                )
+                self.trainer.save_checkpoint(best)
             if best.is_file():
                 kwargs.pop("weights_only", None)
                 # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [
-                    self._history("best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
+                    history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
 
@@ -332,7 +275,7 @@ def train(words: list[str]) -> Path:
     """
     before, sys.argv = sys.argv, [sys.argv[0], *words]  # a launcher of further ranks repeats sys.argv
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), one_sentence():
             for message in QUIET:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)

@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from dml_lightning.runs.recipes import read_recipe
-from dml_lightning.runs.tracker import timeouts
+from dml_lightning.runs.tracker import TrackingOptions, timeouts
 
 
 def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str]) -> None:
@@ -23,32 +23,32 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
         table: Table with a row per run, of `run_table`.
         answer: Verdicts as sentences.
     """
-    tracking = read_recipe(Path(table["run"].iloc[0])).get("tracking") or {}
-    if tracking.get("wandb") == "disabled":
+    options = TrackingOptions(**(read_recipe(Path(table["run"].iloc[0])).get("tracking") or {}))
+    if options.mode == "disabled":
         return
     import wandb
 
-    for mode in dict.fromkeys((tracking.get("wandb", "offline"), "offline")):
+    for mode in dict.fromkeys((options.mode, "offline")):
         try:
-            _log(name, folder, table, answer, {**tracking, "wandb": mode})
+            _log(name, folder, table, answer, replace(options, wandb=mode))
             break
         except wandb.errors.Error as error:
             print(f"Weights & Biases has no summary of this comparison ({mode}): {error}")
             wandb.teardown()  # its service still holds the run's name
 
 
-def _log(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], tracking: Mapping[str, Any]) -> None:
+def _log(name: str, folder: Path, table: pd.DataFrame, answer: Sequence[str], options: TrackingOptions) -> None:
     import wandb
 
     run = wandb.init(
-        project=tracking.get("project"),
+        project=options.project_name,
         group=name,
         name=f"{name}-summary",
         id=re.sub(r"[^\w.-]+", "-", f"{name}-summary"),
         resume="allow",
         job_type="summary",
         dir=folder,
-        mode=tracking["wandb"],
+        mode=options.mode,
         settings={"silent": True, **timeouts()},
     )
     try:

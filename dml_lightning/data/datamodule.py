@@ -344,9 +344,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
         rows = self.training_rows()
         crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
+        sampler = self._planned_sampler(self.labels[rows])
+        sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
             TrainingCrops(crops, self.augmentation, self.seed),
-            self._planned_sampler(self.labels[rows]),
+            sampler,
             num_workers=self.num_workers,
             pin_memory=self._pin_memory,
             progress=self._progress,

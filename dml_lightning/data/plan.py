@@ -92,6 +92,7 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
             raise ValueError(f"batches_per_epoch is {batches}; an epoch needs at least one batch.")
         self.crops, self.seed, self.rank, self.world_size = crops, seed, rank, world_size
         self.batches = batches
+        self.repeats = False  # whether every epoch follows the plan of the first, as `overfit_batches` asks for
         self.epoch = 0
         self.start = 0  # batch at which the next iteration begins
         self.position = 0  # batches handed out; workers prefetch, so the trainer may have completed fewer
@@ -119,11 +120,11 @@ class PlannedBatchSampler(Sampler[list[int]], ABC):
 
     def __iter__(self) -> Iterator[list[int]]:
         self.position = self.start
-        slots = self.slots()
-        for step, batch in enumerate(self.plan(self.epoch)):
+        slots, epoch = self.slots(), 0 if self.repeats else self.epoch
+        for step, batch in enumerate(self.plan(epoch)):
             if step >= self.start:
                 self.position = step + 1
-                yield PlannedBatch(batch[slots].tolist(), self.epoch, step, slots, self.crops)
+                yield PlannedBatch(batch[slots].tolist(), epoch, step, slots, self.crops)
 
     def state_dict(self, completed: int | None = None, length: float = math.inf) -> dict[str, Any]:
         """Returns {epoch, completed}: where to continue; after a finished epoch, the beginning of the next.

@@ -56,7 +56,9 @@ class DeployedEncoder(nn.Module):
         Returns:
             Embeddings (N, D), and logits (N, C) of an arm that classifies.
         """
-        vectors: Tensor = self.encoder(self.normalize(crops, statistics))
+        count = crops.shape[0]
+        crops, statistics = _at_least_one(crops), None if statistics is None else _at_least_one(statistics)
+        vectors: Tensor = self.encoder(self.normalize(crops, statistics))[:count]
         if not self.classifies:
             return (vectors,)
         return vectors, F.linear(vectors, self.get_buffer("weight"), self.get_buffer("bias"))
@@ -71,6 +73,12 @@ class DeployedEncoder(nn.Module):
         if self.normalize.normalisation != "frame":
             return {"crops": crops}
         return {"crops": crops, "statistics": torch.tensor([[level, spread]]).repeat(count, 1)}
+
+
+def _at_least_one(rows: Tensor) -> Tensor:
+    """Rows (N, ...), or a row of ones if there are none: neither quantiles nor ONNX's reshapes take an empty batch."""
+    missing = torch.sym_max(1 - rows.shape[0], 0)
+    return torch.cat([rows, rows.new_ones((missing, *rows.shape[1:]))])
 
 
 @torch.no_grad()

@@ -15,6 +15,17 @@ class EmbeddingLoss(nn.Module, ABC):
     that averages gradients over ranks. Every rank must call it and run the backward.
     """
 
+    @property
+    def compares_crops(self) -> bool:
+        """Whether every term compares crops of one batch, so that it needs two of a class and two classes."""
+        return True
+
+    def set_sizes(self, num_classes: int, embedding_dim: int) -> None:
+        """Take C and D from the module that holds this loss; for a loss with parameters of these sizes."""
+
+    def check_sizes(self, num_classes: int, embedding_dim: int) -> None:
+        """Refuse to train with parameters that are not of C classes and D dimensions, by a ValueError."""
+
     @abstractmethod
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's embeddings (B, D) with labels (B,) within the global batch."""
@@ -22,7 +33,7 @@ class EmbeddingLoss(nn.Module, ABC):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimizer groups of the loss's own parameters, such as proxies; empty when it has none."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        return [{"params": parameters}] if parameters else []
+        return [{"params": parameters, "name": "loss"}] if parameters else []
 
 
 class ClassificationLoss(nn.Module, ABC):

@@ -1,5 +1,6 @@
 """Losses and miners of pytorch-metric-learning, on the global batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ from pytorch_metric_learning import losses
 from pytorch_metric_learning.distances import DotProductSimilarity
 from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.miners import BaseMiner
-from torch import Tensor
+from torch import Tensor, nn
 
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
+from dml_lightning.losses.pml_kinds import check_kind, check_sizes, sized
 from dml_lightning.losses.pml_share import can_be_shared, mine_globally, share
 from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import LossOutput
@@ -33,13 +35,16 @@ class PMLLoss(EmbeddingLoss):
 
     Args:
         loss: Any loss of `pytorch_metric_learning.losses`, by `class_path` in a config; its
-            parameters, such as proxies, are trained and saved with the module's.
+            parameters, such as proxies, are trained and saved with the module's. A loss that needs
+            `num_classes` and `embedding_size` is given without them: as its class or a partial call of it,
+            in a config by leaving them out. The module then makes it with its own.
         miner: Any miner of `pytorch_metric_learning.miners`.
         proxy_lr: Learning rate of the loss's own parameters; the optimizer's if not given.
         seed: Seed of random losses and miners.
 
     Raises:
-        ValueError: If loss or miner is none of the library's, or `proxy_lr` is not positive.
+        ValueError: If loss or miner is none of the library's, or a wrapper whose state no checkpoint holds, or
+            `proxy_lr` is not positive.
 
     Example:
         >>> points, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), torch.tensor([0, 0, 1])
@@ -50,20 +55,46 @@ class PMLLoss(EmbeddingLoss):
     calls: Tensor  # () int64
 
     def __init__(
-        self, loss: BaseMetricLossFunction, miner: BaseMiner | None = None, proxy_lr: float | None = None, seed: int = 0
+        self,
+        loss: BaseMetricLossFunction | Callable[..., BaseMetricLossFunction],
+        miner: BaseMiner | None = None,
+        proxy_lr: float | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, kind in (("loss", loss, BaseMetricLossFunction), ("miner", miner, BaseMiner | None)):
-            if not isinstance(value, kind):
-                raise ValueError(f"{name} must be one of pytorch-metric-learning's, got {type(value).__name__}")
-        if proxy_lr is not None and not proxy_lr > 0:
-            raise ValueError(f"proxy_lr must be positive, got {proxy_lr}")
-        self.loss, self.miner, self.proxy_lr, self.seed = loss, miner, proxy_lr, seed
+        if not isinstance(miner, BaseMiner | None):
+            raise ValueError(f"miner must be one of pytorch-metric-learning's, got {type(miner).__name__}")
+        if proxy_lr is not None:
+            positive(proxy_lr=proxy_lr)
+        self._unsized = None if isinstance(loss, nn.Module) else loss
+        self.loss: Any = loss if self._unsized is None else None
+        self.miner, self.proxy_lr, self.seed = miner, proxy_lr, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        check_kind(loss)
+
+    @property
+    def compares_crops(self) -> bool:
+        """Whether the loss has no parameters, such as proxies, to compare crops with."""
+        return not any(True for _ in self.parameters())
+
+    def set_sizes(self, num_classes: int, embedding_dim: int) -> None:
+        """Make the loss if it was given without its sizes."""
+        if self.loss is None and self._unsized is not None:
+            self.loss = sized(self._unsized, num_classes, embedding_dim)
+
+    def check_sizes(self, num_classes: int, embedding_dim: int) -> None:
+        """Refuse a loss that was made for another number of classes or dimensions.
+
+        Raises:
+            ValueError: If a size differs.
+        """
+        check_sizes(self.loss, num_classes, embedding_dim)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of the gathered batch of embeddings (B, D) and labels (B,)."""
         check_rows(embeddings, labels)
+        if self.loss is None:
+            raise ValueError("the loss has no sizes yet: TripletModule gives them, or call set_sizes before.")
         anchors = wide(embeddings)
         batch = distributed.global_batch(anchors, labels)
         devices = [anchors.device] if anchors.is_cuda else []

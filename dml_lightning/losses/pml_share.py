@@ -36,11 +36,12 @@ def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
         >>> can_be_shared(losses.TripletMarginLoss()), can_be_shared(losses.TripletMarginLoss(swap=True))
         (True, False)
     """
+    if type(loss) not in PER_ANCHOR:
+        return False
     nested = isinstance(loss.reducer, MultipleReducers)
     reducers = loss.reducer.reducers.values() if nested else [loss.reducer]
     return (
-        type(loss) in PER_ANCHOR
-        and not getattr(loss, "swap", False)  # swap compares a positive with a negative
+        not getattr(loss, "swap", False)  # swap compares a positive with a negative
         and loss.embedding_regularizer is None
         and all(type(reducer) in (MeanReducer, AvgNonZeroReducer) for reducer in reducers)
     )

@@ -67,6 +67,11 @@ class TripletLoss(EmbeddingLoss):
         self.memory = Memory(memory_size) if memory_size else None
 
     @property
+    def compares_crops(self) -> bool:
+        """Whether there is no memory of earlier batches to compare with."""
+        return self.memory is None
+
+    @property
     def squared(self) -> bool:
         """Whether the margin is one of squared distances."""
         return self.distance == "squared_euclidean"

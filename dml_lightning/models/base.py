@@ -1,13 +1,16 @@
 """Base class of both arms: encoding, optimisation, and embeddings of the evaluation sets gathered over ranks."""
 
 import math
+import os
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +19,7 @@ from typing_extensions import override
 from dml_lightning.data.loaders import put_loader_back
 from dml_lightning.distributed import gather, without_copies
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
 from dml_lightning.types import SETS, Batch, Embeddings, EvaluationSet, LinearHead, LossOutput, PredictionRule
@@ -35,7 +39,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         warmup: Share of all steps in which the learning rate rises linearly from 0, in [0, 1).
         scheduler: Function that makes a scheduler from the optimizer, instead of `schedule` and `warmup`; stepped
             once an epoch.
-        compile: Whether `torch.compile` compiles the encoder.
+        compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
 
@@ -69,7 +73,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
         if channels_last:
             self.encoder.to(memory_format=torch.channels_last)
-        if compile:
+        if compile and has_compiler():
             self.encoder.compile()
 
     @abstractmethod
@@ -108,6 +112,11 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def on_fit_start(self) -> None:
         refuse_lost_activations(self)
+        if self.num_classes < 2:
+            raise ValueError(
+                f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
+                "`dml test --ckpt_path none` evaluates an encoder as initialised."
+            )
 
     @override
     def on_train_start(self) -> None:
@@ -188,27 +197,29 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer(self.parameter_groups())
+        check_rates(optimizer)
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-        steps = self.trainer.estimated_stepping_batches
+        steps = fit_steps(self.trainer)
         if math.isinf(steps):
             raise ValueError(
                 f"schedule: {self._schedule} needs the number of steps, and the trainer has no end: give it max_epochs "
                 "or max_steps beside max_time, or this module a scheduler."
             )
-        factor = _lr_factor(self._schedule, self._warmup, int(steps))
+        factor = lr_factor(self._schedule, self._warmup, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def _lr_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
-    """Function from a step to the learning rate, as a share of its highest value."""
-    rising = math.ceil(warmup * steps)
+def has_compiler() -> bool:
+    """Whether `torch.compile` finds the compiler that it calls; warns if it does not, and the encoder runs uncompiled.
 
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        if schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
-
-    return factor
+    On a processor this is a C++ compiler, that of the variable CXX or the system's; with a GPU a C compiler, or CC.
+    """
+    variable, names = ("CC", ("gcc", "clang")) if torch.cuda.is_available() else ("CXX", ("g++", "clang++"))
+    if any(map(shutil.which, filter(None, (os.environ.get(variable), *names)))):
+        return True
+    rank_zero_warn(
+        f"compile: true needs a compiler, and there is none ({' or '.join(names)}, or the one that {variable} names): "
+        "the encoder runs uncompiled, slower and with the same numbers up to rounding."
+    )
+    return False

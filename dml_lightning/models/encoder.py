@@ -51,6 +51,8 @@ class Encoder(nn.Module):
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")
+        if not backbone:  # null, too
+            raise ValueError("backbone is empty; name a model of timm, such as resnet10t.")
         if head not in ("linear", "mlp"):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
         self.embedding_dim = embedding_dim

@@ -6,6 +6,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from typing_extensions import override
 
+from dml_lightning.data.samplers import PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
@@ -54,15 +55,41 @@ class TripletModule(EmbeddingModule):
                 "pytorch-metric-learning."
             )
         self.loss = loss = loss if loss is not None else TripletLoss()
+        loss.set_sizes(num_classes, encoder.embedding_dim)
         bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
         if bounded and isinstance(loss, TripletLoss):
             check_margin(loss.margin, num_classes, encoder.embedding_dim, loss.squared)
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.encoder.parameters())}, *self.loss.parameter_groups()]
+        return [{"params": list(self.encoder.parameters()), "name": "encoder"}, *self.loss.parameter_groups()]
+
+    @override
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.loss.check_sizes(self.num_classes, self.encoder.embedding_dim)
+
+    @override
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        plan = getattr(self.trainer.train_dataloader, "plan", None)
+        if self.loss.compares_crops and isinstance(plan, PKBatchSampler):
+            _check_plan(plan)
 
     @override
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         output: LossOutput = self.loss(embeddings, labels)
         return output
+
+
+def _check_plan(plan: PKBatchSampler) -> None:
+    """Refuse batches in which a loss finds nothing to compare: it would be 0 in every step."""
+    for count, option, missing in (
+        (plan.global_classes, "classes_per_batch", "crop of another class"),
+        (plan.global_samples, "samples_per_class", "second crop of a class"),
+    ):
+        if count < 2:
+            raise ValueError(
+                f"a global batch holds no {missing} (data.{option} times ranks is {count}), so that this loss has "
+                f"nothing to compare: let data.{option} be at least 2."
+            )

@@ -9,6 +9,11 @@ import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 
+# A shell has SLURM's variables though nothing was started by srun; by this name Lightning knows it, too.
+BY_HAND = (
+    "in a shell or notebook of a SLURM job, where no srun starts this command, set SLURM_JOB_NAME=interactive, and "
+    "Lightning starts the processes itself"
+)
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 
@@ -53,9 +58,10 @@ def check_launch(devices: Any, num_nodes: int) -> None:
         )
     number = _number_of(devices)
     if number is not None and number * num_nodes != count:
+        by_hand = f"; {BY_HAND}" if launcher == "srun" and count == 1 else ""
         raise ValueError(
             f"trainer.devices={number} times trainer.num_nodes={num_nodes} is {number * num_nodes}, but "
-            f"{launcher} started {count} processes; let the products agree."
+            f"{launcher} started {count} {'process' if count == 1 else 'processes'}; let the products agree{by_hand}."
         )
 
 

@@ -1,18 +1,62 @@
-"""Weights & Biases logger that never ends a run: without a network the run goes on, tracked offline."""
+"""How a run is logged: CSV files, and a Weights & Biases logger that never ends it, offline without a network."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.runs.launch import job_tags
+
+Mode = Literal["offline", "online", "disabled"]
+
 # Each process of a run in order, one at a time: given several, `wandb sync` stops at one that was killed.
 SYNC = 'for each in "{run}"/wandb/*run-*; do wandb sync --include-online "$each"; done'
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """How runs are tracked in addition to their CSV files.
+
+    Args:
+        wandb: `offline` writes Weights & Biases files into the run's folder, for a later `wandb sync`; `online` sends
+            them as well, needs an account, and goes offline if it cannot start; `disabled` writes none. If it is not
+            given, the variable WANDB_MODE decides, and without that variable it is `offline`.
+        project: Name of the project in Weights & Biases; if it is not given, that of WANDB_PROJECT or `dml_lightning`.
+        group: Name that the runs of one experiment share.
+        tags: Tags of the run.
+    """
+
+    wandb: Mode | None = None
+    project: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    @property
+    def mode(self) -> Mode:
+        """The way of tracking, by the option or by WANDB_MODE.
+
+        Raises:
+            ValueError: If the variable decides and holds none of the three.
+        """
+        mode = self.wandb or os.environ.get("WANDB_MODE") or "offline"
+        mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # older names, which it still takes
+        if mode not in get_args(Mode):
+            raise ValueError(f"the variable WANDB_MODE is {mode!r}; it may be {', '.join(get_args(Mode))}.")
+        return cast(Mode, mode)
+
+    @property
+    def project_name(self) -> str:
+        """Name of the project, by the option or by WANDB_PROJECT."""
+        return self.project or os.environ.get("WANDB_PROJECT") or "dml_lightning"
 
 
 def timeouts() -> dict[str, float]:
@@ -73,3 +117,50 @@ def tolerated(what: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+# The loggers of a run ------------------------------------------------------------------------------
+
+
+def run_loggers(run: Path, stage: str, name: str, options: TrackingOptions) -> list[Logger]:
+    """The CSV logger of a stage, and the Weights & Biases logger unless it is disabled.
+
+    Args:
+        run: Folder of the run.
+        stage: "fit", "validate" or "test".
+        name: Name of the run, by which Weights & Biases shows it.
+        options: How the run is tracked.
+    """
+    csv = history(run, stage)
+    if options.mode == "disabled":
+        return [csv]
+    identity = re.sub(r"[^\w.-]+", "-", f"{name}-{run.name}")
+    tracker = RunLogger(
+        run,
+        name=identity,
+        id=identity,
+        mode=options.mode,  # not `offline`: it sets WANDB_MODE for every later run of this process
+        project=options.project_name,
+        group=options.group,  # without one, WANDB_RUN_GROUP decides, and without tags WANDB_TAGS
+        tags=[*options.tags, *job_tags()] or None,
+    )
+    return [csv, tracker]
+
+
+def history(run: Path, stage: str) -> CSVLogger:
+    """A CSV history in a new folder of the run, so that a stage that runs again or goes on keeps the earlier ones."""
+    names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
+    version = next(name for name in names if not (run / "csv" / name).exists())
+    return CSVLogger(run, name="csv", version=version)
+
+
+def history_start(run: Path) -> int:
+    """First row of this process in the run's Weights & Biases history; 0 if it is the run's first process.
+
+    Offline, Weights & Biases does not know of earlier processes of the run: each writes its own `offline-run-*` folder
+    under the same run id and counts its rows from 0. `wandb sync` joins these to one history (wandb 0.31), so the rows
+    of a later process need higher numbers. Pictures and tables take rows that the CSV files lack; ten times the length
+    of these files leaves room for them, and a gap does no harm.
+    """
+    files = run.glob("csv/*/metrics.csv")
+    return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)

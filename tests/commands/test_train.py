@@ -1,12 +1,19 @@
 """What `dml fit` refuses, and what its options reach."""
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 
 from dml_lightning.cli import main
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.types import Batch
 from tests.end_to_end.arms import arm_words
 
 
@@ -41,10 +48,10 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         raise ValueError("stop here")
 
     monkeypatch.setattr(WandbLogger, "__init__", note)
-    for flag, offline in (([], True), (["--tracking.wandb=online"], False)):
+    for flag, mode in (([], "offline"), (["--tracking.wandb=online"], "online")):
         with pytest.raises(SystemExit):
             main(["fit", *arm_words(words, "softmax"), "--rerun=3", *flag])
-        assert seen["offline"] is offline
+        assert seen["mode"] == mode
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,14 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a file nor last"),
         (["--data.batch=3"], "data.batch"),
         (["--trainer.max_epoch=3"], "max_epoch"),
+        (["--trainer.limit_val_batches=0"], "trainer.limit_val_batches is 0.0; it has to be above 0"),
+        (["--trainer.use_distributed_sampler=true"], "trainer.use_distributed_sampler is True"),
+        (["--model.init_args.num_classes=7"], "num_classes is 7 by hand"),
+        (["--rerun=-1"], "rerun is -1"),
+        (["--trainer.max_epochs=many"], "trainer.max_epochs: many is not a whole number or null."),
+        (["--tracking.wandb=maybe"], "tracking.wandb: maybe is not one of 'offline', 'online', 'disabled' or null."),
+        (["--trainer.callbacks+=LearningRateFinder"], "LearningRateFinder would train at another rate"),
+        (["--trainer.profiler=fast"], "`profiler`"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_no_traceback(
@@ -80,3 +95,56 @@ def test_null_reaches_the_encoder(words: list[str], capsys: pytest.CaptureFixtur
         main(["fit", *arm_words(words, "softmax"), null, "--print_config"])
     encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]
     assert encoder["init_args"][option.removeprefix("init_args.")] is None
+
+
+def small(words: list[str], folder: Path) -> list[str]:
+    """A fit of its own folder, without a trial of Weights & Biases."""
+    return [*arm_words(words, "softmax"), f"--runs_root={folder}", "--tracking.wandb=disabled"]
+
+
+def test_a_fit_that_never_validates_keeps_its_last_epoch_as_the_best(words: list[str], tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="as no epoch was validated or .* the last state counts as the run's best"):
+        run = main(["fit", *small(words, tmp_path), "--trainer.check_val_every_n_epoch=3"])
+    best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert best["global_step"] == 8
+    assert all(torch.equal(best["state_dict"][key], value) for key, value in last["state_dict"].items())
+    assert Gallery.load(run / "gallery").class_names == ["canada_goose", "gadwall", "mallard", "snow_goose"]
+    assert "val/map_at_r" in json.loads((run / "metrics" / "val.json").read_text())
+
+
+def test_overfitting_sees_the_same_batches_in_every_epoch(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    step = EmbeddingModule.training_step
+
+    def note(self: EmbeddingModule, batch: Batch, batch_idx: int) -> Any:
+        seen.append([*batch.index.tolist(), *(1e4 * batch.images.sum((1, 2, 3))).long().tolist()])
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(EmbeddingModule, "training_step", note)
+    more = ["--trainer.overfit_batches=2", "--trainer.max_epochs=3", "--data.eval_batch_size=16"]
+    run = main(["fit", *small(words, tmp_path), *more])
+    assert seen[0] != seen[1]
+    assert seen == seen[:2] * 3
+    assert (run / "gallery").is_dir()
+
+
+def test_wandb_is_disabled_by_its_own_variable(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run = main(["fit", *arm_words(words, "softmax"), f"--runs_root={tmp_path}", "--trainer.max_epochs=1"])
+    assert not (run / "wandb").exists()
+    assert (run / "csv" / "fit" / "metrics.csv").is_file()
+
+
+def test_an_offline_run_leaves_the_variable_of_wandb_alone(runs: dict[str, Path]) -> None:
+    assert any(runs["softmax"].glob("wandb/offline-run-*"))
+    assert os.environ.get("WANDB_MODE") != "dryrun"  # which Lightning would set
+
+
+def test_the_data_are_shared_among_ranks_by_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False

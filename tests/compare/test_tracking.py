@@ -13,13 +13,16 @@ from dml_lightning.files import write_text
 
 
 @pytest.mark.parametrize(
-    ("asked", "works", "tried"),
+    ("asked", "variable", "works", "tried"),
     [
-        ("online", {"online", "offline"}, ["online"]),
-        ("online", {"offline"}, ["online", "offline"]),
-        ("online", set(), ["online", "offline"]),
-        ("offline", set(), ["offline"]),
-        ("disabled", set(), []),
+        ("online", "", {"online", "offline"}, ["online"]),
+        ("online", "", {"offline"}, ["online", "offline"]),
+        ("online", "", set(), ["online", "offline"]),
+        ("offline", "", set(), ["offline"]),
+        ("disabled", "", set(), []),
+        ("null", "", {"offline"}, ["offline"]),
+        ("null", "online", {"online"}, ["online"]),
+        ("null", "disabled", set(), []),
     ],
 )
 def test_what_cannot_be_tracked_costs_no_comparison(
@@ -27,17 +30,19 @@ def test_what_cannot_be_tracked_costs_no_comparison(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     asked: str,
+    variable: str,
     works: set[str],
     tried: Sequence[str],
 ) -> None:
     modes = []
 
     def log(name: str, folder: Path, table: pd.DataFrame, answer: Any, how: Any) -> None:
-        modes.append(how["wandb"])
+        modes.append(how.mode)
         if modes[-1] not in works:
             raise wandb.errors.CommError("no network")
 
     monkeypatch.setattr(tracking, "_log", log)
+    monkeypatch.setenv("WANDB_MODE", variable)
     monkeypatch.setattr(wandb, "teardown", lambda: None)
     write_text(tmp_path / "run" / "recipe.fit.yaml", f"tracking: {{wandb: {asked}}}")
     table = pd.DataFrame({"run": [str(tmp_path / "run")]})

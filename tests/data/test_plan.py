@@ -46,6 +46,18 @@ def test_a_loaded_state_continues_after_the_completed_batches() -> None:
     assert len(list(sampler)) == 3
 
 
+def test_a_plan_that_repeats_is_that_of_the_first_epoch_in_every_epoch() -> None:
+    sampler, repeating = Counting(), Counting()
+    repeating.repeats = True
+    first = list(sampler)
+    for epoch in (0, 1, 5):
+        repeating.set_epoch(epoch)
+        batches = list(repeating)
+        assert batches == first
+        assert {batch.epoch for batch in batches if isinstance(batch, PlannedBatch)} == {0}  # of the augmentation
+    assert repeating.state_dict() == {"epoch": 6, "completed": 0}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

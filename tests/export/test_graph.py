@@ -12,7 +12,7 @@ import torch
 
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.export.graph import OPSET, DeployedEncoder
-from dml_lightning.models.encoder import RawPixels
+from dml_lightning.models.encoder import Encoder, RawPixels
 from dml_lightning.types import LinearHead
 from tests import ROOT
 from tests.export.made_up import Fresh
@@ -33,6 +33,13 @@ from score import Model
 from_onnx = [part for part in Model(folder / "model").embed(crops) if part is not None]
 for mine, theirs in zip(outputs, from_onnx, strict=True):
     assert np.abs(mine.detach().numpy() - theirs).max() < 1e-5
+import onnxruntime
+session = onnxruntime.InferenceSession(folder / "model" / "encoder.onnx")
+for count in (0, 1):
+    some = program(crops=torch.from_numpy(crops[:count]))
+    for whole, mine, theirs in zip(outputs, some, session.run(None, {"crops": crops[:count]}), strict=True):
+        assert mine.shape == theirs.shape == (count, whole.shape[1])
+        assert np.abs(whole[:count].detach().numpy() - theirs).sum() < 1e-4
 """
 
 
@@ -81,6 +88,16 @@ def test_an_arm_that_does_not_classify_gives_embeddings_alone() -> None:
     graph = DeployedEncoder(RawPixels(2), None, CropOptions(crop_size=16), "counts")
     assert graph.output_names == ["embedding"]
     assert len(graph(**graph.example(3, "counts"))) == 1
+
+
+@pytest.mark.parametrize("normalisation", ["crop", "frame"])
+def test_no_crops_have_no_embeddings(normalisation: Any) -> None:
+    graph = DeployedEncoder(Encoder("test_resnet", 8), None, CropOptions(16, normalisation=normalisation), "counts")
+    several = graph.example(3, "counts")
+    (vectors,) = graph(**{name: rows[:0] for name, rows in several.items()})
+    assert vectors.shape == (0, 8)
+    (one,) = graph(**{name: rows[1:2] for name, rows in several.items()})
+    torch.testing.assert_close(one, graph(**several)[0][1:2])  # nothing is mixed in
 
 
 @pytest.mark.parametrize(("unit", "level"), [("counts", 29_000), ("degC", 10)])

@@ -46,6 +46,7 @@ PML = {
     "lifted": lambda: (peers.LiftedStructureLoss(),),
     "proxy-anchor": lambda: (peers.ProxyAnchorLoss(5, 4),),
     "arcface": lambda: (peers.ArcFaceLoss(5, 4),),
+    "sum": lambda: (peers.MultipleLosses([TRIPLETS(), peers.ProxyAnchorLoss(5, 4)], weights=[1, 0.5]),),
     "hard-miner": lambda: (TRIPLETS(), miners.BatchHardMiner()),
     "easy-hard-miner": lambda: (TRIPLETS(), miners.BatchEasyHardMiner()),
     "triplet-miner": lambda: (TRIPLETS(), miners.TripletMarginMiner(0.3, "semihard")),

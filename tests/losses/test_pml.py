@@ -101,10 +101,41 @@ def test_a_config_builds_it() -> None:
     }
     model = {"class_path": f"{__name__}.Module", "init_args": {"loss": loss}}
     built = parser.instantiate_classes(parser.parse_object({"model": model})).model.loss
+    del loss["init_args"]["loss"]["init_args"]["num_classes"]
+    sizeless = parser.instantiate_classes(parser.parse_object({"model": model})).model.loss
+    sizeless.set_sizes(num_classes=5, embedding_dim=6)
+    assert (sizeless.loss.proxies.shape, sizeless.loss.alpha) == ((5, 6), 16)
     assert isinstance(built.loss, losses.ProxyAnchorLoss)
     assert built.loss.alpha == 16
     assert isinstance(built.miner, miners.MultiSimilarityMiner)
     assert built(*batch()).loss.isfinite()
+
+
+def test_sizes_come_from_whom_it_is_given_to() -> None:
+    x, labels = batch()
+    loss = PMLLoss(losses.ProxyAnchorLoss)
+    with pytest.raises(ValueError, match="no sizes yet"):
+        loss(x, labels)
+    loss.set_sizes(4, 6)
+    made = loss.loss
+    assert made.proxies.shape == (4, 6)
+    assert loss(x, labels).loss == made(x, labels)
+    loss.set_sizes(5, 7)  # it has its sizes
+    assert loss.loss is made
+    loss.check_sizes(4, 6)
+    with pytest.raises(ValueError, match="num_classes is 4, but there are 5"):
+        loss.check_sizes(5, 6)
+
+
+def test_only_a_loss_without_proxies_compares_crops() -> None:
+    assert PMLLoss(losses.ContrastiveLoss()).compares_crops
+    assert not PMLLoss(losses.ArcFaceLoss(4, 6)).compares_crops
+
+
+def test_a_sum_of_losses_is_the_library_s() -> None:
+    x, labels = batch()
+    both = losses.MultipleLosses([losses.ContrastiveLoss(), losses.CircleLoss()], weights=[1, 0.5])
+    assert PMLLoss(both)(x, labels).loss == both(x, labels)
 
 
 def test_refusals() -> None:
@@ -112,8 +143,9 @@ def test_refusals() -> None:
         PMLLoss(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="miner must be one of"):
         PMLLoss(losses.ContrastiveLoss(), losses.ContrastiveLoss())
-    with pytest.raises(ValueError, match="proxy_lr"):
-        PMLLoss(losses.ContrastiveLoss(), proxy_lr=0.0)
+    for rate in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="proxy_lr"):
+            PMLLoss(losses.ContrastiveLoss(), proxy_lr=rate)
 
 
 def test_half_precision_computes_in_float32() -> None:

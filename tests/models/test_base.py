@@ -1,6 +1,7 @@
 """What both arms share, tested with a plain Trainer and no files."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dml_lightning.losses import CrossEntropyLoss, TripletLoss
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
+from dml_lightning.models.base import has_compiler
 from tests.models.small import Blobs, loaders, make, optimizer, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -132,3 +134,27 @@ def test_a_schedule_without_an_end_is_refused(tmp_path: Any) -> None:
     endless = trainer(tmp_path, max_epochs=-1, max_time="00:01:00:00")
     with pytest.raises(ValueError, match="max_epochs or max_steps beside max_time"):
         endless.fit(make(TripletModule), DataLoader(Blobs(96), batch_size=24), loaders())
+
+
+def test_without_a_compiler_the_encoder_runs_uncompiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert make(TripletModule, compile=True).encoder._compiled_call_impl is not None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.warns(UserWarning, match="compile: true needs a compiler, and there is none"):
+        module = make(TripletModule, compile=True)
+    assert module.encoder._compiled_call_impl is None
+    images = Blobs(6).images
+    assert torch.equal(module(images), make(TripletModule)(images))
+    variable = "CC" if torch.cuda.is_available() else "CXX"
+    (tmp_path / "mine").touch(mode=0o755)
+    monkeypatch.setenv(variable, "mine")
+    assert has_compiler()
+
+
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+def test_one_class_is_nothing_to_fit(tmp_path: Path, arm: type[EmbeddingModule]) -> None:
+    module = make(arm)
+    module.num_classes = 1
+    with pytest.raises(ValueError, match="at least 2 known classes to tell apart, got 1"):
+        trainer(tmp_path).fit(module, DataLoader(Blobs(24), 8), loaders())

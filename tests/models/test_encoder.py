@@ -73,6 +73,9 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: object) -> None:
 def test_an_unknown_backbone_gets_close_names() -> None:
     with pytest.raises(ValueError, match=r"no backbone named 'resnet10'; close names: .*resnet10t"):
         Encoder("resnet10")
+    for nothing in ("", None):
+        with pytest.raises(ValueError, match="backbone is empty; name a model of timm"):
+            Encoder(nothing)
 
 
 @pytest.mark.parametrize("content", [b"no weights", [1, 2]])

@@ -7,7 +7,16 @@ import pytest
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
-from dml_lightning.runs.tracker import SYNC, RunLogger, timeouts, tolerated
+from dml_lightning.runs.tracker import (
+    SYNC,
+    RunLogger,
+    TrackingOptions,
+    history,
+    history_start,
+    run_loggers,
+    timeouts,
+    tolerated,
+)
 
 
 def test_waiting_is_short_unless_the_variables_of_wandb_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +55,7 @@ def test_a_run_that_cannot_start_online_goes_offline(
 
     monkeypatch.setattr(WandbLogger, "experiment", property(experiment))
     monkeypatch.setattr(wandb, "teardown", lambda: None)
-    logger = RunLogger(tmp_path, project="p", offline=mode == "offline")
-    logger._wandb_init["mode"] = mode
+    logger = RunLogger(tmp_path, project="p", mode=mode)
     if mode == "offline":
         with pytest.raises(wandb.errors.CommError):
             _ = logger.experiment
@@ -56,3 +64,70 @@ def test_a_run_that_cannot_start_online_goes_offline(
         assert logger.experiment == "a run"
     assert started == ["online", "offline"]
     assert SYNC.format(run=tmp_path) in str(told[0].message)
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "mode"),
+    [
+        (None, None, "offline"),
+        (None, "", "offline"),
+        (None, "disabled", "disabled"),
+        (None, "online", "online"),
+        ("offline", "disabled", "offline"),
+        ("online", "offline", "online"),
+        (None, "dryrun", "offline"),
+        (None, "run", "online"),
+    ],
+)
+def test_without_an_option_the_variable_of_wandb_decides(
+    monkeypatch: pytest.MonkeyPatch, option: Any, variable: str | None, mode: str
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert TrackingOptions(wandb=option).mode == mode
+
+
+def test_a_variable_that_says_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "off")
+    with pytest.raises(ValueError, match="WANDB_MODE is 'off'; it may be offline, online, disabled"):
+        _ = TrackingOptions().mode
+
+
+def test_a_disabled_run_has_its_csv_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (csv,) = run_loggers(tmp_path, "fit", "arm", TrackingOptions())
+    assert Path(csv.log_dir) == tmp_path / "csv" / "fit"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    options = TrackingOptions(wandb="offline", project="p", group="g", tags=["t"])
+    _, tracker = run_loggers(tmp_path, "fit", "a group/arm", options)
+    assert isinstance(tracker, RunLogger)
+    wanted = {"project": "p", "group": "g", "tags": ["t", "slurm-7"], "mode": "offline"}
+    assert {key: tracker._wandb_init[key] for key in wanted} == wanted
+    assert tracker._wandb_init["id"] == tracker._wandb_init["name"] == f"a-group-arm-{tmp_path.name}"
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "project"), [(None, None, "dml_lightning"), (None, "geese", "geese"), ("p", "geese", "p")]
+)
+def test_variables_of_wandb_stand_where_options_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str | None, variable: str | None, project: str
+) -> None:
+    for name in ("WANDB_PROJECT", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    _, tracker = run_loggers(tmp_path, "fit", "arm", TrackingOptions(wandb="offline", project=option))
+    assert isinstance(tracker, RunLogger)
+    assert tracker._wandb_init["project"] == project
+    assert tracker._wandb_init["tags"] is None  # an empty list would hide WANDB_TAGS
+
+
+def test_each_history_has_a_folder_and_later_ones_leave_room(tmp_path: Path) -> None:
+    assert history_start(tmp_path) == 0
+    for name in ("fit", "fit-1"):
+        folder = Path(history(tmp_path, "fit").log_dir)
+        assert folder == tmp_path / "csv" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text("step,a\n0,1\n1,2\n")
+    assert history_start(tmp_path) == 10 * 6

@@ -1,0 +1,70 @@
+"""Config files in order, then options."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonargparse import ActionConfigFile
+
+from dml_lightning.cli import main
+from dml_lightning.commands.parser import Parser, merged
+from dml_lightning.models import Encoder
+
+BASE = {
+    "class_path": "dml_lightning.models.Encoder",
+    "init_args": {"backbone_args": {"channels": [8, 8], "stem_width": 16}},
+}
+OF_ENCODER = "--config=encoder: {init_args: {backbone_args: %s}}"
+
+
+class Other(Encoder):
+    """An encoder of another class."""
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    """The encoder's dictionary after some words."""
+    parser = Parser()
+    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_subclass_arguments(Encoder, "encoder")
+    first = f"--config={yaml.safe_dump({'encoder': BASE})}"
+    arguments: dict[str, Any] = parser.parse_args([first, *words]).encoder.init_args.backbone_args
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([OF_ENCODER % "{stem_width: 24}"], {"channels": [8, 8], "stem_width": 24}),
+        ([OF_ENCODER % "{channels: [4]}"], {"channels": [4], "stem_width": 16}),
+        ([OF_ENCODER % "{channels: null, depth: 2}"], {"stem_width": 16, "depth": 2}),
+        ([OF_ENCODER % "{}"], {}),
+        ([OF_ENCODER % "{}", OF_ENCODER % "{depth: 2}"], {"depth": 2}),
+        ([OF_ENCODER % "{channels: [4]}", OF_ENCODER % "{depth: 2}"], {"channels": [4], "stem_width": 16, "depth": 2}),
+        (["--encoder.init_args.backbone_args.stem_width=24"], {"channels": [8, 8], "stem_width": 24}),
+        (["--encoder.init_args.backbone_args={stem_width: 24}"], {"stem_width": 24}),
+    ],
+)
+def test_dictionaries_of_later_files_change_those_of_earlier_ones(words: list[str], expected: dict[str, Any]) -> None:
+    assert parsed(*words) == expected
+
+
+def test_a_dictionary_of_another_class_is_not_mixed_in() -> None:
+    other = "--config=encoder: {class_path: tests.commands.test_parser.Other, init_args: {backbone_args: {depth: 2}}}"
+    assert parsed(other) == {"depth": 2}
+
+
+def test_dictionaries_in_dictionaries_are_merged_too() -> None:
+    earlier = {"a": {"x": 1, "y": {"z": 2}}, "b": 3}
+    assert merged(earlier, {"a": {"y": {"w": 4}}}) == {"a": {"x": 1, "y": {"z": 2, "w": 4}}, "b": 3}
+    assert merged(earlier, {"a": {"y": None}, "b": {"c": 5}}) == {"a": {"x": 1}, "b": {"c": 5}}
+    assert earlier == {"a": {"x": 1, "y": {"z": 2}}, "b": 3}
+
+
+def test_a_fit_merges_its_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wide.yaml").write_text("model: {init_args: {encoder: {backbone_args: {stem_width: 24}}}}\n")
+    base = words[0]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", base, f"--config={tmp_path}/wide.yaml", "--print_config"])
+    encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]["init_args"]
+    assert encoder["backbone_args"] == {"channels": [24, 48, 96, 192], "stem_width": 24}
