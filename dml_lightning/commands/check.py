@@ -13,6 +13,7 @@ from dml_lightning.data.sources import Reading
 from dml_lightning.data.sources.parse import read_yaml
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.figures.crops import write_crops
+from dml_lightning.files import check_output
 
 DOUBT_STATUS = 3  # of the process, when there is something to look at
 MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed
@@ -41,6 +42,7 @@ def check(data: str, picture: str = "check.png", radiometry: Radiometry | None =
         raise ValueError(f"--picture {picture}: name the .png file to write.")
     reading = read_source(Path(data), "skip")
     frames = reading.frames["frame"].tolist()
+    check_output("--picture", target, [data, *frames])
     headers = {frame: frame_header(frame) for frame in frames}
     sample = evenly(frames)
     looks, bad = look_at_all(sample, radiometry or _configured(Path(data)))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
-from dml_lightning.files import write_json, write_text
+from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, correct
 from dml_lightning.flights.drift import FlightDrift, flight_drift
@@ -49,6 +49,7 @@ def drift(
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
+    _check_out(out, ".json", predictions)
     gallery = Gallery.load(Path(run) / "gallery")
     threshold = gallery.threshold("C")
     if not len(threshold.owners):
@@ -104,8 +105,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
-    if out and Path(out).suffix != ".csv":
-        raise ValueError(f"--out {out}: name the .csv file to write.")
+    _check_out(out, ".csv", predictions)
     gallery = Gallery.load(Path(run) / "gallery")
     table = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
@@ -214,6 +214,15 @@ def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
             others.append(f"{path} is of the encoder {evidence.encoder}, the gallery of {encoder}")
     why = f" ({'; '.join(others)})" if others else ""
     raise ValueError(f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}.")
+
+
+def _check_out(out: str | None, suffix: str, predictions: str) -> None:
+    """Refuses a file of another kind than is written, and one that would be lost."""
+    if out is None:
+        return
+    if Path(out).suffix != suffix:
+        raise ValueError(f"--out {out}: name the {suffix} file to write.")
+    check_output("--out", Path(out), [predictions])
 
 
 def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None:

@@ -13,7 +13,7 @@ from dml_lightning.data.sources import OnBadFrame, Reading
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
-from dml_lightning.files import replacing
+from dml_lightning.files import check_output, replacing
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -70,6 +70,9 @@ def predict(
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
+    check_output("--out", path, [data])
+    if pictures:
+        check_output("--pictures", Path(pictures), [data])
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
     trained = TrainedRun.load(run, device)

@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.files import write_text
+from dml_lightning.errors import ParserError
+from dml_lightning.files import check_name, write_text
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs import launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
@@ -62,7 +63,7 @@ class Parser(LightningArgumentParser):
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message, without the usage of a hundred options."""
-        raise ValueError(message) from ex
+        raise ParserError(message) from ex
 
 
 class TrainingCLI(LightningCLI):
@@ -121,6 +122,7 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._plain_config()
         settings = self._settings
+        check_name("--name", settings.name)
         self._check_checkpoint(settings.ckpt_path)
         digest = run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
