@@ -28,7 +28,7 @@ from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, late
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
-from dml_lightning.runs.tracker import RunLogger
+from dml_lightning.runs.tracker import RunLogger, tolerated
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ class TrainingCLI(LightningCLI):
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
                 if isinstance(each, WandbLogger) and (start := self._history_start()):
-                    each.experiment.log({}, step=start)
+                    with tolerated("the number of its next row"):
+                        each.experiment.log({}, step=start)
         return trainer
 
     def _make_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -250,7 +251,8 @@ class TrainingCLI(LightningCLI):
             with record_stage(self.run, str(self.subcommand), digest, active):
                 yield
         finally:
-            wandb.finish()  # the next run of this process is not this one
+            with tolerated("the end of the run"):
+                wandb.finish()  # the next run of this process is not this one
 
     @contextmanager
     def _resumable(self) -> Iterator[None]:
