@@ -74,7 +74,7 @@ def ood_by_class(metrics: dict[str, float]) -> pd.DataFrame:
             },
         }
         for name in names
-        if not name.startswith("radius")
+        if not f"{name}_".startswith("radius_")
     ]
     return pd.DataFrame(rows)
 
