@@ -157,7 +157,10 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
     ("content", "message"),
     [
         (changed(labels=None), r"lacks the array\(s\) labels; it has index, roles, vectors"),
-        (changed(vectors=np.ones(12)), r"vectors must be floating-point \(N, D\) with at least one column, got float64 \(12,\)"),
+        (
+            changed(vectors=np.ones(12)),
+            r"vectors must be floating-point \(N, D\) with at least one column, got float64 \(12,\)",
+        ),
         (changed(vectors=np.ones((12, 3), int)), "vectors must be floating-point"),
         (changed(groups=np.zeros(11)), "groups has 11 rows, vectors has 12"),
         (changed(logits=np.zeros((5, 2))), "logits has 5 rows, vectors has 12"),
