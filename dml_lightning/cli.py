@@ -1,7 +1,6 @@
 """The `dml` command line: a table of commands, each of which is a function of its options."""
 
 import importlib
-import io
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from jsonargparse import ArgumentParser, auto_cli
 from typing_extensions import override
 
 from dml_lightning.errors import ParserError, one_line, own_sentence, system_sentence, trainer_sentence
+from dml_lightning.printing import print_anything
 from dml_lightning.processes import sigterm_as_interrupt
 
 
@@ -107,7 +107,7 @@ def main(args: Sequence[str] | None = None) -> Any:
         SystemExit: With status 2 after a message on stderr, if wrong input or the system ended the command; with status
             130 after Ctrl-C or SIGTERM.
     """
-    _print_anything()
+    print_anything()
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(overview(), end="")
@@ -134,13 +134,6 @@ def told(error: Exception) -> str | None:
     if sentence is None and isinstance(error, ValueError | OSError):
         sentence = f"{one_line(str(error))}  {HINT}"
     return sentence
-
-
-def _print_anything() -> None:
-    """Has characters that a terminal lacks printed as escapes, so that a name never ends a command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def overview() -> str:

@@ -23,6 +23,7 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.errors import ParserError
 from dml_lightning.files import check_name, write_text
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.printing import without_markup
 from dml_lightning.runs import launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
@@ -308,7 +309,7 @@ class TrainingCLI(LightningCLI):
             ckpt_path = str(best)
         elif ckpt_path == "none":
             ckpt_path = None
-        with self._recorded():
+        with self._recorded(), without_markup():
             stage(ckpt_path=ckpt_path, **kwargs)
 
 
