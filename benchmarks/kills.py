@@ -72,9 +72,7 @@ def tiny(work: Path, model: str) -> list[str]:
 def commands(work: Path, run: Path) -> dict[str, Words]:
     """The commands by name, on simulated flights and a finished run."""
     config = work / "experiment.yaml"
-    short = [
-        word for word in tiny(work, "softmax") if not word.startswith(("--config", "--runs_root", "--data.source"))
-    ]
+    own = [word for word in tiny(work, "softmax") if not word.startswith("--runs_root")]
     experiment = {
         "name": "tiny",
         "shared": [f"{ROOT}/configs/base.yaml", f"{ROOT}/configs/data/simulated.yaml"],
