@@ -10,6 +10,7 @@ word. It goes on if that ends well, every file of the whole run is there and can
 
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -34,6 +35,8 @@ from short_runs import SMALL, arguments, flights
 PACKAGES = ("torch", "lightning", "numpy")
 # command -> its share of the kills; a comparison takes far longer than the others
 SHARES = {"fit": 0.25, "predict": 0.2, "enroll": 0.25, "report": 0.15, "export": 0.1, "compare": 0.05}
+# statuses that a command given again may end with: crops that are enrolled already are refused
+ENDS = {name: (0, 2) if name == "enroll" else (0,) for name in SHARES}
 TRIES = 3  # times as many starts as kills, since some end before their moment
 PATIENCE = 120.0  # s that workers of a killed comparison have to end
 OPEN: dict[str, Callable[[Path], object]] = {
@@ -151,11 +154,14 @@ def unreadable(folder: Path) -> list[str]:
     return found
 
 
+def _place(path: Path) -> tuple[str, str]:
+    """Folder and kind of a file; a history that goes on has a folder of its own, such as `csv/fit-1`."""
+    return re.sub(r"-\d+$", "", path.parent.as_posix()), path.suffix
+
+
 def missing(folder: Path, whole: Path) -> list[str]:
     """What of a whole run's files a folder lacks, by folder and kind, and temporary files that it has."""
-    have, want = (
-        {(path.relative_to(each).parent.as_posix(), path.suffix) for path in files_of(each)} for each in (folder, whole)
-    )
+    have, want = ({_place(path.relative_to(each)) for path in files_of(each)} for each in (folder, whole))
     left = [f"{path.name} is left" for path in folder.rglob("*.tmp")]
     return [f"no {parent}/*{suffix}" for parent, suffix in sorted(want - have)] + left
 
@@ -171,7 +177,11 @@ def killed(words: Words, run: Path, whole: Path, seconds: float, wanted: int, rn
             tally.kills += 1
             tally.half_written += unreadable(folder)
             status = run_command(words(folder))
-            lacks = [*([] if status == 0 else [f"status {status}"]), *unreadable(folder), *missing(folder, whole)]
+            lacks = [
+                *([] if status in ENDS[whole.name] else [f"status {status}"]),
+                *unreadable(folder),
+                *missing(folder, whole),
+            ]
             tally.went_on += not lacks
             tally.stopped += [f"killed after {moment:.2f} s: {', '.join(lacks)}"] * bool(lacks)
         else:  # it had ended before

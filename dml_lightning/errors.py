@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE_FOLDER = Path(__file__).parent
-_ROOM = "make room there, and the same command goes on"
+_ROOM = "make room, and the same command goes on"
 _PLACE = "choose a place that you may read and write, or change the permissions"
 _SHAPE = "choose another path"
 _LIMIT = "close other programs or raise the limit (ulimit), and the same command goes on"
@@ -77,7 +77,7 @@ def system_sentence(error: BaseException | None) -> str | None:
 
     Example:
         >>> system_sentence(OSError(errno.ENOSPC, "No space left on device", "runs/run.json"))
-        'runs/run.json: No space left on device; make room there, and the same command goes on.'
+        'runs/run.json: No space left on device; make room, and the same command goes on.'
     """
     errors = list(chain(error))
     system = [each for each in errors if isinstance(each, OSError) and each.errno is not None]

@@ -132,6 +132,23 @@ def _sweep(path: Path) -> None:
 
 
 @contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Hold a folder in which several processes may add files at once; with no other there, temporary files go first."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for stale in folder.glob(".*.tmp"):
+                stale.unlink()
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_SH)
+        with _naming(folder, folder):
+            yield
+    finally:
+        os.close(number)
+
+
+@contextmanager
 def _naming(path: Path, temporary: Path) -> Iterator[None]:
     """Name what the user asked for in errors of the system that name no file, or a temporary one."""
     try:

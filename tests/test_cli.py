@@ -122,7 +122,7 @@ def test_words_come_from_the_process_where_none_are_given(
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "out/report.html"),
-            "out/report.html: No space left on device; make room there, and the same command goes on.",
+            "out/report.html: No space left on device; make room, and the same command goes on.",
         ),
         (MisconfigurationException("No supported gpu backend\nfound!"), "No supported gpu backend found!"),
         (OSError("a library's\nown words"), f"a library's own words  {HINT}"),

@@ -116,7 +116,7 @@ def test_the_system_is_told_through_what_writers_wrap_around_it() -> None:
         def write(self, _: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device", "run/best.ckpt")
 
-    sentence = "run/best.ckpt: No space left on device; make room there, and the same command goes on."
+    sentence = "run/best.ckpt: No space left on device; make room, and the same command goes on."
     for work in (lambda: torch.save({"a": torch.ones(9)}, Full()), lambda: np.savez(Full(), a=np.ones(9))):
         assert system_sentence(caught(work)) == sentence
 

@@ -113,7 +113,7 @@ def test_an_error_of_the_system_names_the_file_that_was_asked_for(tmp_path: Path
     cause = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(RuntimeError) as raised, files.replacing(path):
         raise RuntimeError("unexpected pos 64 vs 0") from cause  # as PyTorch's writer does
-    assert str(system_sentence(raised.value)).startswith(f"{path}: No space left on device; make room there")
+    assert str(system_sentence(raised.value)).startswith(f"{path}: No space left on device; make room")
     with pytest.raises(OSError, match=r"'frame\.tiff'"), files.replacing(path):
         raise OSError(errno.EIO, "Input/output error", "frame.tiff")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
