@@ -10,8 +10,9 @@ from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, correct
-from dml_lightning.flights.drift import FlightDrift, flight_drift
-from dml_lightning.flights.predictions import check_threshold, read_predictions, rule_of
+from dml_lightning.flights.drift import FlightDrift, flight_drift, nothing_to_compare
+from dml_lightning.flights.effort import frames_path
+from dml_lightning.flights.predictions import Predictions, check_threshold, read_predictions
 from dml_lightning.gallery.gallery import Gallery
 
 DRIFT_STATUS = 3  # of the process, when a flight drifts
@@ -30,7 +31,8 @@ def drift(
     calibration flights or more, and few of them detect only a large shift. The table gives the range of shifts that
     pass for chance. A flight of which almost every box lies beyond the threshold is called drifted without a test,
     because drift cannot be told from a flight without known birds then. A status of 0 means that no drift was found, 2
-    that the input was wrong. Boxes that are named as an enrolled species are left out.
+    that the input was wrong. Boxes that are named as an enrolled species are left out; a flight without any other box
+    is listed with its number of frames.
 
     Args:
         run: Folder of a finished run with a calibration split, or of one that was recalibrated.
@@ -54,13 +56,14 @@ def drift(
     threshold = gallery.threshold("C")
     if not len(threshold.owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
-    table = read_predictions(Path(predictions), gallery)
-    check_threshold(table, gallery, "C")
+    read = read_predictions(Path(predictions), gallery)
+    check_threshold(read, gallery, "C")
+    table = read.table
     if checked:
         table = table[table["annotation"].isin(gallery.class_names)]
     else:
         table = table[table["label"].isin(gallery.class_names)]
-    if table.empty:
+    if table.empty and read.frames is None:
         raise ValueError(f"{predictions} has no box of {', '.join(gallery.class_names)}.")
     results = flight_drift(
         threshold.scores,
@@ -71,7 +74,11 @@ def drift(
         level,
         cut=not checked,
     )
+    seen = {each.flight for each in results}
+    results += [nothing_to_compare(flight, read.used(flight) or 0) for flight in read.flights if flight not in seen]
+    results.sort(key=lambda each: each.flight)
     _print_drift(results, threshold.groups, threshold.alpha)
+    _print_effort(read)
     if out:
         write_json(Path(out), [asdict(each) for each in results])
     if any(each.drifted for each in results):
@@ -84,21 +91,24 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
 
     The matrix is that of the test embeddings, or of validation if the best checkpoint is untested, under the same rule.
     It is assumed to hold in the new flights. All that is no known species is one class in it, `other`; a flight whose
-    mixture of other things differs from that of the held-out crops is corrected wrongly. Only boxes are counted: birds
-    that the detector missed are not. In simulations with four held-out flights, intervals of 95 % held the
-    true count in 91 to 93 % of all cases; with five, those of the sum over sixty flights of four boxes did in 93 %
-    where flights answer alike, and in 78 % where they differ much (an intra-flight correlation of 0.1).
+    mixture of other things differs from that of the held-out crops is corrected wrongly. These are boxes, not birds: a
+    bird in several frames counts in each, one that the detector missed in none, and no density follows from them. In
+    simulations with four held-out flights, intervals of 95 % held the true count in 91 to 93 % of all cases; with five,
+    those of the sum over sixty flights of four boxes did in 93 % where flights answer alike, and in 78 % where they
+    differ much (an intra-flight correlation of 0.1).
 
     Args:
         run: Folder of a finished run.
-        predictions: Table of `dml predict`, .csv or .parquet; its column `group` names the flights.
+        predictions: Table of `dml predict`, .csv or .parquet; its column `group` names the flights. With the table of
+            frames beside it, flights without a box are counted, too.
         out: File for the table, .csv.
         level: Probability that an interval holds the true count.
 
     Returns:
-        Columns flight, label, named (boxes with that answer), corrected, low, high; a row per flight and class,
-        and for all flights together. Corrected counts of a flight add up to its boxes. An enrolled species without
-        held-out crops is counted as named, without an interval.
+        Columns flight, label, named (boxes with that answer), corrected, low, high, frames (used), frames_unused,
+        min_score; a row per flight and class, and for all flights together. Corrected counts of a flight add up to its
+        boxes. An enrolled species without held-out crops is counted as named, without an interval. A flight of which no
+        frame could be used is named and not counted.
 
     Raises:
         ValueError: If the run has no embeddings of its best checkpoint, or the predictions are of another gallery.
@@ -107,40 +117,64 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     _check_out(out, ".csv", predictions)
     gallery = Gallery.load(Path(run) / "gallery")
-    table = read_predictions(Path(predictions), gallery)
+    read = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
-    matrix = held_out_confusion(gallery, evidence, rule_of(table))
-    counts = count_flights(table, matrix, level)
-    print(f"Confusion from {path}, {len(matrix.flights)} flights, rule {rule_of(table)}.")
-    for sentence in cautions(matrix, evidence, sorted(table["group"].unique())):
+    matrix = held_out_confusion(gallery, evidence, read.rule)
+    counts = count_flights(read, matrix, level)
+    print(f"Confusion from {path}, {len(matrix.flights)} flights, rule {read.rule}.")
+    for sentence in cautions(matrix, evidence, read.flights):
         print(f"Warning: {sentence}")
-    print(counts.to_string(index=False, float_format="%.1f"))
+    shown = counts.drop(columns=["frames", "frames_unused", "min_score"])
+    print(shown.to_string(index=False, float_format="%.1f"))
+    _print_effort(read)
+    print("These are boxes, not birds: a bird in several frames counts in each.")
     if out:
         write_text(Path(out), counts.to_csv(index=False))
     return counts
 
 
-def count_flights(table: pd.DataFrame, matrix: Confusion, level: float = 0.95) -> pd.DataFrame:
+def _print_effort(read: Predictions) -> None:
+    """Prints what was flown and not used, and the smallest score of a box."""
+    if read.min_score is not None:
+        print(f"Boxes with a detector's score of at least {read.min_score:g}.")
+    if read.frames is None:
+        print("Warning: there is no table of frames beside the predictions: flights without a box are missing here.")
+        return
+    used = int(read.frames["used"].sum())
+    print(f"{used} frames of {len(read.flights)} flights; {len(read.frames) - used} more could not be used.")
+    for flight in read.unseen:
+        print(f"Warning: none of the {read.unused(flight)} frames of {flight} could be used: it is left out.")
+
+
+def count_flights(predictions: Predictions, matrix: Confusion, level: float = 0.95) -> pd.DataFrame:
     """Computes raw and corrected counts of every flight.
 
     Args:
-        table: Table of predictions.
+        predictions: Predictions of the gallery of the matrix.
         matrix: Confusion on held-out crops.
         level: Probability that an interval holds the true count.
 
     Returns:
         A table with the columns of `count`.
     """
+    table, used = predictions.table, matrix.corrigible()
     answers = table["label"].where(table["decision"] == "known", UNKNOWN)
-    used, parts = matrix.corrigible(), []
     named = pd.crosstab(table["group"], answers).reindex(columns=matrix.columns, fill_value=0)
-    together = correct(named[used.columns].to_numpy(np.int64), used)
-    for (flight, row), corrected in zip(named.iterrows(), together, strict=True):
-        parts.append(_rows(str(flight), row, matrix, corrected, level))
+    together = correct(named[used.columns].to_numpy(np.int64), used)  # of flights with a box
+    corrected = dict(zip(named.index, together, strict=True))
+    nothing = Corrected(np.zeros((1, len(matrix.rows))))
+    named = named.reindex(predictions.flights, fill_value=0)
+    parts = [
+        _rows(str(flight), row, matrix, corrected.get(flight, nothing), level).assign(
+            frames=predictions.used(str(flight)), frames_unused=predictions.unused(str(flight))
+        )
+        for flight, row in named.iterrows()
+    ]
     if len(named) > 1:
-        summed = Corrected(np.sum([each.draws for each in together], axis=0))
-        parts.append(_rows(ALL, named.sum(), matrix, summed, level))
-    return pd.concat(parts, ignore_index=True)
+        summed = Corrected(np.sum([each.draws for each in together], axis=0)) if together else nothing
+        rows = _rows(ALL, named.sum(), matrix, summed, level)
+        parts.append(rows.assign(frames=predictions.used(), frames_unused=predictions.unused()))
+    return pd.concat(parts, ignore_index=True).assign(min_score=predictions.min_score)
 
 
 def cautions(matrix: Confusion, evidence: Evidence, flights: list[str]) -> list[str]:
@@ -222,7 +256,7 @@ def _check_out(out: str | None, suffix: str, predictions: str) -> None:
         return
     if Path(out).suffix != suffix:
         raise ValueError(f"--out {out}: name the {suffix} file to write.")
-    check_output("--out", Path(out), [predictions])
+    check_output("--out", Path(out), [predictions, frames_path(Path(predictions))])
 
 
 def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None:

@@ -1,8 +1,10 @@
 """`dml predict`: names every box of new frames with a finished run, and refuses unknown ones."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,11 @@ from dml_lightning.data.sources import OnBadFrame, Reading
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
-from dml_lightning.files import check_output, replacing
+from dml_lightning.files import check_output, replacing, write_text
+from dml_lightning.flights.annotations import Tool, annotations_path, writing
+from dml_lightning.flights.effort import frames_path, frames_table
+from dml_lightning.flights.maps import check_map, drawing
+from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -27,15 +33,19 @@ def predict(
     data: str,
     out: str = "predictions.csv",
     rule: str | None = None,
+    min_score: float | None = None,
     neighbours: int = 5,
     pictures: str | None = None,
+    write: Tool | None = None,
+    map: str | None = None,
     batch_size: int = 256,
     on_bad_frame: OnBadFrame = "skip",
     device: str = "cpu",
 ) -> Path:
-    """Writes one row per box: label, neighbours, distance, OOD scores and decision.
+    """Writes one row per box: label, neighbours, distance, OOD scores and decision; and beside it one row per frame.
 
-    Columns: frame, x, y, width, height (px), group (flight), annotation (label in the data set), label (by the arm's
+    Columns: frame, x, y, width, height (px), group (flight), annotation (label in the data set), score (of a detector,
+    empty without), min_score (smallest score of a box that was kept, empty if all were), label (by the arm's
     own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
     label_radius (of the smallest distance less the radius of the class), label_knn, distance (to the nearest
     prototype), distance_trained (to the nearest prototype of the classes trained on), neighbours (JSON list of stored
@@ -44,6 +54,9 @@ def predict(
     rule R of the run, p_value (conformal, of rule C, for the classes trained on), decision (known or unknown), rule
     (the one that decided), rule_origin (how its threshold was chosen), gallery (digest of the encoder and number of the
     gallery's last record, which tells predictions from before an enrolment or a recalibration apart).
+
+    `predictions.frames.csv` beside `predictions.csv` lists every frame that was flown, so that a flight without a bird
+    is counted as such: frame, group, boxes (number), used, reason (why it was not used), min_score, rule, gallery.
 
     Rules: A, outside the balls of the reference crops; B, threshold chosen on known and OOD crops of validation; C,
     split conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says
@@ -55,8 +68,14 @@ def predict(
             table with the columns of configs/data/csv.yaml label and flight may be missing.
         out: Table to write, .csv or .parquet; it appears when it is complete.
         rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
+        min_score: Smallest score of a detector's boxes to keep, from 0 to 1; by default that of a data config, or all.
         neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
         pictures: Folder for one annotated picture per frame; none are drawn if not given.
+        write: Also writes the boxes with the predicted names for an annotation tool, into the folder
+            `predictions.labelme`, `.coco` or `.yolo` beside `predictions.csv`; a refused box is called "unknown".
+        map: Also writes each box as a point (WGS84) into this .geojson file, or .gpkg file with geopandas: by the
+            transform of GeoTIFF frames, or by position, height and angles of a camera that looks straight down, with
+            the error in m. Needs the extra `geo`.
         batch_size: Number of crops embedded at once.
         on_bad_frame: Whether a frame that cannot be read stops the command, or is skipped and named.
         device: Device of the encoder, such as cpu or cuda.
@@ -70,39 +89,70 @@ def predict(
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
-    check_output("--out", path, [data])
-    if pictures:
-        check_output("--pictures", Path(pictures), [data])
+    for option, target in (("--out", out), ("--out", frames_path(path)), ("--pictures", pictures), ("--map", map)):
+        if target:
+            check_output(option, Path(target), [data])
+    if write:
+        annotations_path(path, write)  # corrections of before end here
+    if map:
+        check_map(Path(map))
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
     trained = TrainedRun.load(run, device)
     chosen = rule or trained.gallery.default_rule
     trained.gallery.threshold(chosen)  # an unknown rule ends here
-    reading = read_source(Path(data), on_bad_frame)
+    reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True)
     print(reading.report)
     bad: dict[str, str] = {}
+    boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
-    tables = _tables(reading, embedded, trained.gallery, chosen, neighbours)
-    rows = _write(
-        path,
-        tables,
-        FramePictures(Path(pictures)) if pictures else None,
-        lambda: f"no frame of the data set can be read, the first being: {next(iter(bad.values()), 'there is no box')}",
-    )
+    tables = _counted(_tables(reading, embedded, trained.gallery, chosen, neighbours), boxes)
+    with ExitStack() as held:
+        receivers: list[Callable[[str, pd.DataFrame], None]] = []
+        if pictures:
+            receivers.append(FramePictures(Path(pictures)).draw)
+        if write:
+            opened = writing(path, write, reading.frames["frame"].tolist(), trained.gallery.names)
+            writer = held.enter_context(opened)  # left last, so that the folder appears after the table
+            receivers.append(writer.add)
+        if map:
+            drawn = held.enter_context(drawing(Path(map)))
+            receivers.append(drawn.add)
+
+        def finish() -> None:
+            frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
+            if not frames["used"].any():
+                first = next(iter(bad.values()), "there is none")
+                raise ValueError(f"no frame of the data set can be read, the first being: {first}")
+            for frame in frames["frame"][frames["used"] & (frames["boxes"] == 0)] if write else ():
+                writer.add(frame, reading.table[:0])
+            write_text(frames_path(path), frames.to_csv(index=False))
+
+        _write(path, tables, WholeFrames(*receivers), finish)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
-    print(f"{rows} boxes in {path}; {len(reading.table) - rows} more lie in {len(bad)} unreadable frames.")
+    if map:
+        print(f"{drawn.points} boxes in {map}; {len(drawn.lost)} frames cannot be placed.")
+        for sentence in drawn.lost.values():
+            print(f"Not on the map: {sentence}")
+    lost = len(reading.table) - boxes.total()
+    print(f"{boxes.total()} boxes in {path}; {lost} more lie in {len(bad)} unreadable frames.")
+    empty = len(reading.frames) - len(boxes) - len(bad)
+    print(f"All frames in {frames_path(path)}: {empty} of {len(reading.frames)} have no box.")
     return path
 
 
 def _tables(
     reading: Reading, embedded: Iterator[Embeddings], gallery: Gallery, rule: str, k: int
 ) -> Iterator[pd.DataFrame]:
-    """Yields the rows of the table, batch by batch, in frame order."""
+    """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box."""
     origin = gallery.threshold(rule).origin
-    for queries in embedded:
+    table = reading.table if "score" in reading.table else reading.table.assign(score=float("nan"))
+    reference = gallery.reference
+    nothing = Embeddings(reference.vectors[:0], reference.labels[:0], reference.index[:0])
+    for queries in chain([next(embedded, nothing)], embedded):
         answers = answer(gallery, queries, k)
-        boxes = reading.table.iloc[queries.index.numpy()]
+        boxes = table.iloc[queries.index.numpy()]
         scores = {
             f"{column}_{each}": values
             for each, threshold in gallery.thresholds.items()
@@ -110,6 +160,8 @@ def _tables(
         }
         yield boxes[BOX].assign(
             annotation=boxes["label"],
+            score=boxes["score"],
+            min_score=float("nan") if reading.min_score is None else reading.min_score,
             label=answers.label,
             label_prototype=answers.label_prototype,
             label_radius=answers.label_radius,
@@ -127,29 +179,31 @@ def _tables(
         )
 
 
-def _write(
-    path: Path, tables: Iterator[pd.DataFrame], pictures: FramePictures | None, nothing: Callable[[], str]
-) -> int:
-    """Writes a table that appears when it is complete, with one batch in memory at a time; returns its number of rows.
+def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str]) -> Iterator[pd.DataFrame]:
+    """The same tables, with the boxes of each frame counted as they pass."""
+    for table in tables:
+        boxes.update(table["frame"])
+        yield table
 
-    Raises:
-        ValueError: If there is no row, with the message that `nothing` returns.
+
+def _write(path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames, finish: Callable[[], None]) -> None:
+    """Writes a table that appears when it is complete, with one batch in memory at a time.
+
+    Args:
+        path: File to write, .csv or .parquet.
+        tables: Parts of the table, the first of which may have no rows.
+        whole_frames: Receives the parts.
+        finish: Called after the last part and before the table appears; it does not appear if this raises.
     """
     writer: pq.ParquetWriter | None = None
-    rows = 0
     with replacing(path) as file, ExitStack() as closing:
-        for table in tables:
+        for number, table in enumerate(tables):
             if path.suffix == ".csv":
-                table.to_csv(file, header=rows == 0, index=False)
+                table.to_csv(file, header=number == 0, index=False)
             else:
                 batch = pa.Table.from_pandas(table, preserve_index=False)
                 writer = writer or closing.enter_context(pq.ParquetWriter(file, batch.schema))
                 writer.write_table(batch)
-            if pictures:
-                pictures.add(table)
-            rows += len(table)
-        if not rows:
-            raise ValueError(nothing())
-        if pictures:
-            pictures.finish()
-    return rows
+            whole_frames.add(table)
+        whole_frames.finish()
+        finish()

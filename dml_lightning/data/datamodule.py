@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
+from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.loaders import (
@@ -89,6 +90,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             counted ("skip").
         radiometry: Camera's conversion of integer counts to degC.
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
+        corrected: Readers of further data sets, of predictions that a person has corrected: their boxes of known
+            classes are trained on, and reach no other split.
 
     Raises:
         ValueError: An argument or a file cannot be used.
@@ -128,6 +131,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         on_bad_frame: OnBadFrame = "stop",
         radiometry: Radiometry | None = None,
         allow_identical_frames: bool = False,
+        corrected: list[Source] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -148,6 +152,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.reference_per_class = reference_per_class
         self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
         self.allow_identical_frames = allow_identical_frames
+        self.corrected = list(corrected or ())
         self._store: CropStore | None = None
         self._sheet = noise_sheet()
         self._reported = False
@@ -189,7 +194,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def full_table(self) -> pd.DataFrame:
         """The crop table before bad frames are left out."""
         novel_val, novel_test = self._novel_classes()
-        return build_table(
+        table = build_table(
             self.reading,
             known=self.known,
             novel_val=novel_val,
@@ -204,6 +209,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             seed=self.split_seed,
             allow_identical_frames=self.allow_identical_frames,
         )
+        readings = self._corrected_readings
+        return with_corrected(table, self.reading.frames, readings) if readings else table
+
+    @cached_property
+    def _corrected_readings(self) -> list[Reading]:
+        return [source.read(self.on_bad_frame) for source in self.corrected]
 
     def _novel_classes(self) -> tuple[list[str], list[str]]:
         """Novel classes of validation and test, as listed or by the fold."""
@@ -278,7 +289,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def _report(self, size: str) -> None:
         show = partial(Console().print, markup=False, highlight=False, soft_wrap=True)
-        show(str(self.reading.report))
+        for reading in (self.reading, *self._corrected_readings):
+            show(str(reading.report))
         bad = self._crops().bad_frames
         if bad:
             lost = int(self.full_table["frame"].isin(list(bad)).sum())

@@ -19,7 +19,7 @@ FONT_SIZE = 13
 
 
 class FramePictures:
-    """Draws one PNG per frame into a folder, as soon as all boxes of the frame have been added.
+    """Draws one PNG per frame into a folder.
 
     Args:
         folder: Folder to write into, made if it does not exist. Pictures are named after their frame and its folder.
@@ -28,30 +28,15 @@ class FramePictures:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._waiting = pd.DataFrame()
         self._names: set[str] = set()
 
-    def add(self, rows: pd.DataFrame) -> None:
-        """Adds predictions in frame order; the boxes of a frame may come in several calls.
+    def draw(self, frame: str, boxes: pd.DataFrame) -> None:
+        """Draws a frame with all of its boxes.
 
         Args:
-            rows: Columns frame, x, y, width, height (px), label, decision (known or unknown); at least one row.
+            frame: Path of the frame.
+            boxes: Columns x, y, width, height (px), label, decision (known or unknown).
         """
-        rows = pd.concat([self._waiting, rows])
-        last = rows["frame"] == rows["frame"].iloc[-1]
-        for frame, boxes in rows[~last].groupby("frame", sort=False):
-            self._draw(str(frame), boxes)
-        self._waiting = rows[last]
-
-    def finish(self) -> None:
-        """Draws the last frame, if any was added."""
-        if self._waiting.empty:
-            return
-        for frame, boxes in self._waiting.groupby("frame", sort=False):
-            self._draw(str(frame), boxes)
-        self._waiting = pd.DataFrame()
-
-    def _draw(self, frame: str, boxes: pd.DataFrame) -> None:
         picture, scale = _background(frame)
         draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
         outlines = []

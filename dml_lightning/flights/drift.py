@@ -110,6 +110,22 @@ def flight_drift(
     ]
 
 
+def nothing_to_compare(flight: str, frames: int) -> FlightDrift:
+    """The entry of a flight without a box that could be of a class trained on.
+
+    Args:
+        flight: Name of the flight.
+        frames: Number of its frames that were used.
+
+    Example:
+        >>> nothing_to_compare("dusk", 12).note
+        'no box to compare in its 12 frames'
+    """
+    none = float("nan")
+    note = f"no box to compare in its {frames} frames"
+    return FlightDrift(flight, 0, 0, none, none, none, none, none, none, none, drifted=False, note=note)
+
+
 def _verdict(boxes: int, used: int, p: float, level: float) -> tuple[bool, str]:
     """Whether a flight drifted; without a p-value also the reason, as a sentence.
 

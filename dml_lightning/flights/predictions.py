@@ -1,44 +1,103 @@
 """Reading a table of `dml predict`, with a check that it was made with a given gallery."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dml_lightning.flights.effort import SUFFIX, check_same, read_frames
 from dml_lightning.gallery.gallery import Gallery
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
+DECISIONS = ("known", "unknown")
+BLANK = {"score": [""], "min_score": [""]}  # numbers that may be missing
+FIRST_ROW = 2  # of a file whose row 1 holds the names of the columns
 TEXT_COLUMNS = (  # a class may be called 1 or NA
-    *("group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
+    *("frame", "group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
     *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
 )
 
 
-def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
-    """Read a table of predictions, .csv or .parquet.
+@dataclass(frozen=True)
+class Predictions:
+    """Answers to the boxes of a data set, and the frames that were flown.
+
+    Attributes:
+        table: Table with one row per box, which may have no rows.
+        rule: Rule that decided.
+        frames: Table with one row per frame, see `flights.effort`; None where the file has none beside it.
+    """
+
+    table: pd.DataFrame
+    rule: str
+    frames: pd.DataFrame | None = None
+
+    @property
+    def flights(self) -> list[str]:
+        """Names of the flights with a usable frame; without a table of frames, of those with a box."""
+        if self.frames is None:
+            return sorted(self.table["group"].unique())
+        return sorted(self.frames["group"][self.frames["used"]].unique())
+
+    @property
+    def unseen(self) -> list[str]:
+        """Names of the flights of which no frame could be used."""
+        return [] if self.frames is None else sorted({*self.frames["group"]} - {*self.flights})
+
+    def used(self, flight: str | None = None) -> int | None:
+        """Number of frames of a flight, or of all, that were used; None where the frames are not known."""
+        return self._number(True, flight)
+
+    def unused(self, flight: str | None = None) -> int | None:
+        """Number of frames of a flight, or of all, that could not be used; None where the frames are not known."""
+        return self._number(False, flight)
+
+    def _number(self, used: bool, flight: str | None) -> int | None:
+        if self.frames is None:
+            return None
+        frames = self.frames if flight is None else self.frames[self.frames["group"] == flight]
+        return int((frames["used"] == used).sum())
+
+    @property
+    def min_score(self) -> float | None:
+        """Smallest score of the boxes that were kept; None where all were."""
+        source = self.table if self.frames is None else self.frames
+        lowest = source.get("min_score", pd.Series(dtype=float)).dropna()
+        return float(lowest.iloc[0]) if len(lowest) else None
+
+
+def read_predictions(path: Path, gallery: Gallery) -> Predictions:
+    """Read a table of predictions, .csv or .parquet, and the table of frames beside it.
 
     Args:
         path: File that `dml predict` wrote.
         gallery: Gallery that it must have been made with.
 
     Raises:
-        ValueError: If there is no such file, it is no table of predictions, it was made with another gallery or
-            threshold, or by several rules.
+        ValueError: If there is no such file, it is no table of predictions, a row has no flight or a value that
+            `dml predict` does not write, it was made with another gallery or threshold, or by several rules.
     """
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
+    if path.name.endswith(SUFFIX):
+        raise ValueError(f"--predictions {path} is the table of frames: give that of the boxes.")
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False)
+            table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=BLANK)
         else:
             table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}).") from None
+    frames = read_frames(path)
     missing = [name for name in NEEDED_COLUMNS if name not in table]
-    if missing or table.empty:
+    if missing or (table.empty and frames is None):
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
-    made = [version for version in table["gallery"].unique() if version != gallery.version]
+    table["rule"] = table["rule"].str.split(":").str[0]  # version 0.1 wrote "C: how it was chosen"
+    _check_rows(path, table)
+    source = table if frames is None or len(table) else frames
+    made = [version for version in source["gallery"].unique() if version != gallery.version]
     if made:
         raise ValueError(
             f"{path} was made with the gallery {made[0]}, which is {gallery.version} since something was enrolled, "
@@ -47,37 +106,52 @@ def read_predictions(path: Path, gallery: Gallery) -> pd.DataFrame:
     unknown = sorted(set(table["label"]) - set(gallery.names))
     if unknown:
         raise ValueError(f"{path} names {unknown[0]!r}, which the gallery lacks: predict again.")
-    table["rule"] = table["rule"].str.partition(":")[0]  # version 0.1 wrote "C: how it was chosen"
-    rules = sorted(table["rule"].unique())
+    rules = sorted(source["rule"].unique())
     if len(rules) > 1:
         raise ValueError(f"{path} was decided by several rules, {' and '.join(rules)}: predict again.")
-    check_threshold(table, gallery, rules[0])
-    return table
+    if frames is not None:
+        check_same(path, table, frames)
+    found = Predictions(table, rules[0], frames)
+    check_threshold(found, gallery, found.rule)
+    return found
 
 
-def rule_of(table: pd.DataFrame) -> str:
-    """Rule by which a table of predictions was decided.
+def _check_rows(path: Path, table: pd.DataFrame) -> None:
+    """Refuses values that `dml predict` does not write, in the first row that has one."""
+    distance = pd.to_numeric(table["distance_trained"], errors="coerce")
+    for column, wrong, expected in (
+        ("group", table["group"].isna() | (table["group"] == ""), "the name of a flight"),
+        ("decision", ~table["decision"].isin(DECISIONS), " or ".join(DECISIONS)),
+        ("distance_trained", ~((distance >= 0) & (distance < np.inf)), "a distance, a finite number of at least 0"),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"{path} row {row + FIRST_ROW} has the {column} {table[column].tolist()[row]!r}: it must be {expected}."
+            )
+    if "frame" in table and (twice := table.duplicated()).any():
+        row = int(np.flatnonzero(twice)[0])
+        raise ValueError(
+            f"{path} row {row + FIRST_ROW} is the same as an earlier one ({int(twice.sum())} such rows): each box may "
+            "be counted once."
+        )
 
-    Example:
-        >>> rule_of(pd.DataFrame({"rule": ["C", "C"]}))
-        'C'
-    """
-    return str(table["rule"].iloc[0])
 
-
-def check_threshold(table: pd.DataFrame, gallery: Gallery, rule: str) -> None:
+def check_threshold(predictions: Predictions, gallery: Gallery, rule: str) -> None:
     """Check that predictions were made with the gallery's threshold.
 
     Args:
-        table: Table of predictions.
-        gallery: Gallery that it was made with.
+        predictions: Predictions of the gallery's version.
+        gallery: Gallery that they were made with.
         rule: Rule whose threshold is compared.
 
     Raises:
         ValueError: If the gallery has no such rule, or another threshold for it.
     """
     now = gallery.threshold(rule).value
-    used = table.get(f"threshold_{rule}", pd.Series(dtype=float)).astype(float)
+    if predictions.table.empty:
+        return
+    used = predictions.table.get(f"threshold_{rule}", pd.Series(dtype=float)).astype(float)
     if used.empty or not np.isclose(used, now, rtol=1e-9, atol=0).all():
         raise ValueError(
             f"the predictions were made with another threshold of rule {rule} than the gallery's {now:g}: "

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from dml_lightning.cli import main
 from dml_lightning.evaluation.evidence import read_evidence
@@ -60,7 +61,8 @@ def test_counts_add_up_to_the_boxes(
     words = ["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"]
     counts = main([*words, f"--out={tmp_path}/counts.csv"])
     written = pd.read_csv(tmp_path / "counts.csv")
-    assert tuple(written) == ("flight", "label", "named", "corrected", "low", "high")
+    effort = ("frames", "frames_unused", "min_score")
+    assert tuple(written) == ("flight", "label", "named", "corrected", "low", "high", *effort)
     assert len(written) == len(counts) == 5 * (table["group"].nunique() + 1)
     sums = counts.groupby("flight")[["named", "corrected"]].sum()
     boxes = table["group"].value_counts()
@@ -111,6 +113,109 @@ def test_counts_are_not_corrected_by_embeddings_of_another_encoder(
     assert f"dml test --run {calibrated}" in said
 
 
+def flown(folder: Path, flights: dict[str, list[list[float]]], scores: bool = False) -> Path:
+    """A COCO set of one frame per flight with boxes (x, y, score), and of one unreadable frame."""
+    images, boxes = [], []
+    for number, (flight, given) in enumerate(flights.items()):
+        (folder / flight).mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(28_000, 28_400, (96, 128)).astype(np.uint16)
+        tifffile.imwrite(folder / flight / "0.tiff", pixels)
+        images.append({"id": number, "file_name": f"{flight}/0.tiff"})
+        for x, y, score in given:
+            box = {"id": len(boxes), "image_id": number, "category_id": 1, "bbox": [x, y, 9, 9]}
+            boxes.append(box | ({"score": score} if scores else {}))
+    images.append({"id": 99, "file_name": "lost/0.tiff"})
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "bird"}]}
+    (folder / "boxes.json").write_text(json.dumps(content))
+    return folder / "boxes.json"
+
+
+def test_flights_without_a_bird_are_counted_as_flown(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The middle flight has no box: 0 of each species in its frame; of the last flight no frame is there."""
+    data = flown(tmp_path / "set", {"dawn": [[x, 20, 1] for x in range(5, 105, 15)], "noon": [], "dusk": [[30, 30, 1]]})
+    out = tmp_path / "p.csv"
+    main(["predict", f"--run={calibrated}", f"--data={data}", f"--out={out}"])
+    assert "1 of 3 have no box" in capsys.readouterr().out
+    words = [f"--run={calibrated}", f"--predictions={out}"]
+    counts = main(["count", *words, f"--out={tmp_path}/counts.csv"])
+    said = capsys.readouterr().out
+    assert "3 frames of 3 flights; 1 more could not be used." in said
+    assert "none of the 1 frames of lost could be used: it is left out" in said
+    assert counts["flight"].unique().tolist() == ["dawn", "dusk", "noon", "all flights"]
+    noon = counts[counts["flight"] == "noon"]
+    assert noon["label"].tolist() == counts[counts["flight"] == "dawn"]["label"].tolist()
+    assert (noon[["named", "corrected", "low", "high"]] == 0).all(axis=None)
+    assert counts.groupby("flight")["named"].sum().to_dict() == {"dawn": 7, "dusk": 1, "noon": 0, "all flights": 8}
+    assert counts.groupby("flight")["frames"].first().to_dict() == {"dawn": 1, "dusk": 1, "noon": 1, "all flights": 3}
+    assert counts.groupby("flight")["frames_unused"].first()["all flights"] == 1
+    with pytest.raises(SystemExit) as ended:  # noise is no bird
+        main(["drift", *words, f"--out={tmp_path}/drift.json"])
+    assert ended.value.code == 3
+    entries = json.loads((tmp_path / "drift.json").read_text())
+    assert [each["flight"] for each in entries] == ["dawn", "dusk", "noon"]
+    assert entries[2]["boxes"] == 0
+    assert entries[2]["note"] == "no box to compare in its 1 frames"
+
+
+def test_a_data_set_without_any_bird_is_counted(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = flown(tmp_path / "set", {"dawn": [], "noon": []})
+    for kind in ("csv", "parquet"):
+        out = tmp_path / f"p.{kind}"
+        main(["predict", f"--run={calibrated}", f"--data={data}", f"--out={out}", f"--pictures={tmp_path}/drawn"])
+        words = [f"--run={calibrated}", f"--predictions={out}"]
+        counts = main(["count", *words])
+        assert set(counts["flight"]) == {"dawn", "noon", "all flights"}
+        assert (counts[["named", "corrected", "low", "high"]] == 0).all(axis=None)
+        assert [each.boxes for each in main(["drift", *words])] == [0, 0]
+    (tmp_path / "p.frames.csv").unlink()
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main(["count", *words])
+    assert "has no rows" in capsys.readouterr().err
+
+
+def test_low_scores_are_left_out_and_counts_say_so(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = {"dawn": [[x, 20, x / 100] for x in range(10, 100, 20)], "noon": [[10, 10, 0.2]]}
+    data, out = flown(tmp_path / "set", boxes, scores=True), tmp_path / "p.csv"
+    words = ["predict", f"--run={calibrated}", f"--data={data}", f"--out={out}"]
+    main(words)
+    table = pd.read_csv(out)
+    assert table["score"].tolist() == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9, 0.2])
+    assert table["min_score"].isna().all()
+    main([*words, "--min_score=0.5"])
+    table = pd.read_csv(out)
+    assert table["score"].tolist() == pytest.approx([0.5, 0.7, 0.9])
+    assert (table["min_score"] == 0.5).all()
+    counts = main(["count", f"--run={calibrated}", f"--predictions={out}"])
+    assert "Boxes with a detector's score of at least 0.5." in capsys.readouterr().out
+    assert (counts["min_score"] == 0.5).all()
+    assert counts.groupby("flight")["named"].sum()["noon"] == 0
+    for wrong, message in (("1.5", "scores lie between 0 and 1"), ("high", "min_score")):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, f"--min_score={wrong}"])
+        assert message in capsys.readouterr().err
+
+
+def test_a_table_without_its_frames_says_what_it_lacks(
+    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = predictions(calibrated, flights, tmp_path / "predictions.csv")
+    (tmp_path / "predictions.frames.csv").unlink()
+    counts = main(["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"])
+    assert "flights without a box are missing here" in capsys.readouterr().out
+    assert set(counts["flight"]) == {*table["group"], "all flights"}
+    assert counts["frames"].isna().all()
+    with pytest.raises(SystemExit, match="2"):
+        main(["drift", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv", f"--out={tmp_path}/d.xlsx"])
+    assert "name the .json file to write" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["drift", "count"])
 def test_predictions_that_do_not_belong_are_refused(
     calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
@@ -129,6 +234,13 @@ def test_predictions_that_do_not_belong_are_refused(
             f"older.csv was made with the gallery 0123-0, which is {table['gallery'][0]} since",
         ),
         "empty.csv": (table.head(0), "has no rows"),
+        "case.csv": (table.assign(decision="Known"), "case.csv row 2 has the decision 'Known': it must be known or"),
+        "blank.csv": (table.assign(group=[*table["group"][:-1], ""]), f"row {len(table) + 1} has the group ''"),
+        "negative.csv": (table.assign(distance_trained=-1.0), "row 2 has the distance_trained -1.0"),
+        "infinite.csv": (table.assign(distance_trained=np.inf), "a finite number of at least 0"),
+        "word.csv": (table.assign(distance_trained="far"), "row 2 has the distance_trained 'far'"),
+        "twice.csv": (pd.concat([table, table[3:5]]), f"row {len(table) + 2} is the same as an earlier one (2 such"),
+        "p.frames.csv": (table, "is the table of frames: give that of the boxes"),
     }
     for name, (content, message) in wrong.items():
         content.to_csv(tmp_path / name, index=False)

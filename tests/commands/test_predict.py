@@ -16,17 +16,19 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
+from tests.data.test_positions import UTM_32_NORTH, geotiff
 
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
 PROXIES = "--model.init_args.loss.init_args.loss.init_args"
 UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]
 BOX = ["frame", "x", "y", "width", "height"]
 COLUMNS = (
-    *("frame", "x", "y", "width", "height", "group", "annotation"),
+    *("frame", "x", "y", "width", "height", "group", "annotation", "score", "min_score"),
     *("label", "label_prototype", "label_radius", "label_knn"),
     *("distance", "distance_trained", "neighbours", "neighbour_labels"),
     *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
@@ -146,6 +148,27 @@ def test_one_picture_per_frame(runs: dict[str, Path], flights: Path, tmp_path: P
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
 
 
+def test_boxes_are_put_on_a_map(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    geotiff(tmp_path / "a.tif", UTM_32_NORTH, 500_000, 0, (0.5, 0.5))
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((30, 40), np.float32))
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\na.tif,10,10,8,8\nb.tif,10,10,8,8\n")
+    words = ["predict", f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
+    main([*words, f"--map={tmp_path}/p.geojson", "--write=coco"])
+    said = capsys.readouterr().out
+    assert f"1 boxes in {tmp_path}/p.geojson; 1 frames cannot be placed." in said
+    assert "Not on the map: " in said
+    (feature,) = json.loads((tmp_path / "p.geojson").read_text())["features"]
+    row = pd.read_csv(tmp_path / "p.csv").iloc[0]
+    assert feature["properties"]["resembles"] == row["label"]
+    assert (tmp_path / "p.coco" / "annotations.json").is_file()
+    (tmp_path / "p.csv").unlink()
+    for wrong, message in (("--map=p.shp", "name the .geojson or .gpkg"), ("--write=coco", "may hold corrections")):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, wrong])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
+
+
 def test_a_failure_leaves_no_table(
     runs: dict[str, Path], flights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,9 +207,10 @@ def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: P
         embedded = trained.embed_table(reading.table, 32, "stop", {})
         tables = _tables(reading, embedded, trained.gallery, "A", 5)
         tracemalloc.start()
-        assert _write(tmp_path / "out.csv", tables, None, str) == 3 * frames
+        _write(tmp_path / "out.csv", tables, WholeFrames(), lambda: None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+        assert len(pd.read_csv(tmp_path / "out.csv")) == 3 * frames
     assert peaks[1] < peaks[0] + 1_000_000  # bytes; the added frames hold 20 MB, their crops 1.5
 
 

@@ -15,6 +15,7 @@ from tests.made_up import Made, RunOf
 
 Words = Callable[[Path], list[str]]  # folder of a run, with p.csv and frames beside it -> a command
 EXPERIMENT: Words = lambda run: ["compare", f"--config={run}/../experiment.yaml"]  # noqa: E731
+COUNT: Words = lambda run: ["count", f"--run={run}", f"--predictions={run}/../p.csv"]  # noqa: E731
 TAKEN: dict[str, Words] = {
     "report": lambda run: ["report", str(run), "-o", f"{run}/run.json"],
     "report of a file": lambda run: ["report", f"{run}/../e.npz", "-o", f"{run}/../e.npz"],
@@ -22,7 +23,10 @@ TAKEN: dict[str, Words] = {
     "predict": lambda run: ["predict", f"--run={run}", f"--data={run}/../p.csv", f"--out={run}/../p.csv"],
     "predict a run's file": lambda run: ["predict", f"--run={run}", "--data=x", f"--out={run}/gallery/p.csv"],
     "pictures": lambda run: ["predict", f"--run={run}", f"--data={run}/../frames", f"--pictures={run}/../frames"],
-    "count": lambda run: ["count", f"--run={run}", f"--predictions={run}/../p.csv", f"--out={run}/../p.csv"],
+    "frames beside": lambda run: ["predict", f"--run={run}", f"--data={run}/../p.frames.csv", f"--out={run}/../p.csv"],
+    "map": lambda run: ["predict", f"--run={run}", "--data=x", f"--map={run}/metrics/map.geojson"],
+    "count of frames": lambda run: [*COUNT(run), f"--out={run}/../p.frames.csv"],
+    "count": lambda run: [*COUNT(run), f"--out={run}/../p.csv"],
     "drift": lambda run: ["drift", f"--run={run}", f"--predictions={run}/../p.csv", f"--out={run}/run.json"],
     "export": lambda run: ["export", f"--run={run}", f"--out={run}/gallery/exported"],
     "simulate": lambda run: ["simulate", f"--out={run}/embeddings/new"],

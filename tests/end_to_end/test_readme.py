@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,10 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for folder, layout in {"MY_FRAMES": "csv", "HIT_UAV": "hit_uav"}.items():
         LAYOUTS[layout](tmp_path / folder)
+    shutil.copytree(tmp_path / "MY_FRAMES", tmp_path / "NEW_FRAMES")
+    noise = np.random.default_rng(1).integers(0, 9, (128, 128), dtype=np.uint8)
+    for path in (tmp_path / "NEW_FRAMES").glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)) + noise).save(path)
     crops = np.random.default_rng(0).integers(90, 120, (3, 40, 40), dtype=np.uint8)
     (tmp_path / "MY_SPECIES").mkdir()
     for number, crop in enumerate(crops):
@@ -80,6 +85,8 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
             given += ["--seeds=[0, 1]", "--out=runs"]
         run(given)
         ran.append(given[0])
+        for path in (tmp_path / "night.labelme").glob("*.json"):  # a person names the refused boxes
+            path.write_text(re.sub('"label": "unknown"', '"label": "Car"', path.read_text()))
     assert set(ran) == set(COMMANDS) - {"validate"}  # which is `test` on the validation split
     for name in ("predictions.csv", "counts.csv", "report.html", "audit/metrics.json"):
         assert (tmp_path / name).is_file(), name

@@ -27,15 +27,20 @@ def row(path: str, decision: str = "known", x: float = 20, y: float = 30) -> dic
     return {"frame": path, **box, "decision": decision, "label": "mallard"}
 
 
+def draw(folder: Path, rows: list[dict[str, object]]) -> None:
+    """Draws each frame with its boxes."""
+    pictures = FramePictures(folder)
+    for path, boxes in pd.DataFrame(rows).groupby("frame", sort=False):
+        pictures.draw(str(path), boxes)
+
+
 def is_colour(pixels: NDArray[np.uint8], decision: str) -> NDArray[np.bool_]:
     return np.asarray((pixels == DECISION_COLOURS[decision]).all(axis=-1))
 
 
 @pytest.mark.parametrize("decision", ["known", "unknown"])
 def test_a_box_is_drawn_around_its_pixels_in_its_colour(tmp_path: Path, decision: str) -> None:
-    pictures = FramePictures(tmp_path / "out")
-    pictures.add(pd.DataFrame([row(frame(tmp_path / "night" / "a.tiff"), decision)]))
-    pictures.finish()
+    draw(tmp_path / "out", [row(frame(tmp_path / "night" / "a.tiff"), decision)])
     pixels = np.asarray(Image.open(tmp_path / "out" / "night_a.png"))
     scale = round(SMALLEST_SIDE / 60)
     assert pixels.shape == (scale * 60, scale * 80, 3)
@@ -54,10 +59,8 @@ def test_a_box_is_drawn_around_its_pixels_in_its_colour(tmp_path: Path, decision
 
 
 def test_large_frames_keep_their_size(tmp_path: Path) -> None:
-    pictures = FramePictures(tmp_path)
     path = frame(tmp_path / "a" / "a.tiff", 700, 650)
-    pictures.add(pd.DataFrame([row(path)]))
-    pictures.finish()
+    draw(tmp_path, [row(path)])
     with Image.open(tmp_path / "a_a.png") as picture:
         assert picture.size == (700, 650)
 
@@ -66,10 +69,8 @@ def test_of_long_frames_rows_and_columns_are_left_out_and_boxes_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dml_lightning.figures.frames.LARGEST_SIDE", 1000)
-    pictures = FramePictures(tmp_path)
     path = frame(tmp_path / "a" / "a.tiff", 2000, 1600)
-    pictures.add(pd.DataFrame([{**row(path, x=1000, y=800), "width": 200.0, "height": 100.0}]))
-    pictures.finish()
+    draw(tmp_path, [{**row(path, x=1000, y=800), "width": 200.0, "height": 100.0}])
     pixels = np.asarray(Image.open(tmp_path / "a_a.png"))
     assert pixels.shape == (800, 1000, 3)
     coloured = is_colour(pixels, "known")
@@ -77,33 +78,15 @@ def test_of_long_frames_rows_and_columns_are_left_out_and_boxes_follow(
     assert coloured[450 + 2, 500 : 600 + 1].all()
 
 
-def test_a_frame_is_drawn_once_with_boxes_from_several_calls(tmp_path: Path) -> None:
-    paths = [frame(tmp_path / "night" / f"{name}.tiff") for name in "abc"]
-    pictures = FramePictures(tmp_path / "out")
-    pictures.add(pd.DataFrame([row(paths[0]), row(paths[1], x=5)]))
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["night_a.png"]  # b may go on
-    pictures.add(pd.DataFrame([row(paths[1], "unknown", x=60), row(paths[2])]))
-    pictures.finish()
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["night_a.png", "night_b.png", "night_c.png"]
-    both = np.asarray(Image.open(tmp_path / "out" / "night_b.png"))
-    assert is_colour(both, "known").any()
-    assert is_colour(both, "unknown").any()
-
-
 def test_frames_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
     paths = [frame(tmp_path / side / "night" / "a.tiff") for side in ("left", "right")]
-    pictures = FramePictures(tmp_path / "out")
-    pictures.add(pd.DataFrame([row(path) for path in paths]))
-    pictures.finish()
+    draw(tmp_path / "out", [row(path) for path in paths])
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (70, 52), (0, 52), (70, 0)])
 def test_names_at_the_edge_stay_in_the_picture(tmp_path: Path, x: float, y: float) -> None:
-    pictures = FramePictures(tmp_path / "out")
-    pictures.add(pd.DataFrame([row(frame(tmp_path / "n" / "a.tiff"), x=x, y=y)]))
-    pictures.finish()
+    draw(tmp_path / "out", [row(frame(tmp_path / "n" / "a.tiff"), x=x, y=y)])
     pixels = np.asarray(Image.open(tmp_path / "out" / "n_a.png"))
     black = (pixels == 0).all(axis=-1).sum()
     assert black > 500  # the ground of the name
@@ -113,9 +96,7 @@ def test_names_at_the_edge_stay_in_the_picture(tmp_path: Path, x: float, y: floa
 def test_a_name_with_line_ends_is_drawn_on_one_line(tmp_path: Path) -> None:
     path, drawn = frame(tmp_path / "n" / "a.tiff"), []
     for label in ("mal\nlard", r"mal\nlard"):
-        pictures = FramePictures(tmp_path / "out")
-        pictures.add(pd.DataFrame([{**row(path), "label": label}]))
-        pictures.finish()
+        FramePictures(tmp_path / "out").draw(path, pd.DataFrame([{**row(path), "label": label}]))
         drawn.append((tmp_path / "out" / "n_a.png").read_bytes())
     assert drawn[0] == drawn[1]
 
@@ -123,18 +104,11 @@ def test_a_name_with_line_ends_is_drawn_on_one_line(tmp_path: Path) -> None:
 def test_no_name_hides_a_box(tmp_path: Path) -> None:
     """The name of the lower box is written where the upper box is."""
     path = frame(tmp_path / "n" / "a.tiff")
-    pictures = FramePictures(tmp_path / "out")
-    pictures.add(pd.DataFrame([row(path, "known", y=27), row(path, "unknown", x=19, y=37)]))
-    pictures.finish()
+    draw(tmp_path / "out", [row(path, "known", y=27), row(path, "unknown", x=19, y=37)])
     pixels = np.asarray(Image.open(tmp_path / "out" / "n_a.png"))
     scale = round(SMALLEST_SIDE / 60)
     line = pixels[scale * 27 : scale * 35, scale * 20 - 2]  # the left side of the upper box
     assert is_colour(line, "known").all()
-
-
-def test_no_rows_make_no_picture(tmp_path: Path) -> None:
-    FramePictures(tmp_path / "out").finish()
-    assert not list((tmp_path / "out").iterdir())
 
 
 def test_boxes_of_a_radiometric_jpeg_and_of_a_mosaic_fall_on_their_pixels(tmp_path: Path) -> None:

@@ -59,14 +59,14 @@ def test_classes_may_be_called_like_numbers(tmp_path: Path, kind: str) -> None:
         table.to_parquet(path)
     read = read_predictions(path, gallery)
     expected = table.assign(rule="B")  # version 0.1 wrote how it was chosen behind it
-    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(read.table, expected, check_dtype=False)
     counts = count_flights(read, held_out_confusion(gallery, held_out, "B"))
     first = counts[counts["flight"] == "010"].set_index("label")["named"]
     assert first.to_dict() == {"01": 1, "NA": 1, "other": 0}
     assert counts[counts["flight"] == "20"]["named"].tolist() == [0, 1, 1]
     only = table[table["label"] == "01"]  # whole columns of numbers
     only.to_csv(tmp_path / "only.csv", index=False)
-    assert read_predictions(tmp_path / "only.csv", gallery)["label_knn"].tolist() == ["01", "01"]
+    assert read_predictions(tmp_path / "only.csv", gallery).table["label_knn"].tolist() == ["01", "01"]
 
 
 def test_predictions_of_a_gallery_that_has_changed_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.flights.predictions import read_predictions, rule_of
+from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.gallery import Gallery
@@ -101,9 +101,9 @@ def test_commands_take_an_old_run(run: Path, tmp_path: Path, capsys: pytest.Capt
 def test_predictions_are_read(run: Path) -> None:
     (run / "gallery" / "0002.json").unlink()  # they were made before the recalibration
     gallery = Gallery.load(run / "gallery")
-    table = read_predictions(HERE / "predictions_of_0_1.csv", gallery)
-    assert (rule_of(table), len(table)) == ("C", 8)
-    assert table["label"].tolist()[0] == "tundra swan"
+    read = read_predictions(HERE / "predictions_of_0_1.csv", gallery)
+    assert (read.rule, len(read.table), read.frames) == ("C", 8, None)
+    assert read.table["label"].tolist()[0] == "tundra swan"
 
 
 def test_every_class_path_of_before_resolves() -> None:

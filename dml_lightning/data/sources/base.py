@@ -53,6 +53,7 @@ class Reading:
         unused: Table with the columns frame, group and reason: frames that are listed or on disk and cannot be used;
             whether they show an animal is not known.
         identical: Pairs of frames with the same bytes in two groups.
+        min_score: Smallest score of the boxes that were kept; None where all were.
     """
 
     table: pd.DataFrame
@@ -61,6 +62,7 @@ class Reading:
     obstacles: pd.DataFrame = field(default_factory=_no_obstacles)
     unused: pd.DataFrame = field(default_factory=_no_frames)
     identical: Sequence[tuple[Path, Path]] = ()
+    min_score: float | None = None
 
 
 class Source(ABC):
@@ -125,7 +127,8 @@ class Source(ABC):
         sizes, unused = frame_sizes(paths, on_bad_frame, report)
         groups = {path: scan.groups.get(path) or self.group_of(path) for path in sizes}
         self.check_boxes(scan.boxes, sizes, report)
-        boxes = cut_scores(scan.boxes, self.min_score if min_score is None else min_score)
+        lowest = self.min_score if min_score is None else min_score
+        boxes = cut_scores(scan.boxes, lowest)
         kept, obstacles = usable_boxes(boxes, sizes, report)
         report.frames, report.boxes = len(sizes), len(kept)
         expected = [box for box in boxes if not box.skip] if allow_empty and sizes else True
@@ -146,6 +149,7 @@ class Source(ABC):
             boxes_table(obstacles, groups)[["frame", *BOX_COLUMNS]],
             self._unused({**scan.unused, **unused}, scan.groups),
             identical,
+            lowest,
         )
 
     def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:

@@ -233,7 +233,8 @@ def _json_folder(root: Path) -> Readers:
         if kind and kind != kinds.LABELME and not (instances and kind == kinds.COCO):
             readers |= _json(file)
     beside = _few((file for file in root.rglob("*.json") if _sidecar(file)), FEW)
-    if kinds.LABELME in {*given.values(), *map(kinds.json_kind, beside)}:
+    below = _few((file for file in root.rglob("*.json") if file.parent != root), FEW)  # their frames lie elsewhere
+    if kinds.LABELME in {*given.values(), *map(kinds.json_kind, [*beside, *below])}:
         readers[kinds.LABELME] = LabelMe(root)
     return readers
 

@@ -1,0 +1,64 @@
+"""Corrected predictions as further crops to train on, which never reach validation, test or calibration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dml_lightning.data.sources.base import Reading
+from dml_lightning.data.sources.checks import identical_frames
+from dml_lightning.data.table import TABLE_COLUMNS, validate_table
+
+
+def with_corrected(table: pd.DataFrame, frames: pd.DataFrame, corrected: Sequence[Reading]) -> pd.DataFrame:
+    """Adds the boxes of known classes of corrected data sets to the training split.
+
+    Names that a model proposed and a person accepted favour that model, and so must not measure it or another one.
+
+    Args:
+        table: Crop table of the data set itself.
+        frames: All frames of that data set, columns frame and group.
+        corrected: Data sets whose labels were corrected; boxes of other classes, such as "unknown", are left out.
+
+    Returns:
+        A validated crop table in frame order.
+
+    Raises:
+        ValueError: If a corrected frame is one of the data set itself or has the same bytes as one, if its group is not
+            in training there, or if no corrected box is of a known class.
+    """
+    known = sorted(table.loc[table["role"] == "known", "label"].unique())
+    held_out = dict(table.loc[table["split"] != "train", ["group", "split"]].itertuples(index=False, name=None))
+    parts = [table]
+    for reading in corrected:
+        _refuse_own_frames(reading, frames)
+        rows = reading.table[reading.table["label"].isin(known)].assign(role="known", split="train")
+        if rows.empty:
+            labels = ", ".join(sorted(reading.table["label"].unique()))
+            raise ValueError(f"A corrected data set has no box of {', '.join(known)}; its labels are {labels}.")
+        for group in rows["group"].unique():
+            if group in held_out:
+                raise ValueError(
+                    f"The group {group!r} of a corrected data set is in the split {held_out[group]}: a corrected frame "
+                    "may only be trained on, with all of its group."
+                )
+        parts.append(rows)
+    joined = pd.concat(parts).sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
+    validate_table(joined)
+    return joined
+
+
+def _refuse_own_frames(reading: Reading, frames: pd.DataFrame) -> None:
+    """Refuses corrected frames that the data set itself has, by their path or by their bytes."""
+    own = dict.fromkeys(map(Path, frames["frame"]), "own")
+    others = dict.fromkeys(map(Path, reading.frames["frame"]), "corrected")
+    for path in others:
+        if path in own:
+            raise ValueError(
+                f"The corrected frame {path} is one of the data set itself: correct it there, or leave it out here."
+            )
+    for first, other in identical_frames({**own, **others}):
+        raise ValueError(
+            f"The corrected data set and the data set itself have a frame with the same bytes, {first} and {other}: "
+            "leave one of them out."
+        )
