@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 from typing_extensions import override
 
-from dml_lightning.errors import own_sentence, parser_sentence
+from dml_lightning.errors import ParserError, one_line, own_sentence, parser_sentence, system_sentence, trainer_sentence
+from dml_lightning.printing import print_anything
+from dml_lightning.processes import sigterm_as_interrupt
 
 
 class Command(NamedTuple):
@@ -102,8 +104,10 @@ def main(args: Sequence[str] | None = None) -> Any:
         What the command's function returns; for fit, validate and test the run's folder.
 
     Raises:
-        SystemExit: With status 2 after a message on stderr, if a ValueError ended the command.
+        SystemExit: With status 2 after a message on stderr, if wrong input or the system ended the command; with status
+            130 after Ctrl-C or SIGTERM.
     """
+    print_anything()
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(overview(), end="")
@@ -113,11 +117,23 @@ def main(args: Sequence[str] | None = None) -> Any:
         return None
     try:
         return run_command(args)
-    except ValueError as error:
-        if os.environ.get("DML_TRACEBACK"):
+    except KeyboardInterrupt:
+        print(f"\ndml {args[0]}: interrupted; what was complete stays, and nothing is half-written.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        message = told(error)
+        if message is None or os.environ.get("DML_TRACEBACK"):
             raise
-        print(f"dml {args[0]}: {own_sentence(error) or f'{error}  {HINT}'}", file=sys.stderr)
+        print(f"dml {args[0]}: {message}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def told(error: Exception) -> str | None:
+    """The sentence that an error ends a command with; None for a mistake of this package, which needs its traceback."""
+    sentence = own_sentence(error) or system_sentence(error) or trainer_sentence(error)
+    if sentence is None and isinstance(error, ValueError | OSError):
+        sentence = f"{one_line(str(error))}  {HINT}"
+    return sentence
 
 
 def overview() -> str:
@@ -144,14 +160,15 @@ def run_command(words: list[str]) -> Any:
     function = getattr(importlib.import_module(module), attribute)
     if command.lightning:
         return function(words)
-    return auto_cli(
-        function,
-        args=_named(words[1:], command.positional),
-        as_positional=False,
-        parser_class=OneSentenceParser,
-        allow_abbrev=False,
-        prog=f"dml {name}",
-    )
+    with sigterm_as_interrupt():
+        return auto_cli(
+            function,
+            args=_named(words[1:], command.positional),
+            as_positional=False,
+            parser_class=OneSentenceParser,
+            allow_abbrev=False,
+            prog=f"dml {name}",
+        )
 
 
 class OneSentenceParser(ArgumentParser):
@@ -160,7 +177,7 @@ class OneSentenceParser(ArgumentParser):
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message on one line, without the usage."""
-        raise ValueError(parser_sentence(message)) from ex
+        raise ParserError(parser_sentence(message)) from ex
 
 
 def _named(args: list[str], option: str | None) -> list[str]:

@@ -1,18 +1,29 @@
-"""Files that are written whole or not at all, locks that end with their process, and JSON."""
+"""Files that are written whole or not at all, where they may lie, locks that end with their process, and JSON."""
 
 import fcntl
+import glob
 import json
 import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dml_lightning.errors import chain
+
+RUN_MARKS = ("run.json", "recipe.fit.yaml", "recipe.test.yaml", "declared.json")  # in the folder of a run or comparison
+# What later commands read there, by its place below that folder; reports and predictions may lie beside.
+OWN_FILES = (
+    *("run.json", "recipe.*.yaml", "facts.json", "declared.json", "search.json", ".lock"),
+    *("checkpoints", "gallery", "metrics", "csv", "embeddings", "figures", "wandb", "logs"),
+)
 
 
 @contextmanager
@@ -47,36 +58,148 @@ def _occupied(run: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write that takes `path`'s place once it is complete and on the disk, and never before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name too
-    finally:
-        os.close(folder)
+    """Yield a file to write that takes `path`'s place once it is complete and on the disk, and never before.
+
+    Errors of the system name `path`, if they name no other file.
+
+    Raises:
+        ValueError: If there is something other than a file, which would be lost.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a folder, a pipe or a device; name a file to write.")
+    temporary = _temporary(path)
+    with _naming(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        try:
+            with temporary.open("wb") as file:
+                _hold(file.fileno())
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name too
+        finally:
+            os.close(folder)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill that takes the place of `folder`, absent or empty, once it is complete, not before."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
+    """Yield a folder to fill that takes the place of `folder`, absent or empty, once it is complete, not before.
+
+    Errors of the system name `folder`, if they name no other file.
+    """
+    temporary = _temporary(folder)
+    with _naming(folder, temporary):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        temporary.mkdir()
+        held = os.open(temporary, os.O_RDONLY)
+        try:
+            _hold(held)
+            yield temporary
+            temporary.replace(folder)
+        finally:
+            os.close(held)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _hold(number: int) -> None:
+    """Mark what a process is writing; the mark ends with the process, however it ends."""
+    with suppress(OSError):  # a file system without locks: nothing is swept there
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left of `path`: temporary files and folders of its name that nobody holds."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            number = os.open(stale, os.O_RDONLY)
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
+            finally:
+                os.close(number)
+
+
+@contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """Hold a folder in which several processes may add files at once; with no other there, temporary files go first."""
+    number = os.open(folder, os.O_RDONLY)
     try:
-        yield temporary
-        temporary.replace(folder)
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for stale in folder.glob(".*.tmp"):
+                stale.unlink()
+        with suppress(OSError):
+            fcntl.flock(number, fcntl.LOCK_SH)
+        with _naming(folder, folder):
+            yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(number)
+
+
+@contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Name what the user asked for in errors of the system that name no file, or a temporary one."""
+    try:
+        yield
+    except BaseException as error:
+        for each in chain(error):
+            if isinstance(each, OSError) and each.errno and each.filename in (None, str(temporary)):
+                each.filename = str(path)
+        raise
+
+
+def check_output(option: str, path: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse an output that would replace an input of the command, or a file that a run lives on.
+
+    Args:
+        option: Name of the option, for the message.
+        path: File or folder to write.
+        inputs: Files and folders that the command reads.
+
+    Raises:
+        ValueError: If it would; names the option and what would be lost.
+    """
+    target = Path(os.path.realpath(path))
+    for each in inputs:
+        if Path(os.path.realpath(each)) == target:
+            raise ValueError(f"{option} {path} is what the command reads; name another to write.")
+    for run in target.parents:
+        if any((run / name).is_file() for name in RUN_MARKS):
+            own = target.relative_to(run).parts[0]
+            if any(fnmatch(own, pattern) for pattern in OWN_FILES):
+                raise ValueError(f"{option} {path} is a file of the run {run} itself; name another to write.")
+
+
+def check_name(option: str, name: str) -> None:
+    """Refuse a name that is no path below the folder that it is looked up in.
+
+    Example:
+        >>> check_name("--name", "triplet/first")
+        >>> check_name("--name", "../elsewhere")
+        Traceback (most recent call last):
+        ...
+        ValueError: --name '../elsewhere' must name a folder below another: letters, not an absolute path, '.' or '..'.
+
+    Raises:
+        ValueError: If it is empty, absolute, or holds `.` or `..` or a character that no file name has.
+    """
+    parts = name.split("/")
+    if not all(part.strip() and part not in (".", "..") and "\0" not in part for part in parts):
+        raise ValueError(
+            f"{option} {name!r} must name a folder below another: letters, not an absolute path, '.' or '..'."
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,12 +1,16 @@
 """The `dml` command itself."""
 
+import errno
 import importlib
 import inspect
+import os
+import signal
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import dml_lightning
-from dml_lightning.cli import COMMANDS, SEVERAL, _named, main, overview, run_command
+from dml_lightning.cli import COMMANDS, HINT, SEVERAL, _named, main, overview, run_command
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +115,49 @@ def test_words_come_from_the_process_where_none_are_given(
     monkeypatch.setattr("sys.argv", ["dml", "--version"])
     main()
     assert capsys.readouterr().out == f"dml_lightning {dml_lightning.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/report.html"),
+            "out/report.html: No space left on device; make room, and the same command goes on.",
+        ),
+        (MisconfigurationException("No supported gpu backend\nfound!"), "No supported gpu backend found!"),
+        (OSError("a library's\nown words"), f"a library's own words  {HINT}"),
+    ],
+)
+def test_what_the_system_and_the_trainer_refuse_is_one_sentence(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(words: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr("dml_lightning.cli.run_command", refuse)
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict"])
+    assert capsys.readouterr().err == f"dml predict: {message}\n"
+    monkeypatch.setenv("DML_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["predict"])
+
+
+def test_a_mistake_of_the_package_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(words: list[str]) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("dml_lightning.cli.run_command", mistaken)
+    with pytest.raises(KeyError):
+        main(["predict"])
+
+
+def test_an_interrupt_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("dml_lightning.cli.auto_cli", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        main(["predict"])
+    said = "\ndml predict: interrupted; what was complete stays, and nothing is half-written.\n"
+    assert capsys.readouterr().err == said

@@ -1,11 +1,18 @@
 """Which sentence of a chain of errors is for the user."""
 
+import errno
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from dml_lightning.errors import own_sentence, parser_sentence
+from dml_lightning.cli import OneSentenceParser
+from dml_lightning.errors import own_sentence, parser_sentence, system_sentence, trainer_sentence
+from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.files import read_json
 from dml_lightning.theory import max_feasible_margin
 
@@ -33,7 +40,7 @@ def test_only_value_errors_are_for_the_user() -> None:
     assert own_sentence(raised.value) is None
 
 
-def test_the_innermost_sentence_is_told_through_what_others_wrap_around_it(tmp_path: Path) -> None:
+def test_an_own_sentence_is_told_through_what_others_wrap_around_it(tmp_path: Path) -> None:
     (tmp_path / "file.json").write_text("{")
 
     def explicit() -> None:
@@ -54,7 +61,7 @@ def test_the_innermost_sentence_is_told_through_what_others_wrap_around_it(tmp_p
         assert said.startswith(f"{tmp_path / 'file.json'} is damaged")
 
 
-def test_of_two_own_sentences_the_inner_one_is_told() -> None:
+def test_of_two_own_sentences_the_outer_one_is_told() -> None:
     def wrapped() -> None:
         try:
             max_feasible_margin(0, 3)
@@ -66,7 +73,66 @@ def test_of_two_own_sentences_the_inner_one_is_told() -> None:
                 raise
 
     said = own_sentence(caught(wrapped))
-    assert said == str(caught(lambda: max_feasible_margin(0, 3)))
+    assert said is not None
+    assert said.startswith(f"{__file__} is damaged")
+
+
+def test_the_file_of_a_wrong_array_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "given.npz", vectors=np.zeros((2, 2)), labels=np.zeros(2, int), roles=np.array(["x", "known"]))
+    said = own_sentence(caught(lambda: read_evidence(tmp_path / "given.npz")))
+    assert said is not None
+    assert said.startswith(f"{tmp_path / 'given.npz'}: the role 'x' is none of ")
+
+
+def test_what_a_parser_says_counts_only_where_there_is_no_other_sentence() -> None:
+    def words(inner: Callable[[], object]) -> None:
+        try:
+            inner()
+        except ValueError as error:
+            OneSentenceParser().error("Problem with given class_path: long text of a library", error)
+
+    assert own_sentence(caught(lambda: words(lambda: int("x")))) == (
+        "Problem with given class_path: long text of a library"
+    )
+    told = own_sentence(caught(lambda: words(lambda: max_feasible_margin(1, 8))))
+    assert told == "triplets need at least 2 classes, got 1"
+
+
+def test_the_system_is_told_with_the_file_and_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = system_sentence(caught(lambda: (tmp_path / "file" / "below").open()))
+    assert (
+        said == f"{tmp_path / 'file' / 'below'}: Not a directory; a part of this path is a file; choose another path."
+    )
+    said = system_sentence(caught(lambda: (tmp_path / ("x" * 300)).touch()))
+    assert said is not None
+    assert said.endswith("x: File name too long; choose a shorter name.")
+    assert system_sentence(ValueError("no error of the system")) is None
+    assert system_sentence(None) is None
+
+
+def test_the_system_is_told_through_what_writers_wrap_around_it() -> None:
+    class Full(BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device", "run/best.ckpt")
+
+    sentence = "run/best.ckpt: No space left on device; make room, and the same command goes on."
+    for work in (lambda: torch.save({"a": torch.ones(9)}, Full()), lambda: np.savez(Full(), a=np.ones(9))):
+        assert system_sentence(caught(work)) == sentence
+
+
+def test_too_little_memory_is_told() -> None:
+    assert system_sentence(MemoryError()) == (
+        "there is too little memory; use smaller batches or crops, or a machine with more memory."
+    )
+    assert str(system_sentence(torch.OutOfMemoryError("CUDA out of memory.\nTried 2 GiB."))).startswith(
+        "CUDA out of memory. Tried 2 GiB; use smaller batches"
+    )
+
+
+def test_a_check_of_the_trainer_is_told_in_one_line() -> None:
+    assert trainer_sentence(MisconfigurationException("devices=0\n  is invalid.")) == "devices=0 is invalid."
+    assert trainer_sentence(ValueError("another")) is None
 
 
 UNION = """Parser key "{key}":

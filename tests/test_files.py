@@ -4,6 +4,9 @@ import errno
 import math
 import multiprocessing as mp
 import os
+import signal
+import subprocess
+import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from dml_lightning import files
+from dml_lightning.errors import system_sentence
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -99,3 +103,99 @@ def test_a_folder_takes_its_place_when_it_is_complete_or_not_at_all(tmp_path: Pa
     with pytest.raises(OSError, match="not empty"):
         write(fail=False)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]
+
+
+def test_an_error_of_the_system_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError, match=rf"No space left on device: '{path}'"), files.replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    cause = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(RuntimeError) as raised, files.replacing(path):
+        raise RuntimeError("unexpected pos 64 vs 0") from cause  # as PyTorch's writer does
+    assert str(system_sentence(raised.value)).startswith(f"{path}: No space left on device; make room")
+    with pytest.raises(OSError, match=r"'frame\.tiff'"), files.replacing(path):
+        raise OSError(errno.EIO, "Input/output error", "frame.tiff")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+    with pytest.raises(NotADirectoryError, match=r"file/below'$"):
+        files.write_text(path / "below" / "x", "")
+    long = tmp_path / ("x" * 255)  # a name that the temporary file's is too long for
+    with pytest.raises(OSError, match=rf"File name too long: '{long}'$"):
+        files.write_text(long, "")
+
+
+def test_a_limit_of_file_sizes_leaves_what_stood_before(tmp_path: Path) -> None:
+    program = f"""
+import resource, sys
+from dml_lightning import files
+from dml_lightning.errors import system_sentence
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+files.write_text(Path({str(tmp_path / "file")!r}), "x" * 2000)
+"""
+    (tmp_path / "file").write_text("old")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == f"OSError: [Errno 27] File too large: '{tmp_path / 'file'}'"
+    assert (tmp_path / "file").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        with pytest.raises(ValueError, match=f"{path} is a folder, a pipe or a device; name a file to write"):
+            files.write_text(path, "")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_the_next_start_removes_what_a_killed_one_left_and_nothing_that_is_being_written(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from dml_lightning import files
+from dml_lightning.errors import system_sentence
+from pathlib import Path
+with files.replacing(Path({str(tmp_path)!r}, "file")), files.replacing_folder(Path({str(tmp_path)!r}, "folder")) as new:
+    (new / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob(".*.tmp"))) == 2
+    (tmp_path / ".file2.1.tmp").touch()  # of another file
+    with files.replacing(tmp_path / "file") as first:
+        first.write(b"first")
+        with files.replacing_folder(tmp_path / "folder") as folder:
+            (folder / "whole").touch()
+            context = mp.get_context("fork")
+            process = context.Process(target=files.write_text, args=(tmp_path / "file", "second"))
+            process.start()
+            process.join()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".file2.1.tmp", "file", "folder"]
+    assert (tmp_path / "file").read_text() == "first"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["whole"]
+
+
+def test_an_output_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").touch()
+    (tmp_path / "link.csv").symlink_to("table.csv")
+    for path in (tmp_path / "table.csv", tmp_path / "link.csv", tmp_path / "other" / ".." / "table.csv"):
+        with pytest.raises(ValueError, match=r"^--out .* is what the command reads; name another to write\.$"):
+            files.check_output("--out", path, ["elsewhere", tmp_path / "table.csv"])
+    files.check_output("--out", tmp_path / "new.csv", [tmp_path / "table.csv", tmp_path])
+
+
+@pytest.mark.parametrize("mark", files.RUN_MARKS)
+def test_an_output_is_no_file_that_a_run_lives_on(tmp_path: Path, mark: str) -> None:
+    (tmp_path / mark).touch()
+    for name in ("run.json", "recipe.fit.yaml", "gallery/x.csv", "embeddings/test.npz", "declared.json", "metrics"):
+        with pytest.raises(ValueError, match=f"^--out .* is a file of the run {tmp_path} itself"):
+            files.check_output("--out", tmp_path / name)
+    for name in ("report.html", "predictions.csv", "pictures/run.json"):
+        files.check_output("--out", tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["", " ", "..", ".", "../x", "a/../../x", "/tmp/x", "a//b", "a/", "a\0"])
+def test_a_name_that_is_no_path_below_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^--name .* must name a folder below another"):
+        files.check_name("--name", name)

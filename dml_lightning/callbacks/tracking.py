@@ -74,7 +74,7 @@ def ood_by_class(metrics: dict[str, float]) -> pd.DataFrame:
             },
         }
         for name in names
-        if not name.startswith("radius")
+        if not f"{name}_".startswith("radius_")
     ]
     return pd.DataFrame(rows)
 
@@ -82,11 +82,12 @@ def ood_by_class(metrics: dict[str, float]) -> pd.DataFrame:
 def _send_files(logger: WandbLogger, run: Path) -> None:
     import wandb
 
-    artifact = wandb.Artifact(f"run-{logger.version}", type="model")
-    for path in (run / "recipe.fit.yaml", run / "checkpoints" / "best.ckpt"):
-        if path.is_file():
-            artifact.add_file(str(path))
-    if (run / "gallery").is_dir():
-        artifact.add_dir(str(run / "gallery"), name="gallery")
-    with tolerated(f"the artifact {artifact.name}"):
+    name = f"run-{logger.version}"
+    with tolerated(f"the artifact {name}"):
+        artifact = wandb.Artifact(name, type="model")
+        for path in (run / "recipe.fit.yaml", run / "checkpoints" / "best.ckpt"):
+            if path.is_file():
+                artifact.add_file(str(path))
+        if (run / "gallery").is_dir():
+            artifact.add_dir(str(run / "gallery"), name="gallery")
         logger.experiment.log_artifact(artifact)

@@ -13,6 +13,8 @@ from dml_lightning.data.sources import Reading
 from dml_lightning.data.sources.parse import read_yaml
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.figures.crops import write_crops
+from dml_lightning.files import check_output
+from dml_lightning.printing import printable
 
 DOUBT_STATUS = 3  # of the process, when there is something to look at
 MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed
@@ -41,6 +43,7 @@ def check(data: str, picture: str = "check.png", radiometry: Radiometry | None =
         raise ValueError(f"--picture {picture}: name the .png file to write.")
     reading = read_source(Path(data), "skip")
     frames = reading.frames["frame"].tolist()
+    check_output("--picture", target, [data, *frames])
     headers = {frame: frame_header(frame) for frame in frames}
     sample = evenly(frames)
     looks, bad = look_at_all(sample, radiometry or _configured(Path(data)))
@@ -82,7 +85,7 @@ def _contents(reading: Reading, headers: dict[str, Header]) -> list[str]:
     for label, rows in table.groupby("label"):
         side = rows["side"]
         numbers = f"{len(rows):>7} {rows['group'].nunique():>7}   "
-        lines.append(f"  {label!s:<24} {numbers}{side.min():.4g}  {side.median():.4g}  {side.max():.4g}")
+        lines.append(f"  {printable(str(label)):<24} {numbers}{side.min():.4g}  {side.median():.4g}  {side.max():.4g}")
     return lines
 
 

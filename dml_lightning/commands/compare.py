@@ -15,7 +15,7 @@ from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.tracking import track_summary
-from dml_lightning.files import locked, write_json
+from dml_lightning.files import check_output, locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
@@ -83,6 +83,9 @@ def compare(
         fold_by, train_per_class, search, overrides, out,
     )  # fmt: skip
     folder = Path(out, name)
+    check_output("--out", folder)
+    if (folder / "run.json").is_file():
+        raise ValueError(f"{folder} is the folder of a run; give the comparison another name.")
     if plan is not None:
         print(units_to_show(experiment, folder, plan))
         return folder

@@ -15,7 +15,7 @@ from dml_lightning.export.contents import model_arrays, model_content, sha256
 from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
 from dml_lightning.export.reader import write_reader
 from dml_lightning.export.readme import readme
-from dml_lightning.files import replacing_folder, write_json, write_text
+from dml_lightning.files import check_output, replacing_folder, write_json, write_text
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.runs.recipes import recipe_path
 
@@ -45,6 +45,7 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     folder = Path(out)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
+    check_output("--out", folder)
     missing = [name for name in NEEDED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
-from dml_lightning.files import write_json, write_text
+from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, correct
 from dml_lightning.flights.drift import FlightDrift, flight_drift, nothing_to_compare
+from dml_lightning.flights.effort import frames_path
 from dml_lightning.flights.predictions import Predictions, check_threshold, read_predictions
 from dml_lightning.gallery.gallery import Gallery
 
@@ -50,8 +51,7 @@ def drift(
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
-    if out and Path(out).suffix != ".json":
-        raise ValueError(f"--out {out}: name the .json file to write.")
+    _check_out(out, ".json", predictions)
     gallery = Gallery.load(Path(run) / "gallery")
     threshold = gallery.threshold("C")
     if not len(threshold.owners):
@@ -115,8 +115,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
-    if out and Path(out).suffix != ".csv":
-        raise ValueError(f"--out {out}: name the .csv file to write.")
+    _check_out(out, ".csv", predictions)
     gallery = Gallery.load(Path(run) / "gallery")
     read = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
@@ -249,6 +248,15 @@ def _held_out(run: Path, encoder: str) -> tuple[Path, Evidence]:
             others.append(f"{path} is of the encoder {evidence.encoder}, the gallery of {encoder}")
     why = f" ({'; '.join(others)})" if others else ""
     raise ValueError(f"{run} has no embeddings to take a confusion matrix from{why}: dml test --run {run}.")
+
+
+def _check_out(out: str | None, suffix: str, predictions: str) -> None:
+    """Refuses a file of another kind than is written, and one that would be lost."""
+    if out is None:
+        return
+    if Path(out).suffix != suffix:
+        raise ValueError(f"--out {out}: name the {suffix} file to write.")
+    check_output("--out", Path(out), [predictions, frames_path(Path(predictions))])
 
 
 def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None:

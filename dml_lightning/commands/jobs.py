@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.errors import own_sentence
+from dml_lightning.errors import own_sentence, system_sentence
 from dml_lightning.runs.folder import read_status
 
 TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # files that findings read
@@ -99,7 +99,7 @@ def _outcome(job: Job) -> Outcome:
             train(["test", "--run", str(run), "--verbose=false"])
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        sentence = own_sentence(error) or f"{type(error).__name__}: {error}"
+        sentence = own_sentence(error) or system_sentence(error) or f"{type(error).__name__}: {error}"
         return Outcome(job, error=sentence)
     return Outcome(job, run)
 

@@ -8,7 +8,7 @@ from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-define
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from dml_lightning.errors import parser_sentence
+from dml_lightning.errors import ParserError, parser_sentence
 
 
 class MergedConfigFile(ActionConfigFile):
@@ -77,4 +77,4 @@ class Parser(LightningArgumentParser):
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message, without the usage of a hundred options and the types of a union."""
-        raise ValueError(parser_sentence(message)) from ex
+        raise ParserError(parser_sentence(message)) from ex

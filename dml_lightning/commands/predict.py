@@ -15,7 +15,7 @@ from dml_lightning.data.sources import OnBadFrame, Reading
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
-from dml_lightning.files import replacing, write_text
+from dml_lightning.files import check_output, replacing, write_text
 from dml_lightning.flights.annotations import Tool, annotations_path, writing
 from dml_lightning.flights.effort import frames_path, frames_table
 from dml_lightning.flights.maps import check_map, drawing
@@ -89,6 +89,9 @@ def predict(
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
+    for option, target in (("--out", out), ("--out", frames_path(path)), ("--pictures", pictures), ("--map", map)):
+        if target:
+            check_output(option, Path(target), [data])
     if write:
         annotations_path(path, write)  # corrections of before end here
     if map:

@@ -10,7 +10,7 @@ from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
-from dml_lightning.files import write_json, write_text
+from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.report.counts import read_counts
 from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
 from dml_lightning.report.numbers import coverage
@@ -52,6 +52,8 @@ def report(
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")
+    if path is not None:
+        check_output("--out", path, [*runs, *([counts] if counts else [])])
     given = read_inputs([Path(run) for run in runs], metric)
     if counts:
         given = replace(given, counts=read_counts(Path(counts)))
@@ -107,6 +109,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
         raise ValueError(f"{path} is not an .npz file of embeddings; dml report takes run folders.")
     if folder.is_file():
         raise ValueError(f"--out {out} is a file; name the folder to write.")
+    for name in ("metrics.json", "report.html"):
+        check_output("--out", folder / name, [path])
     given = read_inputs([path])
     texts = _audit_files(given.runs[0])
     texts["report.html"] = render_page(given, projection)

@@ -19,15 +19,16 @@ from typing_extensions import override
 
 from dml_lightning.commands.parser import Parser
 from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.files import write_text
+from dml_lightning.files import check_name, write_text
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.printing import without_markup
 from dml_lightning.runs import launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
-from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers
+from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers, tolerated
 
 
 class TrainingCLI(LightningCLI):
@@ -91,6 +92,7 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._plain_config()
         settings = self._settings
+        check_name("--name", settings.name)
         self._check_checkpoint(settings.ckpt_path)
         digest = run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
@@ -107,7 +109,8 @@ class TrainingCLI(LightningCLI):
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
                 if isinstance(each, WandbLogger) and (start := history_start(self.run)):
-                    each.experiment.log({}, step=start)
+                    with tolerated("the number of its next row"):
+                        each.experiment.log({}, step=start)
         return trainer
 
     def _make_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -185,7 +188,8 @@ class TrainingCLI(LightningCLI):
             with record_stage(self.run, str(self.subcommand), digest, active):
                 yield
         finally:
-            wandb.finish()  # the next run of this process is not this one
+            with tolerated("the end of the run"):
+                wandb.finish()  # the next run of this process is not this one
 
     @contextmanager
     def _resumable(self) -> Iterator[None]:
@@ -247,7 +251,7 @@ class TrainingCLI(LightningCLI):
             ckpt_path = str(best)
         elif ckpt_path == "none":
             ckpt_path = None
-        with self._recorded():
+        with self._recorded(), without_markup():
             stage(ckpt_path=ckpt_path, **kwargs)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
+from dml_lightning.files import check_name
 from dml_lightning.stats.units import InferenceUnit
 
 LONGEST_NAME = 150  # bytes of an arm's name, which is part of file names of at most 255 bytes
@@ -54,6 +55,7 @@ class Experiment:
     out: str
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         for what in ("seeds", "folds", "train_per_class"):
             listed: list[int | None] = getattr(self, what)
             if not listed or len(set(listed)) < len(listed):

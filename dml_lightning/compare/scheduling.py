@@ -1,20 +1,18 @@
 """Runs the jobs of a comparison on this machine, one after another or one per GPU, or under SLURM."""
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.workers import Work, Worker, stop
+from dml_lightning.processes import sigterm_as_interrupt
 
 POLL = 0.5  # s between two looks at the jobs
 
@@ -81,7 +79,7 @@ def run_all(
     runner = _local if schedule.where == "local" else _submitit
     outcomes: dict[Job, Outcome] = {}
     try:
-        with _sigterm_as_interrupt(), closing(runner(list(groups), schedule, logs, work)) as ended:
+        with sigterm_as_interrupt(), closing(runner(list(groups), schedule, logs, work)) as ended:
             for outcome in ended:
                 if outcome is not None:
                     outcomes |= {job: replace(outcome, job=job) for job in groups[outcome.job]}
@@ -106,23 +104,6 @@ def _progress(ended: Collection[Outcome], total: int, schedule: Schedule) -> str
     lost = f", {failed} failed" if failed else ""
     cancelled = "" if schedule.where == "local" else " The array's other jobs are cancelled."
     return f"{len(ended) - failed} of {total} runs are done{lost}.{cancelled}"
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Makes SIGTERM, which would leave the workers running, act like Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python leaves signals to the main thread
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 Ended = Generator[Outcome | None]  # outcomes as jobs end; None where there is nothing new

@@ -32,7 +32,7 @@ def track_summary(name: str, folder: Path, table: pd.DataFrame, answer: Sequence
         try:
             _log(name, folder, table, answer, replace(options, wandb=mode))
             break
-        except wandb.errors.Error as error:
+        except Exception as error:
             print(f"Weights & Biases has no summary of this comparison ({mode}): {error}")
             wandb.teardown()  # its service still holds the run's name
 

@@ -1,10 +1,8 @@
 """Worker processes that do one job after another, each with a GPU of its own if wanted."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,12 +11,12 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.processes import die_with
 
 Work = Callable[[Job, Path | None], Outcome]
 
 PATIENCE = 10.0  # s that a terminated job has to write its checkpoint
 EXIT = 60.0  # s that a process without a job has to end
-SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
 DIED = "the process died (out of memory, or killed); see its log."
 INTERRUPTED = "the run was interrupted; the same command goes on with it."
@@ -106,7 +104,7 @@ def stop(workers: Sequence[Worker]) -> None:
 def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
     """Main function of a process: takes jobs from the pipe and sends their outcomes, until the other end is closed."""
     os.setpgrp()  # Ctrl-C reaches the comparison alone, which tells its workers to end
-    _die_with(parent)
+    die_with(parent)  # a fit then writes its checkpoint
     os.environ.pop("WANDB_SERVICE", None)  # the parent's would keep the run of a killed worker open
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
@@ -119,11 +117,3 @@ def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
             except (KeyboardInterrupt, SystemExit):
                 pipe.send(Outcome(job, error=INTERRUPTED))
                 return  # Lightning ignores further interrupts from here on
-
-
-def _die_with(parent: int) -> None:
-    """Asks Linux for SIGTERM when the parent ends in any way; a fit then writes its checkpoint."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != parent:  # the parent ended before the call
-        os._exit(1)

@@ -23,7 +23,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from dml_lightning.printing import printable
 from dml_lightning.types import ROLES
 
 BOX_COLUMNS = ["x", "y", "width", "height"]
@@ -201,7 +203,7 @@ def summary_table(summary: pd.DataFrame) -> Table:
     for column in summary.columns:
         rendered.add_column(column, justify="right" if column in ("crops", "groups") else "left")
     for row in summary.itertuples(index=False):
-        rendered.add_row(*map(str, row))
+        rendered.add_row(*(Text(printable(str(cell))) for cell in row))  # no markup, whatever a class is called
     return rendered
 
 

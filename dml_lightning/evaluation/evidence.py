@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dml_lightning.evaluation.npz import check_arrays, read_arrays
 from dml_lightning.files import write_npz
 from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, PredictionRule
 
-ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}
 # prefix of a number's name in the log -> its evaluation set
 SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
 NORM_TOLERANCE = 1e-3  # deviation from unit length; half precision stays within it
@@ -103,45 +102,16 @@ def read_evidence(path: Path) -> Evidence:
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
     """
-    arrays = _load(path)
+    arrays = read_arrays(path)
     try:
         return _evidence(arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: np.asarray(file[key]) for key in file.files}
-    except (OSError, ValueError, AttributeError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as an npz file of plain arrays ({error}).") from None
-    missing = [key for key in ("vectors", "labels", "roles") if key not in arrays]
-    if missing:
-        raise ValueError(f"{path} lacks the array(s) {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
-    return arrays
-
-
 def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
+    check_arrays(arrays)
     vectors, roles = arrays["vectors"], arrays["roles"].astype(str)
-    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
-        raise ValueError(f"vectors must be floating-point (N, D), got {vectors.dtype} {vectors.shape}.")
-    for key, dimensions in ROW_BY_ROW.items():
-        if key not in arrays:
-            continue
-        if arrays[key].ndim != dimensions:
-            raise ValueError(f"{key} must have {dimensions} dimension(s), got {arrays[key].shape}.")
-        if len(arrays[key]) != len(vectors):
-            raise ValueError(f"{key} has {len(arrays[key])} rows, vectors has {len(vectors)}.")
-    if arrays["labels"].dtype.kind not in "iuUS":
-        raise ValueError(f"labels must be class names or integers, got {arrays['labels'].dtype}.")
-    if "thumbnails" in arrays and arrays["thumbnails"].dtype != np.uint8:
-        raise ValueError(f"thumbnails must be uint8, got {arrays['thumbnails'].dtype}.")
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise ValueError(f"row {row} of vectors holds NaN or infinity.")
     unknown = sorted(set(roles.tolist()) - set(SETS))
     if unknown:
         raise ValueError(f"the role {unknown[0]!r} is none of {', '.join(SETS)}.")
@@ -160,6 +130,11 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
                 f"{key} {arrays[key].shape} is of {classes} classes, and the reference rows of {num_classes}."
             )
 
+    far_ood = frozenset(arrays.get("far_ood", np.empty(0, str)).astype(str).tolist())
+    stray = sorted(far_ood - set(names))
+    if stray:
+        raise ValueError(f"far_ood names {stray[0]!r}, which is no class of the file; there are {', '.join(names)}.")
+
     def part(chosen: NDArray[np.int64]) -> Embeddings:
         return Embeddings(
             torch.from_numpy(vectors[chosen].astype(np.float32)),
@@ -173,7 +148,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         class_names=names,
         num_classes=num_classes,
         groups={name: groups[chosen] for name, chosen in rows.items()},
-        far_ood=frozenset(arrays.get("far_ood", np.empty(0, str)).astype(str).tolist()),
+        far_ood=far_ood,
         prediction_rule=_prediction_rule(arrays),
         head=_head(arrays, vectors.shape[1]),
         thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}

@@ -12,6 +12,7 @@ from dml_lightning.types import Embeddings
 
 SCORE_KINDS: tuple[ScoreKind, ...] = ("nearest", "radius")
 POSITIVES: tuple[Positive, ...] = ("ood", "known")
+PARTS = ("near", "far", "macro")  # of the OOD crops, in names of numbers beside those of classes
 
 
 def reference_prototypes(evidence: Evidence, radius_quantile: float = 1.0) -> PrototypeDetector:
@@ -23,8 +24,8 @@ def reference_prototypes(evidence: Evidence, radius_quantile: float = 1.0) -> Pr
 def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, float]:
     """AUROC and FPR at 95 % TPR of known against OOD crops, and AUROC of known against novel ones.
 
-    Names end in `_radius` for the radius-adjusted score, then in `_near`, `_far`, `_<class>` or `_macro` (mean over
-    the OOD classes) for a part of the OOD crops.
+    Names end in `_radius` for the radius-adjusted score, then in `_near`, `_far`, `_<class>` (see `class_part`) or
+    `_macro` (mean over the OOD classes) for a part of the OOD crops.
 
     Args:
         evidence: Embeddings of one split.
@@ -45,9 +46,20 @@ def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, fl
     return result
 
 
+def class_part(name: str) -> str:
+    """What stands for an OOD class in names of numbers: the class itself, unless that would name another number.
+
+    Example:
+        >>> class_part("mammal"), class_part("near"), class_part("radius_far"), class_part("class_near")
+        ('mammal', 'class_near', 'class_radius_far', 'class_class_near')
+    """
+    taken = name in PARTS or name.startswith("class_") or f"{name}_".startswith("radius_")
+    return f"class_{name}" if taken else name
+
+
 def _with_suffix(key: str, suffix: str) -> str:
     """Put the suffix before the part: `ood_auroc/mammal` with `_radius` becomes `ood_auroc_radius_mammal`."""
-    return key.replace("/", f"{suffix}_") if "/" in key else key + suffix
+    return key.replace("/", f"{suffix}_", 1) if "/" in key else key + suffix
 
 
 def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence) -> dict[str, float]:
@@ -56,7 +68,7 @@ def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence)
     present = sorted(set(ood.labels.tolist()))
     is_far = evidence.is_far_ood.to(ood.labels.device)
     parts = {"": torch.ones_like(is_far), "/near": ~is_far, "/far": is_far}
-    parts |= {f"/{names[label]}": ood.labels == label for label in present}
+    parts |= {f"/{class_part(names[label])}": ood.labels == label for label in present}
     values: dict[str, float] = {}
     for part, chosen in parts.items():
         if chosen.any():
@@ -64,7 +76,7 @@ def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence)
             for positive in POSITIVES:
                 rate = fpr_at_tpr(known, scores[chosen], positive=positive)
                 values[f"ood_fpr95_{positive}_positive{part}"] = rate
-    classes = [values[f"ood_auroc/{names[label]}"] for label in present]
+    classes = [values[f"ood_auroc/{class_part(names[label])}"] for label in present]
     return values | {"ood_auroc/macro": sum(classes) / len(classes)}
 
 

@@ -3,6 +3,7 @@
 Importing `torch.export` starts threads, so it is imported only in the functions that need it.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def write_graphs(model: DeployedEncoder, unit: Unit, folder: Path, description: 
     program = torch.export.export(model, (), inputs, dynamic_shapes={name: {0: count} for name in inputs})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds paths of this machine
-    torch.export.save(program, folder / "encoder.pt2")
+    saved = BytesIO()  # PyTorch's own writer of files reports no full disk
+    torch.export.save(program, saved)
+    (folder / "encoder.pt2").write_bytes(saved.getvalue())
     _write_onnx(program, model, list(inputs), folder / "encoder.onnx", description)
 
 

@@ -18,6 +18,7 @@ Letters: N crops, S side of a crop in px, H x W frame in px, D embedding size, C
 import argparse
 import csv
 import hashlib
+import io
 import json
 import math
 import sys
@@ -37,6 +38,7 @@ from dml_lightning.openset import judge as judgement
 MODEL_FORMAT = 1
 BATCH = 256  # crops embedded at once
 ELEMENTS = 1 << 24  # largest number of elements of a block of distances
+BOX = ("x", "y", "width", "height")  # columns of a table of boxes
 MORE_CANDIDATES = 8  # candidates beyond the k nearest
 
 Float32 = NDArray[np.float32]
@@ -346,15 +348,31 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
     """Reads boxes (N, 4) from a CSV file with the columns x, y, width, height.
 
     Raises:
-        ValueError: If a column is missing or holds something else than numbers.
+        ValueError: If a column is missing or occurs twice, or a row has more fields than columns or holds something
+            else than numbers; the row is named.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        boxes = [[float(row[key]) for key in ("x", "y", "width", "height")] for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} needs numbers in the columns x, y, width, height ({error}).") from None
+        rows = csv.reader(file)
+        names = [name.strip() for name in next(rows, [])]
+        if any(names.count(key) != 1 for key in BOX):
+            raise ValueError(f"{path} needs the columns {', '.join(BOX)}, once each, and has {', '.join(names)}.")
+        places = [names.index(key) for key in BOX]
+        boxes = [_box(path, rows.line_num, row, places, len(names)) for row in rows if any(row)]
     return np.array(boxes).reshape(-1, 4)
+
+
+def _box(path: Path, line: int, row: list[str], places: list[int], columns: int) -> list[float]:
+    """The four numbers of one row."""
+    try:
+        box = [float(row[place]) for place in places]
+    except (IndexError, ValueError):
+        box = [math.nan]
+    if len(row) > columns or not all(map(math.isfinite, box)):
+        raise ValueError(
+            f"{path} row {line} has the fields {', '.join(row)}: {', '.join(BOX)} are numbers with a decimal point, "
+            f"and there are {columns} columns."
+        )
+    return box
 
 
 def main() -> None:
@@ -371,6 +389,8 @@ def main() -> None:
         result = model.predict(crops, args.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # names of classes, whatever the terminal shows
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(result)
     writer.writerows(zip(*(array.tolist() for array in result.values()), strict=True))

@@ -13,6 +13,7 @@ from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import grey_picture
 from dml_lightning.figures.palette import ORANGE, rgb
 from dml_lightning.files import replacing
+from dml_lightning.printing import printable
 
 TILE = 240  # px of a crop in the picture
 CAPTION = 42  # px below it
@@ -82,6 +83,7 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     corners = [scale * (x - left), scale * (y - top), scale * (x + width - left), scale * (y + height - top)]
     draw.rectangle((corners[0] - 2, corners[1] - 2, corners[2] + 1, corners[3] + 1), outline=rgb(ORANGE), width=2)
     draw.rectangle((0, TILE, TILE, TILE + CAPTION), fill="white")
-    draw.text((2, TILE + 4), f"{label}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
-    draw.text((2, TILE + 22), f"{Path(frame).parent.name}/{Path(frame).name}"[-LABEL_LETTERS:], fill="black", font=font)
+    draw.text((2, TILE + 4), f"{printable(label)}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
+    name = printable(f"{Path(frame).parent.name}/{Path(frame).name}")
+    draw.text((2, TILE + 22), name[-LABEL_LETTERS:], fill="black", font=font)
     return tile

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dml_lightning.data.frames import read_frame
 from dml_lightning.figures.palette import ORANGE, SKY, rgb
 from dml_lightning.files import replacing
+from dml_lightning.printing import printable
 
 DECISION_COLOURS = {"known": rgb(SKY), "unknown": rgb(ORANGE)}  # light colours, on grey frames
 SMALLEST_SIDE = 640  # px; smaller frames are enlarged, so that names can be read
@@ -44,7 +45,7 @@ class FramePictures:
             left, top = scale * box["x"], scale * box["y"]
             right, bottom = left + scale * box["width"], top + scale * box["height"]
             name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
-            _write_name(draw, font, name, (left, top, bottom), picture.size, colour)
+            _write_name(draw, font, printable(name), (left, top, bottom), picture.size, colour)
             outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
         for outline, colour in outlines:  # last, so that no name hides a box
             draw.rectangle(outline, outline=colour, width=2)

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from dml_lightning.files import sharing
+
 RECORD_FORMAT = 2  # format of new records; 1 is still read
 
 
@@ -48,6 +50,11 @@ def append(folder: Path, kind: str, words: Mapping[str, Any], arrays: Mapping[st
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save({key: np.array(value, order="C") for key, value in arrays.items()})
+    with sharing(folder):
+        return _append(folder, kind, words, content)
+
+
+def _append(folder: Path, kind: str, words: Mapping[str, Any], content: bytes) -> int:
     token = uuid.uuid4().hex[:12]
     temporary = folder / f".{token}.tmp"
     number = len(_files(folder))

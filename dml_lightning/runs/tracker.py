@@ -1,7 +1,9 @@
-"""How a run is logged: CSV files, and a Weights & Biases logger that never ends it, offline without a network."""
+"""How a run is logged: CSV files, and a Weights & Biases logger that never ends it, whatever fails."""
 
+import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from dml_lightning.runs.launch import job_tags
 Mode = Literal["offline", "online", "disabled"]
 
 # Each process of a run in order, one at a time: given several, `wandb sync` stops at one that was killed.
-SYNC = 'for each in "{run}"/wandb/*run-*; do wandb sync --include-online "$each"; done'
+SYNC = 'for each in {run}/wandb/*run-*; do wandb sync --include-online "$each"; done'
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ def timeouts() -> dict[str, float]:
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger, made to go offline if it cannot start online, and to warn instead of ending a run later.
+    """Lightning's logger, made to go offline if it cannot start online, and to warn instead of ending a run.
+
+    Where it cannot start offline either, it is disabled.
 
     Args:
         run: Folder of the run, which receives the files.
@@ -81,29 +85,57 @@ class RunLogger(WandbLogger):
 
     def __init__(self, run: Path, **settings: Any) -> None:
         super().__init__(save_dir=run, settings=timeouts(), **settings)
-        self._sync = SYNC.format(run=run)
+        self._sync = SYNC.format(run=shlex.quote(str(run)))
+        logging.raiseExceptions = False  # on a full disk its log of itself would print a page for every line
 
     @property
     @override
     def experiment(self) -> Any:
-        try:
-            return super().experiment
-        except wandb.errors.Error as error:
-            if self._wandb_init["mode"] == "offline":
-                raise
-            wandb.teardown()  # otherwise its service still holds the run's name
-            self._wandb_init["mode"] = "offline"
-            rank_zero_warn(
-                f"Weights & Biases cannot track this run online ({_first_line(error)}): it is tracked "
-                f"offline; `{self._sync}` sends it later."
-            )
-        return super().experiment
+        while True:
+            try:
+                return super().experiment
+            except Exception as error:
+                if self._wandb_init["mode"] == "disabled":
+                    raise
+                self._fall_back(error)
+
+    def _fall_back(self, error: Exception) -> None:
+        """Go from online to offline, and from there to nothing."""
+        wandb.teardown()  # otherwise its service still holds the run's name
+        online = self._wandb_init["mode"] != "offline"
+        self._wandb_init["mode"] = "offline" if online else "disabled"
+        outcome = f"it is tracked offline; `{self._sync}` sends it later." if online else "its folder has all numbers."
+        rank_zero_warn(f"Weights & Biases cannot track this run{' online' * online} ({_first_line(error)}): {outcome}")
+
+    @override
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Log numbers, or warn; the run's CSV files have them too."""
+        with tolerated("numbers"):
+            super().log_metrics(metrics, step)
+
+    @override
+    def log_hyperparams(self, params: Any) -> None:
+        """Log the recipe, or warn; the run's folder has it too."""
+        with tolerated("the recipe"):
+            super().log_hyperparams(params)
+
+    @override
+    def log_image(self, key: str, *args: Any, **images: Any) -> None:
+        """Log pictures, or warn; the run's folder has them too."""
+        with tolerated(f"the picture {key}"):
+            super().log_image(key, *args, **images)
 
     @override
     def log_table(self, key: str, *args: Any, **table: Any) -> None:
-        """Log a table, or warn: it is an artifact, whose name cannot be looked up without a network."""
+        """Log a table, or warn: it is an artifact, which needs a place to be written and a network to be looked up."""
         with tolerated(f"the table {key}"):
             super().log_table(key, *args, **table)
+
+    @override
+    def finalize(self, status: str) -> None:
+        """Send checkpoints if that was asked for, or warn."""
+        with tolerated("the end of a stage"):
+            super().finalize(status)
 
 
 @contextmanager
@@ -111,7 +143,7 @@ def tolerated(what: str) -> Iterator[None]:
     """Turn an error of Weights & Biases into a warning, for something that the run's folder has as well."""
     try:
         yield
-    except wandb.errors.Error as error:
+    except Exception as error:
         rank_zero_warn(f"Weights & Biases did not take {what}: {_first_line(error)}")
 
 

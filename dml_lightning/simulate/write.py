@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +15,8 @@ from typing import Any
 import tifffile
 from rich.progress import track
 
+from dml_lightning.files import check_output, replacing_folder
+from dml_lightning.processes import serve
 from dml_lightning.simulate.camera import GAIN, OFFSET
 from dml_lightning.simulate.flight import Flight, draw_flight
 from dml_lightning.simulate.render import Annotation, render_frame
@@ -83,9 +83,7 @@ def simulate(
     workers = _cores() if workers is None else workers
     _check(out, settings, workers)
     plan = [draw_flight(n, seed, altitude, lens_mm, width, height) for n in range(flights)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with replacing_folder(out) as folder:
         for flight in plan:
             (folder / _folder(flight)).mkdir()
         jobs = [(flight, frame) for flight in plan for frame in range(frames)]
@@ -94,10 +92,6 @@ def simulate(
         _write_json(folder / "annotations.json", _coco(jobs, notes, width, height))
         conditions = [asdict(flight) for flight in plan]
         _write_json(folder / "simulation.json", {**settings, "scale": SCALE, "conditions": conditions})
-        folder.chmod(0o755)
-        folder.replace(out)  # an empty `out` is replaced too
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return out
 
 
@@ -112,6 +106,7 @@ def _check(out: Path, settings: dict[str, Any], workers: int) -> None:
             raise ValueError(f"{name} is {settings[name]}; it must be a positive number.")
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1.")
+    check_output("--out", out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} already holds something; name a new or an empty folder.")
 
@@ -157,7 +152,8 @@ def _run(write: Any, jobs: list[FlightJob], workers: int) -> Iterator[list[Annot
         yield from map(write, jobs)
         return
     method = "fork" if platform.system() == "Linux" else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+    context = get_context(method)
+    with ProcessPoolExecutor(workers, context, initializer=serve, initargs=(os.getpid(),)) as pool:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
             notes = pool.map(write, jobs, chunksize=4)

@@ -62,6 +62,8 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         (["--data.source.init_args.root=/nowhere"], "/nowhere"),
         (["--model.init_args.encoder.backbone=resnet1"], "no backbone named 'resnet1'"),
         (["--model.init_args.warmup=2"], "warmup"),
+        (["--name=.."], "--name '..' must name a folder below another"),
+        (["--name="], "--name '' must name a folder below another"),
         (["--ckpt_path=/nowhere.ckpt"], "/nowhere.ckpt is neither a file nor last"),
         (["--data.batch=3"], "data.batch"),
         (["--trainer.max_epoch=3"], "max_epoch"),

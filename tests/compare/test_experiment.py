@@ -69,6 +69,8 @@ def test_trials_are_of_trained_arms_alone_and_test_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"name": ".."}, r"name '\.\.' must name a folder below another"),
+        ({"name": "/tmp/x"}, "name '/tmp/x' must name a folder below another"),
         ({"seeds": []}, "seeds must be different numbers, at least one, got"),
         ({"folds": [0, 0]}, r"folds must be different numbers, at least one, got \[0, 0\]"),
         ({"train_per_class": [None, None]}, "train_per_class must be different"),

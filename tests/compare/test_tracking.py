@@ -39,7 +39,7 @@ def test_what_cannot_be_tracked_costs_no_comparison(
     def log(name: str, folder: Path, table: pd.DataFrame, answer: Any, how: Any) -> None:
         modes.append(how.mode)
         if modes[-1] not in works:
-            raise wandb.errors.CommError("no network")
+            raise OSError("no home") if modes[-1] == "offline" else wandb.errors.CommError("no network")
 
     monkeypatch.setattr(tracking, "_log", log)
     monkeypatch.setenv("WANDB_MODE", variable)
@@ -50,4 +50,5 @@ def test_what_cannot_be_tracked_costs_no_comparison(
     assert modes == tried
     failed = [mode for mode in tried if mode not in works]
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"Weights & Biases has no summary of this comparison ({mode}): no network" for mode in failed]
+    why = {"online": "no network", "offline": "no home"}
+    assert said == [f"Weights & Biases has no summary of this comparison ({mode}): {why[mode]}" for mode in failed]

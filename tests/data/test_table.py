@@ -172,6 +172,14 @@ def test_the_summary_as_text_holds_every_row() -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("[/red]", "[/red]"), ("[bold]x[/bold]", "[bold]x[/bold]"), ("a\a", r"a\x07")]
+)
+def test_a_name_in_the_summary_is_no_markup(name: str, shown: str) -> None:
+    text = format_summary(summarise(crop_table().replace("mallard", name)))
+    assert sum(shown in line for line in text.splitlines()) == 3
+
+
 def test_digest_survives_moving_the_data() -> None:
     table = crop_table()
     moved = table.assign(frame=table["frame"].str.replace("/data", "/mnt/other disk/x"))

@@ -94,7 +94,7 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_that_sends_runs_is_the_tested_one() -> None:
-    assert SYNC.replace('"{run}"', "runs/triplet/*") in commands()
+    assert SYNC.format(run="runs/triplet/*") in commands()
 
 
 def test_every_file_that_it_names_is_there() -> None:

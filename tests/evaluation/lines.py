@@ -17,7 +17,7 @@ def laid_out(sets: Mapping[EvaluationSet, Rows], far: Sequence[str] = ("glint",)
     dim = len(next(iter(sets.values()))[0][0])
     parts = {name: _part(sets.get(name, ()), dim) for name in SETS}
     groups = {name: np.array([f"flight {row % 2}" for row in range(len(part))], str) for name, part in parts.items()}
-    return Evidence(parts, NAMES, 2, groups, frozenset(far))
+    return Evidence(parts, [*NAMES], 2, groups, frozenset(far))
 
 
 def _part(rows: Rows, dim: int) -> Embeddings:

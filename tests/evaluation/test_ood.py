@@ -1,5 +1,7 @@
 """Numbers of refusal, by hand on a line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,18 @@ def test_what_is_not_there_has_no_number() -> None:
     assert set(result) == {"novel_auroc", "novel_auroc_radius"}
     near_only = laid_out({"reference": REFERENCE, "known": KNOWN, "ood": OOD[:2]})
     assert not any(name.endswith(("_far", "_glint")) for name in ood_values(near_only))
+
+
+@pytest.mark.parametrize("taken", ["near", "far", "macro", "radius", "radius_near", "class_near"])
+def test_a_class_takes_the_number_of_no_part(taken: str) -> None:
+    plain, named = evidence(), evidence()
+    named.class_names[3:] = [taken, "a/b"]
+    named = replace(named, far_ood=frozenset({"a/b"}))
+    expected = {
+        name.replace("mammal", f"class_{taken}").replace("glint", "a/b"): value
+        for name, value in ood_values(plain).items()
+    }
+    assert ood_values(named) == expected
 
 
 def test_conditions_of_the_theorem() -> None:

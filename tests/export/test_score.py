@@ -155,6 +155,29 @@ def test_boxes_need_their_columns(tmp_path: Path) -> None:
         read_boxes(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y,width,height,x\n1,2,3,4,5\n", "needs the columns x, y, width, height, once each, and has x, y, width"),
+        ("x,y,width,height\n1,2,3,4\n1,5,2,3,4\n", "row 3 has the fields 1, 5, 2, 3, 4: .* there are 4 columns"),
+        ("x;y;width;height\n1;2;3;4\n", "needs the columns"),
+        ("x,y,width,height\n1,2,3\n", "row 2 has the fields 1, 2, 3: x, y, width, height are numbers"),
+        ("x,y,width,height\n1,2,nan,4\n", "row 2 has the fields 1, 2, nan, 4"),
+        ("frame,x,y,width,height\na,1,2,three,4\n", "row 2 has the fields a, 1, 2, three, 4"),
+        ("", "needs the columns"),
+    ],
+)
+def test_a_table_of_boxes_that_may_be_misread_is_refused_by_its_row(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"boxes.csv {message}"):
+        read_boxes(tmp_path / "boxes.csv")
+
+
+def test_boxes_come_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("\ufeffheight, y ,note,x,width\n4,2,a,1,3\n\n8,6,,5,7\n", encoding="utf-8")
+    assert read_boxes(tmp_path / "boxes.csv").tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
 def test_crops_come_from_an_array_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 4, 4), np.complex64))
     with pytest.raises(ValueError, match="holds complex64: crops are real numbers"):

@@ -93,6 +93,14 @@ def test_names_at_the_edge_stay_in_the_picture(tmp_path: Path, x: float, y: floa
     assert is_colour(pixels, "known").any()
 
 
+def test_a_name_with_line_ends_is_drawn_on_one_line(tmp_path: Path) -> None:
+    path, drawn = frame(tmp_path / "n" / "a.tiff"), []
+    for label in ("mal\nlard", r"mal\nlard"):
+        FramePictures(tmp_path / "out").draw(path, pd.DataFrame([{**row(path), "label": label}]))
+        drawn.append((tmp_path / "out" / "n_a.png").read_bytes())
+    assert drawn[0] == drawn[1]
+
+
 def test_no_name_hides_a_box(tmp_path: Path) -> None:
     """The name of the lower box is written where the upper box is."""
     path = frame(tmp_path / "n" / "a.tiff")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dml_lightning.files import sharing
 from dml_lightning.gallery import records
 
 
@@ -86,6 +87,17 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
 def test_writers_at_the_same_time_need_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records.os, "link", no_links)
     test_writers_at_the_same_time_all_get_a_number(tmp_path)
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_record(folder: Path) -> None:
+    (folder / ".0123456789ab.tmp").touch()
+    number = records.append(folder, "enroll", {}, {"a": np.ones(3)})
+    assert not list(folder.glob(".*"))
+    (folder / ".0123456789ab.tmp").touch()
+    with sharing(folder):  # as another writer does
+        (folder / ".of_another.tmp").touch()
+        assert records.append(folder, "enroll", {}, {"a": np.ones(3)}) == number + 1
+        assert [path.name for path in folder.glob(".*")] == [".of_another.tmp"]
 
 
 @pytest.mark.parametrize("write", [1, 2, 3])

@@ -1,5 +1,7 @@
 """Weights & Biases, where it takes long or cannot be had."""
 
+import shlex
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,6 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from dml_lightning.runs.tracker import (
-    SYNC,
     RunLogger,
     TrackingOptions,
     history,
@@ -36,34 +37,54 @@ def test_what_wandb_does_not_take_is_told_on_one_line() -> None:
         raise wandb.errors.CommError("no network\nand a page of details")
 
 
-def test_other_errors_are_not_tolerated() -> None:
-    with pytest.raises(RuntimeError, match="ours"), tolerated("the table"):
-        raise RuntimeError("ours")
+@pytest.mark.parametrize("method", ["log_metrics", "log_hyperparams", "log_image", "log_table", "finalize"])
+def test_no_failure_of_tracking_ends_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotADirectoryError(20, "Not a directory", "/dev/null/.local")  # without a home folder
+
+    monkeypatch.setattr(WandbLogger, method, refuse)
+    logger = RunLogger(tmp_path, project="p", offline=True)
+    with pytest.warns(UserWarning, match=r"^Weights & Biases did not take .*: .* '/dev/null/\.local'$"):
+        getattr(logger, method)("given")
 
 
-@pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_run_that_cannot_start_online_goes_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+@pytest.mark.parametrize(
+    ("works", "tried"),
+    [
+        ({"online"}, ["online"]),
+        ({"offline"}, ["online", "offline"]),
+        ({"disabled"}, ["online", "offline", "disabled"]),
+    ],
+)
+def test_a_run_that_cannot_start_online_goes_offline_and_then_untracked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: set[str], tried: list[str]
 ) -> None:
     started: list[str] = []
 
     def experiment(self: Any) -> str:
         started.append(self._wandb_init["mode"])
-        if len(started) == 1:
-            raise wandb.errors.CommError("no network")
+        if started[-1] not in works:
+            raise wandb.errors.CommError("no network") if len(started) == 1 else OSError("no home")
         return "a run"
 
     monkeypatch.setattr(WandbLogger, "experiment", property(experiment))
     monkeypatch.setattr(wandb, "teardown", lambda: None)
-    logger = RunLogger(tmp_path, project="p", mode=mode)
-    if mode == "offline":
-        with pytest.raises(wandb.errors.CommError):
-            _ = logger.experiment
-        return
-    with pytest.warns(UserWarning, match="cannot track this run online") as told:
+    folder = tmp_path / "it's a run"
+    logger = RunLogger(folder, project="p", offline=False)
+    logger._wandb_init["mode"] = "online"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         assert logger.experiment == "a run"
-    assert started == ["online", "offline"]
-    assert SYNC.format(run=tmp_path) in str(told[0].message)
+    assert started == tried
+    said = [str(each.message) for each in told]
+    assert [each.split(" (")[0] for each in said] == [
+        "Weights & Biases cannot track this run online",
+        "Weights & Biases cannot track this run",
+    ][: len(tried) - 1]
+    if said:
+        assert shlex.split(said[0].split("`")[1])[3].startswith(f"{folder}/wandb/")
+    if len(said) > 1:
+        assert said[1].endswith("(no home): its folder has all numbers.")
 
 
 @pytest.mark.parametrize(

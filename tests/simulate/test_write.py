@@ -3,6 +3,11 @@
 import hashlib
 import json
 import os
+import signal
+import stat
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -121,3 +126,34 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="disk full"):
         simulate(tmp_path / "out", flights=1, frames=1, workers=1, **SMALL)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_umask_holds(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        root = simulate(tmp_path / "out", flights=1, frames=1, workers=1, **SMALL)
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (root, root / "flight_00", *root.glob("*.json"))}
+    assert modes == {0o700, 0o600}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_workers_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    words = ["simulate", f"--out={tmp_path}/out", "--flights=40", "--frames=40", "--workers=2", "--progress=false"]
+    program = [sys.executable, "-m", "dml_lightning", *words]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not list(tmp_path.glob(".out.*.tmp/flight_00/*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "\ndml simulate: interrupted; what was complete stays, and nothing is half-written.\n"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no process of its group is left

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_PAGES = 256  # a damaged list of pages may have no end
 MOST_BYTES = 1 << 30  # most bytes of pixels that are decoded at once
+HEADER = 8  # bytes before the first that may hold pixels
+BYTE_COUNTS = (279, 325)  # tags StripByteCounts and TileByteCounts
 REDUCED, MASK = 1, 4  # bits of the tag NewSubfileType (254)
 WHITE_IS_ZERO, PALETTE, TRANSPARENCY_MASK = 0, 3, 4  # values of PhotometricInterpretation (262)
 NOTE_WHITE_IS_ZERO = "16-bit TIFF with WhiteIsZero: its counts are kept as they are stored"
@@ -198,6 +200,9 @@ def check_complete(source: Page, *, sparse: bool) -> None:
             "declare a no-data value (GDAL, TIFF tag 42113), or write every pixel",
         )
     written = ~unwritten
+    stated = next((page.tags[code] for code in BYTE_COUNTS if code in page.tags), None)
+    if (offsets[written] < HEADER).any() or (stated is not None and stated.count < len(offsets)):
+        raise FrameError(source.file, f"its lists of {kind} are damaged (they begin in the header, or state no bytes)")
     ends = np.where(written, offsets + counts, 0)
     if (counts[written] < 1).any() or ends.max(initial=0) > size:
         raise FrameError(source.file, f"the file is truncated ({size} of at least {ends.max()} bytes)")

@@ -121,6 +121,18 @@ def test_a_strip_that_states_fewer_bytes_than_its_pixels(tmp_path: Path, count: 
         read_frame(path)
 
 
+@pytest.mark.parametrize(("tag", "field"), [(273, slice(8, 12)), (279, slice(4, 8))], ids=["offset 0", "no count"])
+@pytest.mark.parametrize("side", [32, 6000])  # whole, and by windows
+def test_lists_of_strips_that_lead_nowhere(tmp_path: Path, tag: int, field: slice, side: int) -> None:
+    path = write(tmp_path / "a.tif", np.resize(GREY16, (side, side)))
+    data = bytearray(path.read_bytes())
+    entry = data.index(struct.pack("<HHI", tag, 4, 1))
+    data[entry + field.start : entry + field.stop] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(FrameError, match=r"a\.tif: its lists of strips are damaged"):
+        read_frame(path)
+
+
 def endless(pages: int, *, loop: bool) -> bytes:
     """A TIFF whose pages follow one another without an end, or for very long."""
     entries = [(256, 4, 1, 4), (257, 4, 1, 4), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 8), (278, 4, 1, 4)]
