@@ -86,7 +86,8 @@ def _send_files(logger: WandbLogger, run: Path) -> None:
     for path in (run / "recipe.fit.yaml", run / "checkpoints" / "best.ckpt"):
         if path.is_file():
             artifact.add_file(str(path))
-    if (run / "gallery").is_dir():
-        artifact.add_dir(str(run / "gallery"), name="gallery")
+    for name in ("gallery", "digests"):
+        if (run / name).is_dir():
+            artifact.add_dir(str(run / name), name=name)
     with tolerated(f"the artifact {artifact.name}"):
         logger.experiment.log_artifact(artifact)

@@ -61,7 +61,7 @@ def list_species(run: str) -> pd.DataFrame:
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
     known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
@@ -84,6 +84,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
+    Gallery.of_run(Path(run))  # a mixed folder ends here
     changes.remove_species(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
 

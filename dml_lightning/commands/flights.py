@@ -49,7 +49,7 @@ def drift(
     """
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     threshold = gallery.threshold("C")
     if not len(threshold.owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
@@ -106,7 +106,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     if out and Path(out).suffix != ".csv":
         raise ValueError(f"--out {out}: name the .csv file to write.")
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     table = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
     matrix = held_out_confusion(gallery, evidence, rule_of(table))

@@ -14,6 +14,7 @@ from typing import Any
 
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.errors import own_sentence
+from dml_lightning.runs import digests
 from dml_lightning.runs.folder import read_status
 
 TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # files that findings read
@@ -106,6 +107,7 @@ def _outcome(job: Job) -> Outcome:
 
 def _check_test(run: Path) -> None:
     """Refuses a tested run that has lost its results, since a run must not be tested twice."""
+    digests.check(run)
     lost = [name for name in TEST_FILES if not (run / name).is_file()]
     if lost and read_status(run, "test") == "finished":
         raise ValueError(

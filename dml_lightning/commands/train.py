@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import count
 from logging import LogRecord, getLogger
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing_extensions import override
 
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import write_text
+from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.runs import launch
+from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
-from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
+from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.tracker import RunLogger
 
@@ -129,10 +130,14 @@ class TrainingCLI(LightningCLI):
         self._reused = self._reuses() and read_status(self.run) == "finished"
         if self._given_run is not None:
             self._check_data()
+        if self.subcommand != "fit":
+            digests.check(self.run, ("fit",) if self.subcommand == "validate" else ("fit", "val"))
         self._place_checkpoints()
         trainer = self._make_trainer(**kwargs)
         if trainer.is_global_zero and not (settings.trainer.fast_dev_run or self._reused):
             recipe = yaml.safe_dump(config, sort_keys=False)
+            if self.subcommand == "fit":
+                digests.forget(self.run, "fit")
             write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
@@ -173,12 +178,19 @@ class TrainingCLI(LightningCLI):
         return self._settings.ckpt_path == "last" or (self._reuses() and latest_path(self.run).is_file())
 
     def _check_data(self) -> None:
-        """Refuses to evaluate a run on other data than it was trained on."""
+        """Refuses to evaluate a run on other data than it was trained on, or on crops that are cut in another way."""
         trained = read_fit(self.run).get("data")
         if trained is not None and trained != self.datamodule.data_digest:
             raise ValueError(
                 f"the data differ from what {self.run} was trained on (digest {trained[:10]}): "
                 "--run takes the run's own data; leave out --data options."
+            )
+        own, given = crop_options(read_recipe(self.run)["data"]), self.datamodule.options
+        other = [each.name for each in fields(own) if getattr(own, each.name) != getattr(given, each.name)]
+        if other:
+            raise ValueError(
+                f"{self.run} was trained on crops with another {', '.join(other)}: leave out "
+                f"{', '.join(f'--data.{name}' for name in other)}."
             )
 
     def _check_checkpoint(self, ckpt_path: str | None) -> None:
@@ -275,6 +287,8 @@ class TrainingCLI(LightningCLI):
             self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if best.is_file():
+                if self.trainer.is_global_zero:
+                    digests.record(self.run, "fit")
                 kwargs.pop("weights_only", None)
                 # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [

@@ -26,6 +26,7 @@ from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
 
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
@@ -71,12 +72,18 @@ class Gallery:
     prior: RadiusPrior  # for the radii of enrolled species
     encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
-    record: int = 0  # number of the last record of the folder that it was read from
+    base: int = 0  # number of the base record that it was read from
+    record: int = 0  # number of the last record of that folder
 
     @property
     def version(self) -> str:
         """Encoder and number of the last record; galleries of equal version answer alike."""
         return f"{self.encoder}-{self.record}"
+
+    @property
+    def file(self) -> str:
+        """Path of its base below the run's folder."""
+        return f"gallery/{self.base:04d}.json"
 
     @staticmethod
     def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
@@ -199,6 +206,22 @@ class Gallery:
         records.append(folder, "base", content, arrays)
 
     @staticmethod
+    def of_run(run: Path) -> "Gallery":
+        """Read the gallery of a run whose files belong together.
+
+        Raises:
+            ValueError: If there is none, a file is damaged, or `digests.check` refuses the folder.
+        """
+        digests.check(run)
+        gallery = Gallery.load(run / "gallery")
+        recorded = [name for name in digests.recorded(run, "val") if name.startswith("gallery/")]
+        if recorded and gallery.file not in recorded:
+            raise ValueError(
+                f"{run / gallery.file} is of another run: dml validate wrote {recorded[0]}; restore the whole folder."
+            )
+        return gallery
+
+    @staticmethod
     def load(folder: Path) -> "Gallery":
         """Read a gallery with everything that was enrolled, removed or recalibrated.
 
@@ -269,6 +292,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         prior=RadiusPrior(**fields["prior"]),
         encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
+        base=record.number,
     )
 
 

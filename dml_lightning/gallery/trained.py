@@ -42,8 +42,9 @@ class TrainedRun:
         """
         check_device(device)
         folder = Path(run)
-        recipe = read_recipe_file(recipe_path(folder))
-        gallery = Gallery.load(folder / "gallery")
+        path = recipe_path(folder)
+        gallery = Gallery.of_run(folder)
+        recipe = read_recipe_file(path)
         module = _load_module(folder, recipe["model"], len(gallery.class_names))
         options = crop_options(recipe["data"])
         if encoder_digest(module.encoder, options) != gallery.encoder:
