@@ -92,12 +92,14 @@ def _flush() -> None:
 def _outcome(job: Job) -> Outcome:
     """Fits and tests a run, and turns an error into an outcome."""
     from dml_lightning.commands.train import train
+    from dml_lightning.trust import own_packages, trusted_in
 
     try:
         run: Path = train(job.first_words)
         _check_test(run)
         if job.train and job.test and not (run / "metrics" / "test.json").is_file():
-            train(["test", "--run", str(run), "--verbose=false"])
+            own = ",".join(sorted({*own_packages(job.words), *trusted_in(job.words)}))  # the run is made of these
+            train(["test", "--run", str(run), "--verbose=false", f"--trust={own}"])
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         sentence = own_sentence(error) or f"{type(error).__name__}: {error}"

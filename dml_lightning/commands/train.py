@@ -4,7 +4,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from itertools import count
 from logging import LogRecord, getLogger
@@ -23,12 +23,14 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.models.encoder import weights_follow
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.tracker import RunLogger
+from dml_lightning.trust import reading_recipes
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class TrainingCLI(LightningCLI):
     @override
     def subcommands() -> dict[str, set[str]]:
         stages = LightningCLI.subcommands()
-        return {name: stages[name] for name in ("fit", "validate", "test")}
+        return {name: stages[name] | {"weights_only"} for name in ("fit", "validate", "test")}  # it is always true
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -112,9 +114,22 @@ class TrainingCLI(LightningCLI):
             default=False,
             help="Whether to keep a finished run as it is, and to resume a begun one.",
         )
+        parser.add_argument(
+            "--trust",
+            type=str | None,
+            default=None,
+            help="Modules whose classes the recipe of a run's folder may name beside the listed ones, joined by "
+            "commas; on the command line alone.",
+        )
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+
+    @override
+    def instantiate_classes(self) -> None:
+        reloads = self.subcommand != "fit" and self._settings.ckpt_path != "none"
+        with weights_follow() if reloads else nullcontext():
+            super().instantiate_classes()
 
     # The run's folder --------------------------------------------------------------------------
 
@@ -284,17 +299,16 @@ class TrainingCLI(LightningCLI):
             latest = latest_path(self.run)  # without one, the run was killed before its first and starts over
             ckpt_path = str(latest) if latest.is_file() else None
         with self._recorded(), self._resumable():
-            self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
+            self.trainer.fit(ckpt_path=ckpt_path, weights_only=True, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if best.is_file():
                 if self.trainer.is_global_zero:
                     digests.record(self.run, "fit")
-                kwargs.pop("weights_only", None)
                 # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [
                     self._history("best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
-                self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
+                self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
@@ -319,7 +333,7 @@ class TrainingCLI(LightningCLI):
         elif ckpt_path == "none":
             ckpt_path = None
         with self._recorded():
-            stage(ckpt_path=ckpt_path, **kwargs)
+            stage(ckpt_path=ckpt_path, weights_only=True, **kwargs)
 
 
 def _listed(setting: Any) -> list[Any]:
@@ -351,7 +365,8 @@ def train(words: list[str]) -> Path:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
-            return TrainingCLI(args, run).run
+            with reading_recipes(args):
+                return TrainingCLI(args, run).run
     finally:
         sys.argv = before
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
@@ -99,6 +100,30 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"backbone_args={{img_size: {side}}}."
             ) from error
         return vectors
+
+    @override
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
+        """Take weights.
+
+        Raises:
+            ValueError: If they are of another module.
+        """
+        try:
+            keys: _IncompatibleKeys = super().load_state_dict(state_dict, strict, assign)
+            return keys
+        except RuntimeError:
+            own = self.state_dict()
+            other = sorted(own.keys() ^ state_dict.keys())
+            other += [key for key in own.keys() & state_dict.keys() if own[key].shape != state_dict[key].shape]
+            if not other:
+                raise
+            file = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
+            raise ValueError(
+                f"{file} holds the weights of another arm or encoder: {len(other)} of "
+                f"{len(own.keys() | state_dict.keys())} tensors do not fit, first {other[0]}."
+            ) from None
 
     @override
     def configure_model(self) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.evaluation.numbers import measure
@@ -90,8 +89,7 @@ class RunResult:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The recipe, parsed."""
-        content: dict[str, Any] = yaml.safe_load(self.recipe_text) or {}
-        return content
+        return read_recipe_file(path) if self.folder and (path := recipe_file(self.source)) else {}
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """What a finished run is made ready from: its recipe, its options, its data, its device."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -51,17 +50,6 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
         torch.testing.assert_close(torch.cat([part.vectors for part in parts]), expected)
         assert [part.logits is not None for part in parts] == 2 * [arm is SoftmaxModule]
         assert torch.cat([part.index for part in parts]).tolist() == crops.index.tolist()
-
-
-@pytest.mark.parametrize("form", ["plain", "class_path"])
-def test_weights_come_from_the_run_not_from_where_it_started(form: str) -> None:
-    options = {"backbone": "resnet10t", "pretrained": True, "checkpoint": "/gone.pt"}
-    given: dict[str, Any] = options if form == "plain" else {"class_path": "Encoder", "init_args": options}
-    result = trained._without_download(given)
-    inner = result if form == "plain" else result["init_args"]
-    assert inner == {"backbone": "resnet10t", "pretrained": False, "checkpoint": None}
-    assert options["pretrained"] is True  # the recipe stays as it is
-    assert trained._without_download({"backbone": "x"}) == {"backbone": "x"}  # nothing is added
 
 
 def test_crop_options_are_those_of_the_data_section() -> None:

@@ -132,3 +132,13 @@ def test_a_schedule_without_an_end_is_refused(tmp_path: Any) -> None:
     endless = trainer(tmp_path, max_epochs=-1, max_time="00:01:00:00")
     with pytest.raises(ValueError, match="max_epochs or max_steps beside max_time"):
         endless.fit(make(TripletModule), DataLoader(Blobs(96), batch_size=24), loaders())
+
+
+def test_weights_of_another_module_are_named_in_one_sentence() -> None:
+    other, module = make(SoftmaxModule), make(TripletModule)
+    with pytest.raises(ValueError, match=r"^the checkpoint holds the weights of another arm .*: 2 of 4 tensors do not"):
+        module.load_state_dict(other.state_dict())
+    weights = module.state_dict()
+    name = next(iter(weights))
+    with pytest.raises(ValueError, match=rf"1 of 2 tensors do not fit, first {name}\."):
+        module.load_state_dict({**weights, name: torch.zeros(1, 2, 3)})
