@@ -92,12 +92,16 @@ def check_device(device: str) -> None:
 
 @torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
-    """Embed batch by batch; the results are on the CPU."""
+    """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
         vectors = module(batch.images.to(device))
         logits = module.compute_logits(vectors)
+        rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
         yield Embeddings(
-            vectors.float().cpu(), batch.labels, batch.index, None if logits is None else logits.float().cpu()
+            vectors.float().cpu()[rows],
+            batch.labels[rows],
+            batch.index[rows],
+            None if logits is None else logits.float().cpu()[rows],
         )
 
 

@@ -52,6 +52,18 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
         assert torch.cat([part.index for part in parts]).tolist() == crops.index.tolist()
 
 
+def test_the_batches_of_an_unsorted_table_are_sorted() -> None:
+    crops, order = Blobs(5), torch.tensor([3, 0, 4, 1, 2])
+    module = make(SoftmaxModule).eval()
+    batch = Batch(crops.images[order], crops.labels[order], crops.index[order])
+    (part,) = trained.embed(module, iter([batch]), "cpu")
+    assert part.index.tolist() == crops.index.tolist()
+    assert part.labels.tolist() == crops.labels.tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(part.vectors, module(crops.images))
+        torch.testing.assert_close(part.logits, module.compute_logits(module(crops.images)))
+
+
 def test_crop_options_are_those_of_the_data_section() -> None:
     data = {
         "crop_size": 32,
