@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -230,10 +230,16 @@ class Gallery:
         """
         gallery, last = cast("Gallery | None", None), 0
         for record in records.read(folder):
-            if record.kind == "base":
-                gallery = _with_base(gallery, record)
-            elif gallery is not None:
-                gallery = _with_change(gallery, record)
+            try:
+                if record.kind == "base":
+                    gallery = _with_base(gallery, record)
+                elif gallery is not None:
+                    gallery = _with_change(gallery, record)
+            except (KeyError, TypeError, AttributeError) as error:
+                what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(
+                    f"record {record.number} of {folder} is damaged ({what}); restore the whole folder."
+                ) from None
             last = record.number
         if gallery is None:
             raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
@@ -283,6 +289,7 @@ def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
 def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
     fields, arrays = record.words, record.arrays
     same_encoder = before is not None and before.encoder == fields["encoder"]
+    _check_names(record.number, fields["class_names"], fields["prediction_rule"], len(read_prototypes(record).radii))
     return Gallery(
         reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
         class_names=list(fields["class_names"]),
@@ -294,6 +301,21 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         enrolled=before.enrolled if before is not None and same_encoder else (),
         base=record.number,
     )
+
+
+def _check_names(number: int, names: Any, rule: Any, classes: int) -> None:
+    """Refuse a base whose names are not those of its prototypes, or of an unknown rule."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) != len(names) or len(names) != classes:
+        raise ValueError(
+            f"record {number} of the gallery is damaged: its class_names must be {classes} different names, got "
+            f"{names}; restore the whole folder."
+        )
+    if rule not in get_args(PredictionRule):
+        raise ValueError(
+            f"record {number} of the gallery is damaged: its prediction_rule is {rule!r}, none of "
+            f"{', '.join(get_args(PredictionRule))}; restore the whole folder."
+        )
 
 
 def _with_change(gallery: Gallery, record: records.Record) -> Gallery:

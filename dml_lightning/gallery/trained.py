@@ -127,7 +127,10 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
         with weights_follow():
             module: EmbeddingModule = parser.instantiate(config).model
     except (ArgumentError, TypeError) as error:
-        sentence = " ".join(str(error).split())
+        text = " ".join(str(error).split())
+        sentence = (
+            text.partition("Errors: - ")[2].partition(" - Expected a")[0] or text
+        )  # of an option that may be null
         raise ValueError(f"{recipe_path(run)} describes no model of this version: {sentence}") from None
     module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     return module.eval()

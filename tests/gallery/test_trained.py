@@ -1,6 +1,9 @@
 """What a finished run is made ready from: its recipe, its options, its data, its device."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from dml_lightning.data.sources.recognise import _filled_columns, read_source
 from dml_lightning.gallery import trained
 from dml_lightning.models import SoftmaxModule, TripletModule
 from dml_lightning.types import Batch
+from tests import ROOT
 from tests.models.small import Blobs, make
 
 
@@ -36,6 +40,28 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no checkpoint best\.ckpt: its fit has not come that far"):
         trained._load_module(tmp_path, {"init_args": {}}, 3)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda recipe: recipe.pop("model"), "is damaged: it has no section model"),
+        (lambda recipe: recipe.pop("data"), "is damaged: it has no section data"),
+        (lambda recipe: recipe["model"].pop("init_args"), "describes no model of this version: .*encoder"),
+        (lambda recipe: recipe["model"]["init_args"].update(what=1), "describes no model .*'what' is not accepted$"),
+        (lambda recipe: recipe["data"].update(radiometry={"a": 1}), "has no crop options of this version: .*'a'"),
+    ],
+)
+def test_a_recipe_with_other_settings_than_were_written_is_named(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    run = shutil.copytree(ROOT / "tests" / "old_files" / "run_of_0_1", tmp_path / "run")  # without digests
+    path = run / "recipe.fit.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    edit(recipe)
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ValueError, match=rf"recipe\.fit\.yaml {said}"):
+        trained.TrainedRun.load(str(run))
 
 
 def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
