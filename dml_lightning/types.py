@@ -66,19 +66,46 @@ class LinearHead(NamedTuple):
     bias: Tensor  # (C,)
 
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)}"
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """Embeddings of an evaluation set: one row per crop, no copies, ordered by `index`.
+
+    This is checked here, once, and taken for granted wherever there are `Embeddings`. The order is checked on the CPU
+    alone: on a GPU the program would have to wait for it.
+
+    Raises:
+        ValueError: If the columns do not fit each other, or an index is not above the one before.
 
     Example:
         >>> len(Embeddings(torch.zeros(2, 8), labels=torch.tensor([0, 1]), index=torch.tensor([3, 7])))
         2
     """
 
-    vectors: Tensor  # (N, D) float32
+    vectors: Tensor  # (N, D) floating-point
     labels: Tensor  # (N,) int64
     index: Tensor  # (N,) int64, strictly increasing
     logits: Tensor | None = None  # (N, C), from an arm that classifies
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or not self.vectors.is_floating_point():
+            raise ValueError(f"vectors must be floating-point (N, D), got {_kind(self.vectors)}.")
+        for name, column in (("labels", self.labels), ("index", self.index)):
+            if column.shape != self.vectors.shape[:1] or column.dtype not in _INTEGERS:
+                raise ValueError(f"{name} must be {len(self.vectors)} integers, one per row, got {_kind(column)}.")
+        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != len(self.vectors)):
+            raise ValueError(f"logits must be ({len(self.vectors)}, C), got {_kind(self.logits)}.")
+        if self.index.device.type == "cpu" and bool((steps := self.index.diff()).le(0).any()):
+            row = int(steps.le(0).nonzero()[0, 0]) + 1
+            raise ValueError(
+                f"the index must increase from row to row: row {row} has {self.index[row]} after {self.index[row - 1]}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

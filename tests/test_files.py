@@ -53,9 +53,10 @@ def test_json_holds_null_for_what_json_lacks(tmp_path: Path) -> None:
 
 def test_json_that_is_absent_is_empty_and_damaged_json_is_named(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "file.json") == {}
-    (tmp_path / "file.json").write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"file\.json is damaged"):
-        files.read_json(tmp_path / "file.json")
+    for damaged in ('{"a": ', "[1, 2]", "[" * 100_000, ""):
+        (tmp_path / "file.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"file\.json is damaged"):
+            files.read_json(tmp_path / "file.json")
 
 
 def hold(folder: Path, connection: Connection) -> None:

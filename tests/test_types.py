@@ -1,6 +1,8 @@
 """The few types that everybody shares."""
 
+import pytest
 import torch
+from torch import Tensor
 
 from dml_lightning.types import EVALUATION_SETS, SETS, Batch, Embeddings, Stream
 
@@ -20,6 +22,38 @@ def test_embeddings_move_with_all_their_columns() -> None:
     assert moved.logits is not None
     assert {column.device.type for column in (moved.vectors, moved.labels, moved.index, moved.logits)} == {"meta"}
     assert whole.vectors.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"vectors": torch.zeros(3)}, r"vectors must be floating-point \(N, D\), got torch.float32 \(3,\)\."),
+        (
+            {"vectors": torch.zeros(3, 2, dtype=torch.int64)},
+            r"vectors must be floating-point \(N, D\), got torch.int64",
+        ),
+        ({"vectors": torch.zeros(2, 2)}, r"labels must be 2 integers, one per row, got torch.int64 \(3,\)\."),
+        ({"labels": torch.zeros(3)}, r"labels must be 3 integers, one per row, got torch.float32 \(3,\)\."),
+        ({"labels": torch.zeros(3, dtype=torch.bool)}, "labels must be 3 integers, one per row, got torch.bool"),
+        ({"index": torch.zeros(3, 1, dtype=torch.int64)}, r"index must be 3 integers, .* got torch.int64 \(3, 1\)\."),
+        ({"index": torch.arange(2)}, r"index must be 3 integers, .* got torch.int64 \(2,\)\."),
+        ({"index": torch.tensor([4, 7, 7])}, r"the index must increase from row to row: row 2 has 7 after 7\."),
+        ({"index": torch.tensor([4, 3, 9])}, r"the index must increase from row to row: row 1 has 3 after 4\."),
+        ({"logits": torch.zeros(2, 4)}, r"logits must be \(3, C\), got torch.float32 \(2, 4\)\."),
+        ({"logits": torch.zeros(3)}, r"logits must be \(3, C\), got torch.float32 \(3,\)\."),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused_where_they_are_put_together(change: dict[str, Tensor], said: str) -> None:
+    columns = {"vectors": torch.rand(3, 2), "labels": torch.tensor([0, 1, 1]), "index": torch.tensor([1, 4, 9])}
+    Embeddings(**columns)
+    with pytest.raises(ValueError, match=said):
+        Embeddings(**{**columns, **change})
+
+
+def test_no_rows_and_one_row_are_in_order() -> None:
+    for rows in (0, 1):
+        columns = (torch.zeros(rows, 2), torch.zeros(rows, dtype=torch.int32), torch.zeros(rows, dtype=torch.int64))
+        assert len(Embeddings(*columns)) == rows
 
 
 def test_calibration_comes_last_and_only_where_it_is_asked_for() -> None:

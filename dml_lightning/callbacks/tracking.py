@@ -88,6 +88,7 @@ def _send_files(logger: WandbLogger, run: Path) -> None:
         for path in (run / "recipe.fit.yaml", run / "checkpoints" / "best.ckpt"):
             if path.is_file():
                 artifact.add_file(str(path))
-        if (run / "gallery").is_dir():
-            artifact.add_dir(str(run / "gallery"), name="gallery")
+        for folder in ("gallery", "digests"):
+            if (run / folder).is_dir():
+                artifact.add_dir(str(run / folder), name=folder)
         logger.experiment.log_artifact(artifact)

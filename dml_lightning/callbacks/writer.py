@@ -15,6 +15,7 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.files import read_json, write_json
 from dml_lightning.gallery.gallery import ALPHA, Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs import digests
 from dml_lightning.types import SETS
 
 
@@ -59,6 +60,17 @@ class RunWriter(EvaluationCallback):
             write_json(path, read_json(path) | facts)
 
     @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begin(trainer, "val")
+
+    @override
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        run = Path(trainer.default_root_dir)
+        if result_folder(trainer) == run and (run / "gallery").is_dir():
+            _check_gallery(run, encoder_digest(pl_module.encoder, data_of(trainer).options))  # type: ignore[arg-type]
+        self._begin(trainer, "test")
+
+    @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         if trainer.state.fn not in ("validate", "test"):
             return
@@ -81,11 +93,35 @@ class RunWriter(EvaluationCallback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._write_metrics(trainer, "test")
 
-    def _write_metrics(self, trainer: L.Trainer, stage: str) -> None:
+    def _write_metrics(self, trainer: L.Trainer, stage: digests.Stage) -> None:
         if trainer.is_global_zero:
             logged = trainer.callback_metrics
             values = {key: float(logged[key]) for key in sorted(logged) if key.startswith(stage)}
-            write_json(result_folder(trainer) / "metrics" / f"{stage}.json", values)
+            folder = result_folder(trainer)
+            write_json(folder / "metrics" / f"{stage}.json", values)
+            if folder == Path(trainer.default_root_dir):
+                gallery = [Gallery.load(folder / "gallery").file] if stage == "val" else []
+                digests.record(folder, stage, [f"embeddings/{stage}.npz", f"metrics/{stage}.json", *gallery])
+
+    def _begin(self, trainer: L.Trainer, stage: digests.Stage) -> None:
+        """Forgets the digests of files that will be written anew."""
+        run = Path(trainer.default_root_dir)
+        if trainer.state.fn != "fit" and trainer.is_global_zero and result_folder(trainer) == run:
+            digests.forget(run, stage)
+
+
+def _check_gallery(run: Path, encoder: str) -> None:
+    """Refuses to replace results of a run by those of other weights or crop options.
+
+    Raises:
+        ValueError: If the run's gallery is of another encoder.
+    """
+    known = Gallery.load(run / "gallery").encoder
+    if known != encoder:
+        raise ValueError(
+            f"the gallery of {run} is of the encoder {known}, and the weights and crop options to test are of "
+            f"{encoder}: test the run as it was trained, or dml validate --run {run} makes the gallery of new weights."
+        )
 
 
 def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> None:

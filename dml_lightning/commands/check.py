@@ -10,11 +10,11 @@ from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.looks import FrameLook, evenly, look_at_all
 from dml_lightning.data.pixels import Header, frame_header
 from dml_lightning.data.sources import Reading
-from dml_lightning.data.sources.parse import read_yaml
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.figures.crops import write_crops
 from dml_lightning.files import check_output
 from dml_lightning.printing import printable
+from dml_lightning.yaml_files import read_yaml
 
 DOUBT_STATUS = 3  # of the process, when there is something to look at
 MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed

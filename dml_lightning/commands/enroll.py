@@ -15,12 +15,19 @@ from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.conformal import samples_needed
+from dml_lightning.trust import modules_of
 
 HEAVY = 0.1  # share of the crops of one class that are nearer to the other, above which a warning is printed
 
 
 def enroll(
-    run: str, crops: str, label: str, only: str | None = None, batch_size: int = 256, device: str = "cpu"
+    run: str,
+    crops: str,
+    label: str,
+    only: str | None = None,
+    batch_size: int = 256,
+    device: str = "cpu",
+    trust: str | None = None,
 ) -> EnrolledSpecies:
     """Adds a species from a few crops, without training; later predictions can name it.
 
@@ -35,6 +42,7 @@ def enroll(
         only: Label of the crops to take, if they have several; by default the one that equals `label`.
         batch_size: Number of crops embedded at once.
         device: Device of the encoder, such as cpu or cuda.
+        trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
 
     Returns:
         The species with all its crops.
@@ -43,7 +51,7 @@ def enroll(
         ValueError: If the run is not finished, no crop can be read, or the label is a class that the run was
             trained on.
     """
-    trained = TrainedRun.load(run, device)
+    trained = TrainedRun.load(run, device, modules_of(trust))
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
     vectors, _ = _embed(trained, table, batch_size)
     species = changes.add_species(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
@@ -61,7 +69,7 @@ def list_species(run: str) -> pd.DataFrame:
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
     known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
@@ -84,11 +92,19 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
+    Gallery.of_run(Path(run))  # a mixed folder ends here
     changes.remove_species(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
 
 
-def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256, device: str = "cpu") -> Gallery:
+def recalibrate(
+    run: str,
+    data: str,
+    alpha: float = ALPHA,
+    batch_size: int = 256,
+    device: str = "cpu",
+    trust: str | None = None,
+) -> Gallery:
     """Sets the threshold of rule C from checked crops of the known classes, such as those of a new flight.
 
     The crops must be used for nothing else, and be all crops of the known classes or a random part of them: with
@@ -102,6 +118,7 @@ def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256
         alpha: Share of known crops that may be refused, on average.
         batch_size: Number of crops embedded at once.
         device: Device of the encoder, such as cpu or cuda.
+        trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
 
     Returns:
         The gallery with the new rule.
@@ -109,7 +126,7 @@ def recalibrate(run: str, data: str, alpha: float = ALPHA, batch_size: int = 256
     Raises:
         ValueError: If there are too few crops for alpha, none is of a known class, or some were trained on.
     """
-    trained = TrainedRun.load(run, device)
+    trained = TrainedRun.load(run, device, modules_of(trust))
     names = trained.gallery.class_names
     table = read_source(Path(data)).table
     kept = table[table["label"].isin(names)].reset_index(drop=True)

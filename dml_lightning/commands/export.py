@@ -1,6 +1,7 @@
 """`dml export`: writes a finished run as a folder that needs neither this package nor PyTorch."""
 
 import shutil
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from dml_lightning.export.readme import readme
 from dml_lightning.files import check_output, replacing_folder, write_json, write_text
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.runs.recipes import recipe_path
+from dml_lightning.trust import modules_of
 
 NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def export(run: str, out: str, unit: Unit | None = None) -> Path:
+def export(run: str, out: str, unit: Unit | None = None, trust: str | None = None) -> Path:
     """Writes encoder (ONNX and PyTorch), normalisation, gallery, thresholds and a reader into one folder.
 
     The folder needs neither this package nor PyTorch: `python OUT/score.py frame.tiff --boxes boxes.csv` names every
@@ -34,6 +36,7 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
         out: Folder to write, which must not exist or be empty; it appears when it is complete.
         unit: Unit of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of
             the normalisation.
+        trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
 
     Returns:
         The folder.
@@ -49,8 +52,9 @@ def export(run: str, out: str, unit: Unit | None = None) -> Path:
     missing = [name for name in NEEDED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
-    trained = TrainedRun.load(run)
-    table = _table_of(trained)
+    trusted = modules_of(trust)
+    trained = TrainedRun.load(run, trust=trusted)
+    table = _table_of(trained, trusted)
     lines = write_folder(trained, folder, _unit(trained, table, unit), table)
     print("\n".join([*lines, f"{folder}: {_megabytes(folder):.1f} MB; start with README.md."]))
     return folder
@@ -110,10 +114,10 @@ def _check(
     return [*lines, said(real, "crops of the run's data")]
 
 
-def _table_of(trained: TrainedRun) -> pd.DataFrame | None:
+def _table_of(trained: TrainedRun, trust: Collection[str] = ()) -> pd.DataFrame | None:
     """The crop table of the run's data, or None if it can no longer be read."""
     try:
-        return read_source(recipe_path(trained.folder), "skip").table
+        return read_source(recipe_path(trained.folder), "skip", trust=trust).table
     except (ValueError, OSError) as error:
         print(f"The run's data cannot be read, so the check does without: {error}")
         return None

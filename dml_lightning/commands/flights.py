@@ -52,7 +52,7 @@ def drift(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     _check_out(out, ".json", predictions)
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     threshold = gallery.threshold("C")
     if not len(threshold.owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
@@ -116,7 +116,7 @@ def count(run: str, predictions: str, out: str | None = None, level: float = 0.9
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     _check_out(out, ".csv", predictions)
-    gallery = Gallery.load(Path(run) / "gallery")
+    gallery = Gallery.of_run(Path(run))
     read = read_predictions(Path(predictions), gallery)
     path, evidence = _held_out(Path(run), gallery.encoder)
     matrix = held_out_confusion(gallery, evidence, read.rule)

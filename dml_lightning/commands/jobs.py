@@ -14,6 +14,7 @@ from typing import Any
 
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.errors import own_sentence, system_sentence
+from dml_lightning.runs import digests
 from dml_lightning.runs.folder import read_status
 
 TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # files that findings read
@@ -91,12 +92,14 @@ def _flush() -> None:
 def _outcome(job: Job) -> Outcome:
     """Fits and tests a run, and turns an error into an outcome."""
     from dml_lightning.commands.train import train
+    from dml_lightning.trust import own_packages, trusted_in
 
     try:
         run: Path = train(job.first_words)
         _check_test(run)
         if job.train and job.test and not (run / "metrics" / "test.json").is_file():
-            train(["test", "--run", str(run), "--verbose=false"])
+            own = ",".join(sorted({*own_packages(job.words), *trusted_in(job.words)}))  # the run is made of these
+            train(["test", "--run", str(run), "--verbose=false", f"--trust={own}"])
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         sentence = own_sentence(error) or system_sentence(error) or f"{type(error).__name__}: {error}"
@@ -106,6 +109,7 @@ def _outcome(job: Job) -> Outcome:
 
 def _check_test(run: Path) -> None:
     """Refuses a tested run that has lost its results, since a run must not be tested twice."""
+    digests.check(run)
     lost = [name for name in TEST_FILES if not (run / name).is_file()]
     if lost and read_status(run, "test") == "finished":
         raise ValueError(

@@ -23,6 +23,7 @@ from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.trust import modules_of
 from dml_lightning.types import Embeddings
 
 BOX = ["frame", *BOX_COLUMNS, "group"]
@@ -41,6 +42,7 @@ def predict(
     batch_size: int = 256,
     on_bad_frame: OnBadFrame = "skip",
     device: str = "cpu",
+    trust: str | None = None,
 ) -> Path:
     """Writes one row per box: label, neighbours, distance, OOD scores and decision; and beside it one row per frame.
 
@@ -78,6 +80,7 @@ def predict(
             the error in m. Needs the extra `geo`.
         batch_size: Number of crops embedded at once.
         on_bad_frame: Whether a frame that cannot be read stops the command, or is skipped and named.
+        trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
         device: Device of the encoder, such as cpu or cuda.
 
     Returns:
@@ -98,7 +101,7 @@ def predict(
         check_map(Path(map))
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
-    trained = TrainedRun.load(run, device)
+    trained = TrainedRun.load(run, device, modules_of(trust))
     chosen = rule or trained.gallery.default_rule
     trained.gallery.threshold(chosen)  # an unknown rule ends here
     reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True)

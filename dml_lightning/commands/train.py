@@ -3,7 +3,8 @@
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import fields
 from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from typing_extensions import override
 from dml_lightning.commands.parser import Parser
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import check_name, write_text
+from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.models.encoder import weights_follow
 from dml_lightning.printing import without_markup
-from dml_lightning.runs import launch
+from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
-from dml_lightning.runs.recipes import NOT_IN_RECIPE, recipe_path
+from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
 from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers, tolerated
+from dml_lightning.trust import reading_recipes
 
 
 class TrainingCLI(LightningCLI):
@@ -62,7 +66,7 @@ class TrainingCLI(LightningCLI):
     @override
     def subcommands() -> dict[str, set[str]]:
         stages = LightningCLI.subcommands()
-        return {name: stages[name] for name in ("fit", "validate", "test")}
+        return {name: stages[name] | {"weights_only"} for name in ("fit", "validate", "test")}  # it is always true
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -77,6 +81,13 @@ class TrainingCLI(LightningCLI):
             default=False,
             help="Whether to keep a finished run as it is, and to resume a begun one.",
         )
+        parser.add_argument(
+            "--trust",
+            type=str | None,
+            default=None,
+            help="Modules whose classes the recipe of a run's folder may name beside the listed ones, joined by "
+            "commas; on the command line alone.",
+        )
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
@@ -85,6 +96,12 @@ class TrainingCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         check_options(self._settings, str(self.subcommand))
+
+    @override
+    def instantiate_classes(self) -> None:
+        reloads = self.subcommand != "fit" and self._settings.ckpt_path != "none"
+        with weights_follow() if reloads else nullcontext():
+            super().instantiate_classes()
 
     # The run's folder --------------------------------------------------------------------------
 
@@ -101,10 +118,14 @@ class TrainingCLI(LightningCLI):
         self._reused = self._reuses() and read_status(self.run) == "finished"
         if self._given_run is not None:
             self._check_data()
+        if self.subcommand != "fit":
+            digests.check(self.run, ("fit",) if self.subcommand == "validate" else ("fit", "val"))
         self._place_checkpoints()
         trainer = self._make_trainer(**kwargs)
         if trainer.is_global_zero and not (settings.trainer.fast_dev_run or self._reused):
             recipe = yaml.safe_dump(config, sort_keys=False)
+            if self.subcommand == "fit":
+                digests.forget(self.run, "fit")
             write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
@@ -149,12 +170,19 @@ class TrainingCLI(LightningCLI):
         return self._settings.ckpt_path == "last" or (self._reuses() and latest_path(self.run).is_file())
 
     def _check_data(self) -> None:
-        """Refuses to evaluate a run on other data than it was trained on."""
+        """Refuses to evaluate a run on other data than it was trained on, or on crops that are cut in another way."""
         trained = read_fit(self.run).get("data")
         if trained is not None and trained != self.datamodule.data_digest:
             raise ValueError(
                 f"the data differ from what {self.run} was trained on (digest {trained[:10]}): "
                 "--run takes the run's own data; leave out --data options."
+            )
+        own, given = crop_options(read_recipe(self.run)["data"]), self.datamodule.options
+        other = [each.name for each in fields(own) if getattr(own, each.name) != getattr(given, each.name)]
+        if other:
+            raise ValueError(
+                f"{self.run} was trained on crops with another {', '.join(other)}: leave out "
+                f"{', '.join(f'--data.{name}' for name in other)}."
             )
 
     def _check_checkpoint(self, ckpt_path: str | None) -> None:
@@ -213,7 +241,7 @@ class TrainingCLI(LightningCLI):
             latest = latest_path(self.run)  # without one, the run was killed before its first and starts over
             ckpt_path = str(latest) if latest.is_file() else None
         with self._recorded(), self._resumable():
-            self.trainer.fit(ckpt_path=ckpt_path, **kwargs)
+            self.trainer.fit(ckpt_path=ckpt_path, weights_only=True, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
             if not (best.is_file() or self._settings.trainer.fast_dev_run):
                 rank_zero_warn(
@@ -222,12 +250,13 @@ class TrainingCLI(LightningCLI):
                 )
                 self.trainer.save_checkpoint(best)
             if best.is_file():
-                kwargs.pop("weights_only", None)
+                if self.trainer.is_global_zero:
+                    digests.record(self.run, "fit")
                 # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
-                self.trainer.validate(ckpt_path=str(best), verbose=False, **kwargs)
+                self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
@@ -252,7 +281,7 @@ class TrainingCLI(LightningCLI):
         elif ckpt_path == "none":
             ckpt_path = None
         with self._recorded(), without_markup():
-            stage(ckpt_path=ckpt_path, **kwargs)
+            stage(ckpt_path=ckpt_path, weights_only=True, **kwargs)
 
 
 def _listed(setting: Any) -> list[Any]:
@@ -284,7 +313,8 @@ def train(words: list[str]) -> Path:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
-            return TrainingCLI(args, run).run
+            with reading_recipes(args):
+                return TrainingCLI(args, run).run
     finally:
         sys.argv = before
 

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import CHANGES_NO_NUMBER
+from dml_lightning.yaml_files import read_yaml
 
 QUESTION = ("primary", "baseline", "unit")
 LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_per_class": "sizes of the training set"}
@@ -101,7 +100,7 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
         options += arm.options
     files |= {option.removeprefix("--config=") for option in options if option.startswith("--config=")}
     for path in sorted(files):
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # comments do not count
+        content = read_yaml(Path(path))  # comments do not count
         text = json.dumps(content, sort_keys=True, default=str)
         recipe[f"file {path}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as a file gives it back

@@ -69,25 +69,16 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
         table: Crop table of the boxes to compare.
         model: Reader of the exported folder.
     """
-    embedded = list(trained.embed_table(table, RANDOM_CROPS, "skip", {}))
-    if not embedded:
+    expected = next(trained.embed_table(table, max(len(table), 1), "skip", {}), None)
+    if expected is None:
         return None
-    index = torch.cat([part.index for part in embedded])
-    logits = [part.logits for part in embedded if part.logits is not None]
-    expected = Embeddings(
-        torch.cat([part.vectors for part in embedded]),
-        torch.cat([part.labels for part in embedded]),
-        index,
-        torch.cat(logits) if logits else None,
-    )
-    read = table.iloc[np.sort(index.numpy())]  # without the frames that were skipped
-    parts = [
-        model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy()))
-        for path, rows in by_frame(read)
-    ]
+    read = table.iloc[expected.index.numpy()]  # without the frames that were skipped
+    frames = list(by_frame(read))
+    parts = [model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in frames]
+    order = np.concatenate([rows for _, rows in frames]).argsort()  # back to the order of the table
     own_logits = [part[1] for part in parts if part[1] is not None]
-    vectors = np.concatenate([part[0] for part in parts])
-    return deviation(trained, expected, model, (vectors, np.concatenate(own_logits) if own_logits else None))
+    vectors = np.concatenate([part[0] for part in parts])[order]
+    return deviation(trained, expected, model, (vectors, np.concatenate(own_logits)[order] if own_logits else None))
 
 
 def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Embedded) -> Deviation:

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
 
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
@@ -71,12 +72,18 @@ class Gallery:
     prior: RadiusPrior  # for the radii of enrolled species
     encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
-    record: int = 0  # number of the last record of the folder that it was read from
+    base: int = 0  # number of the base record that it was read from
+    record: int = 0  # number of the last record of that folder
 
     @property
     def version(self) -> str:
         """Encoder and number of the last record; galleries of equal version answer alike."""
         return f"{self.encoder}-{self.record}"
+
+    @property
+    def file(self) -> str:
+        """Path of its base below the run's folder."""
+        return f"gallery/{self.base:04d}.json"
 
     @staticmethod
     def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
@@ -199,6 +206,22 @@ class Gallery:
         records.append(folder, "base", content, arrays)
 
     @staticmethod
+    def of_run(run: Path) -> "Gallery":
+        """Read the gallery of a run whose files belong together.
+
+        Raises:
+            ValueError: If there is none, a file is damaged, or `digests.check` refuses the folder.
+        """
+        digests.check(run)
+        gallery = Gallery.load(run / "gallery")
+        recorded = [name for name in digests.recorded(run, "val") if name.startswith("gallery/")]
+        if recorded and gallery.file not in recorded:
+            raise ValueError(
+                f"{run / gallery.file} is of another run: dml validate wrote {recorded[0]}; restore the whole folder."
+            )
+        return gallery
+
+    @staticmethod
     def load(folder: Path) -> "Gallery":
         """Read a gallery with everything that was enrolled, removed or recalibrated.
 
@@ -207,10 +230,16 @@ class Gallery:
         """
         gallery, last = cast("Gallery | None", None), 0
         for record in records.read(folder):
-            if record.kind == "base":
-                gallery = _with_base(gallery, record)
-            elif gallery is not None:
-                gallery = _with_change(gallery, record)
+            try:
+                if record.kind == "base":
+                    gallery = _with_base(gallery, record)
+                elif gallery is not None:
+                    gallery = _with_change(gallery, record)
+            except (KeyError, TypeError, AttributeError) as error:
+                what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(
+                    f"record {record.number} of {folder} is damaged ({what}); restore the whole folder."
+                ) from None
             last = record.number
         if gallery is None:
             raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
@@ -260,6 +289,7 @@ def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
 def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
     fields, arrays = record.words, record.arrays
     same_encoder = before is not None and before.encoder == fields["encoder"]
+    _check_names(record.number, fields["class_names"], fields["prediction_rule"], len(read_prototypes(record).radii))
     return Gallery(
         reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
         class_names=list(fields["class_names"]),
@@ -269,7 +299,23 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         prior=RadiusPrior(**fields["prior"]),
         encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
+        base=record.number,
     )
+
+
+def _check_names(number: int, names: Any, rule: Any, classes: int) -> None:
+    """Refuse a base whose names are not those of its prototypes, or of an unknown rule."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) != len(names) or len(names) != classes:
+        raise ValueError(
+            f"record {number} of the gallery is damaged: its class_names must be {classes} different names, got "
+            f"{names}; restore the whole folder."
+        )
+    if rule not in get_args(PredictionRule):
+        raise ValueError(
+            f"record {number} of the gallery is damaged: its prediction_rule is {rule!r}, none of "
+            f"{', '.join(get_args(PredictionRule))}; restore the whole folder."
+        )
 
 
 def _with_change(gallery: Gallery, record: records.Record) -> Gallery:

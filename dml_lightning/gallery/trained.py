@@ -1,6 +1,7 @@
 """Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
-from collections.abc import Iterator
+from argparse import ArgumentError
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.sources import OnBadFrame
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.models.encoder import weights_follow
+from dml_lightning.runs.checkpoints import read_checkpoint
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
+from dml_lightning.trust import reading
 from dml_lightning.types import Batch, Embeddings
 
 
@@ -30,22 +34,25 @@ class TrainedRun:
     device: str
 
     @staticmethod
-    def load(run: str, device: str = "cpu") -> "TrainedRun":
-        """Load a run from its folder.
+    def load(run: str, device: str = "cpu", trust: Collection[str] = ()) -> "TrainedRun":
+        """Load a run from its folder, which may come from anyone: see `dml_lightning.trust`.
 
         Args:
             run: Path of the folder.
             device: Device for the encoder, such as "cpu" or "cuda".
+            trust: Modules whose classes its recipe may name in any role.
 
         Raises:
-            ValueError: If the run is not finished, or the gallery is of another checkpoint.
+            ValueError: If the run is not finished, a file was edited or is of another run, the gallery is of another
+                checkpoint, or the recipe names a class that is not listed.
         """
         check_device(device)
         folder = Path(run)
-        recipe = read_recipe_file(recipe_path(folder))
-        gallery = Gallery.load(folder / "gallery")
-        module = _load_module(folder, recipe["model"], len(gallery.class_names))
-        options = crop_options(recipe["data"])
+        path = recipe_path(folder)
+        gallery = Gallery.of_run(folder)
+        with reading(path, trust):
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names))
+        options = _crop_options(path)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
                 f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
@@ -85,12 +92,16 @@ def check_device(device: str) -> None:
 
 @torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
-    """Embed batch by batch; the results are on the CPU."""
+    """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
         vectors = module(batch.images.to(device))
         logits = module.compute_logits(vectors)
+        rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
         yield Embeddings(
-            vectors.float().cpu(), batch.labels, batch.index, None if logits is None else logits.float().cpu()
+            vectors.float().cpu()[rows],
+            batch.labels[rows],
+            batch.index[rows],
+            None if logits is None else logits.float().cpu()[rows],
         )
 
 
@@ -108,24 +119,45 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
-    arguments = {**model["init_args"], "num_classes": num_classes, "compile": False}
-    if "encoder" in arguments:  # the weights come from the run's checkpoint
-        arguments["encoder"] = _without_download(arguments["encoder"])
+    arguments = {**(model.get("init_args") or {}), "num_classes": num_classes, "compile": False}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
-    config = parser.parse_object({"model": {**model, "init_args": arguments}})
-    module: EmbeddingModule = parser.instantiate(config).model
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+    try:
+        config = parser.parse_object({"model": {**model, "init_args": arguments}})
+        with weights_follow():
+            module: EmbeddingModule = parser.instantiate(config).model
+    except (ArgumentError, TypeError) as error:
+        text = " ".join(str(error).split())
+        sentence = (
+            text.partition("Errors: - ")[2].partition(" - Expected a")[0] or text
+        )  # of an option that may be null
+        raise ValueError(f"{recipe_path(run)} describes no model of this version: {sentence}") from None
+    module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     return module.eval()
 
 
-def _without_download(encoder: dict[str, Any]) -> dict[str, Any]:
-    plain = {"pretrained": False, "checkpoint": None}
-    inner = encoder.get("init_args")
-    if inner is None:
-        return {key: plain.get(key, value) for key, value in encoder.items()}
-    return {**encoder, "init_args": {key: plain.get(key, value) for key, value in inner.items()}}
+def _section(path: Path, name: str) -> dict[str, Any]:
+    """A section of a recipe.
+
+    Raises:
+        ValueError: If the recipe lacks it.
+    """
+    section = read_recipe_file(path).get(name)
+    if not isinstance(section, dict):
+        raise ValueError(f"{path} is damaged: it has no section {name}.")
+    return section
+
+
+def _crop_options(path: Path) -> CropOptions:
+    """Crop options of a recipe.
+
+    Raises:
+        ValueError: If they cannot be used.
+    """
+    try:
+        return crop_options(_section(path, "data"))
+    except TypeError as error:
+        raise ValueError(f"{path} has no crop options of this version: {error}.") from None
 
 
 def crop_options(data: dict[str, Any]) -> CropOptions:

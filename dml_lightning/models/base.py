@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
@@ -103,6 +104,30 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"backbone_args={{img_size: {side}}}."
             ) from error
         return vectors
+
+    @override
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
+        """Take weights.
+
+        Raises:
+            ValueError: If they are of another module.
+        """
+        try:
+            keys: _IncompatibleKeys = super().load_state_dict(state_dict, strict, assign)
+            return keys
+        except RuntimeError:
+            own = self.state_dict()
+            other = sorted(own.keys() ^ state_dict.keys())
+            other += [key for key in own.keys() & state_dict.keys() if own[key].shape != state_dict[key].shape]
+            if not other:
+                raise
+            file = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
+            raise ValueError(
+                f"{file} holds the weights of another arm or encoder: {len(other)} of "
+                f"{len(own.keys() | state_dict.keys())} tensors do not fit, first {other[0]}."
+            ) from None
 
     @override
     def configure_model(self) -> None:

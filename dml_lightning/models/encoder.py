@@ -2,6 +2,9 @@
 
 import difflib
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,6 +13,18 @@ import torch
 import torch.nn.functional as F
 from timm.models import load_state_dict
 from torch import Tensor, nn
+
+_WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
+
+
+@contextmanager
+def weights_follow() -> Iterator[None]:
+    """Make encoders without published or given weights, since those of a run's checkpoint follow."""
+    token = _WEIGHTS_FOLLOW.set(True)
+    try:
+        yield
+    finally:
+        _WEIGHTS_FOLLOW.reset(token)
 
 
 class Encoder(nn.Module):
@@ -116,6 +131,8 @@ def _create_backbone(name: str, pretrained: bool, checkpoint: str | None, argume
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"close names: {', '.join(close)}" if close else "timm.list_models() names them all"
         raise ValueError(f"timm has no backbone named {name!r}; {hint}.")
+    if _WEIGHTS_FOLLOW.get():
+        pretrained, checkpoint = False, None
     if checkpoint is None:
         return _timm_model(name, pretrained, arguments)
     if not Path(checkpoint).is_file():

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.evaluation.numbers import measure
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
+from dml_lightning.runs import digests
 from dml_lightning.runs.fairness import arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_file
@@ -89,8 +89,7 @@ class RunResult:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The recipe, parsed."""
-        content: dict[str, Any] = yaml.safe_load(self.recipe_text) or {}
-        return content
+        return read_recipe_file(path) if self.folder and (path := recipe_file(self.source)) else {}
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -246,6 +245,7 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
         raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
     if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
         raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
+    digests.check(path)
     recipe = read_recipe_file(saved)
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),

@@ -6,6 +6,7 @@ generators are not stored: `ExactResume` seeds the generators at every step.
 """
 
 import random
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,29 @@ from typing_extensions import override
 
 from dml_lightning.files import replacing
 from dml_lightning.types import Stream
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Load the tensors and plain values of a checkpoint; a file with anything else is refused, and nothing of it runs.
+
+    Raises:
+        ValueError: If the file is no checkpoint of a fit.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle protocol of what is no checkpoint
+            content: Any = torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # of many kinds, from an unpickler that reads anything as its program
+        content = None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        size = path.stat().st_size
+        raise ValueError(
+            f"{path} ({size} bytes) is no checkpoint of dml fit, or is damaged; nothing of it was loaded: name the "
+            "best.ckpt or last.ckpt of a run."
+        )
+    return content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -35,6 +59,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise ValueError(f"storage_options have no use for {path}: runs lie on a file system.")
         with replacing(Path(path)) as file:
             torch.save(checkpoint, file)
+
+    @override
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path), map_location)  # whatever `weights_only` says
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -4,6 +4,7 @@
 recipe.fit.yaml       config with which `dml fit -c` repeats the run
 run.json              status, versions and command of each stage
 checkpoints/          best.ckpt, last.ckpt
+digests/<stage>.json  sha256 of what the stage read and wrote, see `runs.digests`
 gallery/              known classes and thresholds by the best checkpoint, and species enrolled since
 facts.json            digest of the initial weights, number of samples seen, number of processes
 metrics/<stage>.json  last value of each logged number;  csv/<stage>/ all values

@@ -3,21 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
+from dml_lightning.yaml_files import read_yaml
 
-NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse"}
+NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse", "trust"}
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
     """Read a recipe from its file.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or too large once parsed.
     """
-    try:
-        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = {}
+    content = read_yaml(path)
     if not content or not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it holds no recipe.")
     return content

@@ -68,7 +68,7 @@ def test_a_single_run_says_what_it_is(run_of: RunOf, capsys: pytest.CaptureFixtu
         (["report", "nowhere", "--form=md"], "unrecognized arguments: --form=md"),
         (["audit", "x.npz", "--projection=umap"], "projection: umap is not one of 'tsne', 'pca'"),
         (["gallery"], 'expected "subcommand" to be one of {list,remove,recalibrate}'),
-        (["theory", "margin", "--classes=a", "--dim=3"], 'classes: a is not a whole number'),
+        (["theory", "margin", "--classes=a", "--dim=3"], "classes: a is not a whole number"),
         (["audit", "x.txt"], "x.txt is not an .npz file of embeddings"),
         (["audit", "x.npz"], "x.npz: there is no such file"),
     ],

@@ -7,6 +7,7 @@ import torch
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values, name_classes
+from dml_lightning.types import Embeddings
 from tests.evaluation.lines import laid_out
 
 # class 0 at 0 but for an outlier at 9; class 1 at 12: a crop at 8 is nearest to the outlier and to class 1's mean
@@ -30,7 +31,8 @@ def test_rules_disagree_where_they_are_laid_out_to() -> None:
 
 def test_where_the_reference_has_fewer_all_vote() -> None:
     sets = evidence().sets
-    few = replace(sets["reference"], vectors=sets["reference"].vectors[2:], labels=sets["reference"].labels[2:])
+    reference = sets["reference"]
+    few = Embeddings(reference.vectors[2:], reference.labels[2:], reference.index[2:])
     assert name_classes(sets["known"], few, k=100)["knn"].tolist() == [1] * 5
 
 

@@ -1,7 +1,10 @@
 """What a gallery is built of, and what comes back from the disk."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +110,37 @@ def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
     everything = Gallery.build(evidence, DIGEST, alpha=0.3).threshold("C")
     assert everything is not None
     assert (everything.samples, everything.groups) == (120, 4)
+
+
+def change_base(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edits the fields of a base as version 0.1 wrote them, without a digest."""
+    base = folder / "0000.json"
+    fields = json.loads(base.read_text())
+    del fields["words_sha256"]
+    edit(fields)
+    base.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda fields: fields.pop("class_names"), "is damaged .lacks 'class_names'.; restore the whole folder"),
+        (lambda fields: fields["class_names"].pop(), r"its class_names must be 3 different names, got \['coot', 'gad"),
+        (lambda fields: fields.update(class_names=["coot", "coot", "mallard"]), "must be 3 different names"),
+        (lambda fields: fields.update(class_names=["coot", 1, "mallard"]), "must be 3 different names"),
+        (lambda fields: fields.update(class_names=None), "must be 3 different names, got None"),
+        (
+            lambda fields: fields.update(prediction_rule="nearest"),
+            "its prediction_rule is 'nearest', none of soft",
+        ),
+        (lambda fields: fields.update(prior={"a": 1}), "is damaged .*unexpected keyword argument 'a'"),
+        (lambda fields: fields.pop("texts"), "is damaged .lacks 'texts'."),
+        (lambda fields: fields.pop("encoder"), "is damaged .lacks 'encoder'."),
+    ],
+)
+def test_a_base_with_other_fields_than_were_written_is_named(
+    stored: Path, edit: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    change_base(stored, edit)
+    with pytest.raises(ValueError, match=f"record 0 of .*{said}"):
+        Gallery.load(stored)

@@ -1,5 +1,7 @@
 """What a finished run is made ready from: its recipe, its options, its data, its device."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from dml_lightning.data.sources.recognise import _filled_columns, read_source
 from dml_lightning.gallery import trained
 from dml_lightning.models import SoftmaxModule, TripletModule
 from dml_lightning.types import Batch
+from tests import ROOT
 from tests.models.small import Blobs, make
 
 
@@ -39,6 +42,28 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         trained._load_module(tmp_path, {"init_args": {}}, 3)
 
 
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda recipe: recipe.pop("model"), "is damaged: it has no section model"),
+        (lambda recipe: recipe.pop("data"), "is damaged: it has no section data"),
+        (lambda recipe: recipe["model"].pop("init_args"), "describes no model of this version: .*encoder"),
+        (lambda recipe: recipe["model"]["init_args"].update(what=1), "describes no model .*'what' is not accepted$"),
+        (lambda recipe: recipe["data"].update(radiometry={"a": 1}), "has no crop options of this version: .*'a'"),
+    ],
+)
+def test_a_recipe_with_other_settings_than_were_written_is_named(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    run = shutil.copytree(ROOT / "tests" / "old_files" / "run_of_0_1", tmp_path / "run")  # without digests
+    path = run / "recipe.fit.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    edit(recipe)
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ValueError, match=rf"recipe\.fit\.yaml {said}"):
+        trained.TrainedRun.load(str(run))
+
+
 def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
     crops = Blobs(5)
     batches = [Batch(crops.images[part], crops.labels[part], crops.index[part]) for part in (slice(3), slice(3, 5))]
@@ -53,15 +78,16 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
         assert torch.cat([part.index for part in parts]).tolist() == crops.index.tolist()
 
 
-@pytest.mark.parametrize("form", ["plain", "class_path"])
-def test_weights_come_from_the_run_not_from_where_it_started(form: str) -> None:
-    options = {"backbone": "resnet10t", "pretrained": True, "checkpoint": "/gone.pt"}
-    given: dict[str, Any] = options if form == "plain" else {"class_path": "Encoder", "init_args": options}
-    result = trained._without_download(given)
-    inner = result if form == "plain" else result["init_args"]
-    assert inner == {"backbone": "resnet10t", "pretrained": False, "checkpoint": None}
-    assert options["pretrained"] is True  # the recipe stays as it is
-    assert trained._without_download({"backbone": "x"}) == {"backbone": "x"}  # nothing is added
+def test_the_batches_of_an_unsorted_table_are_sorted() -> None:
+    crops, order = Blobs(5), torch.tensor([3, 0, 4, 1, 2])
+    module = make(SoftmaxModule).eval()
+    batch = Batch(crops.images[order], crops.labels[order], crops.index[order])
+    (part,) = trained.embed(module, iter([batch]), "cpu")
+    assert part.index.tolist() == crops.index.tolist()
+    assert part.labels.tolist() == crops.labels.tolist()
+    with torch.no_grad():
+        torch.testing.assert_close(part.vectors, module(crops.images))
+        torch.testing.assert_close(part.logits, module.compute_logits(module(crops.images)))
 
 
 def test_crop_options_are_those_of_the_data_section() -> None:

@@ -158,3 +158,13 @@ def test_one_class_is_nothing_to_fit(tmp_path: Path, arm: type[EmbeddingModule])
     module.num_classes = 1
     with pytest.raises(ValueError, match="at least 2 known classes to tell apart, got 1"):
         trainer(tmp_path).fit(module, DataLoader(Blobs(24), 8), loaders())
+
+
+def test_weights_of_another_module_are_named_in_one_sentence() -> None:
+    other, module = make(SoftmaxModule), make(TripletModule)
+    with pytest.raises(ValueError, match=r"^the checkpoint holds the weights of another arm .*: 2 of 4 tensors do not"):
+        module.load_state_dict(other.state_dict())
+    weights = module.state_dict()
+    name = next(iter(weights))
+    with pytest.raises(ValueError, match=rf"1 of 2 tensors do not fit, first {name}\."):
+        module.load_state_dict({**weights, name: torch.zeros(1, 2, 3)})

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dml_lightning.models import Encoder, RawPixels
+from dml_lightning.models.encoder import weights_follow
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}
 
@@ -113,3 +114,18 @@ def test_raw_pixels_are_the_crop_scaled_to_length_one() -> None:
     assert torch.allclose(encoder(images), expected)
     assert not list(encoder.parameters())
     assert torch.allclose(RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images))
+
+
+def test_weights_that_follow_are_neither_downloaded_nor_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, create = [], timm.create_model
+
+    def offline(name: str, pretrained: bool, **more: object) -> object:
+        asked.append(pretrained)
+        return create(name, pretrained=False, **more)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with weights_follow():
+        Encoder("resnet10t", embedding_dim=8, pretrained=True)
+        Encoder("resnet10t", embedding_dim=8, checkpoint="gone.pth")
+    Encoder("resnet10t", embedding_dim=8, pretrained=True)
+    assert asked == [False, False, True]

@@ -1,5 +1,7 @@
 """When checkpoints are written, and which epoch is the best of a fit that goes on."""
 
+import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,3 +91,33 @@ def test_the_latest_checkpoint_knows_the_best_of_its_epoch_in_any_order(tmp_path
     callbacks = torch.load(tmp_path / LAST, weights_only=True)["callbacks"]
     (state,) = [own for name, own in callbacks.items() if "BestCheckpoint" in name]
     assert state["best_model_score"] == 1
+
+
+class Harmless:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("unpickled",)
+
+
+@pytest.mark.parametrize("weights_only", [None, True, False])
+def test_a_checkpoint_is_read_as_values_whatever_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_only: bool | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "best.ckpt"
+    files = checkpoints.AtomicCheckpointIO()
+    files.save_checkpoint({"state_dict": {"weight": torch.ones(2)}, "epoch": 3}, path)
+    assert files.load_checkpoint(path, weights_only=weights_only)["epoch"] == 3
+    torch.save({"state_dict": Harmless()}, path)
+    with pytest.raises(ValueError, match=r"best\.ckpt \(\d+ bytes\) is no checkpoint of dml fit"):
+        files.load_checkpoint(path, weights_only=weights_only)
+    assert not (tmp_path / "unpickled").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"text\n", b"PK\x03\x04", pickle.dumps({"state_dict": {}}, 4)])
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"last\.ckpt \({len(content)} bytes\) is no checkpoint of dml fit"):
+        checkpoints.read_checkpoint(path)

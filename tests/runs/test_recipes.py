@@ -14,11 +14,21 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
     assert result == {"seed_everything": 3, "data": {"known": ["coot", "Küken"]}}
 
 
-@pytest.mark.parametrize("content", [b"", b"a: [", b"- 1\n- 2\n", b"just words", b"\xff\xfe\x00"])
-def test_a_damaged_recipe_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", r"is damaged: it holds no recipe\."),
+        (b"a: [", "is no valid YAML"),
+        (b"- 1\n- 2\n", r"is damaged: it holds no recipe\."),
+        (b"just words", r"is damaged: it holds no recipe\."),
+        (b"\xff\xfe\x00", "is no valid YAML"),
+        (b"a: &a [1, 2, 3]\n" + b"b: [" + b"*a, " * 50_000 + b"]", "has more than 200000 nodes"),
+    ],
+)
+def test_a_damaged_recipe_is_named(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "recipe.fit.yaml"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"recipe\.fit\.yaml is damaged: it holds no recipe\."):
+    with pytest.raises(ValueError, match=rf"recipe\.fit\.yaml {why}"):
         read_recipe_file(path)
 
 

@@ -1,7 +1,8 @@
 """Reading a data set of any layout: by its config, or by the content of its files."""
 
 from argparse import ArgumentError
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from dml_lightning.data.sources.hu import HuWaterfowl
 from dml_lightning.data.sources.label_studio import LabelStudio
 from dml_lightning.data.sources.labelme import LabelMe
 from dml_lightning.data.sources.megadetector import MegaDetector
-from dml_lightning.data.sources.parse import read_yaml
 from dml_lightning.data.sources.voc import PascalVoc
 from dml_lightning.data.sources.yolo import NAME_FILES, Yolo
+from dml_lightning.trust import is_recipe, reading
+from dml_lightning.yaml_files import read_yaml
 
 LABEL, GROUP, SCORES = ("label", "class"), ("flight",), ("score", "confidence")  # columns of a CSV that may be missing
 LAYOUTS = (
@@ -36,7 +38,11 @@ Readers = dict[str, Source]  # name of a layout that a path fits -> its reader
 
 
 def read_source(
-    path: Path, on_bad_frame: OnBadFrame = "stop", min_score: float | None = None, allow_empty: bool = False
+    path: Path,
+    on_bad_frame: OnBadFrame = "stop",
+    min_score: float | None = None,
+    allow_empty: bool = False,
+    trust: Collection[str] = (),
 ) -> Reading:
     """Reads a data set by its config, or by the content of its files.
 
@@ -45,6 +51,7 @@ def read_source(
         on_bad_frame: See `Source.read`.
         min_score: See `Source.read`.
         allow_empty: See `Source.read`.
+        trust: Modules whose classes a recipe of a run's folder may name beside the listed ones.
 
     Returns:
         The data set; its report states the layout that was recognised.
@@ -52,13 +59,13 @@ def read_source(
     Raises:
         ValueError: There is no such path, it fits no layout or several, or it cannot be read.
     """
-    source, layout = recognise(path)
+    source, layout = recognise(path, trust)
     reading = source.read(on_bad_frame, min_score, allow_empty)
     reading.report.layout = f"read as {layout}"
     return reading
 
 
-def recognise(path: Path) -> tuple[Source, str]:
+def recognise(path: Path, trust: Collection[str] = ()) -> tuple[Source, str]:
     """Returns the reader of a path, and the name of the layout.
 
     Raises:
@@ -66,7 +73,8 @@ def recognise(path: Path) -> tuple[Source, str]:
     """
     if not path.exists():
         raise ValueError(f"--data {path} is neither a file nor a folder.")
-    readers = _in_folder(path) if path.is_dir() else _of_file(path)
+    with reading(path, trust) if is_recipe(path) else nullcontext():
+        readers = _in_folder(path) if path.is_dir() else _of_file(path)
     if len(readers) > 1:
         raise ValueError(
             f"--data {path} may be {' or '.join(readers)}: name one file, or a config with the source of the data."

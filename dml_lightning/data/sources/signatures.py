@@ -7,7 +7,8 @@ from xml.etree.ElementTree import Element
 
 from dml_lightning.data.sources.csv_table import BOX_FORMATS, read_header
 from dml_lightning.data.sources.labelme import is_labelme
-from dml_lightning.data.sources.parse import parse_json, read_xml, read_yaml
+from dml_lightning.data.sources.parse import parse_json, read_xml
+from dml_lightning.yaml_files import read_yaml
 
 COCO, COCO_RESULTS, LABELME, LABEL_STUDIO, MEGADETECTOR = (
     "COCO JSON",

@@ -10,9 +10,9 @@ from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources.base import Scan, Source
 from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.files import FrameFinder, absolute, list_frames
-from dml_lightning.data.sources.parse import read_yaml
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.yolo_rows import RowForms
+from dml_lightning.yaml_files import read_yaml
 
 SPLIT_KEYS = ("train", "val", "valid", "test")
 NAME_FILES = ("classes.txt", "labels/classes.txt", "obj.names", "data/obj.names", "predefined_classes.txt")
