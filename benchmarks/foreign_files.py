@@ -121,6 +121,7 @@ FORMATS: dict[str, dict[str, Format]] = {
     },
 }
 TIFFFILE = "tifffile==2026.3.3"
+BESIDE = {TIFFFILE: ["imagecodecs==2026.3.6"]}  # what a tool does not install by itself
 BOXES = (
     f"{len(SIZES)} frames of 8 and 16 bit in two folders, up to 641 px wide, one of them without a box; {PER_FRAME} "
     "boxes of fractions of a px in each of the others, four of which touch an edge; names with blanks and letters "
@@ -261,7 +262,12 @@ def rows(tools: Sequence[str], work: Path, made: dict[str, Any], equal: list[boo
     """Yields a row for each format of each tool, or frame of tifffile, and notes whether it is equal."""
     for tool in tools:
         name, folder = tool.split("==")[0], work / tool
-        run_tool([tool], WRITERS / f"write_{name.replace('-', '_')}.py", work / "set" / "truth.json", folder)
+        run_tool(
+            [tool, *BESIDE.get(tool, [])],
+            WRITERS / f"write_{name.replace('-', '_')}.py",
+            work / "set" / "truth.json",
+            folder,
+        )
         frames = sorted(folder.glob("*.tif"))
         for cells in (
             *map(pixel_row, frames),
