@@ -3,7 +3,7 @@
 # boxes keep their place and size on average.
 # Seen (label-studio-sdk 2.1.2): it cuts off the left edge and the width, each on its own, and adds the two up. A right
 # edge lies up to 2 px further left, never right, and 1 px on average; boxes are 0.5 px narrower and lower on average.
-# Of a bird 7 px long that is a tenth of its area. COCO and YOLO of the same export keep fractions of a px.
+# Of birds 6 to 8 px long that is a seventh of the area. COCO and YOLO of the same export keep fractions of a px.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
