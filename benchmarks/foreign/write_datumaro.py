@@ -11,13 +11,13 @@ from datumaro.components.media import Image
 from made_set import FRAMES, LABELS, OUT, ROOT
 
 
-def items(split: bool) -> list[DatasetItem]:
-    """The frames, as one subset or with each flight as one."""
+def items() -> list[DatasetItem]:
+    """The frames, each flight as a subset."""
     numbers = count(1)
     return [
         DatasetItem(
             id=str(Path(frame["file"]).with_suffix("")),
-            subset="val" if split and frame["file"].startswith("flight 2") else "train",
+            subset="train" if frame["file"].startswith("flight 1") else "val",
             media=Image.from_file(str(ROOT / frame["file"])),
             annotations=[
                 Bbox(
@@ -30,6 +30,5 @@ def items(split: bool) -> list[DatasetItem]:
     ]
 
 
-for name in ("coco_instances", "yolo", "yolo_ultralytics", "voc_detection", "cvat"):  # cvat: a file for each subset
-    data = Dataset.from_iterable(items(split=name != "cvat"), categories=LABELS)
-    data.export(str(OUT / name), name, save_media=True)
+for name in ("coco_instances", "yolo", "yolo_ultralytics", "voc_detection", "cvat"):
+    Dataset.from_iterable(items(), categories=LABELS).export(str(OUT / name), name, save_media=True)
