@@ -9,8 +9,11 @@ import gc
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+import venv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -185,6 +188,32 @@ def spread(values: Sequence[float], decimals: int = 2) -> str:
     """
     middle, low, high = (f"{value:,.{decimals}f}" for value in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({low}-{high})"
+
+
+# Tools of others ---------------------------------------------------------------------------------
+
+
+def run_tool(requirements: Sequence[str], script: Path, *arguments: object) -> None:
+    """Runs a script in an environment of its own, made for this one run, without this project on its path.
+
+    Args:
+        requirements: What pip installs there, of pinned versions.
+        script: The script.
+        arguments: Of the script.
+
+    Raises:
+        RuntimeError: pip or the script fails; with the end of what it printed.
+    """
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=bool(requirements))
+        python = Path(folder, "Scripts" if os.name == "nt" else "bin", "python")
+        install = [["-m", "pip", "install", "--quiet", *requirements]] if requirements else []
+        for words in (*install, [script, *arguments]):
+            command = [str(python), *map(str, words)]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=own, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
 
 
 # Memory ------------------------------------------------------------------------------------------

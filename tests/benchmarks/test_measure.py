@@ -1,9 +1,11 @@
 """The helpers of the benchmarks: heads, turns, memory of a process of its own, tables and saved files."""
 
 import argparse
+import ast
 import math
 import os
 import statistics
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -150,3 +152,24 @@ def test_a_result_sets_the_threads_of_processes_to_come(measure: ModuleType, res
     os.environ.update(dict.fromkeys(measure.THREADS, "77"))
     with measure.Result("it.py", "Title", (), given(measure)):
         assert {os.environ[name] for name in measure.THREADS} == {str(number)}
+
+
+def test_a_tool_runs_in_an_environment_of_its_own(
+    measure: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(measure.__file__).parent))
+    script, written = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(
+        "import sys, importlib.util as u\n"
+        "found = [name for name in ('measure', 'dml_lightning', 'numpy') if u.find_spec(name)]\n"
+        "open(sys.argv[1], 'w').write(repr((sys.argv[2:], found, sys.prefix)))\n"
+        "sys.exit('not this one' if sys.argv[3:] else 0)\n",
+        encoding="utf-8",
+    )
+    measure.run_tool([], script, written, 7)
+    words, found, prefix = ast.literal_eval(written.read_text(encoding="utf-8"))
+    assert (words, found) == (["7"], [])
+    assert prefix != sys.prefix
+    assert not Path(prefix).exists()
+    with pytest.raises(RuntimeError, match="not this one"):
+        measure.run_tool([], script, written, 7, 8)

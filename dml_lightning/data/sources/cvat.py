@@ -25,7 +25,7 @@ class CvatXml(Source):
 
     Args:
         root: The data set's folder.
-        annotations: XML file, relative to the root.
+        annotations: XML file, relative to the root; or files of images, as datumaro writes one for each subset.
         images: Folder of the frames, relative to the root. Default: the root, root/images and the XML file's folder.
         group_by: See `Source`.
         frame_name: Name of a video's frames without suffix, with `{frame}` for the number.
@@ -37,7 +37,7 @@ class CvatXml(Source):
     def __init__(
         self,
         root: str | Path,
-        annotations: str = "annotations.xml",
+        annotations: str | list[str] = "annotations.xml",
         images: str | None = None,
         group_by: str = "parent",
         frame_name: str = "frame_{frame:06d}",
@@ -50,8 +50,18 @@ class CvatXml(Source):
             raise ValueError(f"frame_name {frame_name!r} may use {{frame}} or {{frame:06d}} alone ({error}).") from None
 
     def scan(self, report: ReadReport) -> Scan:
-        """Reads the XML file."""
-        file = self.root / self.annotations
+        """Reads the XML files."""
+        named = [self.annotations] if isinstance(self.annotations, str) else self.annotations
+        finder = FrameFinder()
+        frames: list[Path] = []
+        boxes: list[Box] = []
+        for file in (self.root / name for name in named):
+            scan = self._scan_file(file, finder, report, alone=len(named) == 1)
+            frames += scan.frames
+            boxes += scan.boxes
+        return Scan(frames, boxes)
+
+    def _scan_file(self, file: Path, finder: FrameFinder, report: ReadReport, alone: bool) -> Scan:
         if not file.is_file():
             raise ValueError(f"There is no {file}: name the XML file with the option annotations.")
         tree = read_xml(file)
@@ -61,18 +71,19 @@ class CvatXml(Source):
         if images and tracks:
             raise ValueError(f"{file} has images and tracks: export a task as either, not both.")
         if tracks or (not images and tree.findtext("meta//mode") == "interpolation"):
-            return self._video(file, tracks, report)
-        return self._pictures(file, images)
+            if not alone:
+                raise ValueError(f"{file} is about a video, whose frames have numbers and no names: read it alone.")
+            return self._video(file, tracks, finder, report)
+        return self._pictures(file, images, finder)
 
-    @property
-    def _folders(self) -> list[Path]:
+    def _folders(self, file: Path) -> list[Path]:
         if self.images is not None:
             return [self.root / self.images]
-        base = (self.root / self.annotations).parent
+        base = file.parent
         return list(dict.fromkeys([base, base / "images", self.root, self.root / "images"]))
 
-    def _pictures(self, file: Path, images: list[Element]) -> Scan:
-        finder = FrameFinder()
+    def _pictures(self, file: Path, images: list[Element], finder: FrameFinder) -> Scan:
+        folders = self._folders(file)
         frames: list[Path] = []
         boxes: list[Box] = []
         for image in images:
@@ -80,17 +91,16 @@ class CvatXml(Source):
             name = as_text(image.get("name"))
             if not name:
                 raise ValueError(f"{where} has no name.")
-            subset = [folder / image.get("subset", "") for folder in self._folders] if image.get("subset") else []
-            frame = finder.find(name, self._folders, where, own=subset, once=True)
+            subset = [folder / image.get("subset", "") for folder in folders] if image.get("subset") else []
+            frame = finder.find(name, folders, where, own=subset, once=True)
             stated = as_size(image.get("width"), image.get("height"))
             frames.append(frame)
             for number, shape in enumerate(shape for shape in image if shape.tag in (*KINDS, *OTHERS)):
                 boxes.append(_box(frame, shape, as_text(shape.get("label")), f"{where} shape {number + 1}", stated))
         return Scan(frames, boxes)
 
-    def _video(self, file: Path, tracks: list[Element], report: ReadReport) -> Scan:
-        finder = FrameFinder()
-        folders = [folder for folder in self._folders if folder.is_dir()]
+    def _video(self, file: Path, tracks: list[Element], finder: FrameFinder, report: ReadReport) -> Scan:
+        folders = [folder for folder in self._folders(file) if folder.is_dir()]
         pictures = [frame for folder in folders for frame in list_frames(folder, recursive=False)]
         flown = [frame for frame in pictures if self._is_named(frame)]
         boxes = [box for track in tracks for box in self._track(file, track, finder, report)]
@@ -115,7 +125,7 @@ class CvatXml(Source):
             if last is not None:
                 stem = self.frame_name.format(frame=last)
                 also = frame_names(stem)
-                yield _box(finder.find(stem, self._folders, place, also=also), shape, label, place)
+                yield _box(finder.find(stem, self._folders(file), place, also=also), shape, label, place)
 
 
 def _box(frame: Path, shape: Element, label: str, where: str, stated: tuple[int, int] | None = None) -> Box:

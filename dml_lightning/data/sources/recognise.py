@@ -226,8 +226,8 @@ def _voc_folder(root: Path) -> Readers:
 
 def _xml_folder(root: Path) -> Readers:
     others = (file for file in root.glob("*.xml") if not _sidecar(file))
-    files = [file for file in _few(others, MANY) if kinds.xml_kind(file) == kinds.CVAT]
-    return {layout: source for file in files for layout, source in _xml(file).items()}
+    names = [file.name for file in _few(others, MANY) if kinds.xml_kind(file) == kinds.CVAT]
+    return {f"{kinds.CVAT} ({', '.join(names)})": CvatXml(root, names)} if names else {}
 
 
 def _json_folder(root: Path) -> Readers:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dml_lightning.data.sources import CvatXml
+from dml_lightning.data.sources.recognise import read_source
 from tests.data.sources.making import BOX, picture, text
 
 
@@ -136,3 +137,36 @@ def test_errors(tmp_path: Path, content: str, message: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"There is no .*annotations\.xml: name the XML file"):
         CvatXml(tmp_path).read()
+
+
+def subsets(root: Path, second: str) -> CvatXml:
+    """Two files, as datumaro writes them: train.xml about a.png, and another."""
+    for name in ("a.png", "b.png"):
+        picture(root / "images" / name)
+    first = image("a.png", box("duck", 1, 2, 4, 6))
+    for name, content in (("train.xml", first), ("val.xml", second)):
+        text(root / name, f"<annotations><version>1.1</version>{content}</annotations>")
+    return CvatXml(root, ["train.xml", "val.xml"])
+
+
+def test_a_file_for_each_subset(tmp_path: Path) -> None:
+    source = subsets(tmp_path, image("b.png", box("teal", 5, 6, 9, 9)))
+    for reading in (source.read(), read_source(tmp_path)):
+        table = reading.table[["frame", *BOX, "label"]].to_numpy().tolist()
+        assert [[Path(row[0]).name, *row[1:]] for row in table] == [
+            ["a.png", 1, 2, 3, 4, "duck"],
+            ["b.png", 5, 6, 4, 3, "teal"],
+        ]
+    assert read_source(tmp_path / "val.xml").table["label"].tolist() == ["teal"]
+
+
+def test_two_files_about_one_image_are_refused(tmp_path: Path) -> None:
+    source = subsets(tmp_path, image("a.png", box("teal", 1, 2, 4, 6)))
+    with pytest.raises(ValueError, match=r"val\.xml image 0 and train\.xml image 0 are both about .*a\.png"):
+        source.read()
+
+
+def test_a_video_beside_images_is_refused(tmp_path: Path) -> None:
+    source = subsets(tmp_path, '<track id="0" label="duck"><box frame="0" xtl="1" ytl="2" xbr="3" ybr="4"/></track>')
+    with pytest.raises(ValueError, match=r"val\.xml is about a video, .*: read it alone"):
+        source.read()
