@@ -74,14 +74,16 @@ def read_frames(predictions: Path) -> pd.DataFrame | None:
 
 
 def check_same(path: Path, table: pd.DataFrame, frames: pd.DataFrame) -> None:
-    """Checks that a table of predictions has as many boxes in each frame as the table of frames says.
+    """Checks that a table of predictions has the boxes in each frame, of the same flight, that the table of frames has.
 
     Raises:
-        ValueError: If they differ, or are of different galleries or rules.
+        ValueError: If they differ, a frame that was not used has boxes, or they are of different galleries or rules.
     """
     beside = frames_path(path)
+    if "frame" not in table:
+        raise ValueError(f"{path} is not what dml predict writes: it lacks frame.")
     found = table["frame"].value_counts()
-    stated = frames.set_index("frame")["boxes"]
+    stated = frames.set_index("frame")["boxes"].where(frames["used"].to_numpy(), 0)
     numbers = found.reindex(found.index.union(stated.index), fill_value=0)
     wrong = numbers[numbers != stated.reindex(numbers.index, fill_value=0)]
     if len(wrong):
@@ -89,6 +91,13 @@ def check_same(path: Path, table: pd.DataFrame, frames: pd.DataFrame) -> None:
         raise ValueError(
             f"{path} has {wrong.iloc[0]} boxes of {frame} and {beside.name} {stated.get(frame, 0)}: rows were added or "
             "removed, or one of the two files is of another call of dml predict; predict again."
+        )
+    flights = table["frame"].map(frames.set_index("frame")["group"])
+    if (moved := (flights != table["group"]).to_numpy()).any():
+        row = table[moved].iloc[0]
+        raise ValueError(
+            f"{path} has {row['frame']} in the flight {row['group']}, and {beside.name} in {flights[moved].iloc[0]}: "
+            "give a flight the same name in both files."
         )
     for name in ("rule", "gallery"):
         if len(table) and (both := {*table[name], *frames[name]} - {table[name].iloc[0]}):

@@ -40,7 +40,7 @@ def test_every_frame_stands_in_it_once(table: pd.DataFrame, tmp_path: Path) -> N
 
 def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     frame = str(tmp_path / "a.tiff")
-    boxes = pd.DataFrame({"frame": [frame, frame], "rule": "A", "gallery": "0123-0"})
+    boxes = pd.DataFrame({"frame": [frame, frame], "group": "dawn", "rule": "A", "gallery": "0123-0"})
     check_same(tmp_path / "p.csv", boxes, table)
     check_same(tmp_path / "p.csv", boxes[:0], table.assign(boxes=0))
     for wrong in (boxes[:1], pd.concat([boxes, boxes[:1]]), boxes[:0]):
@@ -51,6 +51,21 @@ def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, t
     for name, value in (("rule", "B"), ("gallery", "0123-1")):
         with pytest.raises(ValueError, match=f"differ in {name}, {value} and"):
             check_same(tmp_path / "p.csv", boxes.assign(**{name: value}), table)
+
+
+def test_a_box_never_changes_its_flight_or_lies_in_a_frame_that_was_not_used(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame = str(tmp_path / "a.tiff")
+    boxes = pd.DataFrame({"frame": [frame, frame], "group": "dawn", "rule": "A", "gallery": "0123-0"})
+    with pytest.raises(ValueError, match=rf"has {frame} in the flight noon, and p\.frames\.csv in dawn: give"):
+        check_same(tmp_path / "p.csv", boxes.assign(group=["dawn", "noon"]), table)
+    both = {"dawn": "noon"}
+    check_same(tmp_path / "p.csv", boxes.replace({"group": both}), table.replace({"group": both}))
+    with pytest.raises(ValueError, match=rf"has 2 boxes of {frame} and p\.frames\.csv 0"):
+        check_same(tmp_path / "p.csv", boxes, table.assign(used=False))
+    with pytest.raises(ValueError, match="it lacks frame"):
+        check_same(tmp_path / "p.csv", boxes.drop(columns="frame"), table)
 
 
 @pytest.mark.parametrize(
