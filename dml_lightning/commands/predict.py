@@ -115,7 +115,8 @@ def predict(
         if pictures:
             receivers.append(FramePictures(Path(pictures)).draw)
         if write:
-            opened = writing(path, write, reading.frames["frame"].tolist(), trained.gallery.names)
+            flights = dict(zip(reading.frames["frame"], reading.frames["group"], strict=True))
+            opened = writing(path, write, flights, trained.gallery.names)
             writer = held.enter_context(opened)  # left last, so that the folder appears after the table
             receivers.append(writer.add)
         if map:

@@ -1,7 +1,7 @@
 """Corrected predictions as further crops to train on, which never reach validation, test or calibration."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ def with_corrected(table: pd.DataFrame, frames: pd.DataFrame, corrected: Sequenc
             in training there, or if no corrected box is of a known class.
     """
     known = sorted(table.loc[table["role"] == "known", "label"].unique())
-    held_out = dict(table.loc[table["split"] != "train", ["group", "split"]].itertuples(index=False, name=None))
+    held_out = _held_out(table)
     parts = [table]
     for reading in corrected:
         _refuse_own_frames(reading, frames)
@@ -37,15 +37,33 @@ def with_corrected(table: pd.DataFrame, frames: pd.DataFrame, corrected: Sequenc
             labels = ", ".join(sorted(reading.table["label"].unique()))
             raise ValueError(f"A corrected data set has no box of {', '.join(known)}; its labels are {labels}.")
         for group in rows["group"].unique():
-            if group in held_out:
+            own = next((name for name in _names(group) if name in held_out), None)
+            if own is not None:
                 raise ValueError(
-                    f"The group {group!r} of a corrected data set is in the split {held_out[group]}: a corrected frame "
+                    f"The group {own!r} of a corrected data set is in the split {held_out[own]}: a corrected frame "
                     "may only be trained on, with all of its group."
                 )
         parts.append(rows)
     joined = pd.concat(parts).sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(joined)
     return joined
+
+
+def _held_out(table: pd.DataFrame) -> dict[str, str]:
+    """Split by group, of the groups without a crop to train on."""
+    others = table[~table["group"].isin(table.loc[table["split"] == "train", "group"])]
+    return dict(others[["group", "split"]].itertuples(index=False, name=None))
+
+
+def _names(group: str) -> list[str]:
+    """A group that is named by the folder of its frames, from each folder above.
+
+    Example:
+        >>> _names("../night/flight_1")
+        ['../night/flight_1', 'night/flight_1', 'flight_1']
+    """
+    parts = PurePosixPath(group).parts
+    return [group, *(str(PurePosixPath(*parts[start:])) for start in range(1, len(parts)))]
 
 
 def _refuse_own_frames(reading: Reading, frames: pd.DataFrame) -> None:

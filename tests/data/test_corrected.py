@@ -12,6 +12,7 @@ import tifffile
 
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
+from dml_lightning.flights.annotations import TOOLS, writing
 
 NAMES = ["teal", "goose", "unknown"]
 
@@ -74,6 +75,24 @@ def test_a_corrected_frame_that_could_leak_is_refused(root: Path, tmp_path: Path
         table(root, same)
     trained = write(tmp_path / "trained", {splits.index[splits == "train"][0]: 1}, 3)
     assert len(table(root, trained)) == len(table(root)) + 4
+
+
+def test_predictions_of_a_held_out_flight_are_refused(root: Path, tmp_path: Path) -> None:
+    """Other frames of the flight than those of the data set, read back from the folder of an annotation tool."""
+    splits = table(root).groupby("group")["split"].first()
+    for tool in TOOLS:
+        for split in ("test", "train"):
+            flight = splits.index[splits == split][0]
+            more = write(tmp_path / f"{tool}_{split}", {flight: 1}, 4)
+            frame = str(more / flight / "0.tiff")
+            boxes = pd.DataFrame({"x": [1.0], "y": [2.0], "width": [6.0], "height": [7.0], "label": ["teal"]})
+            with writing(more / "p.csv", tool, {frame: flight}, ["teal", "goose"]) as writer:
+                writer.add(frame, boxes.assign(decision="known", score=np.nan, p_value=0.5))
+            if split == "train":
+                assert len(table(root, more / f"p.{tool}")) == len(table(root)) + 1
+            else:
+                with pytest.raises(ValueError, match=f"The group '{flight}' of a corrected data set is in the split"):
+                    table(root, more / f"p.{tool}")
 
 
 def test_a_corrected_set_of_other_classes_is_refused(root: Path, tmp_path: Path) -> None:
