@@ -24,6 +24,10 @@ TAKEN: dict[str, Words] = {
     "predict a run's file": lambda run: ["predict", f"--run={run}", "--data=x", f"--out={run}/gallery/p.csv"],
     "pictures": lambda run: ["predict", f"--run={run}", f"--data={run}/../frames", f"--pictures={run}/../frames"],
     "frames beside": lambda run: ["predict", f"--run={run}", f"--data={run}/../p.frames.csv", f"--out={run}/../p.csv"],
+    "predict in the data": lambda run: [
+        *("predict", f"--run={run}", f"--data={run}/../frames/"),
+        f"--out={run.parent}/frames/../frames/boxes.csv",
+    ],
     "map": lambda run: ["predict", f"--run={run}", "--data=x", f"--map={run}/metrics/map.geojson"],
     "count of frames": lambda run: [*COUNT(run), f"--out={run}/../p.frames.csv"],
     "count": lambda run: [*COUNT(run), f"--out={run}/../p.csv"],
