@@ -24,14 +24,15 @@ def with_corrected(table: pd.DataFrame, frames: pd.DataFrame, corrected: Sequenc
         A validated crop table in frame order.
 
     Raises:
-        ValueError: If a corrected frame is one of the data set itself or has the same bytes as one, if its group is not
-            in training there, or if no corrected box is of a known class.
+        ValueError: If a corrected frame is one of the data set itself or of an earlier corrected one, or has the same
+            bytes as one, if its group is not in training there, or if no corrected box is of a known class.
     """
     known = sorted(table.loc[table["role"] == "known", "label"].unique())
     held_out = _held_out(table)
     parts = [table]
     for reading in corrected:
         _refuse_own_frames(reading, frames)
+        frames = pd.concat([frames, reading.frames])  # two corrections of a frame would train on it twice
         rows = reading.table[reading.table["label"].isin(known)].assign(role="known", split="train")
         if rows.empty:
             labels = ", ".join(sorted(reading.table["label"].unique()))
@@ -67,16 +68,17 @@ def _names(group: str) -> list[str]:
 
 
 def _refuse_own_frames(reading: Reading, frames: pd.DataFrame) -> None:
-    """Refuses corrected frames that the data set itself has, by their path or by their bytes."""
+    """Refuses corrected frames that are there already, by their path or by their bytes."""
     own = dict.fromkeys(map(Path, frames["frame"]), "own")
     others = dict.fromkeys(map(Path, reading.frames["frame"]), "corrected")
     for path in others:
         if path in own:
             raise ValueError(
-                f"The corrected frame {path} is one of the data set itself: correct it there, or leave it out here."
+                f"The corrected frame {path} is one of the data set itself, or is corrected twice: correct it there, or "
+                "leave it out here."
             )
     for first, other in identical_frames({**own, **others}):
         raise ValueError(
-            f"The corrected data set and the data set itself have a frame with the same bytes, {first} and {other}: "
-            "leave one of them out."
+            f"A corrected data set and another one have a frame with the same bytes, {first} and {other}: leave one of "
+            "them out."
         )

@@ -64,7 +64,7 @@ def test_corrected_boxes_are_trained_on_and_nothing_else_changes(root: Path, tmp
 def test_a_corrected_frame_that_could_leak_is_refused(root: Path, tmp_path: Path) -> None:
     splits = table(root).groupby("group")["split"].first()
     held_out = splits.index[splits == "test"][0]
-    with pytest.raises(ValueError, match="is one of the data set itself: correct it there"):
+    with pytest.raises(ValueError, match="is one of the data set itself, or is corrected twice: correct"):
         table(root, root)
     copy = write(tmp_path / "copy", {"elsewhere": 1}, 1)
     shutil.copy(root / held_out / "1.tiff", copy / "elsewhere" / "0.tiff")
@@ -75,6 +75,14 @@ def test_a_corrected_frame_that_could_leak_is_refused(root: Path, tmp_path: Path
         table(root, same)
     trained = write(tmp_path / "trained", {splits.index[splits == "train"][0]: 1}, 3)
     assert len(table(root, trained)) == len(table(root)) + 4
+
+
+def test_a_frame_that_was_corrected_twice_is_refused(root: Path, tmp_path: Path) -> None:
+    new, copy = write(tmp_path / "new", {"new_1": 1}, 1), write(tmp_path / "copy", {"new_2": 1}, 1)
+    with pytest.raises(ValueError, match=r"new_1/0\.tiff is one of the data set itself, or is corrected twice"):
+        table(root, new, new)
+    with pytest.raises(ValueError, match=r"a frame with the same bytes, .*new_1/0\.tiff and .*new_2/0\.tiff"):
+        table(root, new, copy)
 
 
 def test_predictions_of_a_held_out_flight_are_refused(root: Path, tmp_path: Path) -> None:
