@@ -18,7 +18,7 @@ from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import check_output, replacing, write_text
 from dml_lightning.flights.annotations import Tool, annotations_path, writing
-from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table
+from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table, open_frames
 from dml_lightning.flights.maps import check_map, drawing
 from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
@@ -127,6 +127,7 @@ def predict(
             receivers.append(writer.add)
 
         def finish() -> None:
+            open_frames([frame for frame in reading.frames["frame"] if not boxes[frame]], on_bad_frame, bad)
             frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
             if not frames["used"].any():
                 first = next(iter(bad.values()), "there is none")

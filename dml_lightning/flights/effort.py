@@ -1,11 +1,12 @@
 """Effort: every frame that was flown, also without a box or unreadable, in a table beside that of the predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from dml_lightning.data.sources import Reading
+from dml_lightning.data.frames import FrameError, read_frame
+from dml_lightning.data.sources import OnBadFrame, Reading
 
 SUFFIX = ".frames.csv"
 FRAME_COLUMNS = ("frame", "group", "boxes", "used", "reason", "min_score", "rule", "gallery")
@@ -19,6 +20,26 @@ def frames_path(predictions: Path) -> Path:
         'night/predictions.frames.csv'
     """
     return predictions.with_name(predictions.stem + SUFFIX)
+
+
+def open_frames(frames: Iterable[str], on_bad_frame: OnBadFrame, bad: dict[str, str]) -> None:
+    """Reads the pixels of frames without a box: one that cannot be read is no frame without a bird.
+
+    Args:
+        frames: Paths of the frames.
+        on_bad_frame: Whether a frame that cannot be read raises ("stop"), or is noted ("skip").
+        bad: Receives the reason by frame.
+
+    Raises:
+        FrameError: If a frame cannot be read and on_bad_frame is "stop".
+    """
+    for frame in frames:
+        try:
+            read_frame(Path(frame))
+        except FrameError as error:
+            if on_bad_frame == "stop":
+                raise
+            bad[frame] = str(error)
 
 
 def frames_table(

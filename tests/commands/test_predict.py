@@ -361,3 +361,15 @@ def test_the_table_of_boxes_is_not_named_like_that_of_frames(
     with pytest.raises(SystemExit, match="2"):
         main(["predict", f"--run={old_run}", "--data=x", f"--out={tmp_path}/night.frames.csv"])
     assert ".frames.csv ends the table of frames beside that of the boxes" in capsys.readouterr().err
+
+
+def test_an_unreadable_frame_without_a_box_is_not_counted_as_seen(old_run: Path, tmp_path: Path) -> None:
+    for name in ("good", "empty", "cut"):
+        tifffile.imwrite(tmp_path / f"{name}.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
+    cut = tmp_path / "cut.tiff"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\ngood.tiff,20,20,9,9\nempty.tiff,,,,\ncut.tiff,,,,\n")
+    main(["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv", "--write=coco"])
+    frames = pd.read_csv(tmp_path / "p.frames.csv").set_index("frame")
+    assert frames["used"].rename(lambda name: Path(name).stem).to_dict() == {"good": True, "empty": True, "cut": False}
+    assert "truncated" in frames["reason"][str(cut)]

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import tifffile
 
+from dml_lightning.data.frames import FrameError
 from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.flights.effort import check_same, frames_path, frames_table, read_frames
+from dml_lightning.flights.effort import check_same, frames_path, frames_table, open_frames, read_frames
 
 LINES = ["frame,x,y,width,height,flight", "a.tiff,1,1,8,8,dawn", "a.tiff,9,9,8,8,dawn", "b.tiff,,,,,dusk"]
 
@@ -36,6 +37,19 @@ def test_every_frame_stands_in_it_once(table: pd.DataFrame, tmp_path: Path) -> N
     found = read_frames(predictions)
     assert found is not None
     pd.testing.assert_frame_equal(found, table, check_dtype=False)
+
+
+def test_a_frame_that_cannot_be_read_is_no_frame_without_a_bird(tmp_path: Path) -> None:
+    good, cut = tmp_path / "good.tiff", tmp_path / "cut.tiff"
+    for path in (good, cut):
+        tifffile.imwrite(path, np.full((40, 40), 9, np.uint16))
+    cut.write_bytes(cut.read_bytes()[:1000])
+    bad: dict[str, str] = {}
+    open_frames([str(good), str(cut)], "skip", bad)
+    assert list(bad) == [str(cut)]
+    assert "truncated" in bad[str(cut)]
+    with pytest.raises(FrameError, match="truncated"):
+        open_frames([str(cut)], "stop", bad)
 
 
 def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, tmp_path: Path) -> None:
