@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dml_lightning.data.sources import OnBadFrame, Reading
-from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.data.sources.recognise import read_source, recognise
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import check_output, replacing, write_text
@@ -97,7 +97,7 @@ def predict(
         raise ValueError(f"--out {out}: {SUFFIX} ends the table of frames beside that of the boxes; name it otherwise.")
     for option, target in (("--out", out), ("--out", frames_path(path)), ("--pictures", pictures), ("--map", map)):
         if target:
-            check_output(option, Path(target), [data, *_read_below(Path(data), Path(target))])
+            check_output(option, Path(target), [data, *_read_by(Path(data), Path(target))])
     if write:
         annotations_path(path, write)  # corrections of before end here
     if map:
@@ -150,8 +150,11 @@ def predict(
     return path
 
 
-def _read_below(data: Path, target: Path) -> list[Path]:
-    """The file to write, if it exists in the folder of the data, which may be read from it."""
+def _read_by(data: Path, target: Path) -> list[Path]:
+    """Files that a data config names; the file to write, if it exists in the folder of the data, and so may be read."""
+    if data.is_file() and data.suffix in (".yaml", ".yml"):
+        source, _ = recognise(data)
+        return [source.root / value for value in vars(source).values() if isinstance(value, str)]
     inside = Path(os.path.realpath(target)).is_relative_to(os.path.realpath(data))
     return [target] if data.is_dir() and target.is_file() and inside else []
 
