@@ -11,7 +11,9 @@ import pytest
 import tifffile
 
 from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.sources import CocoJson
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.flights.annotations import TOOLS, writing
 
 NAMES = ["teal", "goose", "unknown"]
@@ -75,6 +77,17 @@ def test_a_corrected_frame_that_could_leak_is_refused(root: Path, tmp_path: Path
         table(root, same)
     trained = write(tmp_path / "trained", {splits.index[splits == "train"][0]: 1}, 3)
     assert len(table(root, trained)) == len(table(root)) + 4
+
+
+def test_a_flight_of_training_takes_corrections_though_its_novel_birds_are_judged(root: Path, tmp_path: Path) -> None:
+    """With unseen_groups "all" novel crops come from every flight, also from those that are trained on."""
+    own = table(root)
+    flight = own[own["split"] == "train"]["group"].iloc[0]
+    novel = own[own["group"] == flight].tail(1).assign(label="swan", role="novel", split="test")
+    reading = read_source(write(tmp_path / "new", {flight: 1}, 5))
+    both = pd.concat([own, novel], ignore_index=True)
+    after = with_corrected(both, own[["frame", "group"]].drop_duplicates(), [reading])
+    assert after["split"].value_counts()["train"] == own["split"].value_counts()["train"] + 4
 
 
 def test_a_frame_that_was_corrected_twice_is_refused(root: Path, tmp_path: Path) -> None:

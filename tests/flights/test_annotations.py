@@ -79,6 +79,17 @@ def test_frames_keep_their_flight(tmp_path: Path, tool: Tool) -> None:
     assert len(reading.table) == 12
 
 
+def test_frames_of_a_flight_in_several_folders_keep_apart_for_yolo(tmp_path: Path) -> None:
+    given = dict.fromkeys(frames(tmp_path / "set", ["100MEDIA/0.tiff", "101MEDIA/0.tiff"]), "march")
+    with writing(tmp_path / "p.csv", "yolo", given, NAMES) as writer:
+        for frame in given:
+            writer.add(frame, boxes(frame, 0, scored=False))
+    reading = read_source(tmp_path / "p.yolo")
+    assert [Path(frame).name for frame in reading.frames["frame"]] == ["0.tiff", "101MEDIA_0.tiff"]
+    assert [Path(frame).read_bytes() for frame in reading.frames["frame"]] == [Path(each).read_bytes() for each in given]
+    assert len(reading.table) == 8
+
+
 def test_frames_behind_symbolic_links_are_linked_for_yolo(tmp_path: Path) -> None:
     (first,) = frames(tmp_path / "set", ["0.tiff"])
     link = tmp_path / "many" / "folders" / "below" / "0.tiff"
