@@ -74,8 +74,8 @@ def _refuse_own_frames(reading: Reading, frames: pd.DataFrame) -> None:
     for path in others:
         if path in own:
             raise ValueError(
-                f"The corrected frame {path} is one of the data set itself, or is corrected twice: correct it there, or "
-                "leave it out here."
+                f"The corrected frame {path} is one of the data set itself, or is corrected twice: correct it there, "
+                "or leave it out here."
             )
     for first, other in identical_frames({**own, **others}):
         raise ValueError(

@@ -91,7 +91,9 @@ def _by_transform(path: Path, tags: Mapping[str, Any], turned: int) -> Locate:
         longitude, latitude, _ = locate(*corner)
         if not (abs(longitude) <= 180 and abs(latitude) <= 90):  # also where it cannot be computed
             raise FrameError(
-                path, f"lies beyond the earth by its transform and EPSG:{epsg}", "write it with its own coordinate system"
+                path,
+                f"lies beyond the earth by its transform and EPSG:{epsg}",
+                "write it with its own coordinate system",
             )
     return locate
 

@@ -188,9 +188,7 @@ def annotations_path(predictions: Path, tool: Tool) -> Path:
 
 
 @contextmanager
-def writing(
-    predictions: Path, tool: Tool, flights: Mapping[str, str], names: Sequence[str]
-) -> Iterator[Annotations]:
+def writing(predictions: Path, tool: Tool, flights: Mapping[str, str], names: Sequence[str]) -> Iterator[Annotations]:
     """Yields a writer whose folder appears when it is complete.
 
     Args:

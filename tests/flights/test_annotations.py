@@ -85,8 +85,9 @@ def test_frames_of_a_flight_in_several_folders_keep_apart_for_yolo(tmp_path: Pat
         for frame in given:
             writer.add(frame, boxes(frame, 0, scored=False))
     reading = read_source(tmp_path / "p.yolo")
-    assert [Path(frame).name for frame in reading.frames["frame"]] == ["0.tiff", "101MEDIA_0.tiff"]
-    assert [Path(frame).read_bytes() for frame in reading.frames["frame"]] == [Path(each).read_bytes() for each in given]
+    back = [Path(frame) for frame in reading.frames["frame"]]
+    assert [frame.name for frame in back] == ["0.tiff", "101MEDIA_0.tiff"]
+    assert [frame.read_bytes() for frame in back] == [Path(frame).read_bytes() for frame in given]
     assert len(reading.table) == 8
 
 

@@ -32,8 +32,8 @@ class CocoJson(Source):
     place and strings in another, and boxes stored as strings. Segmentations are not read. Images without an annotation
     are background frames. Crowd annotations are skipped, and background crops keep away from them; an annotation
     without a box marks the whole of its frame in the same way, unless its category is "empty" or "blank". A `score`
-    beside a box is kept. The `flight` of an image, which `dml predict --write coco` states, is its group, unless group_by
-    says otherwise.
+    beside a box is kept. The `flight` of an image, which `dml predict --write coco` states, is its group, unless
+    group_by says otherwise.
 
     Args:
         root: The data set's folder.
