@@ -87,6 +87,10 @@ def read_frames(predictions: Path) -> pd.DataFrame | None:
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
+    if (lost := table["used"].astype(bool) & (table["group"] == "")).any():
+        raise ValueError(f"{path} row {table.index[lost][0] + 2} has no group: it must be the name of a flight.")
+    if table["min_score"].dtype.kind not in "fi":
+        raise ValueError(f"{path} is not what dml predict writes: min_score must be a number or empty.")
     if table["used"].dtype != bool or table["boxes"].dtype.kind != "i":
         raise ValueError(f"{path} is not what dml predict writes: used must be True or False, boxes a whole number.")
     if (twice := table["frame"].duplicated()).any():

@@ -89,6 +89,8 @@ def test_a_box_never_changes_its_flight_or_lies_in_a_frame_that_was_not_used(
         (lambda table: table[:0], "has no rows"),
         (lambda table: table.assign(used="yes"), "used must be True or False"),
         (lambda table: table.assign(boxes=0.5), "boxes a whole number"),
+        (lambda table: table.assign(group=["dawn", "", "dusk"]), "row 3 has no group: it must be the name of a flight"),
+        (lambda table: table.assign(min_score="low"), "min_score must be a number or empty"),
         (lambda table: pd.concat([table, table[1:2]]), r"row 5 lists .*b\.tiff once more"),
     ],
 )
