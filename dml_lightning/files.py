@@ -22,7 +22,7 @@ RUN_MARKS = ("run.json", "recipe.fit.yaml", "recipe.test.yaml", "declared.json")
 # What later commands read there, by its place below that folder; reports and predictions may lie beside.
 OWN_FILES = (
     *("run.json", "recipe.*.yaml", "facts.json", "declared.json", "search.json", ".lock"),
-    *("checkpoints", "gallery", "metrics", "csv", "embeddings", "figures", "wandb", "logs"),
+    *("checkpoints", "digests", "gallery", "metrics", "csv", "embeddings", "figures", "wandb", "logs"),
 )
 
 

@@ -7,6 +7,7 @@ and config files name is trusted. Parsers then import nothing else.
 
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -56,18 +57,22 @@ CLASSES: dict[str, tuple[str, ...]] = {
 SECTIONS = {"seed_everything", "trainer", "model", "data", "name", "runs_root", "tracking"}
 CONFIGS = (".yaml", ".yml", ".json")
 RECIPE = re.compile(r"recipe\.(fit|validate|test)\.yaml")
+BETWEEN_NAMES = re.compile(r"""[\s"'=,:()\[\]{}]+""")  # a name with a slash is that of a file
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def is_recipe(path: Path) -> bool:
     """Whether a file is taken for the recipe of a run's folder: by its name, or because run.json lies beside it.
 
+    A symbolic link is what it leads to as well.
+
     Example:
         >>> is_recipe(Path("runs/triplet/recipe.fit.yaml")), is_recipe(Path("configs/base.yaml"))
         (True, False)
     """
-    beside_a_run = path.suffix in CONFIGS and (path.parent / "run.json").is_file()
-    return bool(RECIPE.fullmatch(path.name)) or beside_a_run
+    both = (path, Path(os.path.realpath(path)))
+    beside_a_run = any(each.suffix in CONFIGS and (each.parent / "run.json").is_file() for each in both)
+    return beside_a_run or any(RECIPE.fullmatch(each.name) for each in both)
 
 
 def modules_of(trust: str | None) -> tuple[str, ...]:
@@ -135,10 +140,17 @@ def trusted_in(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def own_packages(words: Sequence[str]) -> set[str]:
-    """Packages that a command line and its config files, without recipes, may name classes of."""
+    """Packages that a command line and its config files, without recipes, may name classes of.
+
+    Example:
+        >>> sorted(own_packages(["fit", "--model.loss=ours.Loss", "-c", "evil.run/recipe.fit.yaml", "recipe.fit.yaml"]))
+        ['ours']
+    """
     files = [path for path in _configs(words) if not is_recipe(path)]
-    texts = [*words, *(path.read_text(encoding="utf-8", errors="ignore") for path in files)]
-    return {found[0].partition(".")[0] for text in texts for found in DOTTED.finditer(text)} - NEVER_ALLOWED
+    given = [word for word in words if not any(map(is_recipe, _paths([word])))]
+    texts = [*given, *(path.read_text(encoding="utf-8", errors="ignore") for path in files)]
+    names = [name for text in texts for name in BETWEEN_NAMES.split(text) if DOTTED.fullmatch(name)]
+    return {name.partition(".")[0] for name in names} - NEVER_ALLOWED
 
 
 def _configs(words: Sequence[str]) -> list[Path]:

@@ -189,7 +189,8 @@ def test_an_output_is_no_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", files.RUN_MARKS)
 def test_an_output_is_no_file_that_a_run_lives_on(tmp_path: Path, mark: str) -> None:
     (tmp_path / mark).touch()
-    for name in ("run.json", "recipe.fit.yaml", "gallery/x.csv", "embeddings/test.npz", "declared.json", "metrics"):
+    own = ("run.json", "recipe.fit.yaml", "gallery/x.csv", "digests/val.json", "embeddings/test.npz", "declared.json")
+    for name in (*own, "metrics"):
         with pytest.raises(ValueError, match=f"^--out .* is a file of the run {tmp_path} itself"):
             files.check_output("--out", tmp_path / name)
     for name in ("report.html", "predictions.csv", "pictures/run.json"):

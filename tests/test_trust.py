@@ -10,6 +10,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from dml_lightning import trust
+from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.losses import PMLLoss
 from tests import ROOT
 
@@ -229,3 +230,19 @@ def test_the_user_s_own_words_and_files_are_trusted(tmp_path: Path, strange: str
             parser().parse_object({"loss": f"{strange}.Thing"})
     with trust.reading_recipes([f"--config={own}"]):  # no recipe, so nothing to check
         parser().instantiate_classes(parser().parse_object(loss(f"{strange}.Thing")))
+
+
+def test_a_folder_trusts_no_module_by_its_own_name(strange: str, tmp_path: Path) -> None:
+    """A run's folder may be called after a module, and a link to its recipe after anything."""
+    run = tmp_path / f"{strange}.v1"
+    run.mkdir()
+    file = recipe(run, data={"source": {"class_path": f"{OWN}.data.sources.CocoJson", "init_args": {"root": "x"}}})
+    bait = run / "bait.yaml"
+    bait.write_text(yaml.safe_dump({"data": {"source": {"class_path": f"{strange}.Thing"}}}))
+    with trust.reading_recipes(["test", "-c", str(file)]), pytest.raises(ValueError, match=strange):
+        read_source(bait)
+    link = tmp_path / "mine.yaml"
+    link.symlink_to(recipe(run, model={"class_path": f"{strange}.Thing"}))
+    with pytest.raises(ValueError, match=f"names {strange}.Thing as model"), trust.reading_recipes(["-c", str(link)]):
+        pass
+    assert strange not in sys.modules

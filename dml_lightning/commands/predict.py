@@ -1,6 +1,7 @@
 """`dml predict`: names every box of new frames with a finished run, and refuses unknown ones."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dml_lightning.data.sources import OnBadFrame, Reading
-from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.data.sources.recognise import read_source, recognise
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.figures.frames import FramePictures
 from dml_lightning.files import check_output, replacing, write_text
 from dml_lightning.flights.annotations import Tool, annotations_path, writing
-from dml_lightning.flights.effort import frames_path, frames_table
+from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table, open_frames
 from dml_lightning.flights.maps import check_map, drawing
 from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
@@ -92,9 +93,11 @@ def predict(
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
+    if path.name.endswith(SUFFIX):
+        raise ValueError(f"--out {out}: {SUFFIX} ends the table of frames beside that of the boxes; name it otherwise.")
     for option, target in (("--out", out), ("--out", frames_path(path)), ("--pictures", pictures), ("--map", map)):
         if target:
-            check_output(option, Path(target), [data])
+            check_output(option, Path(target), [data, *_read_by(Path(data), Path(target))])
     if write:
         annotations_path(path, write)  # corrections of before end here
     if map:
@@ -114,15 +117,19 @@ def predict(
         receivers: list[Callable[[str, pd.DataFrame], None]] = []
         if pictures:
             receivers.append(FramePictures(Path(pictures)).draw)
-        if write:
-            opened = writing(path, write, reading.frames["frame"].tolist(), trained.gallery.names)
-            writer = held.enter_context(opened)  # left last, so that the folder appears after the table
-            receivers.append(writer.add)
         if map:
-            drawn = held.enter_context(drawing(Path(map)))
+            drawn = held.enter_context(
+                drawing(Path(map))
+            )  # left last: where no box can be placed, all else is complete
             receivers.append(drawn.add)
+        if write:
+            flights = dict(zip(reading.frames["frame"], reading.frames["group"], strict=True))
+            opened = writing(path, write, flights, trained.gallery.names)
+            writer = held.enter_context(opened)  # left after the table, so that the folder appears later
+            receivers.append(writer.add)
 
         def finish() -> None:
+            open_frames([frame for frame in reading.frames["frame"] if not boxes[frame]], on_bad_frame, bad)
             frames = frames_table(reading, boxes, bad, chosen, trained.gallery.version)
             if not frames["used"].any():
                 first = next(iter(bad.values()), "there is none")
@@ -143,6 +150,15 @@ def predict(
     empty = len(reading.frames) - len(boxes) - len(bad)
     print(f"All frames in {frames_path(path)}: {empty} of {len(reading.frames)} have no box.")
     return path
+
+
+def _read_by(data: Path, target: Path) -> list[Path]:
+    """Files that a data config names; the file to write, if it exists in the folder of the data, and so may be read."""
+    if data.is_file() and data.suffix in (".yaml", ".yml"):
+        source, _ = recognise(data)
+        return [source.root / value for value in vars(source).values() if isinstance(value, str)]
+    inside = Path(os.path.realpath(target)).is_relative_to(os.path.realpath(data))
+    return [target] if data.is_dir() and target.is_file() and inside else []
 
 
 def _tables(

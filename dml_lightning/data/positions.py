@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tifffile
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from dml_lightning.data.frames import FrameError, frame_size
 from dml_lightning.data.pixels import orientation
@@ -27,6 +28,7 @@ YAW_ERROR = 5.0  # degrees, of a compass
 STEEPEST = 10.0  # degrees from straight down, up to which a view counts as nadir
 FULL_FRAME = math.hypot(36, 24)  # mm, diagonal to which 35 mm equivalents refer
 LARGEST_XMP = 1 << 20  # bytes
+PROJECTED = 1  # kind of a coordinate system
 USER_DEFINED = 32767  # code of a coordinate system without a number
 
 
@@ -74,7 +76,8 @@ def locator(path: str | Path) -> Locate:
 def _by_transform(path: Path, tags: Mapping[str, Any], turned: int) -> Locate:
     if turned != 1:
         raise FrameError(path, f"has a transform and the orientation {turned}", "write it upright")
-    to_wgs84 = _to_wgs84(_epsg(path, tags))
+    epsg = _epsg(path, tags)
+    to_wgs84 = _to_wgs84(path, epsg)
     shift = 0.5 if int(tags.get("GTRasterTypeGeoKey", 1)) == 2 else 0.0  # 2: of the pixels' centres
     a, b, c, d, e, f = _affine(path, tags)
 
@@ -83,6 +86,15 @@ def _by_transform(path: Path, tags: Mapping[str, Any], turned: int) -> Locate:
         longitude, latitude = to_wgs84.transform(a * x + b * y + c, d * x + e * y + f)
         return Point(float(longitude), float(latitude), math.nan)
 
+    width, height = frame_size(path)
+    for corner in product((0, width), (0, height)):
+        longitude, latitude, _ = locate(*corner)
+        if not (abs(longitude) <= 180 and abs(latitude) <= 90):  # also where it cannot be computed
+            raise FrameError(
+                path,
+                f"lies beyond the earth by its transform and EPSG:{epsg}",
+                "write it with its own coordinate system",
+            )
     return locate
 
 
@@ -100,21 +112,30 @@ def _affine(path: Path, tags: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _epsg(path: Path, tags: Mapping[str, Any]) -> int:
-    for key in ("ProjectedCSTypeGeoKey", "GeographicTypeGeoKey"):
-        code = int(tags.get(key, USER_DEFINED))
-        if code != USER_DEFINED:
-            return code
+    projected = "ProjectedCSTypeGeoKey" in tags or int(tags.get("GTModelTypeGeoKey", 0)) == PROJECTED
+    key = "ProjectedCSTypeGeoKey" if projected else "GeographicTypeGeoKey"  # a projection may name its datum, too
+    code = int(tags.get(key, USER_DEFINED))
+    if code != USER_DEFINED:
+        return code
     raise FrameError(path, "names no coordinate system by an EPSG number", "write it with one, such as EPSG:4326")
 
 
-@cache
-def _to_wgs84(epsg: int) -> "pyproj.Transformer":
+def _to_wgs84(path: Path, epsg: int) -> "pyproj.Transformer":
     import pyproj
 
     try:
-        return pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
-    except pyproj.exceptions.CRSError as error:
-        raise ValueError(f"there is no coordinate system EPSG:{epsg} ({error}).") from None
+        return _transformer(epsg)
+    except pyproj.exceptions.ProjError:
+        raise FrameError(
+            path, f"names EPSG:{epsg}, from which there is no way to WGS84", "write it with another, such as EPSG:4326"
+        ) from None
+
+
+@cache
+def _transformer(epsg: int) -> "pyproj.Transformer":
+    import pyproj
+
+    return pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
 
 
 # A camera that looks straight down -------------------------------------------------------------
@@ -154,10 +175,13 @@ def _by_camera(path: Path) -> Locate:
 
 
 def _camera(path: Path) -> _Camera:
-    with Image.open(path) as image:
-        exif, stored = image.getexif(), image.size
-        gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
-        flown = _xmp(path, image)
+    try:
+        with Image.open(path) as image:
+            exif, stored = image.getexif(), image.size
+            gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+            flown = _xmp(path, image)
+    except UnidentifiedImageError:  # a TIFF of a kind that no drone writes
+        raise FrameError(path, "states neither a transform nor a position", "map GeoTIFF frames") from None
     if exif.get(orientation.TAG, 1) != 1:
         raise FrameError(path, f"has the orientation {exif[orientation.TAG]}", "only upright frames can be mapped")
     latitude, longitude = _position(gps, flown)

@@ -5,9 +5,9 @@ import math
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -31,13 +31,13 @@ class Annotations(ABC):
     Args:
         folder: Folder to write into.
         place: Folder where it will lie in the end, from which frames are named.
-        frames: All frames of the data set.
+        flights: Flight of each frame of the data set; it is kept, so that it stays known whether it is held out.
         names: Names of the classes.
     """
 
-    def __init__(self, folder: Path, place: Path, frames: Sequence[str], names: Sequence[str]) -> None:
-        self.folder, self.place = folder, place.absolute()
-        self.root = Path(os.path.commonpath([Path(frame).parent for frame in frames]))
+    def __init__(self, folder: Path, place: Path, flights: Mapping[str, str], names: Sequence[str]) -> None:
+        self.folder, self.place, self.flights = folder, place.absolute(), flights
+        self.root = Path(os.path.commonpath([Path(frame).parent for frame in flights]))
         self.names = [*names, UNKNOWN]
 
     @abstractmethod
@@ -80,6 +80,7 @@ class LabelMeFiles(Annotations):
             "flags": {},
             "shapes": [_shape(box) for box in boxes.to_dict("records")],
             "imagePath": self._relative(frame, name.parent),
+            "flight": self.flights[frame],
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
@@ -93,8 +94,8 @@ class LabelMeFiles(Annotations):
 class CocoFile(Annotations):
     """One JSON file of all frames."""
 
-    def __init__(self, folder: Path, place: Path, frames: Sequence[str], names: Sequence[str]) -> None:
-        super().__init__(folder, place, frames, names)
+    def __init__(self, folder: Path, place: Path, flights: Mapping[str, str], names: Sequence[str]) -> None:
+        super().__init__(folder, place, flights, names)
         self._images: list[dict[str, Any]] = []
         self._boxes: list[dict[str, Any]] = []
 
@@ -102,10 +103,11 @@ class CocoFile(Annotations):
         """Notes a frame and its boxes."""
         width, height = frame_size(frame)
         image, name = len(self._images) + 1, self._relative(frame, Path())
-        self._images.append({"id": image, "file_name": name, "width": width, "height": height})
+        entry = {"id": image, "file_name": name, "width": width, "height": height, "flight": self.flights[frame]}
+        self._images.append(entry)
         for box in boxes.to_dict("records"):
             sides = [box[side] for side in ("x", "y", "width", "height")]
-            entry = {
+            annotation = {
                 "id": len(self._boxes) + 1,
                 "image_id": image,
                 "category_id": self.names.index(shown_name(box)) + 1,
@@ -114,7 +116,7 @@ class CocoFile(Annotations):
                 "iscrowd": 0,
                 "attributes": {"note": _note(box)},
             }
-            self._boxes.append(entry | _score(box))
+            self._boxes.append(annotation | _score(box))
 
     def finish(self) -> None:
         """Writes the file."""
@@ -124,21 +126,31 @@ class CocoFile(Annotations):
 
 
 class YoloFolder(Annotations):
-    """A data.yaml, label files in labels/, and the frames in images/ as hard links, or copies where there are none."""
+    """A data.yaml, label files in labels/, and the frames in images/ as hard links, or copies where there are none.
+
+    Below both stands a folder for each flight.
+    """
 
     def add(self, frame: str, boxes: pd.DataFrame) -> None:
         """Writes the label file of a frame and links the frame."""
-        parts = [part if part != "images" else "frames" for part in Path(frame).relative_to(self.root).parts]
-        name = Path(*parts)
+        name = self._name(Path(frame))
         width, height = frame_size(frame)
         lines = [" ".join(map(repr, self._row(box, width, height))) for box in boxes.to_dict("records")]
         self._write("labels" / name.with_suffix(".txt"), "".join(f"{line}\n" for line in lines))
         target = self.folder / "images" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(frame, target)
+            os.link(os.path.realpath(frame), target)  # a relative symbolic link would lead elsewhere from here
         except OSError:  # another file system, or one without hard links
             shutil.copyfile(frame, target)
+
+    def _name(self, frame: Path) -> Path:
+        """Flight and name of a frame, with its folders where another frame of the flight has that name."""
+        flight = PurePosixPath(self.flights[str(frame)])
+        parts = ["frames" if part == "images" else part for part in flight.parts if part not in ("/", "..")]
+        name = Path(*parts, frame.name)
+        taken = (self.folder / "labels" / name.with_suffix(".txt")).exists()
+        return name.with_name("_".join(frame.relative_to(self.root).parts)) if taken else name
 
     def _row(self, box: dict[Any, Any], width: int, height: int) -> list[float]:
         """Number of the class, centre and size in fractions of the frame, and the score if there is one."""
@@ -152,7 +164,7 @@ class YoloFolder(Annotations):
         self._write(Path("data.yaml"), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-WRITERS: dict[Tool, Callable[[Path, Path, Sequence[str], Sequence[str]], Annotations]] = {
+WRITERS: dict[Tool, Callable[[Path, Path, Mapping[str, str], Sequence[str]], Annotations]] = {
     "labelme": LabelMeFiles,
     "coco": CocoFile,
     "yolo": YoloFolder,
@@ -176,18 +188,18 @@ def annotations_path(predictions: Path, tool: Tool) -> Path:
 
 
 @contextmanager
-def writing(predictions: Path, tool: Tool, frames: Sequence[str], names: Sequence[str]) -> Iterator[Annotations]:
+def writing(predictions: Path, tool: Tool, flights: Mapping[str, str], names: Sequence[str]) -> Iterator[Annotations]:
     """Yields a writer whose folder appears when it is complete.
 
     Args:
         predictions: Table of predictions that the folder belongs to.
         tool: Format of the files.
-        frames: All frames of the data set; those that were not added have none of the boxes.
+        flights: Flight of each frame of the data set; frames that were not added have none of the boxes.
         names: Names of the classes.
     """
     place = annotations_path(predictions, tool)
     with replacing_folder(place) as folder:
-        writer = WRITERS[tool](folder, place, frames, names)
+        writer = WRITERS[tool](folder, place, flights, names)
         yield writer
         writer.finish()
 

@@ -1,11 +1,12 @@
 """Effort: every frame that was flown, also without a box or unreadable, in a table beside that of the predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from dml_lightning.data.sources import Reading
+from dml_lightning.data.frames import FrameError, read_frame
+from dml_lightning.data.sources import OnBadFrame, Reading
 
 SUFFIX = ".frames.csv"
 FRAME_COLUMNS = ("frame", "group", "boxes", "used", "reason", "min_score", "rule", "gallery")
@@ -19,6 +20,26 @@ def frames_path(predictions: Path) -> Path:
         'night/predictions.frames.csv'
     """
     return predictions.with_name(predictions.stem + SUFFIX)
+
+
+def open_frames(frames: Iterable[str], on_bad_frame: OnBadFrame, bad: dict[str, str]) -> None:
+    """Reads the pixels of frames without a box: one that cannot be read is no frame without a bird.
+
+    Args:
+        frames: Paths of the frames.
+        on_bad_frame: Whether a frame that cannot be read raises ("stop"), or is noted ("skip").
+        bad: Receives the reason by frame.
+
+    Raises:
+        FrameError: If a frame cannot be read and on_bad_frame is "stop".
+    """
+    for frame in frames:
+        try:
+            read_frame(Path(frame))
+        except FrameError as error:
+            if on_bad_frame == "stop":
+                raise
+            bad[frame] = str(error)
 
 
 def frames_table(
@@ -66,6 +87,10 @@ def read_frames(predictions: Path) -> pd.DataFrame | None:
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
+    if (lost := table["used"].astype(bool) & (table["group"] == "")).any():
+        raise ValueError(f"{path} row {table.index[lost][0] + 2} has no group: it must be the name of a flight.")
+    if table["min_score"].dtype.kind not in "fi":
+        raise ValueError(f"{path} is not what dml predict writes: min_score must be a number or empty.")
     if table["used"].dtype != bool or table["boxes"].dtype.kind != "i":
         raise ValueError(f"{path} is not what dml predict writes: used must be True or False, boxes a whole number.")
     if (twice := table["frame"].duplicated()).any():
@@ -74,14 +99,16 @@ def read_frames(predictions: Path) -> pd.DataFrame | None:
 
 
 def check_same(path: Path, table: pd.DataFrame, frames: pd.DataFrame) -> None:
-    """Checks that a table of predictions has as many boxes in each frame as the table of frames says.
+    """Checks that a table of predictions has the boxes in each frame, of the same flight, that the table of frames has.
 
     Raises:
-        ValueError: If they differ, or are of different galleries or rules.
+        ValueError: If they differ, a frame that was not used has boxes, or they are of different galleries or rules.
     """
     beside = frames_path(path)
+    if "frame" not in table:
+        raise ValueError(f"{path} is not what dml predict writes: it lacks frame.")
     found = table["frame"].value_counts()
-    stated = frames.set_index("frame")["boxes"]
+    stated = frames.set_index("frame")["boxes"].where(frames["used"].to_numpy(), 0)
     numbers = found.reindex(found.index.union(stated.index), fill_value=0)
     wrong = numbers[numbers != stated.reindex(numbers.index, fill_value=0)]
     if len(wrong):
@@ -89,6 +116,13 @@ def check_same(path: Path, table: pd.DataFrame, frames: pd.DataFrame) -> None:
         raise ValueError(
             f"{path} has {wrong.iloc[0]} boxes of {frame} and {beside.name} {stated.get(frame, 0)}: rows were added or "
             "removed, or one of the two files is of another call of dml predict; predict again."
+        )
+    flights = table["frame"].map(frames.set_index("frame")["group"])
+    if (moved := (flights != table["group"]).to_numpy()).any():
+        row = table[moved].iloc[0]
+        raise ValueError(
+            f"{path} has {row['frame']} in the flight {row['group']}, and {beside.name} in {flights[moved].iloc[0]}: "
+            "give a flight the same name in both files."
         )
     for name in ("rule", "gallery"):
         if len(table) and (both := {*table[name], *frames[name]} - {table[name].iloc[0]}):

@@ -27,6 +27,11 @@ def read_counts(path: Path) -> pd.DataFrame:
     if missing or table.empty:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"--counts {path} is not what dml count writes: it {lack}.")
+    counted = numbers[["named", "corrected"]]
+    if (wrong := ~(counted >= 0).all(axis=1)).any():  # NaN, too
+        raise ValueError(
+            f"--counts {path} row {table.index[wrong][0] + 2} has a count that is no number of at least 0."
+        )
     twice = table[["flight", "label"]].duplicated()
     if twice.any():
         flight, label = table.loc[twice, ["flight", "label"]].iloc[0]

@@ -12,11 +12,14 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     """Read a recipe from its file.
 
     Raises:
-        ValueError: If the file is damaged, or too large once parsed.
+        ValueError: If the file or one of its sections is damaged, or it is too large once parsed.
     """
     content = read_yaml(path)
     if not content or not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it holds no recipe.")
+    for name in ("trainer", "model", "data"):
+        if not isinstance(content.get(name) or {}, dict):
+            raise ValueError(f"{path} is damaged: its section {name} is {content[name]!r}.")
     return content
 
 

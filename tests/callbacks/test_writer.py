@@ -4,10 +4,14 @@ import json
 from functools import partial
 from pathlib import Path
 
+import lightning as L
+import pytest
 import torch
 
 from dml_lightning.callbacks import RunWriter
+from dml_lightning.files import write_text
 from dml_lightning.models import Encoder, SoftmaxModule
+from dml_lightning.runs import digests
 from tests.end_to_end.plain import plain_data, plain_trainer
 
 
@@ -21,3 +25,25 @@ def test_the_samples_seen_are_counted(flights: Path, tmp_path: Path) -> None:
     assert trainer.global_step == 4
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["samples_seen"] == 2 * 4 * 16
+
+
+class Killed(L.Callback):
+    """Ends a validation at its first batch."""
+
+    def on_validation_batch_end(self, *_: object) -> None:
+        raise RuntimeError("killed")
+
+
+def test_a_validation_that_was_killed_has_no_digests_of_what_it_was_to_replace(flights: Path, tmp_path: Path) -> None:
+    data = plain_data(flights, tmp_path, batches_per_epoch=4)
+    module = SoftmaxModule(
+        Encoder("test_convnext", embedding_dim=8), partial(torch.optim.SGD, lr=0.01), data.num_classes
+    )
+    write_text(tmp_path / "embeddings" / "val.npz", "old")
+    for stage in ("val", "test"):
+        digests.record(tmp_path, stage, ["embeddings/val.npz"])
+    trainer = plain_trainer(tmp_path, 1, [RunWriter(), Killed()])
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.validate(module, datamodule=data, verbose=False)
+    assert not digests.recorded(tmp_path, "val")
+    assert digests.recorded(tmp_path, "test")

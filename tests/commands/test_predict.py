@@ -333,3 +333,43 @@ def test_wrong_input_gets_one_sentence(
     with pytest.raises(SystemExit, match="2"):
         main(["predict", *words])
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def old_run() -> Path:
+    """A finished run that is there without training."""
+    return ROOT / "tests" / "old_files" / "run_of_0_1"
+
+
+def test_a_map_without_a_place_costs_nothing_else(
+    old_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "frame.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\nframe.tiff,20,20,9,9\n")
+    words = ["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, f"--map={tmp_path}/p.geojson", "--write=coco"])
+    assert "no box can be put on a map" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 1
+    assert (tmp_path / "p.coco" / "annotations.json").is_file()
+    assert not (tmp_path / "p.geojson").exists()
+
+
+def test_the_table_of_boxes_is_not_named_like_that_of_frames(
+    old_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", f"--run={old_run}", "--data=x", f"--out={tmp_path}/night.frames.csv"])
+    assert ".frames.csv ends the table of frames beside that of the boxes" in capsys.readouterr().err
+
+
+def test_an_unreadable_frame_without_a_box_is_not_counted_as_seen(old_run: Path, tmp_path: Path) -> None:
+    for name in ("good", "empty", "cut"):
+        tifffile.imwrite(tmp_path / f"{name}.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
+    cut = tmp_path / "cut.tiff"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\ngood.tiff,20,20,9,9\nempty.tiff,,,,\ncut.tiff,,,,\n")
+    main(["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv", "--write=coco"])
+    frames = pd.read_csv(tmp_path / "p.frames.csv").set_index("frame")
+    assert frames["used"].rename(lambda name: Path(name).stem).to_dict() == {"good": True, "empty": True, "cut": False}
+    assert "truncated" in frames["reason"][str(cut)]

@@ -162,7 +162,7 @@ def test_a_geotiff_that_cannot_be_placed_says_why(tmp_path: Path) -> None:
         locator(geotiff(tmp_path / "a.tif", 32767, 0, 0, (1, 1)))
     with pytest.raises(FrameError, match="has a transform and the orientation 6"):
         locator(geotiff(tmp_path / "b.tif", WGS84, 0, 0, (1, 1), orientation=6))
-    with pytest.raises(ValueError, match="there is no coordinate system EPSG:1"):
+    with pytest.raises(FrameError, match="names EPSG:1, from which there is no way to WGS84"):
         locator(geotiff(tmp_path / "c.tif", 1, 0, 0, (1, 1)))
     keys = [1, 1, 0, 1, 2048, 0, 1, WGS84]
     tifffile.imwrite(tmp_path / "d.tif", np.zeros((4, 4), np.float32), extratags=[(34735, 3, len(keys), keys, False)])
@@ -171,6 +171,26 @@ def test_a_geotiff_that_cannot_be_placed_says_why(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "e.tif", np.zeros((4, 4), np.float32))
     with pytest.raises(FrameError, match="does not state a position"):
         locator(tmp_path / "e.tif")
+    tifffile.imwrite(tmp_path / "f.tif", np.zeros((4, 4), np.float64))  # Pillow reads no such file
+    with pytest.raises(FrameError, match="states neither a transform nor a position"):
+        locator(tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [1, 1, 0, 3, 1024, 0, 1, 1, 2048, 0, 1, WGS84, 3072, 0, 1, 32767],  # as GDAL writes a projection of one's own
+        [1, 1, 0, 2, 1024, 0, 1, 1, 2048, 0, 1, WGS84],
+        [1, 1, 0, 2, 1024, 0, 1, 2, 2048, 0, 1, WGS84],
+    ],
+)
+def test_metres_are_never_taken_for_degrees(tmp_path: Path, keys: list[int]) -> None:
+    """The datum of a projection without a number is no coordinate system of its metres."""
+    tags: list[tuple[Any, ...]] = [(34735, 3, len(keys), keys, False), (33550, 12, 3, (0.5, 0.5, 0.0), False)]
+    tags.append((33922, 12, 6, (0.0, 0.0, 0.0, 500_000.0, 5_800_000.0, 0.0), False))
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.float32), extratags=tags)
+    with pytest.raises(FrameError, match=r"names no coordinate system by an EPSG|lies beyond the earth .* EPSG:4326"):
+        locator(tmp_path / "a.tif")
 
 
 def test_broken_xmp_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,14 @@ TAKEN: dict[str, Words] = {
     "predict a run's file": lambda run: ["predict", f"--run={run}", "--data=x", f"--out={run}/gallery/p.csv"],
     "pictures": lambda run: ["predict", f"--run={run}", f"--data={run}/../frames", f"--pictures={run}/../frames"],
     "frames beside": lambda run: ["predict", f"--run={run}", f"--data={run}/../p.frames.csv", f"--out={run}/../p.csv"],
+    "predict in the data": lambda run: [
+        *("predict", f"--run={run}", f"--data={run}/../frames/"),
+        f"--out={run.parent}/frames/../frames/boxes.csv",
+    ],
+    "predict a config's table": lambda run: [
+        *("predict", f"--run={run}", f"--data={run}/../data.yaml"),
+        f"--out={run.parent}/frames/boxes.csv",
+    ],
     "map": lambda run: ["predict", f"--run={run}", "--data=x", f"--map={run}/metrics/map.geojson"],
     "count of frames": lambda run: [*COUNT(run), f"--out={run}/../p.frames.csv"],
     "count": lambda run: [*COUNT(run), f"--out={run}/../p.csv"],
@@ -51,6 +59,9 @@ def run(run_of: RunOf, made: Made, tmp_path: Path) -> Path:
     Image.fromarray(pixels).save(run.parent / "frames" / "a.png")
     (run.parent / "frames" / "boxes.csv").write_text("frame,x,y,width,height,label\na.png,20,20,9,9,duck\n")
     (run.parent / "p.csv").write_text("frame,x,y,width,height\n")
+    init_args = {"root": str(run.parent / "frames"), "file": "boxes.csv"}
+    source = {"class_path": "dml_lightning.data.sources.CsvTable", "init_args": init_args}
+    (run.parent / "data.yaml").write_text(yaml.safe_dump({"data": {"source": source}}))
     np.savez(run.parent / "e.npz", **made())  # type: ignore[arg-type]
     arms = {name: {"configs": []} for name in ("one", "other")}
     (run.parent / "experiment.yaml").write_text(yaml.safe_dump({"name": "n", "shared": [], "arms": arms}))

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import tifffile
 
+from dml_lightning.data.frames import FrameError
 from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.flights.effort import check_same, frames_path, frames_table, read_frames
+from dml_lightning.flights.effort import check_same, frames_path, frames_table, open_frames, read_frames
 
 LINES = ["frame,x,y,width,height,flight", "a.tiff,1,1,8,8,dawn", "a.tiff,9,9,8,8,dawn", "b.tiff,,,,,dusk"]
 
@@ -38,9 +39,22 @@ def test_every_frame_stands_in_it_once(table: pd.DataFrame, tmp_path: Path) -> N
     pd.testing.assert_frame_equal(found, table, check_dtype=False)
 
 
+def test_a_frame_that_cannot_be_read_is_no_frame_without_a_bird(tmp_path: Path) -> None:
+    good, cut = tmp_path / "good.tiff", tmp_path / "cut.tiff"
+    for path in (good, cut):
+        tifffile.imwrite(path, np.full((40, 40), 9, np.uint16))
+    cut.write_bytes(cut.read_bytes()[:1000])
+    bad: dict[str, str] = {}
+    open_frames([str(good), str(cut)], "skip", bad)
+    assert list(bad) == [str(cut)]
+    assert "truncated" in bad[str(cut)]
+    with pytest.raises(FrameError, match="truncated"):
+        open_frames([str(cut)], "stop", bad)
+
+
 def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     frame = str(tmp_path / "a.tiff")
-    boxes = pd.DataFrame({"frame": [frame, frame], "rule": "A", "gallery": "0123-0"})
+    boxes = pd.DataFrame({"frame": [frame, frame], "group": "dawn", "rule": "A", "gallery": "0123-0"})
     check_same(tmp_path / "p.csv", boxes, table)
     check_same(tmp_path / "p.csv", boxes[:0], table.assign(boxes=0))
     for wrong in (boxes[:1], pd.concat([boxes, boxes[:1]]), boxes[:0]):
@@ -53,6 +67,21 @@ def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, t
             check_same(tmp_path / "p.csv", boxes.assign(**{name: value}), table)
 
 
+def test_a_box_never_changes_its_flight_or_lies_in_a_frame_that_was_not_used(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame = str(tmp_path / "a.tiff")
+    boxes = pd.DataFrame({"frame": [frame, frame], "group": "dawn", "rule": "A", "gallery": "0123-0"})
+    with pytest.raises(ValueError, match=rf"has {frame} in the flight noon, and p\.frames\.csv in dawn: give"):
+        check_same(tmp_path / "p.csv", boxes.assign(group=["dawn", "noon"]), table)
+    both = {"dawn": "noon"}
+    check_same(tmp_path / "p.csv", boxes.replace({"group": both}), table.replace({"group": both}))
+    with pytest.raises(ValueError, match=rf"has 2 boxes of {frame} and p\.frames\.csv 0"):
+        check_same(tmp_path / "p.csv", boxes, table.assign(used=False))
+    with pytest.raises(ValueError, match="it lacks frame"):
+        check_same(tmp_path / "p.csv", boxes.drop(columns="frame"), table)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -60,6 +89,8 @@ def test_boxes_that_differ_between_the_tables_are_refused(table: pd.DataFrame, t
         (lambda table: table[:0], "has no rows"),
         (lambda table: table.assign(used="yes"), "used must be True or False"),
         (lambda table: table.assign(boxes=0.5), "boxes a whole number"),
+        (lambda table: table.assign(group=["dawn", "", "dusk"]), "row 3 has no group: it must be the name of a flight"),
+        (lambda table: table.assign(min_score="low"), "min_score must be a number or empty"),
         (lambda table: pd.concat([table, table[1:2]]), r"row 5 lists .*b\.tiff once more"),
     ],
 )

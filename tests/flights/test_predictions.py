@@ -79,6 +79,20 @@ def test_predictions_of_a_gallery_that_has_changed_are_refused(tmp_path: Path) -
         read_predictions(path, changed)
 
 
+def test_predictions_are_those_of_the_table_of_frames_beside_them(tmp_path: Path) -> None:
+    gallery = Gallery.build(evidence(NAMES), "0123")
+    path = tmp_path / "p.csv"
+    table = predictions(gallery).assign(frame=["a", "a", "b", "b"], x=range(4), rule="B")
+    frames = pd.DataFrame({"frame": ["a", "b"], "group": ["010", "20"], "boxes": 2, "used": True, "reason": ""})
+    frames = frames.assign(min_score=np.nan, rule="B", gallery=gallery.version)
+    frames.to_csv(tmp_path / "p.frames.csv", index=False)
+    table.to_csv(path, index=False)
+    assert read_predictions(path, gallery).flights == ["010", "20"]
+    table[1:].to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"has 1 boxes of a and p\.frames\.csv 2"):
+        read_predictions(path, gallery)
+
+
 @pytest.mark.parametrize("name", ["other", "unknown"])
 def test_classes_called_like_the_rest_are_refused(name: str) -> None:
     held_out = evidence([name, "NA", "glint"])

@@ -61,6 +61,8 @@ def test_they_stand_in_every_format(run_of: RunOf, table: Path, tmp_path: Path) 
         (LINES[:1], "has no rows"),
         ([*LINES, LINES[1]], "counts NA of dawn twice"),
         ([LINES[0], "dawn,NA,many,1,1,1,1,1,"], "cannot be read"),
+        ([*LINES[:2], "dawn,teal,-1,1,1,1,1,1,"], "row 3 has a count that is no number of at least 0"),
+        ([*LINES[:2], "dawn,teal,1,,1,1,1,1,"], "row 3 has a count that is no number of at least 0"),
     ],
 )
 def test_other_tables_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -21,6 +21,7 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
         (b"a: [", "is no valid YAML"),
         (b"- 1\n- 2\n", r"is damaged: it holds no recipe\."),
         (b"just words", r"is damaged: it holds no recipe\."),
+        (b"model: other.yaml", r"is damaged: its section model is .other\.yaml.\."),
         (b"\xff\xfe\x00", "is no valid YAML"),
         (b"a: &a [1, 2, 3]\n" + b"b: [" + b"*a, " * 50_000 + b"]", "has more than 200000 nodes"),
     ],

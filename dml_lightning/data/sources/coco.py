@@ -22,6 +22,7 @@ class CocoImage(NamedTuple):
 
     frame: Path
     stated: tuple[int, int] | None  # width, height, px
+    flight: str  # as `dml predict --write coco` states it, else empty
 
 
 class CocoJson(Source):
@@ -31,7 +32,8 @@ class CocoJson(Source):
     place and strings in another, and boxes stored as strings. Segmentations are not read. Images without an annotation
     are background frames. Crowd annotations are skipped, and background crops keep away from them; an annotation
     without a box marks the whole of its frame in the same way, unless its category is "empty" or "blank". A `score`
-    beside a box is kept.
+    beside a box is kept. The `flight` of an image, which `dml predict --write coco` states, is its group, unless
+    group_by says otherwise.
 
     Args:
         root: The data set's folder.
@@ -69,14 +71,17 @@ class CocoJson(Source):
         """Reads all JSON files; ids are unique within a file only."""
         frames: list[Path] = []
         boxes: list[Box] = []
+        groups: dict[Path, str] = {}
         finder = FrameFinder()
         for file in self._files():
             content = load_coco(file)
             names = read_categories(file, content)
             images = read_images(self.root, self.images, file, content, finder, report)
             frames += [image.frame for image in images.values()]
+            if self.group_by == "parent":
+                groups |= {image.frame: image.flight for image in images.values() if image.flight}
             boxes += self._boxes(file, content, names, images, report)
-        return Scan(frames, boxes)
+        return Scan(frames, boxes, groups)
 
     def _files(self) -> list[Path]:
         if self.annotations is not None:
@@ -119,7 +124,7 @@ class CocoJson(Source):
                 skip = "iscrowd annotation"
             elif category not in names:
                 skip = "annotation of an unknown category" if category else "annotation without a category"
-            frame, stated = images[image]
+            frame, stated, _ = images[image]
             if "bbox" not in entry and not skip:
                 if names[category].casefold() in EMPTY:
                     continue  # states that the image shows nothing, as do its frames without a box
@@ -187,7 +192,8 @@ def read_images(
         elif key in images:
             report.skip("image id occurs twice", f"{where}: {name}")
         else:
-            images[key] = CocoImage(finder.find(name, places, where, own=own, once=True), _stated_size(image))
+            frame = finder.find(name, places, where, own=own, once=True)
+            images[key] = CocoImage(frame, _stated_size(image), as_text(image.get("flight")))
     return images
 
 

@@ -18,7 +18,8 @@ class LabelMe(Source):
     """Reads LabelMe's boxes: rectangles, and the boxes around polygons, turned rectangles and circles.
 
     The frame is `imagePath`, never the 8-bit copy in `imageData`. A frame whose file has no shapes is a background
-    frame; a frame without a file is reported and not used, because it may show animals.
+    frame; a frame without a file is reported and not used, because it may show animals. The `flight` that `dml predict
+    --write labelme` states is the group, unless group_by says otherwise.
 
     Args:
         root: The data set's folder, whose JSON files lie beside the frames.
@@ -47,6 +48,7 @@ class LabelMe(Source):
         finder = FrameFinder()
         frames: list[Path] = []
         boxes: list[Box] = []
+        groups: dict[Path, str] = {}
         for file in files:
             content = parse_json(file)
             if not is_labelme(content):
@@ -54,13 +56,15 @@ class LabelMe(Source):
                 continue
             frame = self._frame(file, content, finder)
             frames.append(frame)
+            if self.group_by == "parent" and (flight := as_text(content.get("flight"))):
+                groups[frame] = flight
             boxes += _boxes(file.name, frame, content)
         if not frames:
             raise ValueError(f"There is no JSON file of LabelMe in {self.root}: it has shapes and imagePath.")
         rest = sorted(set(list_frames(self.root / (self.images or "."))) - set(frames))
         if self.unlabelled == "empty":
-            return Scan([*frames, *rest], boxes)
-        return Scan(frames, boxes, unused=dict.fromkeys(rest, NOT_ANNOTATED))
+            return Scan([*frames, *rest], boxes, groups)
+        return Scan(frames, boxes, groups, dict.fromkeys(rest, NOT_ANNOTATED))
 
     def _frame(self, file: Path, content: dict[str, Any], finder: FrameFinder) -> Path:
         folders = [file.parent] if self.images is None else [self.root / self.images]
