@@ -21,6 +21,8 @@ from typing_extensions import override
 from dml_lightning.files import replacing
 from dml_lightning.types import Stream
 
+HANDED_OVER = ".temp.ckpt"  # Lightning's file of the weights that forked processes hand over to their parent
+
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Load the tensors and plain values of a checkpoint; a file with anything else is refused, and nothing of it runs.
@@ -36,7 +38,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise
     except Exception:  # of many kinds, from an unpickler that reads anything as its program
         content = None
-    if not isinstance(content, dict) or "state_dict" not in content:
+    handed_over = path.name == HANDED_OVER  # holds weights alone
+    if not isinstance(content, dict) or not ("state_dict" in content or handed_over):
         size = path.stat().st_size
         raise ValueError(
             f"{path} ({size} bytes) is no checkpoint of dml fit, or is damaged; nothing of it was loaded: name the "
