@@ -118,9 +118,8 @@ def predict(
         if pictures:
             receivers.append(FramePictures(Path(pictures)).draw)
         if map:
-            drawn = held.enter_context(
-                drawing(Path(map))
-            )  # left last: where no box can be placed, all else is complete
+            # left last: where no box can be placed, all else is complete
+            drawn = held.enter_context(drawing(Path(map)))
             receivers.append(drawn.add)
         if write:
             flights = dict(zip(reading.frames["frame"], reading.frames["group"], strict=True))

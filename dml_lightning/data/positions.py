@@ -185,17 +185,18 @@ def _camera(path: Path) -> _Camera:
     if exif.get(orientation.TAG, 1) != 1:
         raise FrameError(path, f"has the orientation {exif[orientation.TAG]}", "only upright frames can be mapped")
     latitude, longitude = _position(gps, flown)
+    focal = _number(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
     stated = {
         "a position (EXIF GPSLatitude, GPSLongitude)": latitude + longitude,
         "a height (XMP RelativeAltitude)": flown.get("RelativeAltitude", math.nan),
         "the pitch of the camera (XMP GimbalPitchDegree)": flown.get("GimbalPitchDegree", math.nan),
         "the direction of the camera (XMP GimbalYawDegree)": flown.get("GimbalYawDegree", math.nan),
-        "a focal length (EXIF FocalLengthIn35mmFilm)": _number(details.get(ExifTags.Base.FocalLengthIn35mmFilm)),
+        "a focal length (EXIF FocalLengthIn35mmFilm)": focal,
     }
     lacks = [what for what, value in stated.items() if math.isnan(value)]
     if lacks:
         raise FrameError(path, f"does not state {lacks[0]}", "map GeoTIFF frames, or frames as the drone wrote them")
-    altitude, focal = flown["RelativeAltitude"], _number(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    altitude = flown["RelativeAltitude"]
     if not (altitude > 0 and focal > 0):
         raise FrameError(path, f"states a height of {altitude:g} m and a focal length of {focal:g} mm", "leave it out")
     tilt = abs(90 + flown["GimbalPitchDegree"])

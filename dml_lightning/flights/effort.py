@@ -9,6 +9,7 @@ from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.sources import OnBadFrame, Reading
 
 SUFFIX = ".frames.csv"
+FIRST_ROW = 2  # of a table whose row 1 holds the names of the columns
 FRAME_COLUMNS = ("frame", "group", "boxes", "used", "reason", "min_score", "rule", "gallery")
 
 
@@ -88,13 +89,15 @@ def read_frames(predictions: Path) -> pd.DataFrame | None:
         lack = f"lacks {', '.join(missing)}" if missing else "has no rows"
         raise ValueError(f"{path} is not what dml predict writes: it {lack}.")
     if (lost := table["used"].astype(bool) & (table["group"] == "")).any():
-        raise ValueError(f"{path} row {table.index[lost][0] + 2} has no group: it must be the name of a flight.")
+        row = table.index[lost][0] + FIRST_ROW
+        raise ValueError(f"{path} row {row} has no group: it must be the name of a flight.")
     if table["min_score"].dtype.kind not in "fi":
         raise ValueError(f"{path} is not what dml predict writes: min_score must be a number or empty.")
     if table["used"].dtype != bool or table["boxes"].dtype.kind != "i":
         raise ValueError(f"{path} is not what dml predict writes: used must be True or False, boxes a whole number.")
     if (twice := table["frame"].duplicated()).any():
-        raise ValueError(f"{path} row {table.index[twice][0] + 2} lists {table['frame'][twice].iloc[0]} once more.")
+        row = table.index[twice][0] + FIRST_ROW
+        raise ValueError(f"{path} row {row} lists {table['frame'][twice].iloc[0]} once more.")
     return table
 
 

@@ -1,18 +1,18 @@
 """Reading a table of `dml predict`, with a check that it was made with a given gallery."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dml_lightning.flights.effort import SUFFIX, check_same, read_frames
+from dml_lightning.flights.effort import FIRST_ROW, SUFFIX, check_same, read_frames
 from dml_lightning.gallery.gallery import Gallery
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
 DECISIONS = ("known", "unknown")
 BLANK = {"score": [""], "min_score": [""]}  # numbers that may be missing
-FIRST_ROW = 2  # of a file whose row 1 holds the names of the columns
 TEXT_COLUMNS = (  # a class may be called 1 or NA
     *("frame", "group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
     *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
@@ -56,8 +56,14 @@ class Predictions:
     def _number(self, used: bool, flight: str | None) -> int | None:
         if self.frames is None:
             return None
-        frames = self.frames if flight is None else self.frames[self.frames["group"] == flight]
-        return int((frames["used"] == used).sum())
+        by_flight = self._numbers[used]
+        return int(by_flight.sum() if flight is None else by_flight.get(flight, 0))
+
+    @cached_property
+    def _numbers(self) -> "dict[bool, pd.Series[int]]":
+        """Number of frames by flight, of those that were used and of the others; counted once for all flights."""
+        assert self.frames is not None
+        return {used: self.frames["group"][self.frames["used"] == used].value_counts() for used in (True, False)}
 
     @property
     def min_score(self) -> float | None:
