@@ -196,7 +196,7 @@ def recipe(benches: list[Bench]) -> str:
     first = benches[0].evidence
     novel = [first.class_names[i] for i in first.sets["novel"].labels.unique().tolist()]
     sizes = ", ".join(f"{len(first.sets[name])} {name}" for name in ("known", "novel", "ood"))
-    rules = ", ".join(f"{b.arm}: {b.gallery.detector(b.gallery.default_rule).threshold.name}" for b in benches)
+    rules = ", ".join(f"{b.arm}: {b.gallery.threshold(b.gallery.default_rule).name}" for b in benches)
     flights = {name: len(np.unique(first.groups[name])) for name in ("known", "novel")}
     return (
         f"Test crops: {sizes}; {flights['known']} flights with known species. New species: {', '.join(novel)}, in "
