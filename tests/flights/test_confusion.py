@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.commands.flights import cautions
+from dml_lightning.commands.count import cautions
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, held_out_confusion
 from dml_lightning.gallery.answer import answer
