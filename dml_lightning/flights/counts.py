@@ -84,8 +84,8 @@ class Correction:
         self.confusion, self.means = confusion, confusion.shares  # (R, K)
         self.correlation = confusion.correlation
         self.errors = confusion.errors
-        self.inverse = _inverse(self.means)  # (R, K): adjusted counts are answers @ inverse.T
-        products = self.inverse @ self.means.T  # (R, S): mean of the adjusted count of r for one box of s
+        self.inverse: Floats = np.linalg.pinv(self.means.T, rcond=SMALLEST_SINGULAR).astype(np.float64)  # (R, K)
+        products = self.inverse @ self.means.T  # (R, S): mean of r's adjusted count, for one box of s
         self.bias = products - np.eye(len(products))  # not 0 where classes are too alike to tell apart
         deviations = self.inverse[:, None, :] - products[:, :, None]  # (R, S, K)
         self.second = np.einsum("sk,rsk->rs", self.means, deviations**2)
@@ -170,7 +170,8 @@ def most_likely(answers: Floats, means: Floats) -> Floats:
     for _ in range(EM_STEPS):
         ratio = answers / np.maximum(shares @ means, np.finfo(float).tiny)
         shares = shares * (ratio @ means.T) / np.maximum(boxes, TINY)
-    return shares * boxes
+    counts: Floats = shares * boxes
+    return counts
 
 
 class _Test:
@@ -243,16 +244,10 @@ def _powers(correction: Correction, spread: Spread) -> tuple[list[Floats], list[
 
 def quantile(skewness: Floats, probability: float) -> Floats:
     """Quantile of Pearson's type III distribution of mean 0 and variance 1, interpolated, for skewness up to 10."""
-    return np.interp(skewness, SKEWNESS, _tabulated(probability))
+    result: Floats = np.interp(skewness, SKEWNESS, _tabulated(probability)).astype(np.float64)
+    return result
 
 
 @cache
 def _tabulated(probability: float) -> Floats:
-    table: Floats = stats.pearson3.ppf(probability, SKEWNESS)
-    return table
-
-
-def _inverse(means: Floats) -> Floats:
-    """Pseudo-inverse (R, K) of M.T without its directions of small singular values."""
-    inverse: Floats = np.linalg.pinv(means.T, rcond=SMALLEST_SINGULAR)
-    return inverse
+    return np.array(stats.pearson3.ppf(probability, SKEWNESS), dtype=np.float64)

@@ -62,7 +62,8 @@ class Subtracted:
         if self.false is None or self.frames is None:
             return np.zeros((len(self.boxes), len(weights)))
         factor = self.frames * (1 + self.frames / self.false.frames.sum())
-        return factor[:, None] * self.false.variances(weights)
+        variance: Floats = factor[:, None] * self.false.variances(weights)
+        return variance
 
     def summed(self) -> "Subtracted":
         """All flights as one."""
