@@ -138,8 +138,8 @@ class Confusion:
 def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
     """Count the answers of a gallery to held-out crops.
 
-    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left;
-    the crops that were enrolled are not counted.
+    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left; of
+    flights whose crops of it were enrolled, none is counted.
 
     Args:
         gallery: Gallery of the encoder that made the evidence.
@@ -155,7 +155,7 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
             f"a class is called {taken[0]!r}, which stands for boxes of no known class in counts: give it another name."
         )
     columns = [*gallery.names, UNKNOWN]
-    fresh = {name: ~_enrolled(gallery, evidence.sets[name].vectors.numpy()) for name in HELD_OUT}
+    fresh = {name: _fresh(gallery, evidence, name) for name in HELD_OUT}
     present = {
         evidence.class_names[label]
         for name in HELD_OUT
@@ -184,9 +184,13 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     return Confusion(rows, columns, counts, flights)
 
 
-def _enrolled(gallery: Gallery, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each embedding (N, D) is that of an enrolled crop."""
+def _fresh(gallery: Gallery, evidence: Evidence, name: EvaluationSet) -> NDArray[np.bool_]:
+    """Whether each crop (N,) is of a class and flight of which no crop was enrolled."""
+    part = evidence.sets[name]
+    vectors = part.vectors.numpy()
     enrolled = np.zeros(len(vectors), bool)
     for species in gallery.enrolled if len(vectors) else ():
         enrolled |= repeated(vectors, species.vectors)
-    return enrolled
+    owners = list(zip(part.labels.tolist(), evidence.groups[name].tolist(), strict=True))
+    taken = {owner for owner, is_enrolled in zip(owners, enrolled, strict=True) if is_enrolled}
+    return np.array([owner not in taken for owner in owners], dtype=bool)
