@@ -63,7 +63,7 @@ COMMANDS = {
     ),
     "count": Command(
         "count species per flight, corrected by the confusion matrix: dml count --run RUN --predictions TABLE",
-        "dml_lightning.commands.flights:count",
+        "dml_lightning.commands.count:count",
     ),
     "export": Command(
         "write a folder that uses a run elsewhere, without PyTorch: dml export --run RUN --out DIR",

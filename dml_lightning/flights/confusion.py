@@ -5,6 +5,8 @@ K answers (columns): the names in the gallery, then "unknown".
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,21 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.changes import repeated
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.types import EvaluationSet
+from dml_lightning.types import EvaluationSet, Floats
 
 UNKNOWN = "unknown"  # the answer of a refused box
+FALSE = "false boxes"  # what the detector marked where there is nothing
 OTHER = "other"  # the true class of all that no name in the gallery fits
-PRIOR = 1.0  # weight of a class's uniform prior over the answers, in crops
+PRIOR = 0.5  # weight of a class's uniform prior over the answers, in crops
+LARGEST_CORRELATION = 0.95  # beyond it the moments of few flights mean nothing
 HELD_OUT: tuple[EvaluationSet, ...] = ("known", "novel", "ood")
+
+
+class Errors(NamedTuple):
+    """Moments of the error of a class's estimated shares, relative to those of a single answer."""
+
+    second: Floats  # (R,) of the variance
+    third: Floats  # (R,) of the third central moment
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,35 +38,58 @@ class Confusion:
 
     Example:
         >>> confusion = Confusion(["teal", OTHER], ["teal", UNKNOWN], np.array([[[3.0, 0.0], [1.0, 2.0]]]), ["f1"])
-        >>> confusion.shares
-        array([[0.875, 0.125],
-               [0.375, 0.625]])
+        >>> confusion.shares.round(3)
+        array([[0.929, 0.071],
+               [0.357, 0.643]])
     """
 
     rows: list[str]  # (R,) true classes, the last is OTHER
     columns: list[str]  # (K,) answers, the last is UNKNOWN
-    counts: NDArray[np.float64]  # (F, R, K) number of crops of each flight
+    counts: Floats  # (F, R, K) number of crops of each flight
     flights: list[str]  # (F,) names
 
     @property
-    def shares(self) -> NDArray[np.float64]:
-        """Estimated probability (R, K) of each answer for each true class; rows sum to 1."""
-        return _shares(self.counts.sum(axis=0))
+    def shares(self) -> Floats:
+        """Estimated probability (R, K) of each answer for each true class; rows sum to 1.
 
-    def drawn(self, draws: int, seed: int) -> NDArray[np.float64]:
-        """`shares` (draws, R, K) under resampled flights, by a Bayesian bootstrap, in which no class is lost.
-
-        The F weights are drawn from Dirichlet(1 - 2/F) instead of Rubin's Dirichlet(1), which gives a mean its
-        unbiased variance. This matters with few flights.
-
-        Args:
-            draws: Number of draws.
-            seed: Seed of the draws.
+        The mean over flights, weighted by what their crops tell where those of one flight resemble each other, with a
+        uniform prior of weight PRIOR.
         """
-        flights = len(self.flights)
-        concentration = np.full(flights, max(flights - 2, 1) / flights)
-        weights = flights * np.random.default_rng(seed).dirichlet(concentration, draws)
-        return _shares(np.einsum("bf,frk->brk", weights, self.counts))
+        weights, sizes = self._weights, self.counts.sum(axis=2)
+        each = self.counts / np.maximum(sizes, 1)[:, :, None]
+        smoothed = np.einsum("fr,frk->rk", weights, each) + PRIOR / self.counts.shape[-1]
+        shares: Floats = smoothed / smoothed.sum(axis=-1, keepdims=True)
+        return shares
+
+    @property
+    def shares_by_flight(self) -> list[Floats]:
+        """`shares` (R, K) of each flight alone; of a class without crops in it those of all flights."""
+        pooled, parts = self.shares, []
+        for own in self.counts:
+            alone = Confusion(self.rows, self.columns, own[None], ["alone"]).shares
+            parts.append(np.where(own.sum(axis=1, keepdims=True) > 0, alone, pooled))
+        return parts
+
+    @property
+    def errors(self) -> Errors:
+        """Error of `shares`; for a class without crops that of a single crop."""
+        rho, sizes = self._correlation, self.counts.sum(axis=2)
+        total = self._weights.sum(axis=0)
+        weights = np.where(sizes > 0, self._weights / np.maximum(total, 1e-12) / np.maximum(sizes, 1), 0)
+        second = (weights**2 * sizes * (1 - rho + sizes * rho)).sum(axis=0)
+        third = (weights**3 * sizes * (1 - rho + sizes * rho) * (1 - rho + 2 * sizes * rho)).sum(axis=0) / (1 + rho)
+        return Errors(np.where(total > 0, second, 1), np.where(total > 0, third, 1))
+
+    @property
+    def _weights(self) -> Floats:
+        """Number (F, R) of independent crops that would tell as much as those of each flight."""
+        sizes = self.counts.sum(axis=2)
+        weights: Floats = sizes / (1 + np.maximum(sizes - 1, 0) * self._correlation)
+        return weights
+
+    @property
+    def _correlation(self) -> float:
+        return 0.0 if np.isnan(self.correlation) else self.correlation
 
     @property
     def uncorrected(self) -> list[str]:
@@ -69,34 +103,43 @@ class Confusion:
         return Confusion(self.rows, columns, self.counts[:, :, kept], self.flights)
 
     @property
-    def overdispersion(self) -> float:
-        """Intra-flight correlation of answers, from 0 (flights alike) to 1, pooled over the true classes.
+    def freedom(self) -> int:
+        """Number of differences between flights that `correlation` is measured on."""
+        return int(np.maximum((self.counts.sum(axis=2) > 0).sum(axis=0) - 1, 0).sum())
 
-        By moments of the Dirichlet-multinomial: with n_f crops of a class in flight f, x_fk of them answered by k, and
-        shares p, Pearson's sum_fk (x_fk - n_f p_k)² / (n_f p_k) has the mean (K - 1) sum_f (1 + (n_f - 1) rho), here
-        with the degrees of freedom corrected for the estimation of p.
+    @cached_property
+    def correlation(self) -> float:
+        """Intra-flight correlation of answers, from 0 (flights alike) to 1; NaN where nothing tells.
+
+        By analysis of variance of the one-hot answers, pooled over the true classes. For a class with n_f crops in
+        flight f, the mean squares between flights B and within them W have the means S (1 + (m - 1) rho) and
+        S (1 - rho), where m = (N - sum_f n_f² / N) / (F - 1). Few rare answers, which dominate Pearson's statistic,
+        hardly change it.
         """
-        excess = weight = 0.0
+        between = total = measured = 0.0
         for counts in self.counts.transpose(1, 0, 2):  # (F, K) of one class
-            sizes = counts.sum(axis=1)
-            seen, present = counts.sum(axis=0) > 0, sizes > 0
-            flights, answers = int(present.sum()), int(seen.sum())
-            if flights < 2 or answers < 2:
+            crops = counts[counts.sum(axis=1) > 0]
+            sizes, flights = crops.sum(axis=1), len(crops)
+            if flights < 2 or sizes.sum() == flights:
                 continue
-            x, n = counts[present][:, seen], sizes[present]
-            expected = n[:, None] * x.sum(axis=0) / n.sum()
-            pearson = float(((x - expected) ** 2 / expected).sum())
-            freedom = (flights - 1) * (answers - 1)
-            excess += pearson - freedom
-            weight += freedom * float(((n - 1) * (1 - n / n.sum())).sum() / (flights - 1))
-        return float(np.clip(excess / weight, 0, 0.99)) if weight > 0 else 0.0
+            number = sizes.sum()
+            each, mean = crops / sizes[:, None], crops.sum(axis=0) / number
+            differs = float((sizes[:, None] * (each - mean) ** 2).sum())
+            within = float((sizes * (1 - (each**2).sum(axis=1))).sum()) / (number - flights)
+            measured += flights - 1
+            typical = (number - (sizes**2).sum() / number) / (flights - 1)
+            between += differs - (flights - 1) * within
+            total += differs + (flights - 1) * (typical - 1) * within
+        if not measured:
+            return float("nan")
+        return float(np.clip(between / total, 0, LARGEST_CORRELATION)) if total > 0 else 0.0
 
 
 def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
     """Count the answers of a gallery to held-out crops.
 
-    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left;
-    the crops that were enrolled are not counted.
+    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left; of
+    flights whose crops of it were enrolled, none is counted.
 
     Args:
         gallery: Gallery of the encoder that made the evidence.
@@ -106,13 +149,13 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     Raises:
         ValueError: If a name in the gallery is "other" or "unknown".
     """
-    taken = [name for name in gallery.names if name in (OTHER, UNKNOWN)]
+    taken = [name for name in gallery.names if name in (OTHER, UNKNOWN, FALSE)]
     if taken:
         raise ValueError(
             f"a class is called {taken[0]!r}, which stands for boxes of no known class in counts: give it another name."
         )
     columns = [*gallery.names, UNKNOWN]
-    fresh = {name: ~_enrolled(gallery, evidence.sets[name].vectors.numpy()) for name in HELD_OUT}
+    fresh = {name: _fresh(gallery, evidence, name) for name in HELD_OUT}
     present = {
         evidence.class_names[label]
         for name in HELD_OUT
@@ -141,16 +184,13 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     return Confusion(rows, columns, counts, flights)
 
 
-def _enrolled(gallery: Gallery, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each embedding (N, D) is that of an enrolled crop."""
+def _fresh(gallery: Gallery, evidence: Evidence, name: EvaluationSet) -> NDArray[np.bool_]:
+    """Whether each crop (N,) is of a class and flight of which no crop was enrolled."""
+    part = evidence.sets[name]
+    vectors = part.vectors.numpy()
     enrolled = np.zeros(len(vectors), bool)
     for species in gallery.enrolled if len(vectors) else ():
         enrolled |= repeated(vectors, species.vectors)
-    return enrolled
-
-
-def _shares(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Posterior mean (..., R, K) of the shares of answers by row, under a uniform Dirichlet prior of weight PRIOR."""
-    smoothed = counts + PRIOR / counts.shape[-1]
-    shares: NDArray[np.float64] = smoothed / smoothed.sum(axis=-1, keepdims=True)
-    return shares
+    owners = list(zip(part.labels.tolist(), evidence.groups[name].tolist(), strict=True))
+    taken = {owner for owner, is_enrolled in zip(owners, enrolled, strict=True) if is_enrolled}
+    return np.array([owner not in taken for owner in owners], dtype=bool)

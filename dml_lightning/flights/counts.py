@@ -1,128 +1,253 @@
-"""Number of boxes of each species in a flight, corrected by the confusion matrix.
+"""Number of boxes of each species in a flight, corrected by the confusion matrix, with intervals.
 
-A box of class r gets the answer k with probability M_rk. The corrected counts are the posterior means of the numbers
-N_r of boxes of each class, given the answers, under a Dirichlet prior of the classes' shares with the weight of R
-boxes. They are never negative and sum to the number of boxes. Two classes that M hardly separates share the boxes in
-doubt, where maximum likelihood would give them all to one. The prior is uniform for a single flight. For several
-flights it is centred on their joint counts, drawn anew for each draw, because a uniform prior of R boxes in each of
-many small flights would add up.
+A box of class r gets the answer k with probability M_rk, so that answers y have the mean N M for true counts N. The
+adjusted counts y A, where A is the inverse of M, are unbiased whatever the mixture of species (Gart and Buck, American
+Journal of Epidemiology 83, 1966), also where all boxes are of one species. They may be negative. Therefore:
 
-M is uncertain in two ways, and each draw has its own M: its mean over flights is that of resampled held-out flights,
-and each new flight differs from the mean as those do among each other (a Dirichlet around it). The answers do not
-update M.
+- The corrected counts are the most likely ones among those that are not negative and sum to the number of boxes, by the
+  EM of Saerens, Latinne and Decaestecker (Neural Computation 14, 2002).
+- The interval of one class inverts a test. It holds each whole number v that the adjusted count does not contradict:
+  under the hypothesis that the flight has v boxes of the class, and the others in the proportions that fit best, mean,
+  variance and skewness of the adjusted count follow, and v is kept where the adjusted count lies between two quantiles
+  of Pearson's type III distribution of these moments. At the borders, 0 and all boxes, the interval ends, and holds.
+
+The moments have two sources. The answers of a flight scatter more than those of independent boxes, since a flight's own
+confusion differs from the mean: the Dirichlet-multinomial distribution with the correlation that the held-out flights
+show. And M is estimated from few flights, by an error that all flights to count share; its part of a sum over flights
+grows like the square of the sum. Quantiles are widened by Student's factor for the degrees of freedom of the
+correlation, and half a box allows for counts being whole.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from dml_lightning.flights.confusion import Confusion
+from dml_lightning.flights.false_boxes import FalseBoxes, Subtracted, subtract
+from dml_lightning.types import Floats
 
-Draws = NDArray[np.float64]
-STEPS = 200  # steps of Gibbs sampling, of which the last state is kept
-SMALLEST_CHANCE = 1e-9  # smallest probability of an answer, so that none is impossible
+FEWEST_FLIGHTS = 5  # held-out flights, below which there is a range instead of an interval
+EM_STEPS = 500
+BISECTIONS = 20  # the last step is 1e-6 of the boxes
+ROUNDING = 1e-4  # boxes
+ALIKE = 0.05  # share of a class's boxes that the adjusted count of another may hold
+CONTINUITY = 0.5  # boxes
+SMALLEST_SINGULAR = 0.05  # of M, relative to its largest: what distinguishes classes by less is taken as unknown
+SKEWNESS = np.linspace(-10, 10, 2001)  # at which quantiles are tabulated
+TINY = 1e-9  # keeps shares of other classes defined where a flight has none
 
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
-    """True counts of one flight, as draws from their posterior, which may be added up over flights.
+    """True counts of flights, one row each.
 
     Example:
-        >>> flight = Corrected(np.array([[4.0, 6.0], [2.0, 8.0]]))
-        >>> flight.counts
-        array([3., 7.])
+        >>> Corrected(np.array([[3.2, 6.8]]), np.array([[1.0, 4.0]]), np.array([[6.0, 9.0]])).counts
+        array([[3.2, 6.8]])
     """
 
-    draws: Draws  # (B, R) whole numbers; each row sums to the number of boxes
+    counts: Floats  # (G, R) most likely counts; a row sums to the flight's boxes
+    low: Floats  # (G, R) smallest whole number that the answers do not contradict
+    high: Floats  # (G, R) largest
+
+
+class Spread(NamedTuple):
+    """Concentration of the boxes that are counted together on flights, by class: 1 for a single flight."""
+
+    second: Floats  # (R,) sum over flights of the squared counts, relative to the squared sum
+    third: Floats  # (R,) the same of the cubes
+
+
+ONE_FLIGHT = Spread(np.ones(1), np.ones(1))
+
+
+class Correction:
+    """Corrects counts by a confusion matrix.
+
+    Args:
+        confusion: Answers (K of them) to crops of R classes of held-out flights.
+        level: Probability that an interval holds a true count.
+
+    Example:
+        >>> crops = np.repeat([[[90.0, 10.0], [20.0, 80.0]]], 6, axis=0)  # six flights that answer alike
+        >>> confusion = Confusion(["teal", "other"], ["teal", "unknown"], crops, list("abcdef"))
+        >>> result = Correction(confusion).flights(np.array([[62, 38]]))
+        >>> result.counts.round(), result.low, result.high
+        (array([[60., 40.]]), array([[48., 29.]]), array([[71., 52.]]))
+    """
+
+    def __init__(self, confusion: Confusion, level: float = 0.95) -> None:
+        self.confusion, self.means = confusion, confusion.shares  # (R, K)
+        self.correlation = confusion.correlation
+        self.errors = confusion.errors
+        self.inverse: Floats = np.linalg.pinv(self.means.T, rcond=SMALLEST_SINGULAR).astype(np.float64)  # (R, K)
+        products = self.inverse @ self.means.T  # (R, S): mean of r's adjusted count, for one box of s
+        self.bias = products - np.eye(len(products))  # not 0 where classes are too alike to tell apart
+        deviations = self.inverse[:, None, :] - products[:, :, None]  # (R, S, K)
+        self.second = np.einsum("sk,rsk->rs", self.means, deviations**2)
+        self.third = np.einsum("sk,rsk->rs", self.means, deviations**3)
+        self.tails = (1 - level) / 2, (1 + level) / 2
+        self.widening = float(stats.t.ppf(self.tails[1], max(1, confusion.freedom)) / stats.norm.ppf(self.tails[1]))
+
+    def flights(
+        self, answers: NDArray[np.int64], false: FalseBoxes | None = None, frames: Floats | None = None
+    ) -> Corrected:
+        """Corrects each flight on its own.
+
+        Args:
+            answers: Number (G, K) of boxes of each flight by answer, in the order of the confusion's columns.
+            false: False boxes of the detector; None if there are none.
+            frames: Number (G,) of frames of each flight, needed with `false`.
+        """
+        subtracted = subtract(answers, false, frames)
+        return self._corrected(subtracted, ONE_FLIGHT)
+
+    def together(
+        self, answers: NDArray[np.int64], false: FalseBoxes | None = None, frames: Floats | None = None
+    ) -> Corrected:
+        """Corrects the sum over flights, a single row: the error of the matrix, which they share, does not level out.
+
+        Args:
+            answers: Number (G, K) of boxes of each flight by answer.
+            false: False boxes of the detector; None if there are none.
+            frames: Number (G,) of frames of each flight, needed with `false`.
+        """
+        subtracted = subtract(answers, false, frames)
+        each = most_likely(subtracted.positive, self.means)
+        total = np.maximum(each.sum(axis=0), TINY)
+        spread = Spread((each**2).sum(axis=0) / total**2, (each**3).sum(axis=0) / total**3)
+        return self._corrected(subtracted.summed(), spread)
 
     @property
-    def counts(self) -> Draws:
-        """Posterior mean (R,)."""
-        mean: Draws = self.draws.mean(axis=0)
-        return mean
+    def limits(self) -> Literal["interval", "range"]:
+        """What `low` and `high` of a result are: a range has no probability."""
+        enough = len(self.confusion.flights) >= FEWEST_FLIGHTS and np.isfinite(self.correlation)
+        return "interval" if enough else "range"
 
-    def interval(self, level: float = 0.95) -> tuple[Draws, Draws]:
-        """Lower and upper limits (R,) between which each single true count lies with probability `level`."""
-        low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return low, high
+    @property
+    def alike(self) -> list[list[str]]:
+        """Names of classes that the answers do not tell apart, by group; an interval of one holds any split."""
+        linked = (np.abs(self.bias) > ALIKE).any(axis=0) | (np.abs(self.bias) > ALIKE).any(axis=1)
+        groups: list[list[str]] = []
+        for r in np.flatnonzero(linked):
+            names = [self.confusion.rows[s] for s in np.flatnonzero(np.abs(self.bias[r]) > ALIKE)]
+            if len(names) > 1 and names not in groups:
+                groups.append(names)
+        return groups
 
-
-def correct(answers: NDArray[np.int64], confusion: Confusion, draws: int = 400, seed: int = 0) -> list[Corrected]:
-    """Correct the counts of comparable flights, one entry each.
-
-    Args:
-        answers: Number (F, K) of boxes of each flight by answer, in the order of the confusion's columns.
-        confusion: Answers to the crops of held-out flights.
-        draws: Number B of draws from the posterior.
-        seed: Seed of the draws. Every flight has random numbers of its own, but draw b of all flights uses the same
-            resampled held-out flights, so that draws can be added up over flights.
-    """
-    shares, correlation = confusion.drawn(draws, seed), confusion.overdispersion
-    classes = len(confusion.rows)
-    prior: Draws = np.ones((draws, classes))  # (B, R)
-    if len(answers) > 1:
-        rng = np.random.default_rng([seed, 0])
-        mean = own_shares(shares, correlation * _concentration(answers.sum(axis=1)), rng)
-        prior = prior + true_counts(answers.sum(axis=0), mean, prior, rng)
-        prior *= classes / prior.sum(axis=1, keepdims=True)
-    corrected = []
-    for number, own in enumerate(answers, start=1):
-        rng = np.random.default_rng([seed, number])  # flights with equal answers may differ in their true counts
-        corrected.append(Corrected(true_counts(own, own_shares(shares, correlation, rng), prior, rng)))
-    return corrected
+    def _corrected(self, subtracted: Subtracted, spread: Spread) -> Corrected:
+        counts = most_likely(subtracted.positive, self.means)
+        if self.limits == "range":
+            each = [most_likely(subtracted.positive, means) for means in self.confusion.shares_by_flight]
+            return Corrected(counts, np.min([counts, *each], axis=0), np.max([counts, *each], axis=0))
+        test, boxes = _Test(self, subtracted, counts, spread), subtracted.boxes[:, None] + np.zeros_like(counts)
+        low, high = test.furthest(np.zeros_like(counts), upward=False), test.furthest(boxes, upward=True)
+        low = np.maximum(np.minimum(np.ceil(low - ROUNDING), np.floor(counts + ROUNDING)), 0)
+        high = np.maximum(np.maximum(np.floor(high + ROUNDING), np.ceil(counts - ROUNDING)), low)
+        return Corrected(counts, low, high)
 
 
-def _concentration(sizes: NDArray[np.int64]) -> float:
-    """Variance of the mean over all boxes of flights of these sizes (F,), relative to that of a single flight."""
-    return float((sizes.astype(np.float64) ** 2).sum() / max(1.0, float(sizes.sum())) ** 2)
-
-
-def own_shares(shares: Draws, overdispersion: float, rng: np.random.Generator) -> Draws:
-    """Draw the confusion of a new flight around each mean, from a Dirichlet distribution.
+def most_likely(answers: Floats, means: Floats) -> Floats:
+    """Counts of the largest likelihood, by EM.
 
     Args:
-        shares: Mean confusions (B, R, K).
-        overdispersion: Intra-flight correlation from 0, which gives the means themselves, to below 1.
-        rng: Random generator.
+        answers: Number (G, K) of boxes of each flight by answer, none below 0.
+        means: Probability (R, K) of each answer for each class.
 
     Returns:
-        Confusions (B, R, K) whose rows sum to 1.
-    """
-    if overdispersion > 0:
-        shares = rng.standard_gamma(shares * (1 / overdispersion - 1))
-    shares = np.maximum(shares, SMALLEST_CHANCE)
-    own: Draws = shares / shares.sum(axis=2, keepdims=True)
-    return own
-
-
-def true_counts(answers: NDArray[np.int64], shares: Draws, prior: Draws, rng: np.random.Generator) -> Draws:
-    """Draw the true counts behind the answers by Gibbs sampling, with one chain per draw.
-
-    A step distributes the boxes of each answer over the classes in proportion to the class's share times the
-    probability of the answer, then draws the classes' shares given the counts.
-
-    Args:
-        answers: Number (K,) of boxes by answer.
-        shares: Confusions (B, R, K), one for each draw.
-        prior: Dirichlet parameters (B, R) of the classes' shares, in boxes.
-        rng: Random generator.
-
-    Returns:
-        Counts (B, R), whole numbers.
+        Counts (G, R), whose rows sum to those of the answers.
 
     Example:
-        >>> exact, prior = np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.ones((1, 2))
-        >>> true_counts(np.array([3, 7]), exact, prior, np.random.default_rng(0))
-        array([[3., 7.]])
+        >>> most_likely(np.array([[62.0, 38.0]]), np.array([[0.9, 0.1], [0.2, 0.8]])).round(3)
+        array([[60., 40.]])
     """
-    chances = shares.transpose(0, 2, 1)  # (B, K, R)
-    mixture = prior / prior.sum(axis=1, keepdims=True)  # (B, R)
-    counts: Draws = np.zeros_like(mixture)
-    for _ in range(STEPS):
-        weights = np.maximum(mixture[:, None, :] * chances, np.finfo(float).tiny)
-        weights /= weights.sum(axis=2, keepdims=True)
-        counts = rng.multinomial(answers, weights).sum(axis=1).astype(np.float64)
-        mixture = rng.standard_gamma(counts + prior)
-        mixture /= mixture.sum(axis=1, keepdims=True)
+    boxes = answers.sum(axis=1, keepdims=True)
+    shares = np.full((len(answers), len(means)), 1 / len(means))
+    for _ in range(EM_STEPS):
+        ratio = answers / np.maximum(shares @ means, np.finfo(float).tiny)
+        shares = shares * (ratio @ means.T) / np.maximum(boxes, TINY)
+    counts: Floats = shares * boxes
     return counts
+
+
+class _Test:
+    """Tests the hypotheses that a flight, or a sum of flights, has v boxes of a class; v (G, R) for all at once."""
+
+    def __init__(self, correction: Correction, subtracted: Subtracted, counts: Floats, spread: Spread) -> None:
+        self.counts, self.total = counts, counts.sum(axis=1, keepdims=True)
+        self.adjusted = subtracted.remaining @ correction.inverse.T
+        self.noise = subtracted.variance(correction.inverse)  # (G, R) of the false boxes
+        self.tails, self.widening = correction.tails, correction.widening
+        off = 1 - np.eye(counts.shape[1])
+        shares = counts + TINY
+        self.others = shares @ off  # (G, R) boxes of all other classes
+        self.powers = _powers(correction, spread)
+        self.own = [np.diag(kind) for kind in (correction.second, correction.third)]  # (R,) each
+        self.rest = [
+            [shares**power * part @ (kind * off).T for power, part in enumerate(parts, start=1)]
+            for kind, parts in zip((correction.second, correction.third), self.powers, strict=True)
+        ]
+        bias = np.where(off > 0, correction.bias, np.nan)
+        self.own_bias, self.least, self.most = np.diag(correction.bias), np.nanmin(bias, 1), np.nanmax(bias, 1)
+
+    def moments(self, values: Floats) -> tuple[Floats, Floats]:
+        """Variance and third central moment (G, R) of the adjusted counts, if a class has values (G, R) of the boxes.
+
+        False boxes add to the variance alone.
+        """
+        scale = np.maximum(self.total - values, 0) / self.others
+        variance, third = (
+            own * sum(part * values**power for power, part in enumerate(parts, start=1))
+            + sum(part * scale**power for power, part in enumerate(rest, start=1))
+            for own, parts, rest in zip(self.own, self.powers, self.rest, strict=True)
+        )
+        return np.maximum(variance + self.noise, TINY), third
+
+    def accepts(self, values: Floats, upward: bool) -> NDArray[np.bool_]:
+        """Whether the adjusted counts do not contradict values (G, R) for being too high (upward) or too low."""
+        variance, third = self.moments(values)
+        error = np.sqrt(variance)
+        limit = self.widening * error * quantile(third / error**3, self.tails[0 if upward else 1])
+        others = np.maximum(self.total - values, 0)
+        expected = values * (1 + self.own_bias) + others * (self.least if upward else self.most)
+        if upward:
+            return np.asarray(self.adjusted - expected + CONTINUITY >= limit)
+        return np.asarray(self.adjusted - expected - CONTINUITY <= limit)
+
+    def furthest(self, end: Floats, upward: bool) -> Floats:
+        """The accepted values (G, R) that are nearest to `end`, by bisection from the most likely counts."""
+        good, bad = np.where(self.accepts(end, upward), end, self.counts), end
+        for _ in range(BISECTIONS):
+            middle = (good + bad) / 2
+            accepted = self.accepts(middle, upward)
+            good, bad = np.where(accepted, middle, good), np.where(accepted, bad, middle)
+        return good
+
+
+def _powers(correction: Correction, spread: Spread) -> tuple[list[Floats], list[Floats]]:
+    """Coefficients (R,) of N, N², N³ in variance and third central moment of the answers to N boxes of a class.
+
+    For a single answer's moments of 1. The Dirichlet-multinomial has N (1 - ρ + N ρ) and
+    N (1 - ρ + N ρ) (1 - ρ + 2 N ρ) / (1 + ρ); the errors of the matrix add to the highest powers, the third with the
+    opposite sign, because the matrix is subtracted.
+    """
+    rho, errors, one = correction.correlation, correction.errors, np.ones_like(correction.errors.second)
+    variance = [(1 - rho) * one, rho * spread.second + errors.second]
+    cubes = [(1 - rho) ** 2 * one, 3 * rho * (1 - rho) * spread.second, 2 * rho**2 * spread.third]
+    third = [part / (1 + rho) for part in cubes]
+    return variance, [third[0], third[1], third[2] - errors.third]
+
+
+def quantile(skewness: Floats, probability: float) -> Floats:
+    """Quantile of Pearson's type III distribution of mean 0 and variance 1, interpolated, for skewness up to 10."""
+    result: Floats = np.interp(skewness, SKEWNESS, _tabulated(probability)).astype(np.float64)
+    return result
+
+
+@cache
+def _tabulated(probability: float) -> Floats:
+    return np.array(stats.pearson3.ppf(probability, SKEWNESS), dtype=np.float64)

@@ -36,7 +36,7 @@ def read_counts(path: Path) -> pd.DataFrame:
     if twice.any():
         flight, label = table.loc[twice, ["flight", "label"]].iloc[0]
         raise ValueError(f"--counts {path} counts {label} of {flight} twice.")
-    return table.assign(**numbers)
+    return table.assign(**numbers, limits=table.get("limits", "interval"))  # tables of before have intervals alone
 
 
 def _numbers() -> dict[str, list[str]]:
@@ -52,7 +52,10 @@ def counts_section(counts: pd.DataFrame) -> Section:
     labels = list(dict.fromkeys(counts["label"]))
     heads = ["flight", "frames", "not used", "boxes", *labels]
     rows = [[flight, *_flight(own), *_classes(own, labels)] for flight, own in counts.groupby("flight", sort=False)]
-    note = "In brackets the interval. A class without one was enrolled and is counted as named."
+    kind = "interval" if (counts["limits"] == "interval").all() else "range of the counts by each test flight's matrix"
+    note = (
+        f"In brackets the {kind}. A class without one was enrolled and is counted as named, or stands for false boxes."
+    )
     corrected = Table("Boxes per flight, corrected by the confusion matrix", heads, rows, note)
     lowest = counts["min_score"].dropna()
     text = (

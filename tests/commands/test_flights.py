@@ -1,28 +1,15 @@
-"""`dml drift` and `count` on a finished run."""
+"""`dml drift` on a finished run, and what it shares with `dml count`."""
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
 
 from dml_lightning.cli import main
-from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.gallery.gallery import Gallery
-from tests.commands.enrolling import NEW, enroll, predictions, table_of
-
-
-@pytest.fixture
-def calibrated(run: Path, unseen: pd.DataFrame, tmp_path: Path) -> Path:
-    """The run with rule C from four flights."""
-    names = Gallery.load(run / "gallery").class_names
-    data = table_of(unseen[unseen["label"].isin(names)], tmp_path / "calibration.csv")
-    main(["gallery", "recalibrate", f"--run={run}", f"--data={data}"])
-    return run
+from tests.commands.enrolling import flown, predictions
 
 
 def test_drift_has_a_status_and_a_table(
@@ -53,83 +40,6 @@ def test_drift_has_a_status_and_a_table(
             moved = (known["distance_trained"] > threshold).mean()
             assert entries[5]["refused"] == pytest.approx(moved)
             assert entries[5]["used"] == entries[5]["boxes"] == len(known)
-
-
-def test_counts_add_up_to_the_boxes(
-    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = predictions(calibrated, flights, tmp_path / "predictions.csv")
-    words = ["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"]
-    counts = main([*words, f"--out={tmp_path}/counts.csv"])
-    written = pd.read_csv(tmp_path / "counts.csv")
-    effort = ("frames", "frames_unused", "min_score")
-    assert tuple(written) == ("flight", "label", "named", "corrected", "low", "high", *effort)
-    assert len(written) == len(counts) == 5 * (table["group"].nunique() + 1)
-    sums = counts.groupby("flight")[["named", "corrected"]].sum()
-    boxes = table["group"].value_counts()
-    for flight, size in boxes.items():
-        assert sums.loc[flight, "named"] == size
-        assert sums.loc[flight, "corrected"] == pytest.approx(size)
-    assert sums.loc["all flights", "corrected"] == pytest.approx(len(table))
-    assert ((counts["low"] <= counts["corrected"]) & (counts["corrected"] <= counts["high"])).all()
-    known = table[table["decision"] == "known"]
-    first = counts[(counts["flight"] == boxes.index[0]) & (counts["label"] == "mallard")]
-    assert first["named"].item() == ((known["group"] == boxes.index[0]) & (known["label"] == "mallard")).sum()
-    assert "named like a flight that the run was trained or tested on" in capsys.readouterr().out
-
-
-def test_an_enrolled_species_without_held_out_crops_is_counted_as_named(
-    calibrated: Path, flights: Path, boxes: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    crops = table_of(boxes[boxes["label"] == NEW].head(5), tmp_path / "crops.csv")
-    enroll(calibrated, crops, label="swan of another kind")
-    table = predictions(calibrated, flights, tmp_path / "predictions.csv")
-    words = [f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"]
-    counts = main(["count", *words])
-    assert "swan of another kind was enrolled and has no held-out crops" in capsys.readouterr().out
-    rows = counts[counts["label"] == "swan of another kind"]
-    assert (rows["named"] == rows["corrected"]).all()
-    assert rows["low"].isna().all()
-    assert rows["named"].max() > 0
-    sums = counts.groupby("flight")["corrected"].sum()
-    assert sums["all flights"] == pytest.approx(len(table))
-
-
-def test_counts_are_not_corrected_by_embeddings_of_another_encoder(
-    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    predictions(calibrated, flights, tmp_path / "predictions.csv")
-    folder = calibrated / "embeddings"
-    found = read_evidence(folder / "val.npz")
-    assert found.encoder == Gallery.load(calibrated / "gallery").encoder
-    replace(found, encoder="of before").save(folder / "test.npz")
-    words = ["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"]
-    main(words)
-    assert f"Confusion from {folder / 'val.npz'}" in capsys.readouterr().out
-    replace(found, encoder="of before").save(folder / "val.npz")
-    shutil.rmtree(calibrated / "digests")  # as a run of 0.1, which has none
-    with pytest.raises(SystemExit, match="2"):
-        main(words)
-    said = capsys.readouterr().err
-    assert "test.npz is of the encoder of before, the gallery of" in said
-    assert f"dml test --run {calibrated}" in said
-
-
-def flown(folder: Path, flights: dict[str, list[list[float]]], scores: bool = False) -> Path:
-    """A COCO set of one frame per flight with boxes (x, y, score), and of one unreadable frame."""
-    images, boxes = [], []
-    for number, (flight, given) in enumerate(flights.items()):
-        (folder / flight).mkdir(parents=True)
-        pixels = np.random.default_rng(number).integers(28_000, 28_400, (96, 128)).astype(np.uint16)
-        tifffile.imwrite(folder / flight / "0.tiff", pixels)
-        images.append({"id": number, "file_name": f"{flight}/0.tiff"})
-        for x, y, score in given:
-            box = {"id": len(boxes), "image_id": number, "category_id": 1, "bbox": [x, y, 9, 9]}
-            boxes.append(box | ({"score": score} if scores else {}))
-    images.append({"id": 99, "file_name": "lost/0.tiff"})
-    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "bird"}]}
-    (folder / "boxes.json").write_text(json.dumps(content))
-    return folder / "boxes.json"
 
 
 def test_flights_without_a_bird_are_counted_as_flown(
@@ -178,30 +88,6 @@ def test_a_data_set_without_any_bird_is_counted(
     with pytest.raises(SystemExit, match="2"):
         main(["count", *words])
     assert "has no rows" in capsys.readouterr().err
-
-
-def test_low_scores_are_left_out_and_counts_say_so(
-    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    boxes = {"dawn": [[x, 20, x / 100] for x in range(10, 100, 20)], "noon": [[10, 10, 0.2]]}
-    data, out = flown(tmp_path / "set", boxes, scores=True), tmp_path / "p.csv"
-    words = ["predict", f"--run={calibrated}", f"--data={data}", f"--out={out}"]
-    main(words)
-    table = pd.read_csv(out)
-    assert table["score"].tolist() == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9, 0.2])
-    assert table["min_score"].isna().all()
-    main([*words, "--min_score=0.5"])
-    table = pd.read_csv(out)
-    assert table["score"].tolist() == pytest.approx([0.5, 0.7, 0.9])
-    assert (table["min_score"] == 0.5).all()
-    counts = main(["count", f"--run={calibrated}", f"--predictions={out}"])
-    assert "Boxes with a detector's score of at least 0.5." in capsys.readouterr().out
-    assert (counts["min_score"] == 0.5).all()
-    assert counts.groupby("flight")["named"].sum()["noon"] == 0
-    for wrong, message in (("1.5", "scores lie between 0 and 1"), ("high", "min_score")):
-        with pytest.raises(SystemExit, match="2"):
-            main([*words, f"--min_score={wrong}"])
-        assert message in capsys.readouterr().err
 
 
 def test_a_table_without_its_frames_says_what_it_lacks(

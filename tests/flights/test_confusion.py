@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dml_lightning.commands.flights import cautions
+from dml_lightning.commands.count import cautions
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import OTHER, UNKNOWN, held_out_confusion
 from dml_lightning.gallery.answer import answer
@@ -42,7 +42,13 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
     part, label = held_out.sets[name], {"novel": 2, "ood": 4}[name]
     own = part.vectors[part.labels == label].numpy()
     built = Gallery.build(held_out, "digest")
-    for vectors, rows in [(own, ["coot", "mallard", OTHER]), (own[1:], ["coot", "mallard", NAMES[label], OTHER])]:
+    first = np.arange(len(own)) % 3 == 0  # crops of the first flight
+    for vectors, rows in [
+        (own, ["coot", "mallard", OTHER]),
+        (own[first][:1], ["coot", "mallard", NAMES[label], OTHER]),
+        (own[~first], ["coot", "mallard", NAMES[label], OTHER]),
+        (own[[0, 1, 2]], ["coot", "mallard", OTHER]),  # a crop of each flight
+    ]:
         gallery = replace(built, enrolled=(EnrolledSpecies(NAMES[label], vectors, 2.0),))
         matrix = held_out_confusion(gallery, held_out, "B")
         assert matrix.rows == rows
@@ -53,7 +59,7 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
 def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     held_out = evidence()
     novel = held_out.sets["novel"].vectors.numpy()
-    enrolled = (EnrolledSpecies("eider", novel[:3], 2.0), EnrolledSpecies("teal", -np.ones((2, 4), np.float32), 0.1))
+    enrolled = (EnrolledSpecies("eider", novel[[0, 3]], 2.0), EnrolledSpecies("teal", -np.ones((2, 4), np.float32), 0.1))
     gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
     matrix = held_out_confusion(gallery, held_out, "B")
     assert matrix.rows == ["coot", "mallard", "eider", OTHER]
@@ -62,8 +68,8 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     for name in ("known", "novel", "ood"):
         part, result = held_out.sets[name], answer(gallery, held_out.sets[name])
         for i, label in enumerate(part.labels.tolist()):
-            if name == "novel" and i < 3:
-                continue  # enrolled, so not held out
+            if name == "novel" and i in (0, 3, 6):
+                continue  # of a flight of which an eider was enrolled, so not held out
             true = NAMES[label] if NAMES[label] in matrix.rows else OTHER
             answered = result.label[i] if result.known["B"][i] else UNKNOWN
             place = matrix.rows.index(true), matrix.columns.index(answered)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dml_lightning.commands.flights import count_flights
+from dml_lightning.commands.count import count_flights
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import held_out_confusion
 from dml_lightning.flights.predictions import read_predictions

@@ -37,6 +37,12 @@ def test_every_flight_has_a_row(table: Path) -> None:
     assert "a detector's score of at least 0.3" in section.paragraphs[0]
 
 
+def test_a_range_is_not_called_an_interval(table: Path) -> None:
+    counts = read_counts(table)
+    assert "In brackets the interval." in counts_section(counts).tables[0].note
+    assert "In brackets the range" in counts_section(counts.assign(limits="range")).tables[0].note
+
+
 def test_a_table_of_unknown_effort_shows_dashes(table: Path) -> None:
     counts = read_counts(table).assign(frames=float("nan"), frames_unused=float("nan"), min_score=float("nan"))
     section = counts_section(counts[:-1])

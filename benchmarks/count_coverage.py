@@ -1,0 +1,184 @@
+"""What an interval of `dml count` promises and what it keeps: share of true counts inside, and widths, by setting.
+
+    python benchmarks/count_coverage.py                              # few worlds; nothing is written
+    python benchmarks/count_coverage.py --worlds 400 --peer 2 --save # 4,000 flights per setting; quapy on 20 of them
+
+A world is a confusion matrix that held-out flights measure, and ten flights to count: nine species and all else, with
+uneven confusions. A flight's own confusion is drawn around the mean from a Dirichlet distribution of the given
+intra-flight correlation. Held-out flights have 5 to 30 crops of a class, or none of it (two in five). Flights to count
+are even, skewed (each species half as common as the one before), or of a single species. The commonest species is
+that of the truth. `--peer` installs quapy of a pinned version into a temporary environment and gives it the same
+answers: adjusted count and EM with bootstrap intervals. Its Bayesian quantification does not run with the newest
+numpyro (0.22).
+"""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.flights.confusion import Confusion
+from dml_lightning.flights.counts import Correction
+from measure import ROOT, Result, options, run_tool
+
+PACKAGES = ("numpy", "scipy")
+PEER = ("quapy==0.2.3",)
+CLASSES = 10  # nine species and all else
+FLIGHTS = 10  # to count, of a world
+MIXTURES = ("even", "skewed", "single")
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+class Setting(NamedTuple):
+    """What the worlds of one cell share."""
+
+    accuracy: float
+    correlation: float
+    held_out: int  # flights
+    mixture: str
+    boxes: int  # of a flight
+
+
+class World(NamedTuple):
+    """Held-out crops and flights to count."""
+
+    held_out: Floats  # (F, R, K)
+    truth: Counts  # (G, R)
+    answers: Counts  # (G, K)
+
+
+def settings(accuracies: tuple[float, ...], correlations: tuple[float, ...]) -> Iterator[Setting]:
+    """Every combination."""
+    for values in itertools.product(accuracies, correlations, (5, 10, 20), MIXTURES, (20, 100, 500)):
+        yield Setting(*values)
+
+
+def matrix(accuracy: float) -> Floats:
+    """Mean confusion (R, K): the rest of each row is spread unevenly, always in the same way."""
+    rng = np.random.default_rng(7)
+    means = np.empty((CLASSES, CLASSES))
+    for row in range(CLASSES):
+        means[row] = np.insert((1 - accuracy) * rng.dirichlet(np.full(CLASSES - 1, 0.7)), row, accuracy)
+    return means
+
+
+def answered(rng: np.random.Generator, truth: Counts, means: Floats, correlation: float) -> Counts:
+    """Answers (R, K) to boxes (R,) of one flight, whose confusion is its own."""
+    own = rng.standard_gamma(means * (1 / correlation - 1)) if correlation else means
+    own = np.maximum(own, 1e-300)
+    return np.array([rng.multinomial(n, row / row.sum()) for n, row in zip(truth, own, strict=True)])
+
+
+def mixed(rng: np.random.Generator, mixture: str, boxes: int) -> Counts:
+    """True counts (R,) of a flight."""
+    if mixture == "single":
+        return boxes * np.eye(CLASSES, dtype=np.int64)[rng.integers(CLASSES - 1)]
+    shares = np.full(CLASSES, 1 / CLASSES) if mixture == "even" else 0.5 ** np.arange(CLASSES)
+    return rng.multinomial(boxes, rng.permutation(shares / shares.sum()))
+
+
+def world(setting: Setting, seed: int) -> World:
+    """World number `seed` of a setting."""
+    rng = np.random.default_rng([seed, setting.held_out, setting.boxes, MIXTURES.index(setting.mixture)])
+    means, correlation = matrix(setting.accuracy), setting.correlation
+    sizes = rng.integers(5, 31, (setting.held_out, CLASSES)) * (rng.random((setting.held_out, CLASSES)) < 0.6)
+    held_out = np.array([answered(rng, own, means, correlation) for own in sizes], dtype=float)
+    truth = np.array([mixed(rng, setting.mixture, setting.boxes) for _ in range(FLIGHTS)])
+    answers = np.array([answered(rng, own, means, correlation).sum(axis=0) for own in truth])
+    return World(held_out, truth, answers)
+
+
+class Coverage(NamedTuple):
+    """Shares of true counts inside their intervals, and the mean width of those of the commonest species."""
+
+    commonest: float
+    every: float
+    width: float
+    summed: float  # every species in the sum over the ten flights
+
+
+def coverage(setting: Setting, worlds: int, level: float = 0.95) -> Coverage:
+    """What the package's intervals hold."""
+    rows = []
+    names = [str(name) for name in range(CLASSES)]
+    for seed in range(worlds):
+        held_out, truth, answers = world(setting, seed)
+        flights = [str(flight) for flight in range(len(held_out))]
+        correction = Correction(Confusion(names, names, held_out, flights), level)
+        each, whole = correction.flights(answers), correction.together(answers)
+        inside, top = (each.low <= truth) & (truth <= each.high), (np.arange(len(truth)), truth.argmax(axis=1))
+        total = truth.sum(axis=0)
+        sums = (whole.low[0] <= total) & (total <= whole.high[0])
+        rows.append((inside[top].mean(), inside.mean(), (each.high - each.low)[top].mean(), sums.mean()))
+    return Coverage(*np.mean(rows, axis=0).tolist())
+
+
+def peers(cells: list[Setting], worlds: int) -> list[dict[str, tuple[float, float]]]:
+    """By setting and method of quapy: coverage and mean width for the commonest species."""
+    given = []
+    for setting in cells:
+        made = [world(setting, seed) for seed in range(worlds)]
+        given.append([{name: part.tolist() for name, part in each._asdict().items()} for each in made])
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "worlds.json"), Path(folder, "intervals.json")
+        source.write_text(json.dumps(given))
+        run_tool(PEER, ROOT / "benchmarks" / "foreign" / "quapy_counts.py", source, target)
+        found: list[dict[str, tuple[float, float]]] = json.loads(target.read_text())
+    return found
+
+
+def main() -> None:
+    """Print the tables, and write them with `--save`."""
+    parser = options(__doc__)
+    parser.add_argument("--worlds", type=int, default=4, help="of each setting, ten flights in each (default 4)")
+    parser.add_argument("--accuracies", type=float, nargs="+", default=[0.65, 0.9])
+    parser.add_argument("--correlations", type=float, nargs="+", default=[0.05, 0.1])
+    parser.add_argument("--peer", type=int, default=0, help="worlds for quapy, of the smallest correlation (300 MB)")
+    args = parser.parse_args()
+    cells = list(settings(tuple(args.accuracies), tuple(args.correlations)))
+    with Result(__file__, "Coverage of corrected counts, at 95 %", PACKAGES, args) as result:
+        shared = [cell for cell in cells if args.peer and cell.correlation == min(args.correlations)]
+        beside = dict(zip(shared, peers(shared, args.peer) if shared else [], strict=True))
+        methods = list(beside[shared[0]]) if shared else []
+        result.text(
+            f"{args.worlds * FLIGHTS} flights per row. `commonest`: share of intervals of a flight's commonest species "
+            "that hold its true count, and their mean width in boxes; `every`: of all ten classes; `sum`: of all "
+            f"classes in the sum over {FLIGHTS} flights."
+        )
+        heads = [
+            "accuracy",
+            "correlation",
+            "held-out flights",
+            "mixture",
+            "boxes",
+            "commonest",
+            "width",
+            "every",
+            "sum",
+        ]
+        rows, found = [], []
+        for cell in cells:
+            own = coverage(cell, args.worlds)
+            found.append(own)
+            numbers = [f"{own.commonest:.3f}", f"{own.width:.1f}", f"{own.every:.3f}", f"{own.summed:.3f}"]
+            other = [f"{share:.2f} ({width:.1f})" for share, width in beside.get(cell, {}).values()]
+            rows.append([*map(str, cell), *numbers, *(other or ["–"] * len(methods))])
+        result.table([*heads, *methods], rows)
+        inside = [own.commonest for cell, own in zip(cells, found, strict=True) if cell.mixture != "single"]
+        least = min(own.commonest for own in found)
+        error = (least * (1 - least) / (args.worlds * FLIGHTS)) ** 0.5
+        result.text(
+            f"Commonest species: least {least:.3f} (standard error {error:.3f}), mean over even and skewed flights "
+            f"{np.mean(inside):.3f}. Sums: least {min(own.summed for own in found):.3f}, "
+            f"mean {np.mean([own.summed for own in found]):.3f}."
+        )
+
+
+if __name__ == "__main__":
+    main()
