@@ -11,6 +11,8 @@ from scipy import stats
 from dml_lightning.metrics.ood import Scores, as_scores, auroc
 from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
 
+FEWEST_UNITS = 5  # independent units from which on there is an interval; of fewer, single values and their range
+
 
 def group_draws(groups: int, draws: int, seed: int) -> NDArray[np.int64]:
     """Counts (draws, groups) of how often each group comes up in draws with replacement of as many groups.

@@ -18,7 +18,8 @@ from dml_lightning.runs import digests
 from dml_lightning.runs.fairness import arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_file
-from dml_lightning.stats.arms import compare_arms
+from dml_lightning.stats.arms import beside_flights, compare_arms
+from dml_lightning.stats.flights import RunEvidence
 from dml_lightning.stats.results import Comparison, Question, higher_is_better
 
 PRIMARY = "balanced_accuracy"
@@ -146,9 +147,11 @@ class ReportInput:
         try:
             named = {self.question.metric: words(self.question.metric)}
             question = replace(self.question, metric=words(self.question.metric))
-            return compare_arms(self.table().rename(columns=named), question)
+            comparison = compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
+        runs = (RunEvidence(run.arm, run.seed, run.fold, run.evidence) for run in self.runs)
+        return beside_flights(comparison, runs, self.question.metric)
 
 
 def words(metric: str) -> str:

@@ -4,14 +4,23 @@ One metric at a time, which has to be chosen before the runs are looked at: Holm
 points of a curve), not over metrics that were tried.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p, t_interval
-from dml_lightning.stats.results import ArmResult, Comparison, Difference, Estimate, Question
+from dml_lightning.stats.estimates import Estimate
+from dml_lightning.stats.flights import (
+    FlightDifference,
+    RunEvidence,
+    flight_differences,
+    flights_of,
+    mean_over_flights,
+)
+from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p
+from dml_lightning.stats.results import ArmResult, Comparison, Difference, Question
 from dml_lightning.stats.units import complete, unit_means
 
 METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative error of a number in metrics/test.json
@@ -40,6 +49,30 @@ def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
         raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
     complete(means, question.baseline)
     return _compare([table], question)[0]
+
+
+def beside_flights(comparison: Comparison, runs: Iterable[RunEvidence], metric: str) -> Comparison:
+    """Add the number of test flights, and over seeds the difference of each tested arm flight by flight.
+
+    Args:
+        comparison: Comparison of the runs.
+        runs: The same runs with their embeddings.
+        metric: Name of the metric in metrics/test.json.
+    """
+    question, names = comparison.question, set[str]()
+
+    def noted() -> Iterator[RunEvidence]:
+        for run in runs:  # one at a time: their embeddings are large
+            names.update(flights_of(run.evidence))
+            yield run
+
+    gaps = flight_differences(noted(), metric, question.baseline)
+    by_flight = tuple(
+        FlightDifference(each.arm, question.baseline, question.metric, mean_over_flights(gaps[each.arm]))
+        for each in comparison.differences
+        if question.unit == "seed" and len(gaps.get(each.arm, ())) > 1
+    )
+    return replace(comparison, flights=len(names) or None, by_flight=by_flight)
 
 
 def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame:
@@ -113,7 +146,7 @@ def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
 
 def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Difference | None) -> ArmResult:
     values, dropped = complete(means, arm)
-    estimate = Estimate.of(values[:, 0], dropped, question.alpha)
+    estimate = Estimate.of(values[:, 0], dropped, question.alpha, question.is_tested)
     return ArmResult(arm, question, estimate, difference)
 
 
@@ -126,19 +159,23 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
     least = np.array([smallest_p(len(values)) for values in paired])
     family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
+    tested = question.is_tested
     for i, (_, arm) in enumerate(pairs):
-        low, high = t_interval(paired[i], family_level(1 - question.alpha, family))
+        alone, together = (
+            Estimate.of(paired[i], kept[i][1], alpha, tested)
+            for alpha in (question.alpha, 1 - family_level(1 - question.alpha, family))
+        )
         yield Difference(
             arm=arm,
             question=question,
             comparisons=family,
-            estimate=Estimate.of(paired[i], kept[i][1], question.alpha),
-            simultaneous_low=float(low),
-            simultaneous_high=float(high),
-            p=float(p[i]),
-            smallest_p=float(least[i]),
-            p_holm=float(p_holm[i]),
-            smallest_p_holm=float(least_holm[i]),
+            estimate=alone,
+            simultaneous_low=together.low,
+            simultaneous_high=together.high,
+            p=float(p[i]) if tested else None,
+            smallest_p=float(least[i]) if tested else None,
+            p_holm=float(p_holm[i]) if tested else None,
+            smallest_p_holm=float(least_holm[i]) if tested else None,
         )
 
 

@@ -3,14 +3,15 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from dml_lightning.stats.paired import t_interval, units_needed
-from dml_lightning.stats.units import CLAIM, InferenceUnit
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS
+from dml_lightning.stats.estimates import Estimate
+from dml_lightning.stats.flights import FlightDifference
+from dml_lightning.stats.paired import units_needed
+from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
 
-Verdict = Literal["better", "worse", "no difference shown", "too few units"]
+Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested"]
 # Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
@@ -47,12 +48,14 @@ class Question:
     Args:
         metric: Primary metric, a column of the table of runs.
         baseline: Arm that the others are compared with.
-        unit: Independent observation: "seed", for claims about these classes, or "fold", for claims about new ones.
+        unit: Observation: "seed", for claims about these classes and test flights, or "fold".
         higher_is_better: Whether larger values of the metric are better.
         floors: Arms that are shown and not tested, so that they cost the others no power.
         alpha: Familywise error of the tests; intervals have level 1 − alpha.
         planned: Number of tests that were planned, including those whose runs failed: Holm's correction is for all
             of them.
+        fold_by: What is new in the test of a fold, "groups" or "classes". Folds are tested only where they are
+            independent, see `units_are_independent`.
 
     Raises:
         ValueError: If alpha is not in (0, 0.5).
@@ -69,37 +72,33 @@ class Question:
     floors: tuple[str, ...] = ()
     alpha: float = 0.05
     planned: int = 0
+    fold_by: Folds = "groups"
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"alpha must lie in (0, 0.5), got {self.alpha}; 0.05 is usual.")
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether the units are independent, so that there is an interval, a p-value and a verdict."""
+        return units_are_independent(self.unit, self.fold_by, self.metric)
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over independent units with Student's interval.
+    def scope(self, flights: int | None) -> str:
+        """What the answer speaks of, in a sentence: that which was drawn anew from unit to unit, and no more.
 
-    Example:
-        >>> str(Estimate.of(np.array([0.70, 0.72, 0.71]), dropped=0, alpha=0.05))
-        '0.710 [0.685, 0.735]'
-    """
-
-    mean: float
-    low: float
-    high: float
-    sd: float  # standard deviation over units
-    units: int  # number of units
-    dropped: int  # number of units left out because a run is missing
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64], dropped: int, alpha: float) -> "Estimate":
-        """The mean of `values` (n,) with its interval at level 1 − alpha."""
-        low, high = t_interval(values, 1 - alpha)
-        sd = values.std(ddof=1)
-        return cls(float(values.mean()), float(low), float(high), float(sd), len(values), dropped)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        Args:
+            flights: Number of test flights; None if the runs do not name them.
+        """
+        tested = "these test crops" if flights is None else _count(flights, "test flight")
+        if self.unit == "seed":
+            return f"Units are seeds: this speaks of these classes and {tested}."
+        if self.is_tested:
+            return f"Units are folds of classes: this speaks of new classes on {tested}."
+        shared = "flights" if self.fold_by == "groups" else "known classes"
+        return (
+            f"Folds by {self.fold_by} share {shared}, so they are not independent: an estimate and a range, with no "
+            f"p-value and no winner, that speak of these classes and {tested}."
+        )
 
 
 @dataclass(frozen=True)
@@ -113,17 +112,19 @@ class Difference:
     arm: str
     question: Question
     comparisons: int  # number of comparisons that are corrected for
-    estimate: Estimate  # mean difference, with an interval for this comparison alone
-    simultaneous_low: float  # ends of an interval that holds for all comparisons at once
+    estimate: Estimate  # mean difference, with an interval for this comparison alone, or a range
+    simultaneous_low: float  # ends of an interval that holds for all comparisons at once; those of a range
     simultaneous_high: float
-    p: float  # of the two-sided sign-flip test
-    smallest_p: float  # smallest p that this number of units can give, 2/2^n
-    p_holm: float  # p after Holm's correction
-    smallest_p_holm: float  # smallest_p after Holm's correction
+    p: float | None  # of the two-sided sign-flip test; None where units are not independent
+    smallest_p: float | None  # smallest p that this number of units can give, 2/2^n
+    p_holm: float | None  # p after Holm's correction
+    smallest_p_holm: float | None  # smallest_p after Holm's correction
 
     @property
     def verdict(self) -> Verdict:
         """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha."""
+        if self.p_holm is None or self.smallest_p_holm is None:
+            return "not tested"
         if self.p_holm <= self.question.alpha:
             above = self.estimate.mean > 0
             return "better" if above == self.question.higher_is_better else "worse"
@@ -132,8 +133,10 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """The verdict as a sentence, with the simultaneous interval."""
-        shown = self._shown() if self.verdict in ("better", "worse") else self._not_shown()
+        """The verdict as a sentence, with the simultaneous interval or the range."""
+        shown = {"better": self._shown, "worse": self._shown, "not tested": self._not_tested}.get(
+            self.verdict, self._not_shown
+        )()
         dropped = self.estimate.dropped
         if not dropped:
             return shown
@@ -147,20 +150,29 @@ class Difference:
         low, high = self.simultaneous_low, self.simultaneous_high
         if self.estimate.mean < 0:
             low, high = -high, -low
+        spread = f"range {low:.3f} to {high:.3f}" if self.estimate.is_range else f"[{low:.3f}, {high:.3f}]"
         text = (
-            f"{better} is better than {worse} by {abs(self.estimate.mean):.3f} [{low:.3f}, {high:.3f}] "
+            f"{better} is better than {worse} by {abs(self.estimate.mean):.3f} {spread} "
             f"in {self.question.metric} {self._tested()}."
         )
-        if low <= 0:
+        if low <= 0 and not self.estimate.is_range:
             text += " The interval is wider than the test and includes 0: by how much is uncertain."
         return text
 
+    def _not_tested(self) -> str:
+        unit = f"{self.estimate.units} {self.question.unit}s"
+        return (
+            f"{self.arm} minus {self.question.baseline} in {self.question.metric}: {self.estimate.text('+')} over "
+            f"{unit}, not tested."
+        )
+
     def _not_shown(self) -> str:
+        ends = (self.simultaneous_low, self.simultaneous_high)
         text = (
             f"No difference shown between {self.arm} and {self.question.baseline} in {self.question.metric}: "
-            f"{self.estimate.mean:+.3f} [{self.simultaneous_low:.3f}, {self.simultaneous_high:.3f}] {self._tested()}."
+            f"{self.estimate.text('+', ends)} {self._tested()}."
         )
-        if self.simultaneous_low > 0 or self.simultaneous_high < 0:
+        if not self.estimate.is_range and (self.simultaneous_low > 0 or self.simultaneous_high < 0):
             text += " The interval leaves 0 out only if differences are normal; the test decides."
         if self.verdict == "too few units":
             unit, needed = self.question.unit, units_needed(self.question.alpha, self.comparisons)
@@ -177,7 +189,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm: its mean over units with Student's interval, and its difference to the baseline."""
+    """One arm: its mean over units with its interval or range, and its difference to the baseline."""
 
     arm: str
     question: Question
@@ -188,13 +200,13 @@ class ArmResult:
     def sentence(self) -> str:
         """The mean as a sentence."""
         over = f"{self.estimate.units} {self.question.unit}s"
-        return f"{self.arm}: {self.question.metric} {self.estimate} over {over}."
+        return f"{self.arm}: {self.question.metric} {self.estimate.text()} over {over}."
 
     def to_frame(self) -> pd.DataFrame:
         """The arm as a table of one row."""
-        row = {"arm": self.arm, "metric": self.question.metric, **asdict(self.estimate)}
+        row = {"arm": self.arm, "metric": self.question.metric, **self.estimate.numbers()}
         if self.difference is not None:
-            estimate = asdict(self.difference.estimate)
+            estimate = self.difference.estimate.numbers()
             row |= {f"difference_{name}": value for name, value in estimate.items()}
             tests = ("simultaneous_low", "simultaneous_high", "p", "p_holm", "smallest_p_holm")
             row |= {name: getattr(self.difference, name) for name in (*tests, "verdict")}
@@ -209,6 +221,8 @@ class Comparison:
     question: Question
     arms: tuple[ArmResult, ...]  # in order of appearance, the baseline among them
     left_out: tuple[str, ...] = ()  # arms with fewer than two complete units
+    flights: int | None = None  # number of test flights; None if the runs do not name them
+    by_flight: tuple[FlightDifference, ...] = ()  # of the arms that were tested over seeds
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -217,13 +231,15 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """The sentences of all arms, then the scope of the claim; the means if nothing was tested."""
+        """The sentences of all arms, the scope of the claim, differences by flight; the means if nothing was tested."""
         unit = self.question.unit
-        scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
         shown = [each.sentence for each in self.differences or self.arms]
         if self.left_out:
             shown.append(f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}.")
-        return " ".join([*shown, scope])
+        estimates = [each.estimate for each in self.differences or self.arms]
+        if any(each.units < FEWEST_UNITS for each in estimates):
+            shown.append(f"Fewer than five {unit}s have a range, the smallest and the largest value, and no interval.")
+        return " ".join([*shown, self.question.scope(self.flights), *(each.sentence for each in self.by_flight)])
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row per arm; the columns of the difference are empty if an arm was not tested."""
@@ -232,3 +248,8 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, for JSON."""
         return {**asdict(self), "sentence": self.sentence}
+
+
+def _count(number: int, name: str) -> str:
+    """A number with its name, such as "this test flight" or "these 4 test flights"."""
+    return f"this {name}" if number == 1 else f"these {number} {name}s"

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SPREAD = re.compile(r"[−-]?[\d.]+ ± [\d.]+")
+_NUMBER = r"[−-]?\d+\.\d+"
+_SPREAD = re.compile(rf"{_NUMBER}( \[{_NUMBER}, {_NUMBER}\]| \({_NUMBER} to {_NUMBER}\))?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -1,5 +1,7 @@
 """Answers as sentences, JSON and tables."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -9,11 +11,20 @@ from tests.stats.runs import asked, runs, strict
 
 def test_a_comparison_says_what_it_is_about() -> None:
     table = runs({"softmax": 0.0, "triplet": 0.1}, folds=7)
-    assert compare_arms(table, asked()).sentence.endswith("this speaks of these classes.")
-    by_fold = compare_arms(table, asked(unit="fold"))
-    assert by_fold.sentence.endswith("Units are folds: this speaks of new classes.")
-    assert "(7 folds, " in by_fold.sentence
-    assert by_fold.arms[0].sentence.endswith("over 7 folds.")
+    over_seeds = compare_arms(table, asked())
+    assert over_seeds.sentence.endswith("Units are seeds: this speaks of these classes and these test crops.")
+    known = replace(over_seeds, flights=4).sentence
+    assert known.endswith("this speaks of these classes and these 4 test flights.")
+    assert replace(over_seeds, flights=1).sentence.endswith("these classes and this test flight.")
+    by_groups = replace(compare_arms(table, asked(unit="fold")), flights=9).sentence
+    assert "over 7 folds, not tested. Folds by groups share flights, so they are not independent: " in by_groups
+    assert by_groups.endswith("no p-value and no winner, that speak of these classes and these 9 test flights.")
+    novel = table.rename(columns={"map_at_r": "novel_map_at_r"})
+    by_class = compare_arms(novel, asked(metric="novel_map_at_r", unit="fold", fold_by="classes"))
+    said = replace(by_class, flights=9).sentence
+    assert said.endswith("Units are folds of classes: this speaks of new classes on these 9 test flights.")
+    assert "(7 folds, " in said
+    assert by_class.arms[0].sentence.endswith("over 7 folds.")
 
 
 def test_results_are_json_and_frames() -> None:
