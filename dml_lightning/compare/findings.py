@@ -117,11 +117,11 @@ def _answer(table: pd.DataFrame, question: Question) -> str:
 
 
 def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
-    """Lines of comparison.md with the OOD AUROC of each arm and its interval; none without OOD crops."""
+    """Lines of comparison.md with the OOD AUROC of each arm and its interval or range; none without OOD crops."""
     runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
     intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
     if any(intervals.values()):
-        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
+        yield "\nOOD AUROC with its 95 % bootstrap interval over groups, or the range of few:\n\n"
     for arm, interval in intervals.items():
         if interval is not None:
             yield f"- {arm}: {interval}\n"

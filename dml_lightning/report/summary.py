@@ -10,7 +10,7 @@ from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
 from dml_lightning.report.inputs import ReportInput, RunResult, words
 from dml_lightning.report.parts import RecipeText, Section
-from dml_lightning.stats.estimates import cell_text, cells_note
+from dml_lightning.stats.estimates import bracketed, cell_text, cells_note
 from dml_lightning.stats.results import COLUMNS, Comparison, Question
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means, units_are_independent
@@ -61,25 +61,27 @@ def _single(given: ReportInput) -> str:
         detectors = detector_table(evidence)
         text += (
             f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops "
-            f"(interval over {' '.join(resampled(detectors))})"
+            f"({detectors.loc[NEAREST, 'auroc_spread']} over {' '.join(resampled(detectors))})"
         )
     return f"{text}. One run says nothing of other seeds."
 
 
 def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -> str:
-    """A value of the table of detectors as text, with its interval if it has one.
+    """A value of the table of detectors as text, with its interval or range if it has one.
 
     Args:
-        detectors: Table of detectors, with columns NAME, NAME_low and NAME_high.
+        detectors: Table of detectors, with columns NAME, NAME_low, NAME_high and NAME_spread.
         detector: Row of the table.
         name: Column of the table.
 
-    >>> row = {"auroc": 0.75, "auroc_low": 0.7, "auroc_high": 0.8}
+    >>> row = {"auroc": 0.75, "auroc_low": 0.7, "auroc_high": 0.8, "auroc_spread": "interval"}
     >>> interval_text(pd.DataFrame([row], index=["kNN"]), "kNN")
     '0.750 [0.700, 0.800]'
     """
     value, low, high = (float(detectors[name + end].loc[detector]) for end in ("", "_low", "_high"))
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
+    return (
+        bracketed(value, low, high, detectors[f"{name}_spread"].loc[detector]) if np.isfinite(low) else f"{value:.3f}"
+    )
 
 
 def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
