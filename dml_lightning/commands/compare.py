@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
 from dml_lightning.commands.report import report
-from dml_lightning.compare.declaration import declare
+from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.findings import Findings, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
@@ -100,6 +100,7 @@ def compare(
             raise SystemExit(130) from None
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:
+            changes += note_data(folder, _fitted(finished))
             unequal = _check_fairness(experiment, finished, allow_differences)
             findings = write_findings(experiment, finished, folder, changes, unequal)
             if findings is not None:
@@ -162,6 +163,7 @@ def _run(
     def check(ended: Sequence[Outcome]) -> None:
         newest = ended[-1]
         _check_primary(experiment.primary, newest)
+        note_data(folder, _fitted([newest]))
         cell = [each for each in ended if _cell(each.job) == _cell(newest.job)]
         _check_fairness(experiment, cell, allow_differences)
 
@@ -241,6 +243,11 @@ def _check_primary(primary: str, outcome: Outcome) -> None:
             f"{outcome.job.title} has no number {primary}, which the answer is to be about; it has "
             f"{', '.join(names)}. Name one of them as primary."
         )
+
+
+def _fitted(finished: Sequence[Outcome]) -> list[Path]:
+    """Folders of the fitted runs: a floor's test says nothing of the arms."""
+    return [outcome.run for outcome in finished if outcome.run is not None and outcome.job.train]
 
 
 def _cell(job: Job) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs import digests
 from dml_lightning.runs.fairness import arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
-from dml_lightning.runs.recipes import read_recipe_file, recipe_file
+from dml_lightning.runs.recipes import fold_of, read_recipe_file, recipe_file
 from dml_lightning.stats.arms import beside_flights, compare_arms
 from dml_lightning.stats.flights import RunEvidence
 from dml_lightning.stats.results import Comparison, Question, higher_is_better
@@ -253,7 +253,7 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
-        fold=_fold(recipe.get("data", {})) if fold is None else fold,
+        fold=fold_of(recipe) if fold is None else fold,
         source=path,
         metrics=read_metrics(path, "test"),
         trained="fit" in read_run(path)["stages"],
@@ -273,11 +273,6 @@ def _history(path: Path) -> pd.DataFrame:
     if "step" not in history:
         raise ValueError(f"{path} is damaged: it has no column step.")
     return history
-
-
-def _fold(data: dict[str, Any]) -> int:
-    """Number of the class fold, or of the split by groups, from the data section of a recipe."""
-    return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)
 
 
 def _by_arm(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:

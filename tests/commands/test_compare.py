@@ -88,6 +88,29 @@ def test_an_unfair_comparison_ends_with_the_first_seed(tmp_path: Path, ended: li
         compared(tmp_path, allow_differences=True)
 
 
+def test_other_data_than_those_tested_first_reach_the_answer(
+    tmp_path: Path, ended: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {data: finished(tmp_path / data) for data in ("a", "b")}
+    for data, run in runs.items():
+        write_json(run / "run.json", {"stages": {"fit": {}, "test": {"data": data}}})
+    told: list[str] = []
+    monkeypatch.setattr(
+        command, "write_findings", lambda experiment, done, folder, changes, unequal: told.extend(changes)
+    )
+    for data in ("a", "b"):
+        given = Outcome(Job("softmax", 0, 0, ()), runs[data])
+        monkeypatch.setattr(
+            command, "run_all", lambda jobs, schedule, logs, look, work, given=given: [look([given], []), given][1:]
+        )
+        compared(tmp_path)
+        if data == "a":
+            assert told == []
+            write_json(tmp_path / "ours" / "softmax" / "a" / "metrics" / "test.json", {})  # tested runs lie there
+            write_json(tmp_path / "ours" / "softmax" / "a" / "recipe.fit.yaml", {"data": {}})
+    assert [sentence.split(" (")[0] for sentence in told] == ["The data set was changed after runs had been tested"]
+
+
 @pytest.mark.parametrize(("seeds", "said"), [(5, "5 seed(s) can show no difference"), (6, "")])
 def test_too_few_seeds_are_told_beforehand(
     tmp_path: Path, ended: list[Outcome], capsys: pytest.CaptureFixture[str], seeds: int, said: str
