@@ -131,7 +131,12 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     trials = {job: planned_recipe(job) for job in experiment.trials()}
     _check_trials(trials)
     titled = {job.title: recipe for job, recipe in trials.items()}
-    unequal = [*recipe_differences(arms, experiment.trained), *recipe_differences(titled, [*titled])]
+    searched = {job.title: experiment.searched[job.arm] for job in trials}
+    for_all = set.intersection(*map(set, experiment.searched.values())) if trials else set[str]()
+    unequal = [  # own settings of an arm count as chosen where every arm has searched for its own
+        *recipe_differences(arms, experiment.trained, dict.fromkeys(arms, for_all)),
+        *recipe_differences(titled, [*titled], searched),
+    ]
     _refuse(unequal, allow_differences)
     epochs: int | None = arms[experiment.baseline]["trainer"]["max_epochs"]
     return epochs
@@ -262,7 +267,11 @@ def _check_fairness(experiment: Experiment, finished: Sequence[Outcome], allow_d
         assert outcome.run is not None
         cells.setdefault(_cell(outcome.job), {})[outcome.job.arm] = outcome.run
     unequal = list(
-        dict.fromkeys(sentence for runs in cells.values() for sentence in differences(runs, experiment.trained))
+        dict.fromkeys(
+            sentence
+            for runs in cells.values()
+            for sentence in differences(runs, experiment.trained, experiment.searched)
+        )
     )
     _refuse(unequal, allow_differences)
     return unequal
@@ -272,5 +281,6 @@ def _refuse(unequal: Sequence[str], allow_differences: bool) -> None:
     if unequal and not allow_differences:
         raise ValueError(
             f"the arms differ in more than what makes them arms ({len(unequal)} in all), first {unequal[0]}. "
+            "A search with equal trials may choose settings of the optimizer; "
             "--allow_differences true reports them all the same, and names every difference."
         )

@@ -100,6 +100,11 @@ class Experiment:
         """Names of the arms that are tested as they are initialised."""
         return [name for name, arm in self.arms.items() if not arm.train]
 
+    @property
+    def searched(self) -> dict[str, list[str]]:
+        """Options that the search chooses for each arm; none without a search."""
+        return {} if self.search is None else {arm: sorted(space) for arm, space in self.search.space.items()}
+
     def trials(self) -> Iterator[Job]:
         """The jobs of the search, arm by arm; none without a search."""
         search = self.search

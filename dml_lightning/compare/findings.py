@@ -100,7 +100,8 @@ def _content(experiment: Experiment, question: Question, table: pd.DataFrame, fo
         {**row, "run": os.path.relpath(row["run"], folder)}
         for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
     ]
-    return {"name": experiment.name, "question": asdict(question), "runs": runs}
+    searched = experiment.searched
+    return {"name": experiment.name, "question": asdict(question), "searched": searched, "runs": runs}
 
 
 def _answer(table: pd.DataFrame, question: Question) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs import digests
-from dml_lightning.runs.fairness import arm_differences, differences
+from dml_lightning.runs.fairness import Searched, arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import fold_of, read_recipe_file, recipe_file
 from dml_lightning.stats.arms import beside_flights, compare_arms
@@ -107,6 +107,7 @@ class ReportInput:
     arms: dict[str, list[RunResult]]  # in order, floors last
     question: Question  # its metric is named as in `RunResult.metrics`
     changes: tuple[str, ...] = ()  # sentences on how the question departs from the one declared before the runs
+    searched: Searched = field(default_factory=dict)  # options that a search of equal trials has chosen, by arm
     counts: pd.DataFrame | None = None  # of new flights, as `dml count` writes them
 
     @property
@@ -132,7 +133,7 @@ class ReportInput:
                 cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         several = (cell for cell in cells.values() if len(cell) > 1)
-        sentences = [sentence for cell in several for sentence in differences(cell, trained)]
+        sentences = [sentence for cell in several for sentence in differences(cell, trained, self.searched)]
         for arm, runs in self.arms.items():
             sentences += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
         return list(dict.fromkeys(sentences))
@@ -209,8 +210,9 @@ def read_comparison(folder: Path) -> ReportInput:
     """Reads the runs of a comparison.
 
     Args:
-        folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`) and `runs`,
-            a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's.
+        folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`), `runs`,
+            a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's; and
+            optionally `searched`, the options that a search of equal trials has chosen, by arm.
 
     Raises:
         ValueError: If comparison.json is damaged, or `read_result` refuses a run.
@@ -223,9 +225,10 @@ def read_comparison(folder: Path) -> ReportInput:
         fields["metric"] = fields["metric"].removeprefix("test/")
         question = Question(**fields | {"floors": tuple(fields.get("floors", ()))})
         name, changes = str(content["name"]), tuple(content.get("changes", ()))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        searched = {arm: set(options) for arm, options in content.get("searched", {}).items()}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
-    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes)
+    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes, searched)
 
 
 def read_result(path: Path, arm: str | None = None, seed: int | None = None, fold: int | None = None) -> RunResult:

@@ -1,5 +1,6 @@
 """What `dml compare` does around its runs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -146,6 +147,61 @@ def test_a_search_of_what_arms_have_to_share_is_refused(
     said = "no trial" if fair else r"crop_size: softmax, seed 7, fold 0, trial 0 has None, softmax"
     with pytest.raises(ValueError, match=said):
         compared(tmp_path, search=Search(trials=2, seed=7, space=space))
+
+
+RATE = "model.init_args.optimizer.init_args.lr"
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (None, f"{RATE}: softmax has 0.003, triplet has 0.03. A search with equal trials may choose"),
+        ({"softmax": {RATE: [1, 2]}, "triplet": {RATE: [3, 4]}}, "no trial of softmax"),
+        ({"softmax": {RATE: [1, 2]}, "triplet": {"model.init_args.loss.init_args.margin": [3, 4]}},
+         f"{RATE}: softmax has 0.003, triplet has 0.03"),
+    ],
+)  # fmt: skip
+def test_a_learning_rate_of_its_own_takes_a_search_of_every_arm(
+    tmp_path: Path,
+    ended: list[Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    space: dict[str, Any] | None,
+    message: str,
+) -> None:
+    own = {"pixels": {}, "softmax": {RATE: 0.003}, "triplet": {RATE: 0.03}}
+
+    def plan(job: Job) -> dict[str, Any]:
+        tried = dict(word[2:].split("=") for word in job.words if "init_args" in word)
+        return {"trainer": {"max_epochs": 1}} | own[job.arm] | tried
+
+    monkeypatch.setattr(command, "planned_recipe", plan)
+    search = space and Search(trials=2, seed=7, space=space)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compared(tmp_path, search=search)
+
+
+def test_a_difference_that_is_allowed_is_named_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: dict[str, dict[str, Any]]
+) -> None:
+    given = []
+    for arm, rate in (("softmax", 0.003), ("triplet", 0.03)):
+        run = finished(tmp_path / arm)
+        recipe = {"trainer": {"max_epochs": 1}, "model": {"init_args": {"optimizer": {"init_args": {"lr": rate}}}}}
+        write_json(run / "recipe.fit.yaml", recipe)
+        given.append(Outcome(Job(arm, 0, 0, ()), run))
+
+    def run_all(jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look, work: object) -> list[Outcome]:
+        look(given, [])
+        return given
+
+    named: list[str] = []
+    monkeypatch.setattr(command, "run_all", run_all)
+    monkeypatch.setattr(command, "write_findings", lambda *args: named.extend(args[-1]))
+    sentence = f"{RATE}: softmax has 0.003, triplet has 0.03"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        compared(tmp_path)
+    compared(tmp_path, allow_differences=True)
+    assert named == [sentence]
 
 
 def test_the_floors_of_a_plan_share_all_but_the_model(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dml_lightning.cli import run_command
 from dml_lightning.report.inputs import read_inputs
@@ -64,6 +65,17 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
     assert (given.title, given.question.metric, given.question.baseline) == ("ours", "map_at_r", "a")
     assert isinstance(given.comparison, Comparison)
     assert read_inputs([folder], "accuracy").question.metric == "accuracy"
+    rate = "model.init_args.optimizer.init_args.lr"
+    recipe = runs[2] / "recipe.fit.yaml"
+    own = yaml.safe_load(recipe.read_text())
+    own["model"]["init_args"]["optimizer"] = {"init_args": {"lr": 0.1}}
+    kept = recipe.read_text()
+    recipe.write_text(yaml.safe_dump(own))
+    (found,) = [sentence for sentence in read_inputs([folder]).differences if f"{rate}: " in sentence]
+    assert found == f"{rate}: b has None, a has 0.1"
+    (folder / "comparison.json").write_text(json.dumps(content | {"searched": {"a": [rate], "b": []}}))
+    assert not any(f"{rate}: " in sentence for sentence in read_inputs([folder]).differences)
+    recipe.write_text(kept)
     (folder / "comparison.json").write_text('{"name": "ours"}')
     with pytest.raises(ValueError, match=r"comparison.json is not what `dml compare` writes"):
         read_inputs([folder])
