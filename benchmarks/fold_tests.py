@@ -167,9 +167,9 @@ def main() -> None:
         heads = ("folds by", "folds", "correlation of two folds", "p ≤ 0.05", "winners named by `dml compare`")
         result.table(heads, rows(args.worlds, args.seed))
         result.text(
-            "Only folds by classes, in numbers of their novel classes, keep the promise (5.6 % at most): each class is tested once, "
-            "and the overlap of the training sets hardly shows. Everywhere else folds test the same flights or classes "
-            "again, the more so the more folds there are, and `dml compare` gives a range."
+            "Only folds by classes, in numbers of their novel classes, keep the promise (5.6 % at most): each class is "
+            "tested once, and the overlap of the training sets hardly shows. Everywhere else folds test the same flights "
+            "or classes again, the more so the more folds there are, and `dml compare` gives a range."
         )
 
 

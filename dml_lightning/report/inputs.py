@@ -11,6 +11,7 @@ import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.evaluation.numbers import measure
+from dml_lightning.files import read_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
@@ -23,6 +24,7 @@ from dml_lightning.stats.flights import RunEvidence
 from dml_lightning.stats.results import Comparison, Question, higher_is_better
 
 PRIMARY = "balanced_accuracy"
+CHOSEN = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
     """Reads runs, files of embeddings, or the folder of one comparison.
 
     Args:
-        paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json.
+        paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json; all
+            runs of a comparison stand for its folder.
         primary: Metric that the answer is about; if not given, the one that the comparison declared, or balanced
             accuracy.
 
@@ -178,20 +181,33 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
     """
     if not paths:
         raise ValueError("a report needs at least one run's folder or embeddings.npz.")
-    if len(paths) == 1 and (paths[0] / "comparison.json").is_file():
-        given = read_comparison(paths[0])
+    folder = _comparison_of(paths)
+    if folder is not None:
+        given = read_comparison(folder)
     else:
         arms = _by_arm([read_result(path) for path in paths])
         floors = tuple(arm for arm, runs in arms.items() if not runs[0].trained)
         baseline = next(iter(arms))
         question = Question(PRIMARY, baseline, floors=tuple(f for f in floors if f != baseline))
-        given = ReportInput(", ".join(arms), arms, question)
+        given = ReportInput(", ".join(arms), arms, question, (CHOSEN,) if len(arms) > 1 else ())
     question, declared = _question(given, primary), given.question.metric
     changes = given.changes
-    if len(paths) == 1 and (paths[0] / "comparison.json").is_file() and question.metric != declared:
+    if folder is not None and question.metric != declared:
         about = f"of {words(declared)}; this report asks of {words(question.metric)}"
         changes += (f"The comparison asks {about}, so its p-values are exploratory.",)
     return replace(given, question=question, changes=changes)
+
+
+def _comparison_of(paths: Sequence[Path]) -> Path | None:
+    """Folder of the comparison that is given, itself or by all of its runs; None if there is none."""
+    if len(paths) == 1:
+        return paths[0] if (paths[0] / "comparison.json").is_file() else None
+    folder = paths[0].parent.parent
+    listed = read_json(folder / "comparison.json").get("runs")
+    if not isinstance(listed, list):
+        return None
+    runs = {(folder / str(run.get("run"))).resolve() for run in listed if isinstance(run, dict)}
+    return folder if runs == {path.resolve() for path in paths} else None
 
 
 def _question(given: ReportInput, primary: str | None) -> Question:

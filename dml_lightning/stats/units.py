@@ -7,8 +7,8 @@ MLSys 2021).
 
 Folds share data (Nadeau and Bengio, Machine Learning 52, 2003), so only some of them can be tested. Folds by classes
 test each species once: in worlds without a difference the sign-flip test of `novel_` numbers at 5 % named a winner in
-0.2 to 5.6 %, though their training sets overlap. The known species of those folds are mostly the same ones, and folds by
-groups split the same flights again: there 26 and 9 % of such worlds got a winner with 6 folds, 71 and 31 % with 12
+0.2 to 5.6 %, though their training sets overlap. The known species of those folds are mostly the same ones, and folds
+by groups split the same flights again: there 26 and 9 % of such worlds got a winner with 6 folds, 71 and 31 % with 12
 (`benchmarks/results/fold_tests.md`).
 """
 

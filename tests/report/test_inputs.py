@@ -81,6 +81,30 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
         read_inputs([folder])
 
 
+def test_runs_that_no_comparison_declared_are_called_exploratory(run_of: RunOf, tmp_path: Path) -> None:
+    runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
+    chosen = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
+    given = read_inputs(runs)
+    assert chosen in answer_text(given)
+    assert chosen in run_command(["report", *map(str, runs), "--format=md"])
+    assert chosen not in answer_text(read_inputs(runs[:2]))  # one arm is compared with nothing
+    folder = runs[0].parent.parent
+    content = {
+        "name": "ours",
+        "question": {"metric": "map_at_r", "baseline": "a", "unit": "seed", "floors": []},
+        "runs": [
+            {"arm": run.parent.name, "seed": n % 2, "fold": 0, "run": f"{run.parent.name}/{run.name}"}
+            for n, run in enumerate(runs)
+        ],
+    }
+    (folder / "comparison.json").write_text(json.dumps(content))
+    whole = read_inputs(runs[::-1])  # all runs of a comparison are that comparison
+    assert (whole.title, whole.question, whole.changes) == ("ours", read_inputs([folder]).question, ())
+    assert chosen in read_inputs(runs[1:]).changes  # but not some of them
+    (folder / "comparison.json").write_text(json.dumps({"runs": {}}))
+    assert chosen in read_inputs(runs).changes
+
+
 def test_no_run_at_all() -> None:
     with pytest.raises(ValueError, match="at least one run"):
         read_inputs([])
