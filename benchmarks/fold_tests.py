@@ -168,8 +168,8 @@ def main() -> None:
         result.table(heads, rows(args.worlds, args.seed))
         result.text(
             "Only folds by classes, in numbers of their novel classes, keep the promise (5.6 % at most): each class is "
-            "tested once, and the overlap of the training sets hardly shows. Everywhere else folds test the same flights "
-            "or classes again, the more so the more folds there are, and `dml compare` gives a range."
+            "tested once, and the overlap of the training sets hardly shows. Everywhere else folds test the same "
+            "flights or classes again, the more so the more folds there are, and `dml compare` gives a range."
         )
 
 
