@@ -36,6 +36,7 @@ def compare(
     search: Search | None = None,
     overrides: list[str] = [],  # noqa: B006
     allow_differences: bool = False,
+    margin: float | None = None,
     schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     plan: float | None = None,
     out: str = "runs",
@@ -52,8 +53,9 @@ def compare(
         arms: Arms by name.
         primary: Metric that the answer is about, as in metrics/test.json without `test/`; chosen beforehand.
         baseline: Arm that the others are compared with; the first trained one if not given.
-        unit: `seed` for a claim about these classes and flights (folds are averaged), `fold` for a claim about new
-            ones (seeds are averaged). Runs of different seeds and folds are never all taken as independent.
+        unit: `seed` for a claim about these classes and test flights (folds are averaged), `fold` (seeds are averaged)
+            for a claim about new classes, with folds by classes and a `novel_` metric; other folds share data and give
+            a range without a p-value. Runs of different seeds and folds are never all taken as independent.
         seeds: Seeds of training: initialisation, batches, augmentation.
         folds: Numbers of the splits of the data.
         fold_by: `groups`: each fold is another seed of the grouped split. `classes`: class-disjoint folds, each
@@ -62,6 +64,8 @@ def compare(
         search: Random search with the same number of trials for every trained arm, judged on validation.
         overrides: Further options for every `dml fit` and `dml test`, such as --trainer.max_epochs=5.
         allow_differences: Whether arms that differ in more than their own files are reported nevertheless.
+        margin: Difference in the primary metric that counts as none, chosen beforehand: two one-sided tests then say
+            whether an arm and the baseline are equal within it.
         schedule: Number of processes or GPUs, or SLURM.
         plan: Difference in the primary metric. If it is given, nothing is run: the finished runs tell how many seeds
             (or folds) would show this difference.
@@ -80,7 +84,7 @@ def compare(
         raise ValueError("no arm is trained, so there is nothing to compare.")
     experiment = Experiment(
         name, shared, arms, primary.removeprefix("test/"), baseline or trained[0], unit, seeds, folds,
-        fold_by, train_per_class, search, overrides, out,
+        fold_by, train_per_class, search, overrides, out, margin,
     )  # fmt: skip
     folder = Path(out, name)
     check_output("--out", folder)

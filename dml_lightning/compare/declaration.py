@@ -15,7 +15,7 @@ from dml_lightning.runs.recipes import fold_of, read_recipe
 from dml_lightning.yaml_files import read_yaml
 
 NAME = "declared.json"
-QUESTION = ("primary", "baseline", "unit")
+QUESTION = ("primary", "baseline", "unit", "margin")
 LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_per_class": "sizes of the training set"}
 
 
@@ -36,6 +36,7 @@ class Declaration:
         code: Digest of the package's source files.
         versions: Versions of the packages that numbers depend on, by name.
         data: Digest of the crop table by number of the fold, each from the fold's first test on.
+        margin: Largest difference that counts as none; None if equality is not asked for.
     """
 
     primary: str
@@ -50,6 +51,7 @@ class Declaration:
     code: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
+    margin: float | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, tested: int) -> "Declaration":

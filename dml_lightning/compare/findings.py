@@ -91,6 +91,7 @@ def _question(experiment: Experiment) -> Question:
         floors=tuple(experiment.floors),
         planned=len(experiment.tested),
         fold_by=experiment.fold_by,
+        margin=experiment.margin,
     )
 
 

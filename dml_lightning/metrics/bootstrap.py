@@ -246,4 +246,6 @@ class Resampled(NamedTuple):
 def _mean_of_held(values: Scores) -> Scores:
     """Mean (T,) of the values (T, P) that are not NaN; NaN where all are."""
     held = (~np.isnan(values)).sum(axis=1)
-    return np.divide(np.nansum(values, axis=1), held, out=np.full(len(held), np.nan), where=held > 0)
+    means = np.full(len(held), np.nan)
+    np.divide(np.nansum(values, axis=1), held, out=means, where=held > 0)
+    return means

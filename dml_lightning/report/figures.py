@@ -13,7 +13,7 @@ from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, GREY, INK
 from dml_lightning.report.numbers import Coverage, roc, thinned_indices
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout, plotly_line
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.tables import Table
 
 BINS = 60  # of a density

@@ -20,8 +20,9 @@ from dml_lightning.runs.fairness import Searched, arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
 from dml_lightning.runs.recipes import fold_of, read_recipe_file, recipe_file
 from dml_lightning.stats.arms import beside_flights, compare_arms
+from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.flights import RunEvidence
-from dml_lightning.stats.results import Comparison, Question, higher_is_better
+from dml_lightning.stats.results import Question, higher_is_better
 
 PRIMARY = "balanced_accuracy"
 CHOSEN = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
@@ -215,7 +216,8 @@ def _question(given: ReportInput, primary: str | None) -> Question:
     question = given.question
     if primary is not None:
         higher = higher_is_better(primary)
-        question = replace(question, metric=primary, higher_is_better=higher)
+        margin = question.margin if primary == question.metric else None  # it was declared for one metric
+        question = replace(question, metric=primary, higher_is_better=higher, margin=margin)
     if not any(question.metric in run.metrics for run in given.runs):
         names = ", ".join(sorted(given.runs[0].metrics))
         raise ValueError(f"no run has the number {question.metric!r}; there are {names}.")

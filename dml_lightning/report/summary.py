@@ -10,8 +10,9 @@ from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
 from dml_lightning.report.inputs import ReportInput, RunResult, words
 from dml_lightning.report.parts import RecipeText, Section
+from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import bracketed, cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Comparison, Question
+from dml_lightning.stats.results import COLUMNS, Question
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means, units_are_independent
 
@@ -61,7 +62,7 @@ def _single(given: ReportInput) -> str:
         detectors = detector_table(evidence)
         text += (
             f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops "
-            f"({detectors.loc[NEAREST, 'auroc_spread']} over {' '.join(resampled(detectors))})"
+            f"({detectors['auroc_spread'].loc[NEAREST]!s} over {' '.join(resampled(detectors))})"
         )
     return f"{text}. One run says nothing of other seeds."
 

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS
+from dml_lightning.stats.comparison import ArmResult, Comparison
+from dml_lightning.stats.equivalence import equivalence_p
 from dml_lightning.stats.estimates import Estimate
 from dml_lightning.stats.flights import (
     FlightDifference,
@@ -20,7 +23,7 @@ from dml_lightning.stats.flights import (
     mean_over_flights,
 )
 from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p
-from dml_lightning.stats.results import ArmResult, Comparison, Difference, Question
+from dml_lightning.stats.results import Difference, Question
 from dml_lightning.stats.units import complete, unit_means
 
 METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative error of a number in metrics/test.json
@@ -160,6 +163,7 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
     family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
     tested = question.is_tested
+    equal = _equal_p(paired, family, question)
     for i, (_, arm) in enumerate(pairs):
         alone, together = (
             Estimate.of(paired[i], kept[i][1], alpha, tested)
@@ -176,7 +180,18 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
             smallest_p=float(least[i]) if tested else None,
             p_holm=float(p_holm[i]) if tested else None,
             smallest_p_holm=float(least_holm[i]) if tested else None,
+            equal_p_holm=equal[i],
         )
+
+
+def _equal_p(paired: Sequence[NDArray[np.float64]], family: int, question: Question) -> list[float | None]:
+    """Holm's p-value of equality within the margin of each comparison; None without a margin or too few units."""
+    margin = question.margin
+    if margin is None or not question.is_tested:
+        return [None] * len(paired)
+    enough = [len(values) >= FEWEST_UNITS for values in paired]
+    p = np.array([equivalence_p(v[:, None], margin)[0] if e else 1.0 for v, e in zip(paired, enough, strict=True)])
+    return [float(each) if e else None for each, e in zip(_holm_in_family(p, family), enough, strict=True)]
 
 
 def _holm_in_family(p: NDArray[np.float64], family: int) -> NDArray[np.float64]:

@@ -1,17 +1,14 @@
-"""Results of a comparison, as numbers, as a table and as sentences."""
+"""The question of a comparison, and the difference of one arm to the baseline, as numbers and as sentences."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import pandas as pd
-
-from dml_lightning.metrics.bootstrap import FEWEST_UNITS
+from dml_lightning.stats.equivalence import check_margin
 from dml_lightning.stats.estimates import Estimate
-from dml_lightning.stats.flights import FlightDifference
 from dml_lightning.stats.paired import units_needed
 from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
 
-Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested"]
+Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested", "equal"]
 # Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
@@ -56,9 +53,10 @@ class Question:
             of them.
         fold_by: What is new in the test of a fold, "groups" or "classes". Folds are tested only where they are
             independent, see `units_are_independent`.
+        margin: Largest difference that counts as none, in units of the metric, for a test of equality; None for none.
 
     Raises:
-        ValueError: If alpha is not in (0, 0.5).
+        ValueError: If alpha is not in (0, 0.5), or the margin not above 0.
 
     Example:
         >>> Question("recall_at_1", baseline="softmax").unit
@@ -73,10 +71,13 @@ class Question:
     alpha: float = 0.05
     planned: int = 0
     fold_by: Folds = "groups"
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"alpha must lie in (0, 0.5), got {self.alpha}; 0.05 is usual.")
+        if self.margin is not None:
+            check_margin(self.margin)
 
     @property
     def is_tested(self) -> bool:
@@ -119,24 +120,34 @@ class Difference:
     smallest_p: float | None  # smallest p that this number of units can give, 2/2^n
     p_holm: float | None  # p after Holm's correction
     smallest_p_holm: float | None  # smallest_p after Holm's correction
+    equal_p_holm: float | None = None  # of the test of equality, after Holm's correction; None where there is none
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the arms are shown to be equal within the margin."""
+        return self.equal_p_holm is not None and self.equal_p_holm <= self.question.alpha
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha."""
+        """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha.
+
+        "equal" if no difference is shown, and equality within the margin is.
+        """
         if self.p_holm is None or self.smallest_p_holm is None:
             return "not tested"
         if self.p_holm <= self.question.alpha:
             above = self.estimate.mean > 0
             return "better" if above == self.question.higher_is_better else "worse"
+        if self.is_equal:
+            return "equal"
         possible = self.smallest_p_holm <= self.question.alpha
         return "no difference shown" if possible else "too few units"
 
     @property
     def sentence(self) -> str:
         """The verdict as a sentence, with the simultaneous interval or the range."""
-        shown = {"better": self._shown, "worse": self._shown, "not tested": self._not_tested}.get(
-            self.verdict, self._not_shown
-        )()
+        texts = {"better": self._shown, "worse": self._shown, "not tested": self._not_tested, "equal": self._equal}
+        shown = texts.get(self.verdict, self._not_shown)() + self._of_margin()
         dropped = self.estimate.dropped
         if not dropped:
             return shown
@@ -158,6 +169,29 @@ class Difference:
         if low <= 0 and not self.estimate.is_range:
             text += " The interval is wider than the test and includes 0: by how much is uncertain."
         return text
+
+    def _equal(self) -> str:
+        question, ends = self.question, (self.simultaneous_low, self.simultaneous_high)
+        text = (
+            f"{self.arm} and {question.baseline} are equal within {question.margin:g} in {question.metric}: "
+            f"{self.estimate.text('+', ends)} ({self.estimate.units} {question.unit}s, two one-sided t-tests, "
+            f"Holm-corrected p = {self.equal_p_holm:.2g})."
+        )
+        if question.margin is not None and max(-ends[0], ends[1]) > question.margin:
+            text += " The interval reaches beyond the margin, for it asks for more than the two tests."
+        return text
+
+    def _of_margin(self) -> str:
+        """What the test of equality adds to a verdict other than "equal", from the space before it."""
+        margin, unit = self.question.margin, self.question.unit
+        if margin is None or self.verdict == "equal":
+            return ""
+        if self.equal_p_holm is None:
+            return f" Equality within {margin:g} is not tested: that takes five independent {unit}s or more."
+        tests = f"two one-sided t-tests, Holm-corrected p = {self.equal_p_holm:.2g}"
+        if self.is_equal:
+            return f" The difference lies within the margin of {margin:g} ({tests})."
+        return f" Equality within {margin:g} is not shown ({tests})."
 
     def _not_tested(self) -> str:
         unit = f"{self.estimate.units} {self.question.unit}s"
@@ -185,69 +219,6 @@ class Difference:
     def _tested(self) -> str:
         units = f"{self.estimate.units} {self.question.unit}s"
         return f"({units}, Holm-corrected p = {self.p_holm:.2g})"
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One arm: its mean over units with its interval or range, and its difference to the baseline."""
-
-    arm: str
-    question: Question
-    estimate: Estimate
-    difference: Difference | None  # None for the baseline itself and for floors
-
-    @property
-    def sentence(self) -> str:
-        """The mean as a sentence."""
-        over = f"{self.estimate.units} {self.question.unit}s"
-        return f"{self.arm}: {self.question.metric} {self.estimate.text()} over {over}."
-
-    def to_frame(self) -> pd.DataFrame:
-        """The arm as a table of one row."""
-        row = {"arm": self.arm, "metric": self.question.metric, **self.estimate.numbers()}
-        if self.difference is not None:
-            estimate = self.difference.estimate.numbers()
-            row |= {f"difference_{name}": value for name, value in estimate.items()}
-            tests = ("simultaneous_low", "simultaneous_high", "p", "p_holm", "smallest_p_holm")
-            row |= {name: getattr(self.difference, name) for name in (*tests, "verdict")}
-        counts = {"difference_units", "difference_dropped"} & row.keys()  # integers even where other rows have none
-        return pd.DataFrame([row]).astype(dict.fromkeys(counts, "Int64"))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Every arm compared with the baseline in one metric."""
-
-    question: Question
-    arms: tuple[ArmResult, ...]  # in order of appearance, the baseline among them
-    left_out: tuple[str, ...] = ()  # arms with fewer than two complete units
-    flights: int | None = None  # number of test flights; None if the runs do not name them
-    by_flight: tuple[FlightDifference, ...] = ()  # of the arms that were tested over seeds
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """Differences of the arms that were tested."""
-        return tuple(arm.difference for arm in self.arms if arm.difference is not None)
-
-    @property
-    def sentence(self) -> str:
-        """The sentences of all arms, the scope of the claim, differences by flight; the means if nothing was tested."""
-        unit = self.question.unit
-        shown = [each.sentence for each in self.differences or self.arms]
-        if self.left_out:
-            shown.append(f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}.")
-        estimates = [each.estimate for each in self.differences or self.arms]
-        if any(each.units < FEWEST_UNITS for each in estimates):
-            shown.append(f"Fewer than five {unit}s have a range, the smallest and the largest value, and no interval.")
-        return " ".join([*shown, self.question.scope(self.flights), *(each.sentence for each in self.by_flight)])
-
-    def to_frame(self) -> pd.DataFrame:
-        """Table with a row per arm; the columns of the difference are empty if an arm was not tested."""
-        return pd.concat([arm.to_frame() for arm in self.arms], ignore_index=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, for JSON."""
-        return {**asdict(self), "sentence": self.sentence}
 
 
 def _count(number: int, name: str) -> str:

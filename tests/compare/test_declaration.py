@@ -62,7 +62,16 @@ def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
         "code": code_digest(),
         "versions": package_versions(),
         "data": {},
+        "margin": None,
     }
+
+
+def test_the_margin_is_declared_before_any_run(tmp_path: Path) -> None:
+    assert declare(asked(margin=0.02), tmp_path) == []
+    assert read_json(tmp_path / "declared.json")["margin"] == 0.02
+    write_tests(tmp_path, "softmax")
+    assert declare(asked(margin=0.02), tmp_path) == []
+    assert len(declare(asked(margin=0.05), tmp_path)) == 1
 
 
 def test_the_same_question_in_another_order_is_the_same(tmp_path: Path) -> None:
@@ -85,6 +94,7 @@ def test_nothing_tested_means_nothing_seen(tmp_path: Path) -> None:
     [
         ({"primary": "ood_auroc"}, "(primary from map_at_r to ood_auroc)"),
         ({"baseline": "triplet"}, "(baseline from softmax to triplet)"),
+        ({"margin": 0.02}, "(margin from None to 0.02)"),
         ({"unit": "fold", "primary": "r"}, "(primary from map_at_r to r, unit from seed to fold)"),
     ],
 )

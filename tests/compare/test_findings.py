@@ -124,8 +124,9 @@ def test_beside_the_answer_over_seeds_stands_the_one_over_flights(tmp_path: Path
     assert "over 4 test flights, too few to speak of other flights." in said
 
 
-def test_the_way_of_folding_reaches_the_question() -> None:
-    assert _question(experiment(fold_by="classes")).fold_by == "classes"
+def test_the_way_of_folding_and_the_margin_reach_the_question() -> None:
+    question = _question(experiment(fold_by="classes", margin=0.02))
+    assert (question.fold_by, question.margin) == ("classes", 0.02)
 
 
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:

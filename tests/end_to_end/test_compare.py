@@ -79,7 +79,7 @@ def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: 
     assert table["run"].nunique() == 6
     written = (folder / "comparison.md").read_text()
     mean = table.loc[table["arm"] == "softmax", "map_at_r"].mean()
-    assert f"{mean:.3f} [" in written
+    assert f"{mean:.3f} (" in written  # a range
     assert "tri plet" in written
     assert "it takes 6 seeds or more" in written
     for name in ("comparison.png", "neighbours.png"):
@@ -344,6 +344,7 @@ def test_a_comparison_is_reported_and_planned_from_where_it_was_moved(
         ({"train_per_class": []}, "train_per_class must be different numbers, at least one"),
         ({"train_per_class": [0, None]}, "train_per_class must be 1 or more"),
         ({"baseline": "untrained"}, "is no trained arm"),
+        ({"margin": -0.1}, "margin must be a number above 0, got -0.1"),
         ({"arms": {"untrained": ARMS["untrained"]}}, "no arm is trained"),
         ({"fold_by": "classes", "folds": [1, 2, 3]}, "counted 0, 1, 2"),
         ({"plan": 0.1, "name": "none"}, "has no comparison.json"),

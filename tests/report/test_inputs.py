@@ -10,7 +10,7 @@ import yaml
 from dml_lightning.cli import run_command
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.comparison import Comparison
 from tests.made_up import Made, RunOf
 
 
@@ -65,6 +65,11 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
     assert (given.title, given.question.metric, given.question.baseline) == ("ours", "map_at_r", "a")
     assert isinstance(given.comparison, Comparison)
     assert read_inputs([folder], "accuracy").question.metric == "accuracy"
+    margin = content | {"question": content["question"] | {"margin": 0.9}}  # type: ignore[operator]
+    (folder / "comparison.json").write_text(json.dumps(margin))
+    assert "Equality within 0.9 is not tested" in answer_text(read_inputs([folder]))
+    assert read_inputs([folder], "accuracy").question.margin is None  # declared for another number
+    (folder / "comparison.json").write_text(json.dumps(content))
     rate = "model.init_args.optimizer.init_args.lr"
     recipe = runs[2] / "recipe.fit.yaml"
     own = yaml.safe_load(recipe.read_text())

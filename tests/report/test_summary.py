@@ -3,8 +3,9 @@
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text, arms_section, arms_table, differences_section
 from dml_lightning.stats.arms import compare_arms
+from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import cell_text
-from dml_lightning.stats.results import Comparison, Question
+from dml_lightning.stats.results import Question
 from dml_lightning.stats.units import unit_means
 from tests.made_up import RunOf
 
