@@ -37,6 +37,6 @@ def test_csv_keeps_every_digit_and_nothing_for_nan() -> None:
 
 
 def test_a_column_of_words_is_no_column_of_numbers() -> None:
-    rows = [["x", 1, "0.1 [0.0, 0.2]", "0.1 [−0.1, 0.2]"], ["y", 2.0, "none", "0.2 (0.1 to 0.3)"]]
+    rows = [["x", 1, "0.1 [0.0, 0.2]", "0.1 [−0.1, 0.2]"], ["y", 2.0, "none", "0.2 (0.1 to 0.3)"], ["z", 3, "–", "–"]]
     table = Table("t", ["a", "b", "c", "d"], rows)
     assert [table.is_number(c) for c in range(4)] == [False, True, False, True]
