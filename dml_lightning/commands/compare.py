@@ -19,7 +19,7 @@ from dml_lightning.files import check_output, locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
-from dml_lightning.stats.units import InferenceUnit
+from dml_lightning.stats.units import NOT_INDEPENDENT, InferenceUnit, units_are_independent
 
 
 def compare(
@@ -157,7 +157,10 @@ def _check_trials(trials: Mapping[Job, Recipe]) -> None:
 
 
 def _warn_of_few_units(experiment: Experiment) -> None:
-    """Prints a warning if there are too few seeds or folds for any difference to be significant."""
+    """Prints a warning if no difference can be significant: units that share data, or too few of them."""
+    if not units_are_independent(experiment.unit, experiment.fold_by, experiment.primary):
+        print(f"{NOT_INDEPENDENT} The answer will be an estimate and a range, without a winner.")
+        return
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
     if tests and have < (needed := units_needed(comparisons=tests)):

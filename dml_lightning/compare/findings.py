@@ -22,7 +22,7 @@ from dml_lightning.stats.intervals import ood_interval
 from dml_lightning.stats.planning import plan
 from dml_lightning.stats.results import Question, higher_is_better
 from dml_lightning.stats.tables import markdown_text
-from dml_lightning.stats.units import complete, unit_means
+from dml_lightning.stats.units import NOT_INDEPENDENT, complete, unit_means, units_are_independent
 
 
 class Findings(NamedTuple):
@@ -181,8 +181,10 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
         A line per arm.
 
     Raises:
-        ValueError: If there is no comparison yet, or fewer than two units are complete.
+        ValueError: If there is no comparison yet, fewer than two units are complete, or they are not independent.
     """
+    if not units_are_independent(experiment.unit, experiment.fold_by, experiment.primary):
+        raise ValueError(f"no number of folds shows a difference here. {NOT_INDEPENDENT} Plan seeds with --unit seed.")
     content = read_json(folder / "comparison.json")
     if not content:
         raise ValueError(

@@ -164,10 +164,10 @@ class Resampled(NamedTuple):
     The samples of a flight are weighted by how often it was drawn, instead of being repeated.
 
     Example:
-        >>> flights = np.array(["a", "a", "b", "b"])
-        >>> known, ood = np.array([0.1, 0.2, 0.3, 0.6]), np.array([0.5, 0.9, 0.4, 0.8])
+        >>> flights = np.array(["a", "b", "c", "d", "e"])
+        >>> known, ood = np.array([0.1, 0.2, 0.3, 0.6, 0.3]), np.array([0.5, 0.9, 0.4, 0.8, 0.7])
         >>> resampled = Resampled.of(flights, flights, draws=100, seed=0)
-        >>> all_ood = np.ones((1, 4), dtype=bool)
+        >>> all_ood = np.ones((1, 5), dtype=bool)
         >>> aurocs = resampled.aurocs(known, ood, all_ood)
         >>> aurocs.shape, resampled.interval(aurocs, all_ood)[1]
         ((100, 1), 1.0)

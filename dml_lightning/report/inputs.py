@@ -147,7 +147,7 @@ class ReportInput:
         unit = self.question.unit
         units = {getattr(run, unit) for run in self.runs}
         if len(units) < 2:
-            return f"There is one {unit} per arm, and an interval over {unit}s needs two or more."
+            return f"There is one {unit} per arm, and a comparison over {unit}s needs two or more."
         try:
             named = {self.question.metric: words(self.question.metric)}
             question = replace(self.question, metric=words(self.question.metric))

@@ -110,7 +110,7 @@ def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame
     results = _compare([table[table[x] == value] for value in values], question)
     frames = {value: result.to_frame() for value, result in zip(values, results, strict=True) if result.arms}
     if not frames:
-        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more.")
+        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and a comparison needs two or more.")
     for value, frame in frames.items():
         frame.insert(0, x, value)
     return pd.concat(frames.values(), ignore_index=True)

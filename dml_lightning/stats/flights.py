@@ -112,7 +112,7 @@ def mean_over_flights(values: NDArray[np.float64]) -> Estimate:
 
     Example:
         >>> mean_over_flights(np.array([0.0, 0.1, 0.2, 0.1, 0.1])).text("+")
-        '+0.100 [0.013, 0.187]'
+        '+0.100 [0.020, 0.180]'
     """
     seen = Estimate.of(values, 0, 0.05, independent=False)
     if len(values) < FEWEST_UNITS:

@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 InferenceUnit = Literal["seed", "fold"]
 Folds = Literal["groups", "classes"]
+NOT_INDEPENDENT = (
+    "Only folds by classes, in a number of their novel classes (novel_...), are independent: others share flights or "
+    "known classes."
+)
 UNITS: tuple[InferenceUnit, ...] = ("seed", "fold")
 
 
@@ -94,7 +98,7 @@ def complete(means: pd.DataFrame, *arms: str) -> tuple[NDArray[np.float64], int]
     if len(kept) < 2:
         unit, named = means.index.name, " and ".join(arms)
         raise ValueError(
-            f"{named}: {len(kept)} of {len(means)} {unit}s complete, and an interval needs two or more: "
+            f"{named}: {len(kept)} of {len(means)} {unit}s complete, and a comparison needs two or more: "
             f"run more {unit}s, repeat the failed runs, or leave the arm out."
         )
     return kept, len(means) - len(kept)

@@ -123,6 +123,18 @@ def test_too_few_seeds_are_told_beforehand(
     assert said in out
 
 
+@pytest.mark.parametrize(
+    ("fold_by", "primary", "winner"),
+    [("groups", "novel_map_at_r", False), ("classes", "map_at_r", False), ("classes", "novel_map_at_r", True)],
+)
+def test_folds_that_cannot_be_tested_are_told_beforehand(
+    tmp_path: Path, ended: list[Outcome], capsys: pytest.CaptureFixture[str], fold_by: str, primary: str, winner: bool
+) -> None:
+    with pytest.raises(ValueError, match="runs failed"):
+        compared(tmp_path, unit="fold", folds=[*range(8)], seeds=[0], fold_by=fold_by, primary=primary)
+    assert ("The answer will be an estimate and a range, without a winner." in capsys.readouterr().out) == (not winner)
+
+
 def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
     tmp_path: Path, planned: dict[str, dict[str, Any]]
 ) -> None:

@@ -132,6 +132,12 @@ def test_the_way_of_folding_and_the_margin_reach_the_question() -> None:
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no comparison.json"):
         units_to_show(experiment(), tmp_path, 0.1)
+    with pytest.raises(
+        ValueError, match=r"no number of folds shows a difference here\. Only folds by classes, in a num"
+    ):
+        units_to_show(experiment(unit="fold"), tmp_path, 0.1)
+    with pytest.raises(ValueError, match=r"has no comparison.json"):
+        units_to_show(experiment(unit="fold", fold_by="classes", primary="novel_map_at_r"), tmp_path, 0.1)
 
 
 def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> Non
 
 def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax"), run_of("triplet")])
-    assert given.comparison == "There is one seed per arm, and an interval over seeds needs two or more."
+    assert given.comparison == "There is one seed per arm, and a comparison over seeds needs two or more."
 
 
 def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
