@@ -4,7 +4,8 @@
     python benchmarks/detectors_by_arm.py runs/softmax_vs_triplet runs/hit_uav --save
 
 Embeddings are those of the tested runs of finished comparisons; on these nothing is trained. A cell is the OOD AUROC
-of the arm's first run with its 95 % bootstrap interval over flights, and behind it the mean over all seeds.
+of the arm's first run with its 95 % bootstrap interval over flights (or, of fewer than five, the range of the values
+within them), and behind it the mean over all seeds.
 """
 
 import tempfile
@@ -16,6 +17,7 @@ import pandas as pd
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.files import read_json
+from dml_lightning.stats.estimates import bracketed
 from measure import Result, options
 from short_runs import fitted_runs
 
@@ -52,7 +54,8 @@ def cell(runs: list[pd.DataFrame], detector: str) -> str:
         return "-"
     first = runs[0].loc[detector]
     mean = sum(run.loc[detector, "auroc"] for run in runs) / len(runs)
-    return f"{first['auroc']:.3f} [{first['auroc_low']:.3f}, {first['auroc_high']:.3f}], {mean:.3f}"
+    own = bracketed(first["auroc"], first["auroc_low"], first["auroc_high"], first["auroc_spread"])
+    return f"{own}, {mean:.3f}"
 
 
 def add(result: Result, name: str, found: Tables) -> None:
@@ -78,8 +81,8 @@ def main() -> None:
     title = "OOD AUROC of every detector on every arm"
     with Result(__file__, title, PACKAGES, args) as result, tempfile.TemporaryDirectory() as work:
         result.text(
-            "A cell: first seed with its 95 % bootstrap interval over flights, mean over seeds. Detectors on logits "
-            "need a classifier."
+            "A cell: first seed with its 95 % bootstrap interval over flights, or in round brackets the range over "
+            "fewer than five, mean over seeds. Detectors on logits need a classifier."
         )
         for name, runs in sources(args.comparisons, Path(work)):
             add(result, name, tables(runs))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
 from dml_lightning.commands.report import report
-from dml_lightning.compare.declaration import declare
+from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.findings import Findings, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
@@ -19,7 +19,7 @@ from dml_lightning.files import check_output, locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
-from dml_lightning.stats.units import InferenceUnit
+from dml_lightning.stats.units import NOT_INDEPENDENT, InferenceUnit, units_are_independent
 
 
 def compare(
@@ -36,6 +36,7 @@ def compare(
     search: Search | None = None,
     overrides: list[str] = [],  # noqa: B006
     allow_differences: bool = False,
+    margin: float | None = None,
     schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     plan: float | None = None,
     out: str = "runs",
@@ -52,8 +53,9 @@ def compare(
         arms: Arms by name.
         primary: Metric that the answer is about, as in metrics/test.json without `test/`; chosen beforehand.
         baseline: Arm that the others are compared with; the first trained one if not given.
-        unit: `seed` for a claim about these classes and flights (folds are averaged), `fold` for a claim about new
-            ones (seeds are averaged). Runs of different seeds and folds are never all taken as independent.
+        unit: `seed` for a claim about these classes and test flights (folds are averaged), `fold` (seeds are averaged)
+            for a claim about new classes, with folds by classes and a `novel_` metric; other folds share data and give
+            a range without a p-value. Runs of different seeds and folds are never all taken as independent.
         seeds: Seeds of training: initialisation, batches, augmentation.
         folds: Numbers of the splits of the data.
         fold_by: `groups`: each fold is another seed of the grouped split. `classes`: class-disjoint folds, each
@@ -62,6 +64,8 @@ def compare(
         search: Random search with the same number of trials for every trained arm, judged on validation.
         overrides: Further options for every `dml fit` and `dml test`, such as --trainer.max_epochs=5.
         allow_differences: Whether arms that differ in more than their own files are reported nevertheless.
+        margin: Difference in the primary metric that counts as none, chosen beforehand: two one-sided tests then say
+            whether an arm and the baseline are equal within it.
         schedule: Number of processes or GPUs, or SLURM.
         plan: Difference in the primary metric. If it is given, nothing is run: the finished runs tell how many seeds
             (or folds) would show this difference.
@@ -80,7 +84,7 @@ def compare(
         raise ValueError("no arm is trained, so there is nothing to compare.")
     experiment = Experiment(
         name, shared, arms, primary.removeprefix("test/"), baseline or trained[0], unit, seeds, folds,
-        fold_by, train_per_class, search, overrides, out,
+        fold_by, train_per_class, search, overrides, out, margin,
     )  # fmt: skip
     folder = Path(out, name)
     check_output("--out", folder)
@@ -100,6 +104,7 @@ def compare(
             raise SystemExit(130) from None
         finished = [outcome for outcome in outcomes if outcome.run is not None]
         if finished:
+            changes += note_data(folder, _fitted(finished))
             unequal = _check_fairness(experiment, finished, allow_differences)
             findings = write_findings(experiment, finished, folder, changes, unequal)
             if findings is not None:
@@ -130,7 +135,12 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     trials = {job: planned_recipe(job) for job in experiment.trials()}
     _check_trials(trials)
     titled = {job.title: recipe for job, recipe in trials.items()}
-    unequal = [*recipe_differences(arms, experiment.trained), *recipe_differences(titled, [*titled])]
+    searched = {job.title: experiment.searched[job.arm] for job in trials}
+    for_all = set.intersection(*map(set, experiment.searched.values())) if trials else set[str]()
+    unequal = [  # own settings of an arm count as chosen where every arm has searched for its own
+        *recipe_differences(arms, experiment.trained, dict.fromkeys(arms, for_all)),
+        *recipe_differences(titled, [*titled], searched),
+    ]
     _refuse(unequal, allow_differences)
     epochs: int | None = arms[experiment.baseline]["trainer"]["max_epochs"]
     return epochs
@@ -147,7 +157,10 @@ def _check_trials(trials: Mapping[Job, Recipe]) -> None:
 
 
 def _warn_of_few_units(experiment: Experiment) -> None:
-    """Prints a warning if there are too few seeds or folds for any difference to be significant."""
+    """Prints a warning if no difference can be significant: units that share data, or too few of them."""
+    if not units_are_independent(experiment.unit, experiment.fold_by, experiment.primary):
+        print(f"{NOT_INDEPENDENT} The answer will be an estimate and a range, without a winner.")
+        return
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
     if tests and have < (needed := units_needed(comparisons=tests)):
@@ -162,6 +175,7 @@ def _run(
     def check(ended: Sequence[Outcome]) -> None:
         newest = ended[-1]
         _check_primary(experiment.primary, newest)
+        note_data(folder, _fitted([newest]))
         cell = [each for each in ended if _cell(each.job) == _cell(newest.job)]
         _check_fairness(experiment, cell, allow_differences)
 
@@ -243,6 +257,11 @@ def _check_primary(primary: str, outcome: Outcome) -> None:
         )
 
 
+def _fitted(finished: Sequence[Outcome]) -> list[Path]:
+    """Folders of the fitted runs: a floor's test says nothing of the arms."""
+    return [outcome.run for outcome in finished if outcome.run is not None and outcome.job.train]
+
+
 def _cell(job: Job) -> tuple[Any, ...]:
     """Training set size, fold and seed: arms are compared between runs that share all three."""
     return job.train_per_class, job.fold, job.seed
@@ -255,7 +274,11 @@ def _check_fairness(experiment: Experiment, finished: Sequence[Outcome], allow_d
         assert outcome.run is not None
         cells.setdefault(_cell(outcome.job), {})[outcome.job.arm] = outcome.run
     unequal = list(
-        dict.fromkeys(sentence for runs in cells.values() for sentence in differences(runs, experiment.trained))
+        dict.fromkeys(
+            sentence
+            for runs in cells.values()
+            for sentence in differences(runs, experiment.trained, experiment.searched)
+        )
     )
     _refuse(unequal, allow_differences)
     return unequal
@@ -265,5 +288,6 @@ def _refuse(unequal: Sequence[str], allow_differences: bool) -> None:
     if unequal and not allow_differences:
         raise ValueError(
             f"the arms differ in more than what makes them arms ({len(unequal)} in all), first {unequal[0]}. "
+            "A search with equal trials may choose settings of the optimizer; "
             "--allow_differences true reports them all the same, and names every difference."
         )

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import CHANGES_NO_NUMBER
+from dml_lightning.runs.folder import code_digest, package_versions, read_run
+from dml_lightning.runs.recipes import fold_of, read_recipe
 from dml_lightning.yaml_files import read_yaml
 
-QUESTION = ("primary", "baseline", "unit")
+NAME = "declared.json"
+QUESTION = ("primary", "baseline", "unit", "margin")
 LISTS = {"trained": "trained arms", "seeds": "seeds", "folds": "folds", "train_per_class": "sizes of the training set"}
 
 
@@ -30,6 +33,10 @@ class Declaration:
         train_per_class: Largest numbers of training crops per class; None for all.
         recipe: Parts of the recipes by name: trained arms, digests of config files, search, overrides, kind of folds.
         tested: Number of fitted runs that had been tested when the question was written down.
+        code: Digest of the package's source files.
+        versions: Versions of the packages that numbers depend on, by name.
+        data: Digest of the crop table by number of the fold, each from the fold's first test on.
+        margin: Largest difference that counts as none; None if equality is not asked for.
     """
 
     primary: str
@@ -41,12 +48,17 @@ class Declaration:
     train_per_class: list[int | None]
     recipe: dict[str, Any]
     tested: int = 0
+    code: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    margin: float | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, tested: int) -> "Declaration":
         """The declaration of an experiment, of which `tested` fitted runs have been tested."""
         fields = {name: getattr(experiment, name) for name in (*QUESTION, *LISTS)}
-        return cls(**fields, recipe=_recipe(experiment), tested=tested)
+        recipe, code = _recipe(experiment), code_digest()
+        return cls(**fields, recipe=recipe, tested=tested, code=code, versions=package_versions())
 
     def changes(self, asked: "Declaration") -> Iterator[str]:
         """Describes how the question of now departs from this declaration.
@@ -76,6 +88,17 @@ class Declaration:
             yield (
                 f"The recipe was changed after runs had been tested ({', '.join(other)}), so the p-values are "
                 "exploratory."
+            )
+        before, now = ({"code": each.code} | each.versions for each in (self, asked))
+        newer = [
+            f"{name} from {before[name]} to {now[name]}"
+            for name in before.keys() & now.keys()
+            if before[name] and before[name] != now[name]
+        ]
+        if newer:
+            yield (
+                f"Code or packages were changed after runs had been tested ({', '.join(sorted(newer))}), so the "
+                "p-values are exploratory."
             )
         for name, what in LISTS.items():
             yield from _changed_list(what, getattr(self, name), getattr(asked, name))
@@ -133,15 +156,57 @@ def declare(experiment: Experiment, folder: Path) -> list[str]:
     Raises:
         ValueError: If declared.json is damaged.
     """
-    path = folder / "declared.json"
-    tests = folder.glob("*/*/metrics/test.json")
-    tested = sum((test.parents[1] / "recipe.fit.yaml").is_file() for test in tests)
-    asked = Declaration.of(experiment, tested)
-    if not (tested and path.is_file()):
+    path = folder / NAME
+    tests = [test.parents[1] for test in folder.glob("*/*/metrics/test.json")]
+    fitted = [run for run in tests if (run / "recipe.fit.yaml").is_file()]
+    asked = Declaration.of(experiment, len(fitted))
+    if not (fitted and path.is_file()):
         write_json(path, asdict(asked))
-        return list(asked.changes(asked))
+        changes = list(asked.changes(asked))
+    else:
+        changes = list(_read(path).changes(asked))
+    note_data(folder, fitted)  # of runs that an interrupted comparison has tested
+    return changes
+
+
+def note_data(folder: Path, runs: Iterable[Path]) -> list[str]:
+    """Adds the data of a fold's first test to declared.json, and compares those of later tests with it.
+
+    Args:
+        folder: Folder of the comparison, OUT/NAME, with a declared.json.
+        runs: Folders of fitted and tested runs; those that were tested first count.
+
+    Returns:
+        A sentence if a fold was tested on other data than declared; none otherwise.
+
+    Raises:
+        ValueError: If declared.json is damaged, or a run's folder.
+    """
+    path = folder / NAME
+    declared = _read(path)
+    tests = [(read_run(run)["stages"].get("test", {}), run) for run in runs]
+    data, changed = dict(declared.data), set[str]()
+    for test, run in sorted(tests, key=lambda each: str(each[0].get("started", ""))):
+        digest = test.get("data")
+        if digest is not None:
+            fold = str(fold_of(read_recipe(run)))
+            if data.setdefault(fold, digest) != digest:
+                changed.add(f"fold {fold} from {data[fold][:10]} to {digest[:10]}")
+    if data != declared.data:
+        write_json(path, asdict(replace(declared, data=data)))
+    if not changed:
+        return []
+    return [
+        f"The data set was changed after runs had been tested ({', '.join(sorted(changed))}), so the p-values are "
+        "exploratory."
+    ]
+
+
+def _read(path: Path) -> Declaration:
     try:
-        return list(Declaration(**read_json(path)).changes(asked))
+        declared = Declaration(**read_json(path))
+        list(declared.changes(declared))  # its lists are lists, and its dictionaries such
+        return declared
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not what `dml compare` writes ({error}): restore it, or compare under another name."

@@ -11,6 +11,7 @@ from typing import Literal
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.files import check_name
+from dml_lightning.stats.equivalence import check_margin
 from dml_lightning.stats.units import InferenceUnit
 
 LONGEST_NAME = 150  # bytes of an arm's name, which is part of file names of at most 255 bytes
@@ -37,7 +38,7 @@ class Experiment:
 
     Raises:
         ValueError: If numbers repeat, a config file is missing, a name cannot be used, the baseline is no trained arm,
-            folds by classes are not 0, 1, 2, ..., or the search is unfair.
+            folds by classes are not 0, 1, 2, ..., the margin is not above 0, or the search is unfair.
     """
 
     name: str
@@ -53,9 +54,12 @@ class Experiment:
     search: Search | None
     overrides: list[str]
     out: str
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
+        if self.margin is not None:
+            check_margin(self.margin)
         for what in ("seeds", "folds", "train_per_class"):
             listed: list[int | None] = getattr(self, what)
             if not listed or len(set(listed)) < len(listed):
@@ -99,6 +103,11 @@ class Experiment:
     def floors(self) -> list[str]:
         """Names of the arms that are tested as they are initialised."""
         return [name for name, arm in self.arms.items() if not arm.train]
+
+    @property
+    def searched(self) -> dict[str, list[str]]:
+        """Options that the search chooses for each arm; none without a search."""
+        return {} if self.search is None else {arm: sorted(space) for arm, space in self.search.space.items()}
 
     def trials(self) -> Iterator[Job]:
         """The jobs of the search, arm by arm; none without a search."""

@@ -15,12 +15,14 @@ from dml_lightning.compare.table import render_table, run_table
 from dml_lightning.evaluation.evidence import read_evidence, test_file
 from dml_lightning.figures.embeddings import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.files import read_json, write_json, write_text
-from dml_lightning.stats.arms import compare_arms, curve_table
+from dml_lightning.stats.arms import beside_flights, compare_arms, curve_table
+from dml_lightning.stats.estimates import bracketed, cells_note
+from dml_lightning.stats.flights import RunEvidence
 from dml_lightning.stats.intervals import ood_interval
 from dml_lightning.stats.planning import plan
 from dml_lightning.stats.results import Question, higher_is_better
 from dml_lightning.stats.tables import markdown_text
-from dml_lightning.stats.units import complete, unit_means
+from dml_lightning.stats.units import NOT_INDEPENDENT, complete, unit_means, units_are_independent
 
 
 class Findings(NamedTuple):
@@ -88,6 +90,8 @@ def _question(experiment: Experiment) -> Question:
         higher_is_better=higher_is_better(experiment.primary),
         floors=tuple(experiment.floors),
         planned=len(experiment.tested),
+        fold_by=experiment.fold_by,
+        margin=experiment.margin,
     )
 
 
@@ -97,19 +101,25 @@ def _content(experiment: Experiment, question: Question, table: pd.DataFrame, fo
         {**row, "run": os.path.relpath(row["run"], folder)}
         for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
     ]
-    return {"name": experiment.name, "question": asdict(question), "runs": runs}
+    searched = experiment.searched
+    return {"name": experiment.name, "question": asdict(question), "searched": searched, "runs": runs}
 
 
 def _answer(table: pd.DataFrame, question: Question) -> str:
     """The verdicts as a sentence, or why there are none."""
     try:
-        return f"{compare_arms(table, question).sentence}\n"
+        comparison = compare_arms(table, question)
+        runs = (
+            RunEvidence(row["arm"], row["seed"], row["fold"], read_evidence(test_file(Path(row["run"]))))
+            for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
+        )
+        return f"{beside_flights(comparison, runs, question.metric).sentence}\n"
     except ValueError as error:
         return f"No comparison: {error}\n"
 
 
 def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
-    """Lines of comparison.md with the OOD AUROC of each arm and its interval; none without OOD crops."""
+    """Lines of comparison.md with the OOD AUROC of each arm and its interval or range; none without OOD crops."""
     runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
     intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
     if any(intervals.values()):
@@ -132,9 +142,9 @@ def _curve(experiment: Experiment, table: pd.DataFrame, question: Question, fold
         return
     write_text(folder / "curve.csv", curve.to_csv(index=False))
     draw_curve(curve, question.metric, folder / "curve.png")
-    yield f"\n{question.metric} by training crops per class, mean and 95 % interval:\n\n"
+    yield f"\n{question.metric} by training crops per class, mean over {question.unit}s:\n\n"
     cells = {
-        (row["train_per_class"], row["arm"]): f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        (row["train_per_class"], row["arm"]): bracketed(row["mean"], row["low"], row["high"], row["spread"])
         for row in curve.to_dict("records")
     }
     arms = [arm for arm in experiment.arms if arm in set(curve["arm"])]
@@ -142,6 +152,7 @@ def _curve(experiment: Experiment, table: pd.DataFrame, question: Question, fold
     yield "| --- |" + " ---: |" * len(arms) + "\n"
     for size in map(_size_name, experiment.train_per_class):
         yield " | ".join([f"| {size}", *(cells.get((size, arm), "-") for arm in arms)]) + " |\n"
+    yield f"\n{cells_note(cells.values(), question.unit)}\n"
 
 
 def _size_name(size: float | None) -> str:
@@ -170,8 +181,10 @@ def units_to_show(experiment: Experiment, folder: Path, difference: float) -> st
         A line per arm.
 
     Raises:
-        ValueError: If there is no comparison yet, or fewer than two units are complete.
+        ValueError: If there is no comparison yet, fewer than two units are complete, or they are not independent.
     """
+    if not units_are_independent(experiment.unit, experiment.fold_by, experiment.primary):
+        raise ValueError(f"no number of folds shows a difference here. {NOT_INDEPENDENT} Plan seeds with --unit seed.")
     content = read_json(folder / "comparison.json")
     if not content:
         raise ValueError(

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
 from dml_lightning.compare.jobs import Outcome
 from dml_lightning.runs.folder import read_metrics
-from dml_lightning.stats.paired import t_interval
+from dml_lightning.stats.estimates import cell_text, cells_note
 from dml_lightning.stats.results import COLUMNS, Question
 from dml_lightning.stats.tables import markdown_text
-from dml_lightning.stats.units import unit_means
+from dml_lightning.stats.units import unit_means, units_are_independent
 
 
 class Rendered(NamedTuple):
@@ -43,7 +42,7 @@ def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def render_table(table: pd.DataFrame, question: Question) -> Rendered:
-    """Renders a row per metric and a column per arm: the mean over units, with its 95 % t-interval if there are more.
+    """Renders a row per metric and a column per arm: the mean over units, with its interval or range if there are more.
 
     Args:
         table: Table of `run_table`.
@@ -55,25 +54,20 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     rows = []
     for key, title in shown.items():
         means = unit_means(table, key, question.unit)
-        rows.append([title, *(_cell(means[arm].dropna().to_numpy(float)) for arm in arms)])
+        independent = units_are_independent(question.unit, question.fold_by, key)
+        rows.append([title, *(cell_text(means[arm].dropna().to_numpy(float), independent) for arm in arms)])
     counts = table.groupby("arm")[question.unit].nunique()
     units = " or ".join(str(count) for count in sorted(set(counts)))
-    several = f"{question.unit}s per arm, mean and 95 % interval"
-    rich = Table(title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}")
+    note = cells_note((cell for _, *cells in rows for cell in cells), question.unit)
+    several = f"{question.unit}s per arm, mean"
+    rich = Table(
+        title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}", caption=note
+    )
     for title in ("", *arms):
         rich.add_column(escape(title), justify="right" if title else "left")
     for row in rows:
         rich.add_row(*(escape(cell) for cell in row))
     heads = ["test split", *map(markdown_text, arms)]
     lines = [heads, ["---", *("---:" for _ in arms)], *rows]
-    markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + (f"\n{note}\n" if note else "")
     return Rendered(rich, markdown)
-
-
-def _cell(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> str:
-    if len(values) == 0:
-        return "-"
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    low, high = t_interval(values)
-    return f"{values.mean():.3f} [{float(low):.3f}, {float(high):.3f}]"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.metrics.bootstrap import Resampled
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS, Resampled, value_range
 from dml_lightning.metrics.ood import Scores, auroc, ood_metrics
 from dml_lightning.openset.knn import KNNDetector
 from dml_lightning.openset.logits import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
@@ -71,7 +71,8 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
     Returns:
         One row per detector. Columns: `auroc` over all OOD crops, `auroc_near`, `auroc_far`, `auroc_macro` (mean
         over the OOD classes) and `novel_auroc` (novel crops as the ones to refuse), each followed by the same name
-        with `_low` and `_high`, its 95 % interval over flights, NaN for fewer than two; then the other metrics of
+        with `_low` and `_high`, its 95 % interval over flights, and `_spread`, "interval"; with fewer than five flights
+        on either side they are the range of the values within single flights, "range"; then the other metrics of
         `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the numbers of
         `novel` crops and of `groups` (flights) that known and OOD crops come from.
 
@@ -114,14 +115,18 @@ def _parts(evidence: Evidence, side: Side) -> dict[str, NDArray[np.bool_]]:
 
 def _aurocs(
     known: Scores, others: Scores, parts: dict[str, NDArray[np.bool_]], resampled: Resampled
-) -> dict[str, float]:
-    """AUROC of each part and the limits of its interval, by column."""
+) -> dict[str, float | str]:
+    """AUROC of each part and the ends of its interval or of the range over single flights, by column."""
     drawn = resampled.aurocs(known, others, np.concatenate(list(parts.values())))
     ends = np.cumsum([len(sets) for sets in parts.values()])
-    values: dict[str, float] = {}
+    values: dict[str, float | str] = {}
     for (name, sets), stop in zip(parts.items(), ends, strict=True):
         exact = [auroc(known, others[own]) for own in sets]
-        low, high = resampled.interval(drawn[:, stop - len(sets) : stop], sets)
+        spread = "interval" if resampled.fewest(sets) >= FEWEST_UNITS else "range"
+        if spread == "interval":
+            low, high = resampled.interval(drawn[:, stop - len(sets) : stop], sets)
+        else:
+            low, high = value_range(resampled.of_flights(known, others, sets))
         estimate = float(np.mean(exact)) if exact else float("nan")
-        values |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+        values |= {name: estimate, f"{name}_low": low, f"{name}_high": high, f"{name}_spread": spread}
     return values

@@ -236,7 +236,7 @@ def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: lis
 
 @matplotlib.rc_context(PLAIN)
 def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Figure:
-    """Draws the metric of each arm against the number of training crops per class, with 95 % intervals.
+    """Draws the metric of each arm against the number of training crops per class, with intervals or ranges.
 
     An arm without a row at a size has no point there.
 

@@ -84,7 +84,7 @@ class OODMetric(RowMetric):
             level: Coverage.
 
         Returns:
-            Estimate and interval, with NaN as its ends if known or OOD crops come from fewer than two groups.
+            Estimate and interval, with NaN as its ends if known or OOD crops come from fewer than five groups.
 
         Raises:
             ValueError: If updates came without groups.

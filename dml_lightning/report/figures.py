@@ -13,7 +13,7 @@ from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, GREY, INK
 from dml_lightning.report.numbers import Coverage, roc, thinned_indices
 from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout, plotly_line
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.tables import Table
 
 BINS = 60  # of a density
@@ -21,7 +21,7 @@ CHANCE: Json = {"color": "#9aa5b1", "width": 1, "dash": "dot"}
 
 
 def differences_figure(comparison: Comparison) -> Figure:
-    """Mean difference of each arm to the baseline, with its simultaneous interval.
+    """Mean difference of each arm to the baseline, with its simultaneous interval or range.
 
     Args:
         comparison: Comparison with at least one difference.
@@ -46,7 +46,7 @@ def differences_figure(comparison: Comparison) -> Figure:
                 "width": 7,
                 "color": BLUE,
             },
-            "name": "mean with interval",
+            "name": "mean with interval or range",
             "hovertext": [
                 f"{n}: {m:+.3f} [{low:.3f}, {high:.3f}]" for n, m, (low, high) in zip(names, means, spans, strict=True)
             ],
@@ -63,14 +63,13 @@ def differences_figure(comparison: Comparison) -> Figure:
                 d.simultaneous_low,
                 d.simultaneous_high,
                 d.estimate.units,
-                d.p,
-                d.p_holm,
+                float("nan") if d.p is None else d.p,
+                float("nan") if d.p_holm is None else d.p_holm,
                 d.verdict,
             ]
             for d in differences
         ],
-        f"{'Intervals hold for all comparisons at once; p' if len(differences) > 1 else 'The p-value is'} from exact "
-        f"sign flips, at least {min(d.smallest_p for d in differences):.2g} with so many {question.unit}s.",
+        _differences_note(comparison),
     )
     side = "right" if question.higher_is_better else "left"
     return Figure(
@@ -90,6 +89,20 @@ def differences_figure(comparison: Comparison) -> Figure:
         table,
         wide=True,
     )
+
+
+def _differences_note(comparison: Comparison) -> str:
+    """What the ends and the p-values in the table of differences are."""
+    differences, unit = comparison.differences, comparison.question.unit
+    ranges = any(each.estimate.is_range for each in differences)
+    notes = ["Low and high are the range, no interval."] if ranges else []
+    if len(differences) > 1 and not ranges:
+        notes = ["Intervals hold for all comparisons at once."]
+    least = [each.smallest_p for each in differences if each.smallest_p is not None]
+    if least:
+        are = "P-values are" if len(differences) > 1 else "The p-value is"
+        notes.append(f"{are} from exact sign flips, at least {min(least):.2g} with so many {unit}s.")
+    return " ".join(notes)
 
 
 def _drawn(x: Sequence[Any], y: Sequence[Any], line: Json, **more: Any) -> Json:

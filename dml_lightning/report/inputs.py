@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,21 @@ import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.evaluation.numbers import measure
+from dml_lightning.files import read_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
 from dml_lightning.runs import digests
-from dml_lightning.runs.fairness import arm_differences, differences
+from dml_lightning.runs.fairness import Searched, arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
-from dml_lightning.runs.recipes import read_recipe_file, recipe_file
-from dml_lightning.stats.arms import compare_arms
-from dml_lightning.stats.results import Comparison, Question, higher_is_better
+from dml_lightning.runs.recipes import fold_of, read_recipe_file, recipe_file
+from dml_lightning.stats.arms import beside_flights, compare_arms
+from dml_lightning.stats.comparison import Comparison
+from dml_lightning.stats.flights import RunEvidence
+from dml_lightning.stats.results import Question, higher_is_better
 
 PRIMARY = "balanced_accuracy"
+CHOSEN = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class ReportInput:
     arms: dict[str, list[RunResult]]  # in order, floors last
     question: Question  # its metric is named as in `RunResult.metrics`
     changes: tuple[str, ...] = ()  # sentences on how the question departs from the one declared before the runs
+    searched: Searched = field(default_factory=dict)  # options that a search of equal trials has chosen, by arm
     counts: pd.DataFrame | None = None  # of new flights, as `dml count` writes them
 
     @property
@@ -131,7 +136,7 @@ class ReportInput:
                 cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         several = (cell for cell in cells.values() if len(cell) > 1)
-        sentences = [sentence for cell in several for sentence in differences(cell, trained)]
+        sentences = [sentence for cell in several for sentence in differences(cell, trained, self.searched)]
         for arm, runs in self.arms.items():
             sentences += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
         return list(dict.fromkeys(sentences))
@@ -142,13 +147,15 @@ class ReportInput:
         unit = self.question.unit
         units = {getattr(run, unit) for run in self.runs}
         if len(units) < 2:
-            return f"There is one {unit} per arm, and an interval over {unit}s needs two or more."
+            return f"There is one {unit} per arm, and a comparison over {unit}s needs two or more."
         try:
             named = {self.question.metric: words(self.question.metric)}
             question = replace(self.question, metric=words(self.question.metric))
-            return compare_arms(self.table().rename(columns=named), question)
+            comparison = compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
+        runs = (RunEvidence(run.arm, run.seed, run.fold, run.evidence) for run in self.runs)
+        return beside_flights(comparison, runs, self.question.metric)
 
 
 def words(metric: str) -> str:
@@ -164,7 +171,8 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
     """Reads runs, files of embeddings, or the folder of one comparison.
 
     Args:
-        paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json.
+        paths: Run folders, npz files in the layout of `read_evidence`, or a single folder with a comparison.json; all
+            runs of a comparison stand for its folder.
         primary: Metric that the answer is about; if not given, the one that the comparison declared, or balanced
             accuracy.
 
@@ -174,20 +182,33 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
     """
     if not paths:
         raise ValueError("a report needs at least one run's folder or embeddings.npz.")
-    if len(paths) == 1 and (paths[0] / "comparison.json").is_file():
-        given = read_comparison(paths[0])
+    folder = _comparison_of(paths)
+    if folder is not None:
+        given = read_comparison(folder)
     else:
         arms = _by_arm([read_result(path) for path in paths])
         floors = tuple(arm for arm, runs in arms.items() if not runs[0].trained)
         baseline = next(iter(arms))
         question = Question(PRIMARY, baseline, floors=tuple(f for f in floors if f != baseline))
-        given = ReportInput(", ".join(arms), arms, question)
+        given = ReportInput(", ".join(arms), arms, question, (CHOSEN,) if len(arms) > 1 else ())
     question, declared = _question(given, primary), given.question.metric
     changes = given.changes
-    if len(paths) == 1 and (paths[0] / "comparison.json").is_file() and question.metric != declared:
+    if folder is not None and question.metric != declared:
         about = f"of {words(declared)}; this report asks of {words(question.metric)}"
         changes += (f"The comparison asks {about}, so its p-values are exploratory.",)
     return replace(given, question=question, changes=changes)
+
+
+def _comparison_of(paths: Sequence[Path]) -> Path | None:
+    """Folder of the comparison that is given, itself or by all of its runs; None if there is none."""
+    if len(paths) == 1:
+        return paths[0] if (paths[0] / "comparison.json").is_file() else None
+    folder = paths[0].parent.parent
+    listed = read_json(folder / "comparison.json").get("runs")
+    if not isinstance(listed, list):
+        return None
+    runs = {(folder / str(run.get("run"))).resolve() for run in listed if isinstance(run, dict)}
+    return folder if runs == {path.resolve() for path in paths} else None
 
 
 def _question(given: ReportInput, primary: str | None) -> Question:
@@ -195,7 +216,8 @@ def _question(given: ReportInput, primary: str | None) -> Question:
     question = given.question
     if primary is not None:
         higher = higher_is_better(primary)
-        question = replace(question, metric=primary, higher_is_better=higher)
+        margin = question.margin if primary == question.metric else None  # it was declared for one metric
+        question = replace(question, metric=primary, higher_is_better=higher, margin=margin)
     if not any(question.metric in run.metrics for run in given.runs):
         names = ", ".join(sorted(given.runs[0].metrics))
         raise ValueError(f"no run has the number {question.metric!r}; there are {names}.")
@@ -206,8 +228,9 @@ def read_comparison(folder: Path) -> ReportInput:
     """Reads the runs of a comparison.
 
     Args:
-        folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`) and `runs`,
-            a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's.
+        folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`), `runs`,
+            a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's; and
+            optionally `searched`, the options that a search of equal trials has chosen, by arm.
 
     Raises:
         ValueError: If comparison.json is damaged, or `read_result` refuses a run.
@@ -220,9 +243,10 @@ def read_comparison(folder: Path) -> ReportInput:
         fields["metric"] = fields["metric"].removeprefix("test/")
         question = Question(**fields | {"floors": tuple(fields.get("floors", ()))})
         name, changes = str(content["name"]), tuple(content.get("changes", ()))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        searched = {arm: set(options) for arm, options in content.get("searched", {}).items()}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
-    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes)
+    return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes, searched)
 
 
 def read_result(path: Path, arm: str | None = None, seed: int | None = None, fold: int | None = None) -> RunResult:
@@ -250,7 +274,7 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
     return RunResult(
         arm=arm or str(recipe.get("name", path.name)).rsplit("/", 1)[-1].replace("_", " "),
         seed=int(recipe.get("seed_everything") or 0) if seed is None else seed,
-        fold=_fold(recipe.get("data", {})) if fold is None else fold,
+        fold=fold_of(recipe) if fold is None else fold,
         source=path,
         metrics=read_metrics(path, "test"),
         trained="fit" in read_run(path)["stages"],
@@ -270,11 +294,6 @@ def _history(path: Path) -> pd.DataFrame:
     if "step" not in history:
         raise ValueError(f"{path} is damaged: it has no column step.")
     return history
-
-
-def _fold(data: dict[str, Any]) -> int:
-    """Number of the class fold, or of the split by groups, from the data section of a recipe."""
-    return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)
 
 
 def _by_arm(runs: Sequence[RunResult]) -> dict[str, list[RunResult]]:

@@ -133,7 +133,8 @@ def _refusal(runs: ShownRuns) -> Section | None:
     count, what = resampled(runs.detectors[arms[0]])
     text = (
         "Score: distance to the nearest prototype, the same for every arm. Intervals come from a bootstrap over "
-        f"{count} {what} of the run shown: they speak of other {what}, not of other seeds."
+        f"{count} {what} of the run shown: they speak of other {what}, not of other seeds. Round brackets hold the "
+        "range of the values within single flights instead, where known or OOD crops come from fewer than five."
     )
     if what == "crops":
         text += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
@@ -141,7 +142,7 @@ def _refusal(runs: ShownRuns) -> Section | None:
 
 
 def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
-    """OOD AUROC with its interval over flights: a row per detector, a column per arm.
+    """OOD AUROC with its interval or range over flights: a row per detector, a column per arm.
 
     Args:
         detectors: Table of detectors by arm.

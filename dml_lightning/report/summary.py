@@ -4,14 +4,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
 from dml_lightning.report.inputs import ReportInput, RunResult, words
 from dml_lightning.report.parts import RecipeText, Section
-from dml_lightning.stats.results import COLUMNS, Comparison
+from dml_lightning.stats.comparison import Comparison
+from dml_lightning.stats.estimates import bracketed, cell_text, cells_note
+from dml_lightning.stats.results import COLUMNS, Question
 from dml_lightning.stats.tables import Table
-from dml_lightning.stats.units import unit_means
+from dml_lightning.stats.units import unit_means, units_are_independent
 
 NEAREST = "nearest prototype"  # the detector that every arm has, and whose AUROC is logged
 
@@ -59,25 +62,27 @@ def _single(given: ReportInput) -> str:
         detectors = detector_table(evidence)
         text += (
             f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops "
-            f"(interval over {' '.join(resampled(detectors))})"
+            f"({detectors['auroc_spread'].loc[NEAREST]!s} over {' '.join(resampled(detectors))})"
         )
     return f"{text}. One run says nothing of other seeds."
 
 
 def interval_text(detectors: pd.DataFrame, detector: str, name: str = "auroc") -> str:
-    """A value of the table of detectors as text, with its interval if it has one.
+    """A value of the table of detectors as text, with its interval or range if it has one.
 
     Args:
-        detectors: Table of detectors, with columns NAME, NAME_low and NAME_high.
+        detectors: Table of detectors, with columns NAME, NAME_low, NAME_high and NAME_spread.
         detector: Row of the table.
         name: Column of the table.
 
-    >>> row = {"auroc": 0.75, "auroc_low": 0.7, "auroc_high": 0.8}
+    >>> row = {"auroc": 0.75, "auroc_low": 0.7, "auroc_high": 0.8, "auroc_spread": "interval"}
     >>> interval_text(pd.DataFrame([row], index=["kNN"]), "kNN")
     '0.750 [0.700, 0.800]'
     """
     value, low, high = (float(detectors[name + end].loc[detector]) for end in ("", "_low", "_high"))
-    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
+    return (
+        bracketed(value, low, high, detectors[f"{name}_spread"].loc[detector]) if np.isfinite(low) else f"{value:.3f}"
+    )
 
 
 def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
@@ -88,31 +93,28 @@ def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
 
 
 def arms_table(given: ReportInput) -> Table:
-    """Mean ± standard deviation of each metric over the runs of an arm, with a row per arm; floors are marked."""
-    table = given.table()
+    """Mean of each metric over the units of an arm, with interval or range and a row per arm; floors are marked."""
+    table, question = given.table(), given.question
     keys = [k for k in COLUMNS if k in table and table[k].notna().any()]
-    primary = given.question.metric
-    keys = [primary, *(k for k in keys if k != primary)]
-    several = any(len(runs) > 1 for runs in given.arms.values())
+    keys = [question.metric, *(k for k in keys if k != question.metric)]
+    means = {key: unit_means(table, key, question.unit) for key in keys}
     rows = []
     for arm, runs in given.arms.items():
-        own = table[table["arm"] == arm]
         name = arm if runs[0].trained else f"{arm} (floor)"
-        rows.append([name, len(runs), *(_mean(own[k], several) for k in keys)])
-    how = "Mean ± standard deviation over runs" if several else "One run per arm"
+        rows.append([name, len(runs), *(_cell(means[k][arm].dropna().to_numpy(float), question, k) for k in keys)])
+    note = cells_note((str(cell) for _, _, *cells in rows for cell in cells), question.unit)
     return Table(
         "Arms on the test split",
         ["arm", "runs", *(COLUMNS.get(k, words(k)) for k in keys)],
         rows,
-        f"{how}. Larger is better, but for active triplets. A floor was not trained.",
+        f"{note or 'One run per arm.'} Larger is better, but for active triplets. A floor was not trained.",
     )
 
 
-def _mean(values: "pd.Series[float]", several: bool) -> float | str:
-    present = values.dropna().to_numpy(float)
-    if len(present) < 2 or not several:
-        return float(present.mean()) if len(present) else float("nan")
-    return f"{present.mean():.3f} ± {present.std(ddof=1):.3f}"
+def _cell(values: NDArray[np.float64], question: Question, metric: str) -> float | str:
+    if len(values) < 2:
+        return float(values[0]) if len(values) else float("nan")
+    return cell_text(values, units_are_independent(question.unit, question.fold_by, metric))
 
 
 def arms_section(given: ReportInput) -> Section:
@@ -144,7 +146,7 @@ def arms_section(given: ReportInput) -> Section:
 
 
 def _estimates(given: ReportInput) -> list[Table]:
-    """Mean and interval of the primary metric of each arm; no table if there are too few units."""
+    """Mean and interval or range of the primary metric of each arm; no table if there are too few units."""
     if isinstance(given.comparison, str):
         return []
     question = given.comparison.question
@@ -152,7 +154,10 @@ def _estimates(given: ReportInput) -> list[Table]:
         [each.arm, e.mean, e.low, e.high, e.sd, e.units] for each in given.comparison.arms for e in (each.estimate,)
     ]
     columns = ["arm", "mean", "low", "high", "standard deviation", f"{question.unit}s"]
-    title = f"{question.metric}, mean over {question.unit}s with its {100 * (1 - question.alpha):g} % interval"
+    interval = f"{100 * (1 - question.alpha):g} % interval"
+    spreads = {each.estimate.spread: None for each in given.comparison.arms}
+    ends = " or ".join(interval if spread == "interval" else "range" for spread in spreads)
+    title = f"{question.metric}, mean over {question.unit}s with its {ends}"
     return [Table(title, columns, rows)]
 
 
@@ -165,9 +170,11 @@ def differences_section(given: ReportInput) -> Section | None:
     means = unit_means(given.table(), question.metric, question.unit)
     values = {d.arm: (means[d.arm] - means[question.baseline]).dropna().to_numpy(float) for d in comparison.differences}
     figure = add_units(differences_figure(comparison), values)
+    ranges = any(d.estimate.is_range for d in comparison.differences)
+    ends = "their range" if ranges else "an interval that holds for all arms at once"
     text = [
         f"Arms are compared within the same {question.unit}: a circle is one {question.unit}, the diamond their mean "
-        "with an interval that holds for all arms at once."
+        f"with {ends}."
     ]
     return Section("differences", "Paired differences", text, [figure.table], [figure])
 

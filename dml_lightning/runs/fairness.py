@@ -1,7 +1,8 @@
 """Fairness of a comparison: its arms may differ only in what defines them. Checked on planned and saved recipes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dml_lightning.files import read_json
@@ -9,13 +10,13 @@ from dml_lightning.runs.folder import read_run
 from dml_lightning.runs.recipes import read_recipe
 
 Recipe = Mapping[str, Any]
+Searched = Mapping[str, Collection[str]]  # options that a search of equal trials has chosen, by arm
 
 MAKES_AN_ARM = (
     "model.class_path",
     "model.init_args.loss",
     "model.init_args.scale",
     "model.init_args.allow_infeasible_margin",
-    "model.init_args.optimizer.init_args",  # learning rate and the like, tuned with equally many trials
     "data.sampler",
     "data.classes_per_batch",  # the product of this and the next is compared
     "data.samples_per_class",
@@ -31,34 +32,40 @@ CHANGES_NO_NUMBER = (
     "runs_root",
     "tracking",
 )
+# Learning rate, weight decay and the like: equal, unless a search with as many trials for every arm has chosen them.
+SEARCHABLE = "model.init_args.optimizer.init_args."
 # Everything else must be equal in the recipes of one cell, which are the runs of all arms with one seed and fold.
 MAY_DIFFER = (*MAKES_AN_ARM, *CHANGES_NO_NUMBER, "seed_everything")
 # Everything but these must be equal in the recipes of one arm.
 MAKES_A_CELL = ("seed_everything", "data.split_seed", "data.class_fold")
+NONE: Searched = MappingProxyType({})
 FACTS = ("initial_encoder", "samples_seen", "world_size")  # recorded by the runs themselves
 
 
-def differences(runs: Mapping[str, Path], trained: Sequence[str]) -> list[str]:
+def differences(runs: Mapping[str, Path], trained: Sequence[str], searched: Searched = NONE) -> list[str]:
     """Unwanted differences between the arms of one seed and fold, one sentence each; empty if it is fair.
 
     Args:
         runs: Run folder of each arm.
         trained: Names of the arms that are fitted; of the others (floors) only data and trainer are compared.
+        searched: Options that a search of equal trials has chosen for each arm; none without a search.
 
     Raises:
         ValueError: If a folder holds no run.
     """
     recipes = {arm: read_recipe(run) for arm, run in runs.items()}
     fitted = [arm for arm in trained if arm in runs]
-    return [*recipe_differences(recipes, trained), *_recorded(runs, fitted)]
+    return [*recipe_differences(recipes, trained, searched), *_recorded(runs, fitted)]
 
 
-def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) -> list[str]:
+def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str], searched: Searched = NONE) -> list[str]:
     """Unwanted differences between the recipes of arms, which can be checked before there are runs.
 
     Args:
         recipes: Recipe of each arm.
         trained: Names of the arms that are fitted; of the others the model sections are not compared.
+        searched: Options that a search of equal trials has chosen for each arm; settings of the optimizer among them
+            are not compared.
 
     Example:
         >>> recipes = {"triplet": {"trainer": {"max_epochs": 5}}, "softmax": {"trainer": {"max_epochs": 9}}}
@@ -71,6 +78,8 @@ def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str]) ->
     for key in dict.fromkeys(key for recipe in flat.values() for key in recipe):
         if not key.startswith(MAY_DIFFER):
             arms = fitted if key.startswith("model.") else list(flat)
+            if key.startswith(SEARCHABLE):
+                arms = [arm for arm in arms if key not in searched.get(arm, ())]
             sentences += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
     return sentences
 

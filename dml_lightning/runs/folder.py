@@ -71,6 +71,11 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, by name."""
+    return {name: importlib.metadata.version(name) for name in RUN_PACKAGES}
+
+
 @contextmanager
 def claimed(run: Path, *, resume: bool) -> Iterator[None]:
     """Hold a run's folder for this process alone, and remove temporary files that a killed process left.
@@ -172,7 +177,7 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
             "command": sys.argv[1:],
             "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
             "seconds": round(time.time() - started, 1),
-            "versions": {name: importlib.metadata.version(name) for name in RUN_PACKAGES},
+            "versions": package_versions(),
             "code": code_digest(),
             "data": data_digest,
             "host": socket.gethostname(),

@@ -51,3 +51,14 @@ def read_recipe(run: Path) -> dict[str, Any]:
     if path is None:
         raise ValueError(f"{run} is not a run's folder: it has no recipe.")
     return read_recipe_file(path)
+
+
+def fold_of(recipe: dict[str, Any]) -> int:
+    """Number of the class fold of a recipe, or of the split by groups.
+
+    Example:
+        >>> fold_of({"data": {"split_seed": 3}}), fold_of({"data": {"class_folds": 6, "class_fold": 1}}), fold_of({})
+        (3, 1, 0)
+    """
+    data = recipe.get("data") or {}
+    return int((data.get("class_fold") if data.get("class_folds") else data.get("split_seed")) or 0)

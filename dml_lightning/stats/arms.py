@@ -4,14 +4,26 @@ One metric at a time, which has to be chosen before the runs are looked at: Holm
 points of a curve), not over metrics that were tried.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p, t_interval
-from dml_lightning.stats.results import ArmResult, Comparison, Difference, Estimate, Question
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS
+from dml_lightning.stats.comparison import ArmResult, Comparison
+from dml_lightning.stats.equivalence import equivalence_p
+from dml_lightning.stats.estimates import Estimate
+from dml_lightning.stats.flights import (
+    FlightDifference,
+    RunEvidence,
+    flight_differences,
+    flights_of,
+    mean_over_flights,
+)
+from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p
+from dml_lightning.stats.results import Difference, Question
 from dml_lightning.stats.units import complete, unit_means
 
 METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative error of a number in metrics/test.json
@@ -40,6 +52,30 @@ def compare_arms(table: pd.DataFrame, question: Question) -> Comparison:
         raise ValueError(f"arm {question.baseline!r} has no runs here; arms with runs: {have}.")
     complete(means, question.baseline)
     return _compare([table], question)[0]
+
+
+def beside_flights(comparison: Comparison, runs: Iterable[RunEvidence], metric: str) -> Comparison:
+    """Add the number of test flights, and over seeds the difference of each tested arm flight by flight.
+
+    Args:
+        comparison: Comparison of the runs.
+        runs: The same runs with their embeddings.
+        metric: Name of the metric in metrics/test.json.
+    """
+    question, names = comparison.question, set[str]()
+
+    def noted() -> Iterator[RunEvidence]:
+        for run in runs:  # one at a time: their embeddings are large
+            names.update(flights_of(run.evidence))
+            yield run
+
+    gaps = flight_differences(noted(), metric, question.baseline)
+    by_flight = tuple(
+        FlightDifference(each.arm, question.baseline, question.metric, mean_over_flights(gaps[each.arm]))
+        for each in comparison.differences
+        if question.unit == "seed" and len(gaps.get(each.arm, ())) > 1
+    )
+    return replace(comparison, flights=len(names) or None, by_flight=by_flight)
 
 
 def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame:
@@ -74,7 +110,7 @@ def curve_table(table: pd.DataFrame, x: str, question: Question) -> pd.DataFrame
     results = _compare([table[table[x] == value] for value in values], question)
     frames = {value: result.to_frame() for value, result in zip(values, results, strict=True) if result.arms}
     if not frames:
-        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and an interval needs two or more.")
+        raise ValueError(f"no arm has two complete {question.unit}s at any {x}, and a comparison needs two or more.")
     for value, frame in frames.items():
         frame.insert(0, x, value)
     return pd.concat(frames.values(), ignore_index=True)
@@ -113,7 +149,7 @@ def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
 
 def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Difference | None) -> ArmResult:
     values, dropped = complete(means, arm)
-    estimate = Estimate.of(values[:, 0], dropped, question.alpha)
+    estimate = Estimate.of(values[:, 0], dropped, question.alpha, question.is_tested)
     return ArmResult(arm, question, estimate, difference)
 
 
@@ -126,20 +162,36 @@ def _differences(pairs: Sequence[tuple[pd.DataFrame, str]], question: Question) 
     least = np.array([smallest_p(len(values)) for values in paired])
     family = max(len(pairs), question.planned)
     p_holm, least_holm = (_holm_in_family(values, family) for values in (p, least))
+    tested = question.is_tested
+    equal = _equal_p(paired, family, question)
     for i, (_, arm) in enumerate(pairs):
-        low, high = t_interval(paired[i], family_level(1 - question.alpha, family))
+        alone, together = (
+            Estimate.of(paired[i], kept[i][1], alpha, tested)
+            for alpha in (question.alpha, 1 - family_level(1 - question.alpha, family))
+        )
         yield Difference(
             arm=arm,
             question=question,
             comparisons=family,
-            estimate=Estimate.of(paired[i], kept[i][1], question.alpha),
-            simultaneous_low=float(low),
-            simultaneous_high=float(high),
-            p=float(p[i]),
-            smallest_p=float(least[i]),
-            p_holm=float(p_holm[i]),
-            smallest_p_holm=float(least_holm[i]),
+            estimate=alone,
+            simultaneous_low=together.low,
+            simultaneous_high=together.high,
+            p=float(p[i]) if tested else None,
+            smallest_p=float(least[i]) if tested else None,
+            p_holm=float(p_holm[i]) if tested else None,
+            smallest_p_holm=float(least_holm[i]) if tested else None,
+            equal_p_holm=equal[i],
         )
+
+
+def _equal_p(paired: Sequence[NDArray[np.float64]], family: int, question: Question) -> list[float | None]:
+    """Holm's p-value of equality within the margin of each comparison; None without a margin or too few units."""
+    margin = question.margin
+    if margin is None or not question.is_tested:
+        return [None] * len(paired)
+    enough = [len(values) >= FEWEST_UNITS for values in paired]
+    p = np.array([equivalence_p(v[:, None], margin)[0] if e else 1.0 for v, e in zip(paired, enough, strict=True)])
+    return [float(each) if e else None for each, e in zip(_holm_in_family(p, family), enough, strict=True)]
 
 
 def _holm_in_family(p: NDArray[np.float64], family: int) -> NDArray[np.float64]:

@@ -10,25 +10,30 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.evaluation.ood import reference_prototypes
-from dml_lightning.metrics.bootstrap import Resampled, expanded_interval, group_draws
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS, Resampled, expanded_interval, group_draws, value_range
 from dml_lightning.metrics.ood import auroc
 
 
 class OODInterval(NamedTuple):
-    """A mean over runs with its 95 % interval."""
+    """A mean over runs with its 95 % interval over groups, or with the range over single groups where they are few."""
 
     estimate: float
-    low: float  # NaN if known or OOD crops come from a single group
+    low: float  # NaN if they are few, and fewer than two of them have both known and OOD crops
     high: float
     known: float  # known test crops per run, on average
     ood: float  # OOD test crops per run, on average
     groups: int  # number of groups that were resampled
     ood_groups: int  # number of them with OOD crops
+    values: tuple[float, ...] = ()  # within each group that has both, if known or OOD crops are of fewer than five
 
     def __str__(self) -> str:
         crops = f"{self.known:.0f} known and {self.ood:.0f} OOD crops a run"
+        few = "fewer than five groups have no interval"
         if np.isnan(self.low):
-            return f"{self.estimate:.3f} with {crops}, no interval: known or OOD crops come from one group"
+            return f"{self.estimate:.3f} with {crops}; {few}, and fewer than two have both"
+        if len(self.values) > 1:
+            single = ", ".join(f"{value:.3f}" for value in self.values)
+            return f"{self.estimate:.3f}, range {self.low:.3f} to {self.high:.3f} ({single}) with {crops}; {few}"
         return (
             f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] with {crops}, "
             f"{self.groups} groups resampled ({self.ood_groups} with OOD crops)"
@@ -65,7 +70,8 @@ def ood_interval(runs: Sequence[Path], draws: int = 1000, seed: int = 0) -> OODI
 
     Groups are drawn with replacement, once for all runs: runs on other splits share flights, so their AUROCs
     are not independent. The interval is about other flights of the same kind, not about other seeds. Its percentiles
-    are expanded for few groups, counted on the side, known or OOD, that has fewer.
+    are expanded for few groups, counted on the side, known or OOD, that has fewer; fewer than five there have the range
+    of the AUROCs within single groups.
 
     Args:
         runs: Folders of tested runs of one arm.
@@ -80,9 +86,16 @@ def _interval(scored: Sequence[Scored], draws: int, seed: int) -> OODInterval:
     known_groups = np.unique(np.concatenate([one.known_groups for one in scored]))
     ood_groups = np.unique(np.concatenate([one.ood_groups for one in scored]))
     names = np.union1d(known_groups, ood_groups)
-    times = group_draws(len(names), draws, seed).astype(np.float64)
-    values = np.column_stack([_aurocs(one, names, times) for one in scored])  # (draws, runs)
-    low, high = expanded_interval(values.mean(axis=1), min(len(known_groups), len(ood_groups)))
+    fewest = min(len(known_groups), len(ood_groups))
+    values = np.empty(0)
+    if fewest < FEWEST_UNITS:
+        alone = np.column_stack([_aurocs(one, names, np.eye(len(names))) for one in scored])  # (groups, runs)
+        values = alone.mean(axis=1)[~np.isnan(alone).any(axis=1)]
+        low, high = value_range(values)
+    else:
+        times = group_draws(len(names), draws, seed).astype(np.float64)
+        drawn = np.column_stack([_aurocs(one, names, times) for one in scored])  # (draws, runs)
+        low, high = expanded_interval(drawn.mean(axis=1), fewest)
     return OODInterval(
         estimate=float(np.mean([auroc(one.known, one.ood) for one in scored])),
         low=low,
@@ -91,6 +104,7 @@ def _interval(scored: Sequence[Scored], draws: int, seed: int) -> OODInterval:
         ood=float(np.mean([len(one.ood) for one in scored])),
         groups=len(names),
         ood_groups=len(ood_groups),
+        values=tuple(values.tolist()),
     )
 
 

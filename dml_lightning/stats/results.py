@@ -1,16 +1,14 @@
-"""Results of a comparison, as numbers, as a table and as sentences."""
+"""The question of a comparison, and the difference of one arm to the baseline, as numbers and as sentences."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from dml_lightning.stats.equivalence import check_margin
+from dml_lightning.stats.estimates import Estimate
+from dml_lightning.stats.paired import units_needed
+from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
 
-from dml_lightning.stats.paired import t_interval, units_needed
-from dml_lightning.stats.units import CLAIM, InferenceUnit
-
-Verdict = Literal["better", "worse", "no difference shown", "too few units"]
+Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested", "equal"]
 # Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
@@ -47,15 +45,18 @@ class Question:
     Args:
         metric: Primary metric, a column of the table of runs.
         baseline: Arm that the others are compared with.
-        unit: Independent observation: "seed", for claims about these classes, or "fold", for claims about new ones.
+        unit: Observation: "seed", for claims about these classes and test flights, or "fold".
         higher_is_better: Whether larger values of the metric are better.
         floors: Arms that are shown and not tested, so that they cost the others no power.
         alpha: Familywise error of the tests; intervals have level 1 − alpha.
         planned: Number of tests that were planned, including those whose runs failed: Holm's correction is for all
             of them.
+        fold_by: What is new in the test of a fold, "groups" or "classes". Folds are tested only where they are
+            independent, see `units_are_independent`.
+        margin: Largest difference that counts as none, in units of the metric, for a test of equality; None for none.
 
     Raises:
-        ValueError: If alpha is not in (0, 0.5).
+        ValueError: If alpha is not in (0, 0.5), or the margin not above 0.
 
     Example:
         >>> Question("recall_at_1", baseline="softmax").unit
@@ -69,37 +70,36 @@ class Question:
     floors: tuple[str, ...] = ()
     alpha: float = 0.05
     planned: int = 0
+    fold_by: Folds = "groups"
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"alpha must lie in (0, 0.5), got {self.alpha}; 0.05 is usual.")
+        if self.margin is not None:
+            check_margin(self.margin)
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether the units are independent, so that there is an interval, a p-value and a verdict."""
+        return units_are_independent(self.unit, self.fold_by, self.metric)
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over independent units with Student's interval.
+    def scope(self, flights: int | None) -> str:
+        """What the answer speaks of, in a sentence: that which was drawn anew from unit to unit, and no more.
 
-    Example:
-        >>> str(Estimate.of(np.array([0.70, 0.72, 0.71]), dropped=0, alpha=0.05))
-        '0.710 [0.685, 0.735]'
-    """
-
-    mean: float
-    low: float
-    high: float
-    sd: float  # standard deviation over units
-    units: int  # number of units
-    dropped: int  # number of units left out because a run is missing
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64], dropped: int, alpha: float) -> "Estimate":
-        """The mean of `values` (n,) with its interval at level 1 − alpha."""
-        low, high = t_interval(values, 1 - alpha)
-        sd = values.std(ddof=1)
-        return cls(float(values.mean()), float(low), float(high), float(sd), len(values), dropped)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        Args:
+            flights: Number of test flights; None if the runs do not name them.
+        """
+        tested = "these test crops" if flights is None else _count(flights, "test flight")
+        if self.unit == "seed":
+            return f"Units are seeds: this speaks of these classes and {tested}."
+        if self.is_tested:
+            return f"Units are folds of classes: this speaks of new classes on {tested}."
+        shared = "flights" if self.fold_by == "groups" else "known classes"
+        return (
+            f"Folds by {self.fold_by} share {shared}, so they are not independent: an estimate and a range, with no "
+            f"p-value and no winner, that speak of these classes and {tested}."
+        )
 
 
 @dataclass(frozen=True)
@@ -113,27 +113,41 @@ class Difference:
     arm: str
     question: Question
     comparisons: int  # number of comparisons that are corrected for
-    estimate: Estimate  # mean difference, with an interval for this comparison alone
-    simultaneous_low: float  # ends of an interval that holds for all comparisons at once
+    estimate: Estimate  # mean difference, with an interval for this comparison alone, or a range
+    simultaneous_low: float  # ends of an interval that holds for all comparisons at once; those of a range
     simultaneous_high: float
-    p: float  # of the two-sided sign-flip test
-    smallest_p: float  # smallest p that this number of units can give, 2/2^n
-    p_holm: float  # p after Holm's correction
-    smallest_p_holm: float  # smallest_p after Holm's correction
+    p: float | None  # of the two-sided sign-flip test; None where units are not independent
+    smallest_p: float | None  # smallest p that this number of units can give, 2/2^n
+    p_holm: float | None  # p after Holm's correction
+    smallest_p_holm: float | None  # smallest_p after Holm's correction
+    equal_p_holm: float | None = None  # of the test of equality, after Holm's correction; None where there is none
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the arms are shown to be equal within the margin."""
+        return self.equal_p_holm is not None and self.equal_p_holm <= self.question.alpha
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha."""
+        """Whether the arm is better or worse than the baseline; neither unless Holm's p-value is at most alpha.
+
+        "equal" if no difference is shown, and equality within the margin is.
+        """
+        if self.p_holm is None or self.smallest_p_holm is None:
+            return "not tested"
         if self.p_holm <= self.question.alpha:
             above = self.estimate.mean > 0
             return "better" if above == self.question.higher_is_better else "worse"
+        if self.is_equal:
+            return "equal"
         possible = self.smallest_p_holm <= self.question.alpha
         return "no difference shown" if possible else "too few units"
 
     @property
     def sentence(self) -> str:
-        """The verdict as a sentence, with the simultaneous interval."""
-        shown = self._shown() if self.verdict in ("better", "worse") else self._not_shown()
+        """The verdict as a sentence, with the simultaneous interval or the range."""
+        texts = {"better": self._shown, "worse": self._shown, "not tested": self._not_tested, "equal": self._equal}
+        shown = texts.get(self.verdict, self._not_shown)() + self._of_margin()
         dropped = self.estimate.dropped
         if not dropped:
             return shown
@@ -147,20 +161,52 @@ class Difference:
         low, high = self.simultaneous_low, self.simultaneous_high
         if self.estimate.mean < 0:
             low, high = -high, -low
+        spread = f"range {low:.3f} to {high:.3f}" if self.estimate.is_range else f"[{low:.3f}, {high:.3f}]"
         text = (
-            f"{better} is better than {worse} by {abs(self.estimate.mean):.3f} [{low:.3f}, {high:.3f}] "
+            f"{better} is better than {worse} by {abs(self.estimate.mean):.3f} {spread} "
             f"in {self.question.metric} {self._tested()}."
         )
-        if low <= 0:
+        if low <= 0 and not self.estimate.is_range:
             text += " The interval is wider than the test and includes 0: by how much is uncertain."
         return text
 
+    def _equal(self) -> str:
+        question, ends = self.question, (self.simultaneous_low, self.simultaneous_high)
+        text = (
+            f"{self.arm} and {question.baseline} are equal within {question.margin:g} in {question.metric}: "
+            f"{self.estimate.text('+', ends)} ({self.estimate.units} {question.unit}s, two one-sided t-tests, "
+            f"Holm-corrected p = {self.equal_p_holm:.2g})."
+        )
+        if question.margin is not None and max(-ends[0], ends[1]) > question.margin:
+            text += " The interval reaches beyond the margin, for it asks for more than the two tests."
+        return text
+
+    def _of_margin(self) -> str:
+        """What the test of equality adds to a verdict other than "equal", from the space before it."""
+        margin, unit = self.question.margin, self.question.unit
+        if margin is None or self.verdict == "equal":
+            return ""
+        if self.equal_p_holm is None:
+            return f" Equality within {margin:g} is not tested: that takes five independent {unit}s or more."
+        tests = f"two one-sided t-tests, Holm-corrected p = {self.equal_p_holm:.2g}"
+        if self.is_equal:
+            return f" The difference lies within the margin of {margin:g} ({tests})."
+        return f" Equality within {margin:g} is not shown ({tests})."
+
+    def _not_tested(self) -> str:
+        unit = f"{self.estimate.units} {self.question.unit}s"
+        return (
+            f"{self.arm} minus {self.question.baseline} in {self.question.metric}: {self.estimate.text('+')} over "
+            f"{unit}, not tested."
+        )
+
     def _not_shown(self) -> str:
+        ends = (self.simultaneous_low, self.simultaneous_high)
         text = (
             f"No difference shown between {self.arm} and {self.question.baseline} in {self.question.metric}: "
-            f"{self.estimate.mean:+.3f} [{self.simultaneous_low:.3f}, {self.simultaneous_high:.3f}] {self._tested()}."
+            f"{self.estimate.text('+', ends)} {self._tested()}."
         )
-        if self.simultaneous_low > 0 or self.simultaneous_high < 0:
+        if not self.estimate.is_range and (self.simultaneous_low > 0 or self.simultaneous_high < 0):
             text += " The interval leaves 0 out only if differences are normal; the test decides."
         if self.verdict == "too few units":
             unit, needed = self.question.unit, units_needed(self.question.alpha, self.comparisons)
@@ -175,60 +221,6 @@ class Difference:
         return f"({units}, Holm-corrected p = {self.p_holm:.2g})"
 
 
-@dataclass(frozen=True)
-class ArmResult:
-    """One arm: its mean over units with Student's interval, and its difference to the baseline."""
-
-    arm: str
-    question: Question
-    estimate: Estimate
-    difference: Difference | None  # None for the baseline itself and for floors
-
-    @property
-    def sentence(self) -> str:
-        """The mean as a sentence."""
-        over = f"{self.estimate.units} {self.question.unit}s"
-        return f"{self.arm}: {self.question.metric} {self.estimate} over {over}."
-
-    def to_frame(self) -> pd.DataFrame:
-        """The arm as a table of one row."""
-        row = {"arm": self.arm, "metric": self.question.metric, **asdict(self.estimate)}
-        if self.difference is not None:
-            estimate = asdict(self.difference.estimate)
-            row |= {f"difference_{name}": value for name, value in estimate.items()}
-            tests = ("simultaneous_low", "simultaneous_high", "p", "p_holm", "smallest_p_holm")
-            row |= {name: getattr(self.difference, name) for name in (*tests, "verdict")}
-        counts = {"difference_units", "difference_dropped"} & row.keys()  # integers even where other rows have none
-        return pd.DataFrame([row]).astype(dict.fromkeys(counts, "Int64"))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Every arm compared with the baseline in one metric."""
-
-    question: Question
-    arms: tuple[ArmResult, ...]  # in order of appearance, the baseline among them
-    left_out: tuple[str, ...] = ()  # arms with fewer than two complete units
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """Differences of the arms that were tested."""
-        return tuple(arm.difference for arm in self.arms if arm.difference is not None)
-
-    @property
-    def sentence(self) -> str:
-        """The sentences of all arms, then the scope of the claim; the means if nothing was tested."""
-        unit = self.question.unit
-        scope = f"Units are {unit}s: this speaks of {CLAIM[unit]}."
-        shown = [each.sentence for each in self.differences or self.arms]
-        if self.left_out:
-            shown.append(f"Left out, with fewer than two complete {unit}s: {', '.join(self.left_out)}.")
-        return " ".join([*shown, scope])
-
-    def to_frame(self) -> pd.DataFrame:
-        """Table with a row per arm; the columns of the difference are empty if an arm was not tested."""
-        return pd.concat([arm.to_frame() for arm in self.arms], ignore_index=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, for JSON."""
-        return {**asdict(self), "sentence": self.sentence}
+def _count(number: int, name: str) -> str:
+    """A number with its name, such as "this test flight" or "these 4 test flights"."""
+    return f"this {name}" if number == 1 else f"these {number} {name}s"

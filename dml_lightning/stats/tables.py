@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SPREAD = re.compile(r"[−-]?[\d.]+ ± [\d.]+")
+_NUMBER = r"[−-]?\d+\.\d+"
+_SPREAD = re.compile(rf"–|{_NUMBER}( \[{_NUMBER}, {_NUMBER}\]| \({_NUMBER} to {_NUMBER}\))?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -63,7 +64,9 @@ class Table:
 
     def is_number(self, column: int) -> bool:
         """Whether the column holds numbers, which are right-aligned."""
-        return all(isinstance(row[column], float | int) or _SPREAD.fullmatch(str(row[column])) for row in self.rows)
+        return all(
+            isinstance(cell, float | int) or _SPREAD.fullmatch(str(cell)) for cell in (r[column] for r in self.rows)
+        )
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, with the title above and the note below."""

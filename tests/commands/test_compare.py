@@ -1,5 +1,6 @@
 """What `dml compare` does around its runs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -88,6 +89,29 @@ def test_an_unfair_comparison_ends_with_the_first_seed(tmp_path: Path, ended: li
         compared(tmp_path, allow_differences=True)
 
 
+def test_other_data_than_those_tested_first_reach_the_answer(
+    tmp_path: Path, ended: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {data: finished(tmp_path / data) for data in ("a", "b")}
+    for data, run in runs.items():
+        write_json(run / "run.json", {"stages": {"fit": {}, "test": {"data": data}}})
+    told: list[str] = []
+    monkeypatch.setattr(
+        command, "write_findings", lambda experiment, done, folder, changes, unequal: told.extend(changes)
+    )
+    for data in ("a", "b"):
+        given = Outcome(Job("softmax", 0, 0, ()), runs[data])
+        monkeypatch.setattr(
+            command, "run_all", lambda jobs, schedule, logs, look, work, given=given: [look([given], []), given][1:]
+        )
+        compared(tmp_path)
+        if data == "a":
+            assert told == []
+            write_json(tmp_path / "ours" / "softmax" / "a" / "metrics" / "test.json", {})  # tested runs lie there
+            write_json(tmp_path / "ours" / "softmax" / "a" / "recipe.fit.yaml", {"data": {}})
+    assert [sentence.split(" (")[0] for sentence in told] == ["The data set was changed after runs had been tested"]
+
+
 @pytest.mark.parametrize(("seeds", "said"), [(5, "5 seed(s) can show no difference"), (6, "")])
 def test_too_few_seeds_are_told_beforehand(
     tmp_path: Path, ended: list[Outcome], capsys: pytest.CaptureFixture[str], seeds: int, said: str
@@ -97,6 +121,18 @@ def test_too_few_seeds_are_told_beforehand(
     out = capsys.readouterr().out
     assert ("between 2 arms: it takes 6." in out) == bool(said)
     assert said in out
+
+
+@pytest.mark.parametrize(
+    ("fold_by", "primary", "winner"),
+    [("groups", "novel_map_at_r", False), ("classes", "map_at_r", False), ("classes", "novel_map_at_r", True)],
+)
+def test_folds_that_cannot_be_tested_are_told_beforehand(
+    tmp_path: Path, ended: list[Outcome], capsys: pytest.CaptureFixture[str], fold_by: str, primary: str, winner: bool
+) -> None:
+    with pytest.raises(ValueError, match="runs failed"):
+        compared(tmp_path, unit="fold", folds=[*range(8)], seeds=[0], fold_by=fold_by, primary=primary)
+    assert ("The answer will be an estimate and a range, without a winner." in capsys.readouterr().out) == (not winner)
 
 
 def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
@@ -123,6 +159,61 @@ def test_a_search_of_what_arms_have_to_share_is_refused(
     said = "no trial" if fair else r"crop_size: softmax, seed 7, fold 0, trial 0 has None, softmax"
     with pytest.raises(ValueError, match=said):
         compared(tmp_path, search=Search(trials=2, seed=7, space=space))
+
+
+RATE = "model.init_args.optimizer.init_args.lr"
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (None, f"{RATE}: softmax has 0.003, triplet has 0.03. A search with equal trials may choose"),
+        ({"softmax": {RATE: [1, 2]}, "triplet": {RATE: [3, 4]}}, "no trial of softmax"),
+        ({"softmax": {RATE: [1, 2]}, "triplet": {"model.init_args.loss.init_args.margin": [3, 4]}},
+         f"{RATE}: softmax has 0.003, triplet has 0.03"),
+    ],
+)  # fmt: skip
+def test_a_learning_rate_of_its_own_takes_a_search_of_every_arm(
+    tmp_path: Path,
+    ended: list[Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    space: dict[str, Any] | None,
+    message: str,
+) -> None:
+    own = {"pixels": {}, "softmax": {RATE: 0.003}, "triplet": {RATE: 0.03}}
+
+    def plan(job: Job) -> dict[str, Any]:
+        tried = dict(word[2:].split("=") for word in job.words if "init_args" in word)
+        return {"trainer": {"max_epochs": 1}} | own[job.arm] | tried
+
+    monkeypatch.setattr(command, "planned_recipe", plan)
+    search = space and Search(trials=2, seed=7, space=space)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compared(tmp_path, search=search)
+
+
+def test_a_difference_that_is_allowed_is_named_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: dict[str, dict[str, Any]]
+) -> None:
+    given = []
+    for arm, rate in (("softmax", 0.003), ("triplet", 0.03)):
+        run = finished(tmp_path / arm)
+        recipe = {"trainer": {"max_epochs": 1}, "model": {"init_args": {"optimizer": {"init_args": {"lr": rate}}}}}
+        write_json(run / "recipe.fit.yaml", recipe)
+        given.append(Outcome(Job(arm, 0, 0, ()), run))
+
+    def run_all(jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look, work: object) -> list[Outcome]:
+        look(given, [])
+        return given
+
+    named: list[str] = []
+    monkeypatch.setattr(command, "run_all", run_all)
+    monkeypatch.setattr(command, "write_findings", lambda *args: named.extend(args[-1]))
+    sentence = f"{RATE}: softmax has 0.003, triplet has 0.03"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        compared(tmp_path)
+    compared(tmp_path, allow_differences=True)
+    assert named == [sentence]
 
 
 def test_the_floors_of_a_plan_share_all_but_the_model(

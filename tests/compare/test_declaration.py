@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from dml_lightning.compare.declaration import declare
+from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.search import Search
 from dml_lightning.files import read_json, write_json, write_text
+from dml_lightning.runs.folder import code_digest, package_versions
 
 
 def asked(**changes: Any) -> Experiment:
@@ -58,7 +59,19 @@ def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
             "arm triplet": {"configs": [], "train": True, "options": []},
         },
         "tested": 0,
+        "code": code_digest(),
+        "versions": package_versions(),
+        "data": {},
+        "margin": None,
     }
+
+
+def test_the_margin_is_declared_before_any_run(tmp_path: Path) -> None:
+    assert declare(asked(margin=0.02), tmp_path) == []
+    assert read_json(tmp_path / "declared.json")["margin"] == 0.02
+    write_tests(tmp_path, "softmax")
+    assert declare(asked(margin=0.02), tmp_path) == []
+    assert len(declare(asked(margin=0.05), tmp_path)) == 1
 
 
 def test_the_same_question_in_another_order_is_the_same(tmp_path: Path) -> None:
@@ -81,6 +94,7 @@ def test_nothing_tested_means_nothing_seen(tmp_path: Path) -> None:
     [
         ({"primary": "ood_auroc"}, "(primary from map_at_r to ood_auroc)"),
         ({"baseline": "triplet"}, "(baseline from softmax to triplet)"),
+        ({"margin": 0.02}, "(margin from None to 0.02)"),
         ({"unit": "fold", "primary": "r"}, "(primary from map_at_r to r, unit from seed to fold)"),
     ],
 )
@@ -174,6 +188,59 @@ def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) 
     assert declare(asked(primary="ood_auroc"), tmp_path) == [late]
     assert declare(asked(primary="ood_auroc"), tmp_path) == [late]
     assert len(declare(asked(), tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"code": "other"}, "code from other to {code}"),
+        ({"versions": {"torch": "1.0"}}, "torch from 1.0 to {torch}"),
+        ({"versions": {"gone": "1.0"}}, ""),  # a package that no number depends on any more
+        ({"code": "", "versions": {}}, ""),  # as version 0.2 wrote it
+    ],
+)
+def test_other_code_or_packages_after_a_test_are_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    declare(asked(), tmp_path)
+    write_json(tmp_path / "declared.json", read_json(tmp_path / "declared.json") | changes)
+    write_tests(tmp_path, "softmax")
+    what = message.format(code=code_digest(), torch=package_versions()["torch"])
+    sentence = f"Code or packages were changed after runs had been tested ({what}), so the p-values are exploratory."
+    assert declare(asked(), tmp_path) == [sentence] * bool(message)
+
+
+def write_data(folder: Path, digest: str, fold: int = 0, arm: str = "softmax", started: str = "2026") -> Path:
+    """A fitted and tested run, with the digest of its crop table."""
+    run = folder / arm / f"{digest}-s{fold}"
+    write_json(run / "metrics" / "test.json", {"test/map_at_r": 0.5})
+    write_json(run / "recipe.fit.yaml", {"data": {"class_folds": 4, "class_fold": fold}})
+    write_json(run / "run.json", {"stages": {"test": {"data": digest, "started": started}}})
+    return run
+
+
+def test_another_data_set_after_a_test_is_told(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    first, other_fold = write_data(tmp_path, "a" * 64), write_data(tmp_path, "c" * 64, fold=1)
+    assert note_data(tmp_path, [first]) == []
+    assert read_json(tmp_path / "declared.json")["data"] == {"0": "a" * 64}
+    assert note_data(tmp_path, [first, other_fold]) == []  # folds have crop tables of their own
+    later = write_data(tmp_path, "b" * 64, started="2027")
+    sentence = (
+        "The data set was changed after runs had been tested (fold 0 from aaaaaaaaaa to bbbbbbbbbb), so the p-values "
+        "are exploratory."
+    )
+    assert note_data(tmp_path, [later, other_fold]) == [sentence]
+    assert declare(asked(), tmp_path) == []
+    assert read_json(tmp_path / "declared.json")["data"] == {"0": "a" * 64, "1": "c" * 64}
+    assert note_data(tmp_path, [later]) == [sentence]  # also where the earlier run is gone
+
+
+def test_data_of_an_interrupted_comparison_are_those_that_were_tested_first(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    write_data(tmp_path, "b" * 64, started="2027")
+    write_data(tmp_path, "a" * 64, arm="triplet", started="2026")
+    write_tests(tmp_path, "pixels", stage="test")
+    declare(asked(), tmp_path)
+    assert read_json(tmp_path / "declared.json")["data"] == {"0": "a" * 64}
 
 
 @pytest.mark.parametrize("content", ["{", '{"primary": "map_at_r"}', '{"question": 1}', "[]"])

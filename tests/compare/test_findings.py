@@ -1,5 +1,6 @@
 """What finished runs show where some have not finished: no crash, no number that is about other runs than it says."""
 
+import re
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.table import render_table
 from dml_lightning.figures.embeddings import draw_curve
 from dml_lightning.files import write_json
+from dml_lightning.runs.folder import read_metrics
 from tests.compare.experiments import experiment, table_of
+from tests.made_up import write_run
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,10 @@ def test_a_curve_shows_what_there_is(tmp_path: Path, absent: str, row: list[int]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in body]
     assert [line[0] for line in cells] == ["5", "20", "all"]
     assert [n for n, cell in enumerate(cells[1][1:]) if cell != "-"] == row
-    assert all("[" in cell for line in (cells[0], cells[2]) for cell in line[1:])
+    assert all(
+        re.fullmatch(r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", cell) for line in (cells[0], cells[2]) for cell in line[1:]
+    )
+    assert lines[-1].startswith("Round brackets: range over seeds")
     assert (tmp_path / "curve.png").is_file()
 
 
@@ -56,7 +62,7 @@ def test_a_figure_leaves_an_absent_point_out() -> None:
 
 
 def test_a_size_whose_runs_all_failed_still_counts_in_the_correction(tmp_path: Path) -> None:
-    asked = experiment()
+    asked = experiment(seeds=[*range(6)])
     table = table_of(asked)
     rows = {}
     for name, kept in (("whole", table), ("part", table.query("train_per_class != 5"))):
@@ -95,18 +101,43 @@ def test_runs_on_a_smaller_set_do_not_stand_in_for_those_asked(
     assert not (tmp_path / "comparison.json").exists()
 
 
-def test_an_arm_without_complete_units_is_named_in_the_answer() -> None:
+def test_an_arm_without_complete_units_is_named_in_the_answer(tmp_path: Path) -> None:
     asked = experiment(train_per_class=[None])
-    table = table_of(asked).query("arm == 'softmax' or seed == 0")
+    table = table_of(asked).query("arm == 'softmax' or seed == 0").assign(run=str(write_run(tmp_path, "any")))
     said = _answer(table, _question(asked))
     assert "softmax: map_at_r" in said
     assert "Left out, with fewer than two complete seeds: triplet." in said
     assert _answer(table.query("arm == 'triplet'"), _question(asked)).startswith("No comparison: ")
 
 
+def test_beside_the_answer_over_seeds_stands_the_one_over_flights(tmp_path: Path) -> None:
+    asked = experiment(train_per_class=[None], seeds=[0, 1], primary="recall_at_1")
+    rows = [
+        {"arm": arm, "seed": seed, "fold": 0, "run": str(write_run(tmp_path, arm, seed, spread=spread))}
+        for arm, spread in (("softmax", 0.2), ("triplet", 0.8))
+        for seed in (0, 1)
+    ]
+    table = pd.DataFrame([row | read_metrics(Path(row["run"]), "test") for row in rows])
+    said = _answer(table, _question(asked))
+    assert "Units are seeds: this speaks of these classes and these 4 test flights." in said
+    assert "Flight by flight, triplet minus softmax in recall_at_1: -0." in said
+    assert "over 4 test flights, too few to speak of other flights." in said
+
+
+def test_the_way_of_folding_and_the_margin_reach_the_question() -> None:
+    question = _question(experiment(fold_by="classes", margin=0.02))
+    assert (question.fold_by, question.margin) == ("classes", 0.02)
+
+
 def test_a_plan_needs_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no comparison.json"):
         units_to_show(experiment(), tmp_path, 0.1)
+    with pytest.raises(
+        ValueError, match=r"no number of folds shows a difference here\. Only folds by classes, in a num"
+    ):
+        units_to_show(experiment(unit="fold"), tmp_path, 0.1)
+    with pytest.raises(ValueError, match=r"has no comparison.json"):
+        units_to_show(experiment(unit="fold", fold_by="classes", primary="novel_map_at_r"), tmp_path, 0.1)
 
 
 def test_names_of_arms_are_cells_of_the_markdown_tables(tmp_path: Path) -> None:

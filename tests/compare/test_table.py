@@ -1,16 +1,42 @@
 """The table of a comparison."""
 
+import numpy as np
+
 from dml_lightning.compare.findings import _question
 from dml_lightning.compare.table import render_table
+from dml_lightning.stats.estimates import cell_text
 from tests.compare.experiments import experiment, table_of
 
 
 def test_the_table_says_over_how_many_units() -> None:
     asked = experiment(train_per_class=[None])
     table = table_of(asked)
-    title = render_table(table, _question(asked)).rich.title
-    assert title == "Test split, 3 seeds per arm, mean and 95 % interval"
+    rendered = render_table(table, _question(asked))
+    assert rendered.rich.title == "Test split, 3 seeds per arm, mean"
+    assert rendered.markdown.endswith(
+        "\nRound brackets: range over seeds, where they are fewer than five or share data; no interval.\n"
+    )
     title = render_table(table.query("arm == 'softmax' or seed > 0"), _question(asked)).rich.title
-    assert title == "Test split, 2 or 3 seeds per arm, mean and 95 % interval"
-    title = render_table(table.query("seed == 0"), _question(asked)).rich.title
-    assert title == "Test split, 1 seed per arm"
+    assert title == "Test split, 2 or 3 seeds per arm, mean"
+    single = render_table(table.query("seed == 0"), _question(asked))
+    assert single.rich.title == "Test split, 1 seed per arm"
+    assert single.markdown.endswith("|\n")
+
+
+def test_from_five_seeds_on_there_is_an_interval() -> None:
+    asked = experiment(train_per_class=[None], seeds=[*range(5)])
+    table = table_of(asked)
+    markdown = render_table(table, _question(asked)).markdown
+    own = table.query("arm == 'triplet'")["map_at_r"].to_numpy()
+    assert cell_text(own) in markdown
+    assert "[" in cell_text(own)
+    assert markdown.endswith("\nSquare brackets: 95 % interval over seeds.\n")
+
+
+def test_folds_of_classes_have_intervals_for_their_new_classes_alone() -> None:
+    asked = experiment(train_per_class=[None], unit="fold", fold_by="classes", folds=[*range(6)], primary="map_at_r")
+    table = table_of(experiment(train_per_class=[None], seeds=[*range(6)])).assign(fold=lambda rows: rows["seed"])
+    table = table.assign(seed=0, novel_map_at_r=np.linspace(0.4, 0.6, len(table)))
+    lines = render_table(table, _question(asked)).markdown.splitlines()
+    known, novel = (next(line for line in lines if line.startswith(f"| {title}")) for title in ("MAP@R", "novel MAP@R"))
+    assert ("[" in known, "[" in novel) == (False, True)

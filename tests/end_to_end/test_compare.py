@@ -79,7 +79,7 @@ def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: 
     assert table["run"].nunique() == 6
     written = (folder / "comparison.md").read_text()
     mean = table.loc[table["arm"] == "softmax", "map_at_r"].mean()
-    assert f"{mean:.3f} [" in written
+    assert f"{mean:.3f} (" in written  # a range
     assert "tri plet" in written
     assert "it takes 6 seeds or more" in written
     for name in ("comparison.png", "neighbours.png"):
@@ -160,6 +160,8 @@ def test_recipes_are_planned_as_runs_save_them(finished: list[str]) -> None:
     [
         ("--trainer.max_epochs=1", "trainer.max_epochs: untrained has 2, tri plet has 1"),
         ("--data.crop_size=40", "data.crop_size"),
+        ("--model.init_args.optimizer.init_args.lr=0.9", "model.init_args.optimizer.init_args.lr: softmax has"),
+        ("--model.init_args.optimizer.init_args.weight_decay=0.9", "model.init_args.optimizer.init_args.weight_decay"),
         ("--model.init_args.encoder.init_args.embedding_dim=4", "model.init_args.encoder"),
         ("--data.samples_per_class=4", "crops per step"),
         ("--data.augmentation.rotate=0", "data.augmentation.rotate"),
@@ -188,7 +190,7 @@ def test_unequal_recipes_are_told_apart(finished: list[str], option: str, said: 
             place = place[key]
         place[last] = yaml.safe_load(option.partition("=")[2])
     try:
-        (run / name).write_text(json.dumps(content))  # which is YAML too
+        (run / name).write_text(json.dumps(content) if name == "run.json" else yaml.safe_dump(content))
         found = differences(paths, ["softmax", "tri plet"])
         code = ("code of the fit", "code of the test")
         found = [sentence for sentence in found if not sentence.startswith(code)]
@@ -344,6 +346,7 @@ def test_a_comparison_is_reported_and_planned_from_where_it_was_moved(
         ({"train_per_class": []}, "train_per_class must be different numbers, at least one"),
         ({"train_per_class": [0, None]}, "train_per_class must be 1 or more"),
         ({"baseline": "untrained"}, "is no trained arm"),
+        ({"margin": -0.1}, "margin must be a number above 0, got -0.1"),
         ({"arms": {"untrained": ARMS["untrained"]}}, "no arm is trained"),
         ({"fold_by": "classes", "folds": [1, 2, 3]}, "counted 0, 1, 2"),
         ({"plan": 0.1, "name": "none"}, "has no comparison.json"),

@@ -5,12 +5,14 @@ import pytest
 from scipy import stats
 
 from dml_lightning.metrics.bootstrap import (
+    FEWEST_UNITS,
     Resampled,
     cluster_bootstrap,
     expanded_interval,
     expanded_level,
     group_draws,
     percentile_interval,
+    value_range,
 )
 from dml_lightning.metrics.ood import Scores, auroc
 from tests.metrics.slow_bootstrap import slow_bootstrap
@@ -35,13 +37,28 @@ def test_flights_are_resampled_not_crops() -> None:
 
 
 def test_draws_equal_a_slow_bootstrap_with_missing_sides() -> None:
-    known, ood = np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0])
-    known_groups, ood_groups = np.array(["a", "b", "b"]), np.array(["a", "c"])
-    slow = slow_bootstrap(known, ood, known_groups, ood_groups, 200, seed=5, level=expanded_level(2))
-    drawn = Resampled.of(known_groups, ood_groups, 200, seed=5)
-    values = drawn.aurocs(known, ood, np.ones((1, 2), bool))
-    assert np.isfinite(values).sum() == slow.draws < 200  # some draws lack a side
-    assert drawn.interval(values, np.ones((1, 2), bool)) == pytest.approx((slow.low, slow.high))
+    known, ood = np.arange(60.0) % 3, np.array([1.0, 3.0, 0.0, 2.0, 2.0])
+    known_groups, ood_groups = (np.array([f"g{n}" for n in range(count)]) for count in (60, 5))
+    slow = slow_bootstrap(known, ood, known_groups, ood_groups, 900, seed=5, level=expanded_level(5))
+    drawn, everything = Resampled.of(known_groups, ood_groups, 900, seed=5), np.ones((1, 5), bool)
+    values = drawn.aurocs(known, ood, everything)
+    assert np.isfinite(values).sum() == slow.draws < 900  # some draws lack a side
+    assert drawn.interval(values, everything) == pytest.approx((slow.low, slow.high))
+    assert drawn.fewest(everything) == 5
+    assert drawn.fewest(np.array([[True] * 4 + [False]])) == 4
+
+
+def test_values_of_single_flights_are_within_them() -> None:
+    rng = np.random.default_rng(7)
+    known, others = rng.normal(size=30), rng.normal(1, 1, 24)
+    names = rng.choice(list("abc"), 30), rng.choice(list("bcd"), 24)
+    sets = np.array([np.arange(24) % 2 == 0, np.arange(24) % 2 == 1])
+    values = Resampled.of(names[0], names[1], 5, 0).of_flights(known, others, sets)
+    for value, flight in zip(values, "abcd", strict=True):
+        own = [auroc(known[names[0] == flight], others[chosen & (names[1] == flight)]) for chosen in sets]
+        assert value == pytest.approx(np.mean(own) if flight in "bc" else np.nan, nan_ok=True)
+    assert value_range(values) == (min(values[1:3]), max(values[1:3]))
+    assert np.isnan(value_range([0.5, np.nan])).all()  # one value has no range
 
 
 def test_draws_equal_repeated_samples_with_ties() -> None:
@@ -64,18 +81,21 @@ def test_draws_equal_repeated_samples_with_ties() -> None:
 
 def test_a_macro_mean_is_over_the_classes_that_a_draw_holds() -> None:
     values = np.array([[0.2, 0.4], [np.nan, 0.4], [np.nan, np.nan]])
-    three = np.array([0, 1, 2])
-    drawn, sets = Resampled(np.ones((3, 3)), three, three), np.array([[True, True, False], [False, False, True]])
-    level = expanded_level(3)
+    five = np.arange(5)
+    drawn, sets = Resampled(np.ones((3, 5)), five, five), np.array([[True, True, False, True, False]] * 2)
+    sets[1] = ~sets[1]
+    level = expanded_level(5)
     expected = np.quantile([0.3, 0.4], [(1 - level) / 2, (1 + level) / 2])
     assert drawn.interval(values, sets) == pytest.approx(tuple(expected))
     assert np.isnan(drawn.interval(values[2:], sets)).all()
-    assert np.isnan(drawn.interval(np.empty((3, 0)), np.empty((0, 3), bool))).all()
+    assert np.isnan(drawn.interval(np.empty((3, 0)), np.empty((0, 5), bool))).all()
 
 
 def test_one_flight_on_a_side_has_nothing_to_vary() -> None:
     assert group_draws(1, 10, 0).shape == (0, 1)
-    assert np.isnan(expanded_interval(np.arange(9.0), 1)).all()
+    assert FEWEST_UNITS == 5
+    assert np.isnan(expanded_interval(np.arange(9.0), 4)).all()
+    assert np.isfinite(expanded_interval(np.arange(9.0), 5)).all()
     assert np.isnan(percentile_interval([np.nan])).all()
     known, ood, sets = np.arange(4.0), np.arange(2.0), np.ones((1, 2), bool)
     drawn = Resampled.of(np.array(list("aabb")), np.array(["a", "a"]), 50, 0)  # OOD crops of one flight alone
@@ -106,13 +126,19 @@ def test_few_groups_give_students_interval() -> None:
     assert expanded_interval(values, 5)[0] < expanded_interval(values, 50)[0] < percentile_interval(values)[0]
 
 
-def test_expanded_percentiles_cover_a_mean_of_few_flights() -> None:
-    rng, times = np.random.default_rng(0), group_draws(10, 1000, 1) / 10
+@pytest.mark.parametrize(
+    ("flights", "covered"), [(5, 0.915), (6, 0.93), (8, 0.935), (10, 0.945), (20, 0.95), (40, 0.95)]
+)
+def test_expanded_percentiles_cover_a_mean_of_few_flights(flights: int, covered: float) -> None:
+    """As often as the docstring of `expanded_interval` says."""
+    worlds = 1500
+    means = (group_draws(flights, 1000, 1) / flights) @ np.random.default_rng(0).normal(size=(flights, worlds))
     inside = []
-    for _ in range(400):
-        means = times @ rng.normal(size=10)
-        intervals = expanded_interval(means, 10), percentile_interval(means)
-        inside.append([low <= 0 <= high for low, high in intervals])
-    expanded, plain = np.mean(inside, axis=0)
-    assert expanded == pytest.approx(0.95, abs=0.03)
-    assert plain < expanded - 0.02
+    for level in (expanded_level(flights), 0.95):
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        inside.append(np.mean((low <= 0) & (high >= 0)))
+    assert expanded_interval(means[:, 0], flights) == pytest.approx(
+        tuple(np.quantile(means[:, 0], [(1 - expanded_level(flights)) / 2, (1 + expanded_level(flights)) / 2]))
+    )
+    assert inside[0] == pytest.approx(covered, abs=3 * (0.95 * 0.05 / worlds) ** 0.5)
+    assert inside[1] < inside[0] or flights == 40

@@ -20,7 +20,7 @@ from dml_lightning.report.figures import (
 )
 from dml_lightning.report.numbers import POINTS, Coverage
 from dml_lightning.stats.arms import compare_arms
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.comparison import Comparison
 from tests.stats.runs import asked, runs
 
 LINES: dict[str, dict[str, Any]] = {"triplet": {"color": "#0072b2"}, "softmax": {"color": "#e69f00"}}

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dml_lightning.cli import run_command
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.comparison import Comparison
 from tests.made_up import Made, RunOf
 
 
@@ -64,9 +65,49 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
     assert (given.title, given.question.metric, given.question.baseline) == ("ours", "map_at_r", "a")
     assert isinstance(given.comparison, Comparison)
     assert read_inputs([folder], "accuracy").question.metric == "accuracy"
+    margin = content | {"question": content["question"] | {"margin": 0.9}}  # type: ignore[operator]
+    (folder / "comparison.json").write_text(json.dumps(margin))
+    assert "Equality within 0.9 is not tested" in answer_text(read_inputs([folder]))
+    assert read_inputs([folder], "accuracy").question.margin is None  # declared for another number
+    (folder / "comparison.json").write_text(json.dumps(content))
+    rate = "model.init_args.optimizer.init_args.lr"
+    recipe = runs[2] / "recipe.fit.yaml"
+    own = yaml.safe_load(recipe.read_text())
+    own["model"]["init_args"]["optimizer"] = {"init_args": {"lr": 0.1}}
+    kept = recipe.read_text()
+    recipe.write_text(yaml.safe_dump(own))
+    (found,) = [sentence for sentence in read_inputs([folder]).differences if f"{rate}: " in sentence]
+    assert found == f"{rate}: b has None, a has 0.1"
+    (folder / "comparison.json").write_text(json.dumps(content | {"searched": {"a": [rate], "b": []}}))
+    assert not any(f"{rate}: " in sentence for sentence in read_inputs([folder]).differences)
+    recipe.write_text(kept)
     (folder / "comparison.json").write_text('{"name": "ours"}')
     with pytest.raises(ValueError, match=r"comparison.json is not what `dml compare` writes"):
         read_inputs([folder])
+
+
+def test_runs_that_no_comparison_declared_are_called_exploratory(run_of: RunOf, tmp_path: Path) -> None:
+    runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
+    chosen = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
+    given = read_inputs(runs)
+    assert chosen in answer_text(given)
+    assert chosen in run_command(["report", *map(str, runs), "--format=md"])
+    assert chosen not in answer_text(read_inputs(runs[:2]))  # one arm is compared with nothing
+    folder = runs[0].parent.parent
+    content = {
+        "name": "ours",
+        "question": {"metric": "map_at_r", "baseline": "a", "unit": "seed", "floors": []},
+        "runs": [
+            {"arm": run.parent.name, "seed": n % 2, "fold": 0, "run": f"{run.parent.name}/{run.name}"}
+            for n, run in enumerate(runs)
+        ],
+    }
+    (folder / "comparison.json").write_text(json.dumps(content))
+    whole = read_inputs(runs[::-1])  # all runs of a comparison are that comparison
+    assert (whole.title, whole.question, whole.changes) == ("ours", read_inputs([folder]).question, ())
+    assert chosen in read_inputs(runs[1:]).changes  # but not some of them
+    (folder / "comparison.json").write_text(json.dumps({"runs": {}}))
+    assert chosen in read_inputs(runs).changes
 
 
 def test_no_run_at_all() -> None:

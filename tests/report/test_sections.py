@@ -42,7 +42,7 @@ def test_crops_without_flights_are_called_crops(tmp_path: Path, made: Made, name
     text = " ".join(audited(tmp_path, content).split("<script")[0].split())
     units = "4 flights" if named else "59 crops"  # 45 known, 14 OOD
     assert f"bootstrap over {units} of the run shown" in text
-    assert f"(interval over {units})" in text
+    assert f"({'range' if named else 'interval'} over {units})" in text
     assert ("name their flights" in text) == (not named)
     source = " of 4 flights" if named else ""
     assert f"calibrated on 60 crops{source}, used for nothing else" in text

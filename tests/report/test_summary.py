@@ -1,8 +1,12 @@
 """The answer and the differences of a report."""
 
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer_text, differences_section
-from dml_lightning.stats.results import Comparison
+from dml_lightning.report.summary import answer_text, arms_section, arms_table, differences_section
+from dml_lightning.stats.arms import compare_arms
+from dml_lightning.stats.comparison import Comparison
+from dml_lightning.stats.estimates import cell_text
+from dml_lightning.stats.results import Question
+from dml_lightning.stats.units import unit_means
 from tests.made_up import RunOf
 
 
@@ -16,6 +20,28 @@ def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -
     assert "ood fpr95 ood positive" in given.comparison.sentence
 
 
+def test_runs_are_compared_by_the_rule_of_every_comparison(run_of: RunOf) -> None:
+    """The verdict, intervals and ranges of the stats package, over seeds and not over cells of seed and fold."""
+    runs = [run_of(arm, seed, fold=fold) for arm in ("softmax", "triplet") for seed in range(5) for fold in (0, 1)]
+    given = read_inputs(runs, "recall_at_1")
+    question = Question("recall_at_1", "softmax")
+    expected = compare_arms(given.table(), question)
+    assert isinstance(given.comparison, Comparison)
+    for own, other in zip(given.comparison.arms, expected.arms, strict=True):
+        assert own.estimate == other.estimate
+        assert own.estimate.units == 5
+    table = arms_table(given)
+    means = unit_means(given.table(), "recall_at_1")
+    assert table.columns[:3] == ["arm", "runs", "Recall@1"]
+    assert [row[1:3] for row in table.rows] == [[10, cell_text(means[arm].to_numpy())] for arm in means]
+    assert table.note.startswith("Square brackets: 95 % interval over seeds.")
+    few = arms_table(read_inputs(runs[:8], "recall_at_1"))
+    assert few.note.startswith("Round brackets: range over seeds")
+    section = arms_section(given)
+    assert section.tables[1].title == "recall at 1, mean over seeds with its 95 % interval"
+    assert arms_section(read_inputs(runs[:8], "recall_at_1")).tables[1].title.endswith("with its range")
+
+
 def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
     arms = ["softmax", *(f"triplet semihard margin 0.2 rate {rate}" for rate in ("1e-3", "1e-4"))]
     section = differences_section(read_inputs([run_of(arm, seed) for arm in arms for seed in (0, 1)]))
@@ -27,7 +53,7 @@ def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> Non
 
 def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax"), run_of("triplet")])
-    assert given.comparison == "There is one seed per arm, and an interval over seeds needs two or more."
+    assert given.comparison == "There is one seed per arm, and a comparison over seeds needs two or more."
 
 
 def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:

@@ -49,7 +49,6 @@ def write_run(run: Path, recipe: dict[str, Any], stages: tuple[str, ...] = ("fit
         ("seed_everything", 2),
         ("model.class_path", "SoftmaxModule"),
         ("model.init_args.loss", {"label_smoothing": 0.1}),
-        ("model.init_args.optimizer.init_args", {"lr": 0.5}),
         ("data.source.init_args.root", "/b"),
     ],
 )
@@ -64,12 +63,32 @@ def test_what_makes_an_arm_or_changes_no_number_may_differ(path: str, value: Any
         ("data.crop_size", 32, "data.crop_size: a has 64, b has 32"),
         ("trainer.callbacks.1.class_path", "C", "trainer.callbacks.1.class_path: a has B, b has C"),
         ("model.init_args.optimizer.class_path", "SGD", "model.init_args.optimizer.class_path: a has AdamW, b has SGD"),
+        ("model.init_args.optimizer.init_args.lr", 1.0, "model.init_args.optimizer.init_args.lr: a has 0.1, b has 1.0"),
+        (
+            "model.init_args.optimizer.init_args.weight_decay",
+            0.05,
+            "model.init_args.optimizer.init_args.weight_decay: a has None, b has 0.05",
+        ),
         ("data.samples_per_class", 4, "crops per step and process: a has 32, b has 16"),
         ("trainer.precision", "16", "trainer.precision: a has None, b has 16"),
     ],
 )
 def test_everything_else_has_to_be_equal(path: str, value: Any, said: str) -> None:
     assert recipe_differences({"a": RECIPE, "b": changed(path, value)}, ["a", "b"]) == [said]
+
+
+def test_a_learning_rate_may_differ_where_a_search_has_chosen_it() -> None:
+    rate, decay = (f"model.init_args.optimizer.init_args.{name}" for name in ("lr", "weight_decay"))
+    recipes = {"a": RECIPE, "b": changed(rate, 1.0), "c": changed(decay, 0.5)}
+    arms = list(recipes)
+    decays = [f"{decay}: a has None, c has 0.5"]
+    assert recipe_differences(recipes, arms, {"a": [], "b": [rate], "c": []}) == decays
+    assert recipe_differences(recipes, arms, {key: [rate] for key in arms}) == decays
+    assert recipe_differences(recipes, arms, {key: [rate, decay] for key in arms}) == []
+    alone = recipe_differences(recipes, arms, {"a": [rate]})  # b has not searched, and differs from c
+    assert alone == [f"{rate}: b has 1.0, c has 0.1", *decays]
+    smaller = {"a": RECIPE, "b": changed("data.crop_size", 32)}  # a search chooses nothing that arms share
+    assert len(recipe_differences(smaller, ["a", "b"], {key: ["data.crop_size"] for key in "ab"})) == 1
 
 
 def test_batches_of_as_many_crops_may_be_made_of_other_classes() -> None:
@@ -87,6 +106,10 @@ def test_of_floors_the_model_is_not_compared() -> None:
 def test_what_runs_recorded_is_compared(tmp_path: Path) -> None:
     runs = {arm: write_run(tmp_path / arm, RECIPE) for arm in ("a", "b")}
     assert differences(runs, ["a", "b"]) == []
+    rate = "model.init_args.optimizer.init_args.lr"
+    write_run(tmp_path / "b", changed(rate, 1.0))
+    assert differences(runs, ["a", "b"]) == [f"{rate}: a has 0.1, b has 1.0"]
+    assert differences(runs, ["a", "b"], {"b": [rate]}) == []
     write_run(tmp_path / "b", RECIPE, samples_seen=48)
     assert differences(runs, ["a", "b"]) == ["samples seen: a has 96, b has 48"]
     write_json(tmp_path / "b" / "facts.json", {"initial_encoder": "e", "world_size": 1})

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from dml_lightning.stats.results import Comparison, Question
+from dml_lightning.stats.comparison import Comparison
+from dml_lightning.stats.results import Question
 
 
 def runs(arms: dict[str, float], seeds: int = 8, folds: int = 2, spread: float = 0.01) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def test_a_verdict_that_its_interval_does_not_support_says_so() -> None:
 
 
 def test_an_interval_that_claims_more_than_the_test_is_put_in_its_place() -> None:
-    table = runs({"softmax": 0.0, "triplet": 0.1}, seeds=4)
+    table = runs({"softmax": 0.0, "triplet": 0.1}, seeds=5)
     (result,) = compare_arms(table, asked()).differences
     assert result.simultaneous_low > 0
     assert result.sentence.startswith("No difference shown")
@@ -141,6 +141,53 @@ def test_an_interval_that_claims_more_than_the_test_is_put_in_its_place() -> Non
     assert "leaves 0 out" in compare_arms(table, asked()).differences[0].sentence
     (none,) = compare_arms(runs({"softmax": 0.0, "triplet": 0.0}), asked()).differences
     assert "leaves 0 out" not in none.sentence
+
+
+def test_few_seeds_have_a_range_and_their_values() -> None:
+    few, enough = (runs({"softmax": 0.0, "triplet": 0.1}, seeds=seeds, folds=1) for seeds in (4, 5))
+    comparison = compare_arms(few, asked())
+    (result,) = comparison.differences
+    gaps = few.query("arm == 'triplet'")["map_at_r"].to_numpy() - few.query("arm == 'softmax'")["map_at_r"].to_numpy()
+    assert result.estimate.spread == "range"
+    assert (result.simultaneous_low, result.simultaneous_high) == pytest.approx((gaps.min(), gaps.max()))
+    single = ", ".join(f"{gap:+.3f}" for gap in gaps)
+    shown = f"{gaps.mean():+.3f}, range {gaps.min():+.3f} to {gaps.max():+.3f} ({single}) (4 seeds, "
+    assert shown in result.sentence
+    assert "leaves 0 out" not in result.sentence  # which an interval alone would do
+    few_said = "Fewer than five seeds have a range, the smallest and the largest value, and no interval."
+    assert few_said in comparison.sentence
+    compared = compare_arms(enough, asked())
+    assert {arm.estimate.spread for arm in compared.arms} == {"interval"}
+    assert "range" not in compared.sentence
+
+
+def test_a_winner_of_few_seeds_has_a_range() -> None:
+    (result,) = compare_arms(runs({"softmax": 0.1, "triplet": 0.0}, seeds=4), asked(alpha=0.2)).differences
+    assert result.verdict == "worse"
+    low, high = -result.estimate.high, -result.estimate.low
+    assert f"by {-result.estimate.mean:.3f} range {low:.3f} to {high:.3f} in map_at_r (4 seeds" in result.sentence
+
+
+@pytest.mark.parametrize(
+    ("fold_by", "metric", "tested"),
+    [("groups", "map_at_r", False), ("groups", "novel_map_at_r", False), ("classes", "map_at_r", False),
+     ("classes", "novel_map_at_r", True)],
+)  # fmt: skip
+def test_folds_that_share_data_have_no_p_value_and_no_winner(fold_by: str, metric: str, tested: bool) -> None:
+    table = runs({"softmax": 0.0, "triplet": 0.5}, folds=8, seeds=2).rename(columns={"map_at_r": metric})
+    comparison = compare_arms(table, asked(metric=metric, unit="fold", fold_by=fold_by))
+    (result,) = comparison.differences
+    numbers = (result.p, result.smallest_p, result.p_holm, result.smallest_p_holm)
+    assert all((number is not None) == tested for number in numbers)
+    assert result.verdict == ("better" if tested else "not tested")
+    assert {arm.estimate.spread for arm in comparison.arms} == {"interval" if tested else "range"}
+    assert ("p =" in comparison.sentence, "is better" in comparison.sentence) == (tested, tested)
+    assert ("new classes" in comparison.sentence) == tested
+    shared = {"groups": "Folds by groups share flights", "classes": "Folds by classes share known classes"}[fold_by]
+    assert (f"{shared}, so they are not independent" in comparison.sentence) == (not tested)
+    strict(comparison)
+    curve = curve_table(table.assign(size=5), "size", comparison.question)
+    assert curve["p"].notna().any() == tested
 
 
 def test_an_arm_that_never_varies_has_an_interval_of_no_width() -> None:

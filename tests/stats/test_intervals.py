@@ -75,7 +75,8 @@ def tied(run: Path, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     known, ood = rng.integers(1, 20, 40) / 10, rng.integers(5, 25, 6) / 10
     names = np.array([f"g{i}" for i in range(8)])
-    return write_run(run, known, ood, rng.choice(names, 40).tolist(), rng.choice(names[:3], 6).tolist())
+    of_ood = [*names[:5], rng.choice(names[:5])]  # five flights, the fewest that have an interval
+    return write_run(run, known, ood, rng.choice(names, 40).tolist(), of_ood)
 
 
 def test_the_interval_is_that_of_repeated_crops(tmp_path: Path) -> None:
@@ -115,7 +116,27 @@ def test_no_interval_without_ood_crops_or_with_one_group(tmp_path: Path) -> None
     assert interval.estimate == 1.0
     assert np.isnan([interval.low, interval.high]).all()
     assert "nan" not in str(interval)
-    assert "no interval: known or OOD crops come from one group" in str(interval)
+    assert "; fewer than five groups have no interval, and fewer than two have both" in str(interval)
+
+
+def test_fewer_than_five_groups_have_their_values_and_a_range(tmp_path: Path) -> None:
+    rng, names = np.random.default_rng(0), [f"g{i}" for i in range(9)]
+    paths, single = [], []
+    for number in range(2):
+        known, ood = rng.integers(1, 20, 90) / 10, rng.integers(5, 25, 8) / 10
+        of_ood = ["g0", "g1", "g2", "g2", "g5", "g5", "g1", "g0"]
+        paths.append(write_run(tmp_path / str(number), known, ood, names * 10, of_ood))
+        of_known, flights = np.array(names * 10), np.array(of_ood)
+        sides = [(known[of_known == f], ood[flights == f]) for f in ("g0", "g1", "g2", "g5")]
+        single.append([roc_auc_score(np.r_[np.zeros(len(k)), np.ones(len(o))], np.r_[k, o]) for k, o in sides])
+    interval = found(ood_interval(paths))
+    values = np.mean(single, axis=0)
+    assert interval.values == pytest.approx(tuple(values))
+    assert (interval.low, interval.high) == pytest.approx((values.min(), values.max()))
+    shown = ", ".join(f"{value:.3f}" for value in values)
+    assert f"range {values.min():.3f} to {values.max():.3f} ({shown}) with 90 known and 8 OOD crops a run; few" in str(
+        interval
+    )
 
 
 def simulated(seed: int) -> Scored:

@@ -16,10 +16,10 @@ def test_markdown_escapes_what_would_be_markup() -> None:
 
 
 def test_latex_escapes_its_signs() -> None:
-    text = Table("50 %", ["a_b", "n"], [["x & {y}~^#$", "0.100 ± 0.020"], ["\\", -0.5]]).latex()
+    text = Table("50 %", ["a_b", "n"], [["x & {y}~^#$ ± 1", "0.100 (0.080 to 0.120)"], ["\\", -0.5]]).latex()
     assert r"\caption{50 \%}" in text
     assert r"  a\_b & n \\" in text
-    assert r"  x \& \{y\}\textasciitilde{}\textasciicircum{}\#\$ & 0.100 $\pm$ 0.020 \\" in text
+    assert r"  x \& \{y\}\textasciitilde{}\textasciicircum{}\#\$ $\pm$ 1 & 0.100 (0.080 to 0.120) \\" in text
     assert r"  \textbackslash{} & $-$0.500 \\" in text
     assert r"\begin{tabular}{lr}" in text
 
@@ -37,5 +37,6 @@ def test_csv_keeps_every_digit_and_nothing_for_nan() -> None:
 
 
 def test_a_column_of_words_is_no_column_of_numbers() -> None:
-    table = Table("t", ["a", "b", "c"], [["x", 1, "0.1 ± 0.2"], ["y", 2.0, "none"]])
-    assert [table.is_number(c) for c in range(3)] == [False, True, False]
+    rows = [["x", 1, "0.1 [0.0, 0.2]", "0.1 [−0.1, 0.2]"], ["y", 2.0, "none", "0.2 (0.1 to 0.3)"], ["z", 3, "–", "–"]]
+    table = Table("t", ["a", "b", "c", "d"], rows)
+    assert [table.is_number(c) for c in range(4)] == [False, True, False, True]

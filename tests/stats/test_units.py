@@ -62,5 +62,5 @@ def test_unit_errors() -> None:
         unit_means(table.drop(columns="fold"), "recall")
     with pytest.raises(ValueError, match="arm softmax, seed 0, fold 1 comes twice"):
         unit_means(pd.concat([table, table.iloc[[1]]]), "map_at_r")
-    with pytest.raises(ValueError, match="1 of 1 seeds complete, and an interval needs two or more"):
+    with pytest.raises(ValueError, match="1 of 1 seeds complete, and a comparison needs two or more"):
         compare_arms(runs({"softmax": 0.0, "triplet": 0.1}, seeds=1), asked())
