@@ -39,6 +39,7 @@ class Evidence:
     head: LinearHead | None = None  # classifier on the embeddings, of an arm that has one
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
     encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
+    other_groups: bool = True  # whether retrieval is also measured without the crops of a query's own group
 
     @property
     def normalized(self) -> bool:
@@ -67,6 +68,7 @@ class Evidence:
             "far_ood": np.array(sorted(self.far_ood), dtype=str),
             "prediction_rule": np.array(self.prediction_rule),
             "encoder": np.array(self.encoder),
+            "other_groups": np.array(self.other_groups),
         }
         logits = [part.logits for part in parts if part.logits is not None]
         if len(logits) == len(parts):
@@ -97,7 +99,7 @@ def read_evidence(path: Path) -> Evidence:
     Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
     the reference's classes first; `index` (N,), integers that are unique within a role; `far_ood`, class names;
     `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails`
-    (N, S, S) uint8; `encoder`, a digest.
+    (N, S, S) uint8; `encoder`, a digest; `other_groups`, a bool that is true if there are groups and it is not given.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -155,6 +157,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         if "thumbnails" in arrays
         else {},
         encoder=str(arrays.get("encoder", "")),
+        other_groups=bool(arrays.get("other_groups", "groups" in arrays)),
     )
 
 

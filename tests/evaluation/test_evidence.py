@@ -54,6 +54,23 @@ def test_sets_without_rows_are_there_and_empty(tmp_path: Path) -> None:
         assert len(result.groups[name]) == 0  # type: ignore[index]
 
 
+def test_other_groups_are_searched_where_groups_are_named_and_not_turned_off(tmp_path: Path) -> None:
+    content = arrays()
+    assert read(tmp_path, content).other_groups is False
+    content["groups"] = np.array([f"flight {row % 3}" for row in range(12)])
+    assert read(tmp_path, content).other_groups is True
+    content["other_groups"] = np.array(False)
+    result = read(tmp_path, content)
+    result.save(tmp_path / "again.npz")
+    assert result.other_groups is read_evidence(tmp_path / "again.npz").other_groups is False
+    for wrong, message in (
+        (np.array(1), "other_groups must be true or false, got int64"),
+        (np.array([True, False]), r"other_groups must be one value, got \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, {**content, "other_groups": wrong})
+
+
 def test_a_crop_without_a_group_is_its_own(tmp_path: Path) -> None:
     content = arrays()
     result = read(tmp_path, content)
