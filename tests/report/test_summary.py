@@ -1,7 +1,7 @@
 """The answer and the differences of a report."""
 
 from dml_lightning.report.inputs import read_inputs
-from dml_lightning.report.summary import answer_text, differences_section
+from dml_lightning.report.summary import answer_text, arms_table, differences_section
 from dml_lightning.stats.results import Comparison
 from tests.made_up import RunOf
 
@@ -35,3 +35,13 @@ def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
     assert not isinstance(given.comparison, str)
     assert given.comparison.left_out == ("triplet",)
     assert "Fewer than two complete seeds: triplet." in answer_text(given)
+
+
+def test_retrieval_without_the_own_flight_stands_beside_the_plain(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax")])
+    table = arms_table(given)
+    (row,), numbers = table.rows, given.runs[0].metrics
+    for key, name in {"map_at_r": "MAP@R", "novel_map_at_r": "novel MAP@R"}.items():
+        column = table.columns.index(name)
+        assert row[column] == numbers[key]
+        assert row[table.columns.index(f"{name}, other groups")] == numbers[f"{key}_other_groups"]
