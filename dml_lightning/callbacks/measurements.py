@@ -13,6 +13,7 @@ from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import assumption_values, ood_values
+from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.evaluation.retrieval import retrieval_values, selection
 from dml_lightning.evaluation.structure import class_table, structure_values
 from dml_lightning.files import write_text
@@ -101,6 +102,10 @@ class OODDetection(Measurement):
     of the known crops are accepted (`known_positive`). Novel species are scored as unknown as well, with the prefix
     `novel_`.
 
+    Beside them stand numbers of naming with refusal under score `nearest`: `oscr`, the area under correct names
+    against OOD crops named, and `aurc`, the area under the error among named known crops against their share; with
+    `_prototype` where the nearest prototype names instead of the arm's own rule.
+
     Args:
         radius_quantile: Quantile of the distances of a class's crops to their prototype that is its radius; 1 is the
             maximum.
@@ -111,7 +116,7 @@ class OODDetection(Measurement):
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        return ood_values(evidence, self.radius_quantile)
+        return ood_values(evidence, self.radius_quantile) | open_set_values(evidence)
 
 
 class Assumptions(Measurement):

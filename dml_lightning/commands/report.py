@@ -8,9 +8,11 @@ import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.ood import assumptions
+from dml_lightning.evaluation.open_set import open_set_sample
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
 from dml_lightning.files import check_output, write_json, write_text
+from dml_lightning.metrics.open_set import oscr_curve, risk_coverage_curve
 from dml_lightning.report.counts import read_counts
 from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
 from dml_lightning.report.numbers import coverage
@@ -89,7 +91,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
     """Writes every number and figure of a test for embeddings from any framework.
 
     OUT/metrics.json has the names and values of a run's metrics/test.json; beside it are detectors.csv,
-    class_distances.csv, assumptions.csv, coverage.csv (with calibration crops) and report.html.
+    class_distances.csv, assumptions.csv, risk_coverage.csv, oscr.csv (with OOD crops), coverage.csv (with calibration
+    crops) and report.html.
 
     Args:
         file: File of embeddings, .npz, with `vectors` (N, D), `labels` (N,), `roles` (N,), each one of reference,
@@ -130,6 +133,12 @@ def _audit_files(result: RunResult) -> dict[str, str]:
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
+    sample = open_set_sample(evidence)
+    risks = risk_coverage_curve(sample.known, ~sample.right)
+    texts["risk_coverage.csv"] = pd.DataFrame(risks._asdict()).to_csv(index=False)
+    if len(sample.ood):
+        curve = oscr_curve(sample.known, sample.right, sample.ood)
+        texts["oscr.csv"] = pd.DataFrame(curve._asdict()).to_csv(index=False)
     rule = coverage(evidence, result.thresholds.get("C"))
     if rule is not None:
         overall = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]

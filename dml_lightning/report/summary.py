@@ -104,7 +104,7 @@ def arms_table(given: ReportInput) -> Table:
         "Arms on the test split",
         ["arm", "runs", *(COLUMNS.get(k, words(k)) for k in keys)],
         rows,
-        f"{how}. Larger is better, but for active triplets. A floor was not trained.",
+        f"{how}. Larger is better, but for active triplets and AURC. A floor was not trained.",
     )
 
 

@@ -11,7 +11,7 @@ from dml_lightning.stats.paired import t_interval, units_needed
 from dml_lightning.stats.units import CLAIM, InferenceUnit
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units"]
-# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
+# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets and AURC.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
     "balanced_accuracy_prototype": "balanced accuracy, prototype",
@@ -28,9 +28,11 @@ COLUMNS = {
     "ood_auroc": "OOD AUROC",
     "ood_auroc_near": "near OOD AUROC",
     "ood_auroc_far": "far OOD AUROC",
+    "oscr": "OSCR",
+    "aurc": "AURC",
 }
 # Prefixes of the names of numbers of which smaller is better.
-SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess")
+SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc")
 
 
 def higher_is_better(metric: str) -> bool:

@@ -96,6 +96,8 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
         "detectors.csv",
         "class_distances.csv",
         "assumptions.csv",
+        "risk_coverage.csv",
+        "oscr.csv",
         "coverage.csv",
         "report.html",
     }
@@ -108,6 +110,10 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
     own = detector.distances(known.vectors.numpy())[np.arange(45), known.labels.numpy()]
     inside = (own <= detector.radii[known.labels.numpy()]).mean()
     assert float(conditions["known_inside"]) == pytest.approx(inside)
+    curves = {name: np.genfromtxt(out / f"{name}.csv", delimiter=",", names=True) for name in ("oscr", "risk_coverage")}
+    assert np.trapezoid(curves["oscr"]["correct"], curves["oscr"]["false"]) == pytest.approx(numbers["test/oscr"])
+    assert curves["oscr"]["correct"][-1] == pytest.approx(numbers["test/accuracy"])
+    assert curves["risk_coverage"]["risk"][-1] == pytest.approx(1 - numbers["test/accuracy"])
     refused = list(csv.DictReader((out / "coverage.csv").read_text().splitlines()))
     assert {row["flight"] for row in refused} == {"all", *(f"flight_{n}" for n in range(4))}
 

@@ -2,7 +2,7 @@
 
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text, arms_table, differences_section
-from dml_lightning.stats.results import Comparison
+from dml_lightning.stats.results import Comparison, higher_is_better
 from tests.made_up import RunOf
 
 
@@ -45,3 +45,9 @@ def test_retrieval_without_the_own_flight_stands_beside_the_plain(run_of: RunOf)
         column = table.columns.index(name)
         assert row[column] == numbers[key]
         assert row[table.columns.index(f"{name}, other groups")] == numbers[f"{key}_other_groups"]
+
+
+def test_a_smaller_area_of_risk_is_better() -> None:
+    assert not higher_is_better("aurc")
+    assert not higher_is_better("aurc_prototype")
+    assert higher_is_better("novel_oscr")
