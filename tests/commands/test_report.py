@@ -118,6 +118,21 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
     assert {row["flight"] for row in refused} == {"all", *(f"flight_{n}" for n in range(4))}
 
 
+def test_an_audit_re_ranks_when_it_is_asked_to(tmp_path: Path, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "theirs.npz", **made(thumbnails=False))
+    out = tmp_path / "out"
+    main(["audit", str(tmp_path / "theirs.npz"), "--out", str(out), "--rerank=true", "--projection=pca"])
+    rows = list(csv.DictReader((out / "reranking.csv").read_text().splitlines()))
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert float(rows[0]["map_at_r"]) == numbers["test/map_at_r"]
+    printed = capsys.readouterr().out
+    for row in rows:
+        map_at_r = f"{float(row['map_at_r']):.3f}"
+        assert any(
+            line.startswith(f"| {row['set']} | {row['method']} |") and map_at_r in line for line in printed.splitlines()
+        )
+
+
 def test_an_audit_of_nonsense_writes_nothing(tmp_path: Path, made: Made) -> None:
     arrays = made()
     arrays["vectors"][3, 0] = np.nan
