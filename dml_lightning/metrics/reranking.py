@@ -194,7 +194,8 @@ class KReciprocalDistances:
         shared = np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])  # places in the columns
         least = np.minimum(np.repeat(self._rows.data[own], counts), self._columns.data[shared])
         both = np.bincount(self._columns.indices[shared], least, minlength=len(self._sums))
-        return 1 - both / (self._sums[row] + self._sums - both)  # the sum of maxima is both sums less that of minima
+        result: NDArray[np.float64] = 1 - both / (self._sums[row] + self._sums - both)  # sums of minima and maxima
+        return result
 
 
 def _largest_distances(vectors: Tensor) -> Tensor:
@@ -226,7 +227,8 @@ def _expanded_neighbourhoods(nearest: NDArray[np.int64]) -> csr_array:
     needed = np.asarray(half.sum(axis=1))[common.coords[1]]  # |R(q, k1/2)|
     taken = 3 * common.data >= 2 * needed
     added = csr_array((np.ones(taken.sum()), tuple(place[taken] for place in common.coords)), shape=(size, size))
-    return (whole + added @ half).tocsr()
+    expanded: csr_array = (whole + added @ half).tocsr()
+    return expanded
 
 
 def _encodings(vectors: Tensor, neighbourhoods: csr_array, largest: Tensor) -> csr_array:

@@ -31,7 +31,7 @@ EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
 TRIPLETS = functools.partial(peers.TripletMarginLoss, 0.3)
 
 
-class Squares(reducers.MultipleReducers):
+class Squares(reducers.MultipleReducers):  # type: ignore[misc]  # the library has no types
     """Adds the squares of the terms."""
 
     def sub_loss_reduction(self, sub_losses: Tensor, embeddings: Any = None, labels: Any = None) -> Tensor:
