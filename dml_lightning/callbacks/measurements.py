@@ -5,17 +5,20 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import Measurement, evidence_of
+from dml_lightning.callbacks.base import Measurement, data_of, evidence_of
 from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import assumption_values, ood_values
-from dml_lightning.evaluation.retrieval import retrieval_values
+from dml_lightning.evaluation.open_set import open_set_values
+from dml_lightning.evaluation.retrieval import retrieval_values, selection
 from dml_lightning.evaluation.structure import class_table, structure_values
 from dml_lightning.files import write_text
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs.checkpoints import SELECTION
 
 
 class Accuracy(Measurement):
@@ -57,12 +60,35 @@ class DistanceRatio(Measurement):
 class Retrieval(Measurement):
     """Logs Recall@1, R-precision and MAP@R, each crop against all the others of its set (leave one out).
 
-    Values of known species have no prefix, those of novel species, which training never saw, the prefix `novel_`.
+    Values of known species have no prefix, those of novel species, which training never saw, the prefix `novel_`. Those
+    that end in `_other_groups` search only crops of other groups (flights) than the query's; `left_out_other_groups`
+    counts the crops that have none of their class there.
+
+    `val/selection_map_at_r` repeats the number by which checkpoints are chosen: `map_at_r_other_groups`, or `map_at_r`
+    where too many crops would have nothing to find (`evaluation.retrieval.selection`), which a fit says at its start.
     """
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        data = data_of(trainer)
+        rows = data.rows("known", "val")
+        reason = selection(data.labels[rows], data.groups[rows].astype(str), data.other_groups).reason
+        if reason:
+            rank_zero_info(f"Checkpoints are chosen by map_at_r and not by map_at_r_other_groups: {reason}.")
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
         return retrieval_values(evidence)
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        evidence = evidence_of(trainer, module)
+        values, known = self.compute(evidence), evidence.sets["known"]
+        if stage == "val" and len(known):
+            labels, groups = known.labels.cpu().numpy(), evidence.groups["known"]
+            metric = selection(labels, groups, evidence.other_groups).metric
+            values[SELECTION.removeprefix("val/")] = values[metric]
+        self.log_values(module, stage, values)
 
 
 class OODDetection(Measurement):
@@ -76,6 +102,10 @@ class OODDetection(Measurement):
     of the known crops are accepted (`known_positive`). Novel species are scored as unknown as well, with the prefix
     `novel_`.
 
+    Beside them stand numbers of naming with refusal under score `nearest`: `oscr`, the area under correct names
+    against OOD crops named, and `aurc`, the area under the error among named known crops against their share; with
+    `_prototype` where the nearest prototype names instead of the arm's own rule.
+
     Args:
         radius_quantile: Quantile of the distances of a class's crops to their prototype that is its radius; 1 is the
             maximum.
@@ -86,7 +116,7 @@ class OODDetection(Measurement):
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        return ood_values(evidence, self.radius_quantile)
+        return ood_values(evidence, self.radius_quantile) | open_set_values(evidence)
 
 
 class Assumptions(Measurement):

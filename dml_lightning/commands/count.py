@@ -9,10 +9,11 @@ from dml_lightning.commands.flights import check_table, print_effort
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.files import write_text
 from dml_lightning.flights.confusion import FALSE, OTHER, UNKNOWN, Confusion, held_out_confusion
-from dml_lightning.flights.counts import FEWEST_FLIGHTS, Corrected, Correction
+from dml_lightning.flights.counts import Corrected, Correction
 from dml_lightning.flights.false_boxes import FalseBoxes
 from dml_lightning.flights.predictions import Predictions, read_predictions
 from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS
 
 FEW_HELD_OUT = 20  # held-out crops of a class, below which its row of the matrix is a guess
 ALL = "all flights"
@@ -119,10 +120,10 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
         empty: Predictions for flights without birds.
     """
     sentences = []
-    if len(matrix.flights) < FEWEST_FLIGHTS:
+    if len(matrix.flights) < FEWEST_UNITS:
         sentences.append(
             f"{len(matrix.flights)} held-out flight(s): low and high are the range of the counts as corrected by each "
-            f"one's matrix, not an interval, which takes {FEWEST_FLIGHTS}."
+            f"one's matrix, not an interval, which takes {FEWEST_UNITS}."
         )
     for names in Correction(matrix.corrigible()).alike:
         sentences.append(f"{' and '.join(names)} are answered too much alike to tell them apart: their counts share.")
@@ -146,7 +147,7 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
         )
     if empty is None:
         sentences.append("false boxes of the detector are not taken out: give flights without birds by --false_boxes.")
-    elif len(empty.flights) < FEWEST_FLIGHTS:
+    elif len(empty.flights) < FEWEST_UNITS:
         sentences.append(f"the number of false boxes is that of {len(empty.flights)} flights without birds: a guess.")
     return sentences
 

@@ -1,9 +1,12 @@
 """The parser of `dml fit`, `dml validate` and `dml test`: config files in order, then options."""
 
+import inspect
+import pydoc
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # left out of its __all__ list
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
@@ -56,6 +59,33 @@ def merged(earlier: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return result
 
 
+def options_of(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields each option of a command line without its dashes, and its value as text.
+
+    Example:
+        >>> list(options_of(["fit", "--a.b=1", "--c", "d", "--e=f=g"]))
+        [('a.b', '1'), ('c', 'd'), ('e', 'f=g')]
+    """
+    for arg, after in zip(args, [*args[1:], ""], strict=True):
+        if arg.startswith("--"):
+            name, equals, text = arg.removeprefix("--").partition("=")
+            yield name, text if equals else after
+
+
+def is_untyped_text(class_path: str, name: str) -> bool:
+    """Whether an argument of a class has no type, and a text as its default.
+
+    Example:
+        >>> is_untyped_text("pytorch_metric_learning.losses.TripletMarginLoss", "triplets_per_anchor")
+        True
+        >>> is_untyped_text("pytorch_metric_learning.losses.TripletMarginLoss", "margin")
+        False
+    """
+    made: Any = pydoc.locate(class_path)
+    argument = inspect.signature(made).parameters.get(name)
+    return argument is not None and argument.annotation is argument.empty and isinstance(argument.default, str)
+
+
 class Parser(LightningArgumentParser):
     """A parser that raises its errors, accepts `null` at any depth of an option, and merges config files deeply."""
 
@@ -70,9 +100,21 @@ class Parser(LightningArgumentParser):
     def parse_args(  # type: ignore[override]  # jsonargparse's has more arguments than argparse's
         self, args: Sequence[str] | None = None, *rest: Any, **more: Any
     ) -> Any:
-        """Parses arguments; jsonargparse 4.53 hands a `null` on to the parser of an inner class as `None`."""
+        """Parses arguments, with two corrections of jsonargparse 4.53.
+
+        It hands a `null` on to the parser of an inner class as `None`. And it takes any value for text where an
+        argument of a class has no type and a text as its default: 2 for `triplets_per_anchor="all"` of
+        pytorch-metric-learning has to stay a number, as in a config file.
+        """
         corrected = None if args is None else [re.sub("=None$", "=null", arg) for arg in args]
-        return super().parse_args(corrected, *rest, **more)
+        parsed = super().parse_args(corrected, *rest, **more)
+        for option, text in options_of(corrected or ()):
+            for key in (option, f"{parsed.get('subcommand')}.{option}"):
+                owner, inner, name = key.rpartition(".init_args.")
+                path = parsed.get(f"{owner}.class_path") if inner and parsed.get(key) == text else None
+                if isinstance(path, str) and is_untyped_text(path, name):
+                    parsed[key] = yaml.safe_load(text)
+        return parsed
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

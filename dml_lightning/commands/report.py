@@ -8,15 +8,19 @@ import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.ood import assumptions
+from dml_lightning.evaluation.open_set import open_set_sample
+from dml_lightning.evaluation.reranking import reranking_table
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.figures.projection import Method
 from dml_lightning.files import check_output, write_json, write_text
+from dml_lightning.metrics.open_set import oscr_curve, risk_coverage_curve
 from dml_lightning.report.counts import read_counts
-from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
+from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs, words
 from dml_lightning.report.numbers import coverage
 from dml_lightning.report.page import render_page
 from dml_lightning.report.sections import sections
 from dml_lightning.report.summary import answer_text, arms_table
+from dml_lightning.stats.results import COLUMNS
 from dml_lightning.stats.tables import Table
 
 Format = Literal["html", "md", "csv", "latex"]
@@ -85,11 +89,12 @@ def report_text(given: ReportInput, format: Format, projection: Method = "tsne")
     return head + "\n".join(table.markdown() for table in tables)
 
 
-def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
+def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bool = False) -> str:
     """Writes every number and figure of a test for embeddings from any framework.
 
     OUT/metrics.json has the names and values of a run's metrics/test.json; beside it are detectors.csv,
-    class_distances.csv, assumptions.csv, coverage.csv (with calibration crops) and report.html.
+    class_distances.csv, assumptions.csv, risk_coverage.csv, oscr.csv (with OOD crops), coverage.csv (with calibration
+    crops), reranking.csv (with --rerank) and report.html.
 
     Args:
         file: File of embeddings, .npz, with `vectors` (N, D), `labels` (N,), `roles` (N,), each one of reference,
@@ -97,6 +102,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
             `head_weight`, `head_bias`, `prediction_rule`, `index` and `thumbnails`.
         out: Folder to write.
         projection: Method that projects embeddings to the plane.
+        rerank: Whether retrieval is also computed after k-reciprocal re-ranking and with expanded queries, which learn
+            from neighbours without labels; expansion is for embeddings of unit length.
 
     Returns:
         The path of the page.
@@ -113,13 +120,24 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne") -> str:
         check_output("--out", folder / name, [path])
     given = read_inputs([path])
     texts = _audit_files(given.runs[0])
+    tables = [arms_table(given)]
+    if rerank:
+        reranked = reranking_table(given.runs[0].evidence)
+        texts["reranking.csv"] = reranked.to_csv(index=False)
+        tables.append(_reranked(reranked))
     texts["report.html"] = render_page(given, projection)
     write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
     for name, text in texts.items():
         write_text(folder / name, text)
-    print(arms_table(given).markdown())
+    print("\n".join(table.markdown() for table in tables))
     print(f"{folder}: {', '.join(sorted(['metrics.json', *texts]))}")
     return str(folder / "report.html")
+
+
+def _reranked(table: pd.DataFrame) -> Table:
+    """Retrieval by method, for the terminal."""
+    heads = [*table.columns[:2], *(COLUMNS.get(name, words(name)) for name in table.columns[2:])]
+    return Table("Retrieval after re-ranking", heads, table.to_numpy(object).tolist(), "Larger is better.")
 
 
 def _audit_files(result: RunResult) -> dict[str, str]:
@@ -130,6 +148,12 @@ def _audit_files(result: RunResult) -> dict[str, str]:
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }
+    sample = open_set_sample(evidence)
+    risks = risk_coverage_curve(sample.known, ~sample.right)
+    texts["risk_coverage.csv"] = pd.DataFrame(risks._asdict()).to_csv(index=False)
+    if len(sample.ood):
+        curve = oscr_curve(sample.known, sample.right, sample.ood)
+        texts["oscr.csv"] = pd.DataFrame(curve._asdict()).to_csv(index=False)
     rule = coverage(evidence, result.thresholds.get("C"))
     if rule is not None:
         overall = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]

@@ -93,6 +93,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
         corrected: Further data sets, predictions that a person has corrected, as folders or files of any layout: their
             boxes of known classes are trained on, and reach no other split.
+        other_groups: Whether retrieval is also measured without the crops of a query's own group, which then chooses
+            checkpoints (`evaluation.retrieval.selection`); False where a group holds no two crops alike, such as a
+            person who drew every character once.
 
     Raises:
         ValueError: An argument or a file cannot be used.
@@ -133,6 +136,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         radiometry: Radiometry | None = None,
         allow_identical_frames: bool = False,
         corrected: list[str] | None = None,
+        other_groups: bool = True,
     ) -> None:
         super().__init__()
         self.source = source
@@ -154,6 +158,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
         self.allow_identical_frames = allow_identical_frames
         self.corrected = list(corrected or ())
+        self.other_groups = other_groups
         self._store: CropStore | None = None
         self._sheet = noise_sheet()
         self._reported = False

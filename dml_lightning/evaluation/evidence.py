@@ -20,6 +20,7 @@ from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, Pre
 
 # prefix of a number's name in the log -> its evaluation set
 SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
+CLASSIFIER = ("logits", "head_weight", "head_bias")  # arrays with a column or row for each known class
 NORM_TOLERANCE = 1e-3  # deviation from unit length; half precision stays within it
 
 
@@ -39,6 +40,7 @@ class Evidence:
     head: LinearHead | None = None  # classifier on the embeddings, of an arm that has one
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
     encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
+    other_groups: bool = True  # whether retrieval is also measured without the crops of a query's own group
 
     @property
     def normalized(self) -> bool:
@@ -67,6 +69,7 @@ class Evidence:
             "far_ood": np.array(sorted(self.far_ood), dtype=str),
             "prediction_rule": np.array(self.prediction_rule),
             "encoder": np.array(self.encoder),
+            "other_groups": np.array(self.other_groups),
         }
         logits = [part.logits for part in parts if part.logits is not None]
         if len(logits) == len(parts):
@@ -95,9 +98,10 @@ def read_evidence(path: Path) -> Evidence:
     Arrays of the file: `vectors` (N, D) floating-point; `labels` (N,), class names or integers; `roles` (N,), each one
     of `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
     Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
-    the reference's classes first; `index` (N,), integers that are unique within a role; `far_ood`, class names;
-    `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails`
-    (N, S, S) uint8; `encoder`, a digest.
+    the reference's classes first, which a classifier needs where labels are names; `index` (N,), integers that are
+    unique within a role; `far_ood`, class names; `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a
+    classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval
+    is measured without a query's own group too, true if there are groups and it is not given.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -119,6 +123,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         if needed not in roles:
             raise ValueError(f"no row has the role {needed!r}, and nothing can be judged without.")
     labels, names, num_classes = _classes(arrays["labels"], roles, arrays.get("class_names"))
+    _check_columns(arrays, names[:num_classes])
     index = arrays.get("index", np.arange(len(vectors)))
     groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
     rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
@@ -155,6 +160,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         if "thumbnails" in arrays
         else {},
         encoder=str(arrays.get("encoder", "")),
+        other_groups=bool(arrays.get("other_groups", "groups" in arrays)),
     )
 
 
@@ -198,6 +204,24 @@ def _classes(
     names += [name for name in listed if name not in set(names)]  # classes that only other splits have
     number = {name: label for label, name in enumerate(names)}
     return (np.array([number[name] for name in row_names.tolist()], np.int64), names, len(families["known"]))
+
+
+def _check_columns(arrays: dict[str, NDArray[Any]], known: list[str]) -> None:
+    """Refuse a classifier whose columns belong to no class that is named: a guess would give wrong numbers."""
+    given = [key for key in CLASSIFIER if key in arrays]
+    if "head_bias" in given and "head_weight" not in given:
+        raise ValueError("there is an array head_bias and no head_weight.")
+    listed = arrays.get("class_names")
+    if not given or np.issubdtype(arrays["labels"].dtype, np.integer):
+        return
+    if listed is None:
+        raise ValueError(
+            f"labels are names, and which column of {given[0]} is which class is not said: add class_names, the "
+            "reference's classes first in the order of the columns, or give integer labels."
+        )
+    missing = sorted(set(known) - set(listed.astype(str).tolist()))
+    if missing:
+        raise ValueError(f"class_names lacks {missing[0]!r}, so that no column of {given[0]} is known to be its.")
 
 
 def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.classification import balanced_accuracy, knn_labels, nearest_prototype_labels
-from dml_lightning.types import Embeddings
+from dml_lightning.types import Embeddings, PredictionRule
 
 
 def name_classes(queries: Embeddings, reference: Embeddings, k: int = 5) -> dict[str, Tensor]:
@@ -30,6 +30,19 @@ def name_classes(queries: Embeddings, reference: Embeddings, k: int = 5) -> dict
     if queries.logits is not None:
         names["softmax"] = queries.logits.argmax(1)  # known classes are 0..C-1, as the classifier's
     return names
+
+
+def names_of_known(evidence: Evidence, rule: PredictionRule | None = None) -> Tensor:
+    """Labels (N,) that a rule gives to the known crops; the arm's own rule if none is named.
+
+    Args:
+        evidence: Embeddings of one split.
+        rule: `prototype`, or `softmax` where there are logits.
+    """
+    known, reference = evidence.sets["known"], evidence.sets["reference"]
+    if (rule or evidence.prediction_rule) == "softmax" and known.logits is not None:
+        return known.logits.argmax(1)
+    return nearest_prototype_labels(known.vectors, reference.vectors, reference.labels)
 
 
 def accuracy_values(evidence: Evidence, k: int = 5) -> dict[str, float]:

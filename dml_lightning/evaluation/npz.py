@@ -20,6 +20,7 @@ KINDS = {
     "logits": ("fiu", "numbers"),
     "head_weight": ("fiu", "numbers"),
     "head_bias": ("fiu", "numbers"),
+    "other_groups": ("b", "true or false"),
 }
 FINITE = ("vectors", "logits", "head_weight", "head_bias")  # as float32, in which they are used
 
@@ -62,6 +63,8 @@ def check_arrays(arrays: Arrays) -> None:
     for key, dimensions in {**ROW_BY_ROW, **dict.fromkeys(LISTS, 1)}.items():
         if key in arrays and arrays[key].ndim != dimensions:
             raise ValueError(f"{key} must have {dimensions} dimension(s), got {arrays[key].shape}.")
+    if "other_groups" in arrays and arrays["other_groups"].size != 1:
+        raise ValueError(f"other_groups must be one value, got {arrays['other_groups'].shape}.")
     for key in ROW_BY_ROW:
         if key in arrays and len(arrays[key]) != len(vectors):
             raise ValueError(f"{key} has {len(arrays[key])} rows, vectors has {len(vectors)}.")

@@ -7,6 +7,7 @@ from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import assumption_values, ood_values
+from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.evaluation.retrieval import retrieval_values
 from dml_lightning.evaluation.structure import structure_values
 
@@ -15,6 +16,7 @@ MEASUREMENTS: tuple[Callable[[Evidence], dict[str, float]], ...] = (
     distance_values,
     retrieval_values,
     ood_values,
+    open_set_values,
     active_values,
     assumption_values,
     structure_values,

@@ -28,9 +28,9 @@ from scipy import stats
 
 from dml_lightning.flights.confusion import Confusion
 from dml_lightning.flights.false_boxes import FalseBoxes, Subtracted, subtract
+from dml_lightning.metrics.bootstrap import FEWEST_UNITS
 from dml_lightning.types import Floats
 
-FEWEST_FLIGHTS = 5  # held-out flights, below which there is a range instead of an interval
 EM_STEPS = 500
 BISECTIONS = 20  # the last step is 1e-6 of the boxes
 ROUNDING = 1e-4  # boxes
@@ -125,7 +125,7 @@ class Correction:
     @property
     def limits(self) -> Literal["interval", "range"]:
         """What `low` and `high` of a result are: a range has no probability."""
-        enough = len(self.confusion.flights) >= FEWEST_FLIGHTS and np.isfinite(self.correlation)
+        enough = len(self.confusion.flights) >= FEWEST_UNITS and np.isfinite(self.correlation)
         return "interval" if enough else "range"
 
     @property

@@ -8,7 +8,7 @@ from torch import Tensor
 from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows, contrastive_sum, n_pair_sum
-from dml_lightning.pairs.blocks import wide
+from dml_lightning.pairs.blocks import check_finite, wide
 from dml_lightning.types import LossOutput
 
 
@@ -24,11 +24,13 @@ def mean_over_ranks(
         labels: Labels (B,).
 
     Raises:
-        ValueError: If the shapes disagree or the labels are not integers.
+        ValueError: If the shapes disagree, the labels are not integers, or an embedding of any rank is not finite.
     """
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
-    total, count = sums(anchors, labels, *distributed.global_batch(anchors, labels))
+    batch = distributed.global_batch(anchors, labels)
+    check_finite(batch.embeddings)
+    total, count = sums(anchors, labels, *batch)
     return LossOutput(distributed.global_mean(total, count).to(anchors.dtype), {})
 
 

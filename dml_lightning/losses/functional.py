@@ -12,7 +12,7 @@ from torch import Tensor
 from dml_lightning.losses.engine import TripletSums, triplet_sums
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Mining, Selection
-from dml_lightning.pairs.blocks import full_precision, wide
+from dml_lightning.pairs.blocks import check_finite, check_integers, full_precision, wide
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import SORTED_ELEMENTS
 from dml_lightning.types import LossOutput
@@ -34,8 +34,7 @@ def check_rows(embeddings: Tensor, labels: Tensor) -> None:
         raise ValueError(
             f"expected embeddings (B, D) and labels (B,), got {tuple(embeddings.shape)} and {tuple(labels.shape)}"
         )
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    check_integers(labels)
 
 
 def denominator(sums: TripletSums, reduction: Reduction) -> Tensor | None:
@@ -89,8 +88,8 @@ def triplet_loss(
         with a zero gradient.
 
     Raises:
-        ValueError: If shapes disagree, labels are not integers, the reduction is unknown, or the offset is out of
-            range.
+        ValueError: If shapes disagree, labels are not integers, an embedding is not finite, the reduction is unknown,
+            or the offset is out of range.
 
     Example:
         >>> points, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
@@ -116,16 +115,20 @@ def local_sums(
     """`triplet_sums` of checked arguments in float32 or wider; without references, of the anchors among themselves.
 
     Raises:
-        ValueError: If shapes disagree, labels are not integers, or the offset is out of range.
+        ValueError: If shapes disagree, labels are not integers, an embedding is not finite, or the offset is out of
+            range. Of a gathered batch all ranks raise it alike, since every row is a reference on each of them.
     """
     check_rows(embeddings, labels)
     anchors = wide(embeddings)
+    check_finite(anchors if references is None else references)
     if (references is None) != (reference_labels is None):
         raise ValueError("references and reference_labels come together or not at all")
     if references is None or reference_labels is None:
         return triplet_sums(anchors, labels, anchors, labels, 0, selection)
     check_rows(references, reference_labels)
-    if offset is not None and not 0 <= offset <= len(references) - len(anchors):
+    if offset is None:
+        check_finite(anchors)  # they are none of the references
+    elif not 0 <= offset <= len(references) - len(anchors):
         raise ValueError(f"offset {offset} puts {len(anchors)} anchors outside {len(references)} references")
     return triplet_sums(anchors, labels, references.to(anchors.dtype), reference_labels, offset, selection)
 

@@ -16,7 +16,7 @@ from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
 from dml_lightning.losses.pml_kinds import check_kind, check_sizes, sized
 from dml_lightning.losses.pml_share import can_be_shared, mine_globally, share
-from dml_lightning.pairs.blocks import wide
+from dml_lightning.pairs.blocks import check_finite, wide
 from dml_lightning.types import LossOutput
 
 
@@ -91,12 +91,17 @@ class PMLLoss(EmbeddingLoss):
         check_sizes(self.loss, num_classes, embedding_dim)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        """Loss of the gathered batch of embeddings (B, D) and labels (B,)."""
+        """Loss of the gathered batch of embeddings (B, D) and labels (B,).
+
+        Raises:
+            ValueError: If the shapes disagree, labels are not integers, or an embedding of any rank is not finite.
+        """
         check_rows(embeddings, labels)
         if self.loss is None:
             raise ValueError("the loss has no sizes yet: TripletModule gives them, or call set_sizes before.")
         anchors = wide(embeddings)
         batch = distributed.global_batch(anchors, labels)
+        check_finite(batch.embeddings)
         devices = [anchors.device] if anchors.is_cuda else []
         with torch.autocast(anchors.device.type, enabled=False), torch.random.fork_rng(devices):
             torch.manual_seed(int(np.random.default_rng([self.seed, int(self.calls)]).integers(2**32)))

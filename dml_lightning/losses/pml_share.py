@@ -10,7 +10,7 @@ import torch
 from pytorch_metric_learning import losses
 from pytorch_metric_learning.losses.generic_pair_loss import GenericPairLoss
 from pytorch_metric_learning.miners import BaseMiner
-from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, MultipleReducers
+from pytorch_metric_learning.reducers import AvgNonZeroReducer, BaseReducer, MeanReducer, MultipleReducers
 from pytorch_metric_learning.utils.loss_and_miner_utils import convert_to_pairs, convert_to_triplets
 from torch import Tensor
 
@@ -38,13 +38,28 @@ def can_be_shared(loss: losses.BaseMetricLossFunction) -> bool:
     """
     if type(loss) not in PER_ANCHOR:
         return False
-    nested = isinstance(loss.reducer, MultipleReducers)
-    reducers = loss.reducer.reducers.values() if nested else [loss.reducer]
+    named, default = reducers_of(loss)
     return (
         not getattr(loss, "swap", False)  # swap compares a positive with a negative
         and loss.embedding_regularizer is None
-        and all(type(reducer) in (MeanReducer, AvgNonZeroReducer) for reducer in reducers)
+        and all(type(reducer) in (MeanReducer, AvgNonZeroReducer) for reducer in (*named.values(), default))
     )
+
+
+def reducers_of(loss: losses.BaseMetricLossFunction) -> tuple[dict[str, BaseReducer], BaseReducer]:
+    """Reducers of a loss's terms by name, and the one of terms that are not named.
+
+    Example:
+        >>> reducers_of(losses.TripletMarginLoss())
+        ({}, AvgNonZeroReducer())
+        >>> some = MultipleReducers({"pos_loss": AvgNonZeroReducer()})  # "neg_loss" has the default
+        >>> reducers_of(losses.ContrastiveLoss(reducer=some))
+        ({'pos_loss': AvgNonZeroReducer()}, MeanReducer())
+    """
+    reducer = loss.reducer
+    if type(reducer) is MultipleReducers:  # a subclass may sum terms in another way
+        return dict(reducer.reducers), reducer.default_reducer
+    return {}, reducer
 
 
 def mine_globally(
@@ -93,12 +108,11 @@ def share(
     else:
         terms = loss.compute_loss(anchors, labels, own, batch.embeddings, batch.labels)
     zero = 0 * (anchors.sum() + batch.embeddings.sum())  # every rank runs the backward
-    nested = isinstance(loss.reducer, MultipleReducers)
-    reducers = dict(loss.reducer.reducers) if nested else {}
+    reducers, default = reducers_of(loss)
     means = []
     for name, term in terms.items():
         values = term["losses"] if torch.is_tensor(term["losses"]) else zero.new_zeros(0)
-        if isinstance(reducers.get(name, loss.reducer), AvgNonZeroReducer):
+        if isinstance(reducers.get(name, default), AvgNonZeroReducer):
             values = values[values > 0]
         total = values.sum(dtype=torch.float64) + zero
         count = torch.tensor(len(values), device=anchors.device)

@@ -81,12 +81,13 @@ class TripletLoss(EmbeddingLoss):
         check_rows(embeddings, labels)
         anchors = wide(embeddings)
         references, reference_labels, offset = distributed.global_batch(anchors, labels)
-        if self.memory is not None and self.training:
-            batch = (references.detach(), reference_labels)
-            references, reference_labels = self.memory.behind(references, reference_labels)
-            self.memory.remember(*batch)
+        batch, memory = (references.detach(), reference_labels), self.memory if self.training else None
+        if memory is not None:
+            references, reference_labels = memory.behind(references, reference_labels)
         selection = Selection(self.margin, self.mining, self.soft, self.squared)
         sums = local_sums(anchors, labels, selection, references, reference_labels, offset)
+        if memory is not None:  # not before: a batch that is refused is not remembered
+            memory.remember(*batch)
         loss = distributed.global_mean(sums.total, denominator(sums, self.reduction))
         counts = distributed.all_sum(torch.stack(list(sums.counts.values())))
         return LossOutput(loss.to(anchors.dtype), dict(zip(sums.counts, counts.unbind(), strict=True)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors
+from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, check_integers
 from dml_lightning.pairs.distances import distances_to
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
@@ -100,13 +100,14 @@ def balanced_accuracy(labels: Vectors, predicted: Vectors) -> float:
         predicted: Predicted labels (N,), integers.
 
     Raises:
-        ValueError: If the two differ in length.
+        ValueError: If the two differ in length, or are not integers.
 
     Example:
         >>> balanced_accuracy(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 0]))
         0.5
     """
     truth = torch.as_tensor(labels)
+    check_integers(truth)
     right = as_labels(predicted, truth, "predicted") == truth
     _, inverse, sizes = torch.unique(truth, return_inverse=True, return_counts=True)
     hits = torch.zeros(len(sizes), dtype=torch.float64, device=truth.device)

@@ -15,13 +15,13 @@ a collapsed space must not score by the order of its rows.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from dml_lightning.pairs.blocks import Vectors, as_labels, as_vectors, row_blocks
-from dml_lightning.pairs.distances import PairwiseDistances
+from dml_lightning.pairs.distances import BLOCK_ELEMENTS, PairwiseDistances
 from dml_lightning.pairs.keys import EXCLUDED, LAST, narrow_keys, smallest, wide_keys
 from dml_lightning.pairs.order import ClassOrder
 from dml_lightning.pairs.shares import joined, over_threads, share_of, slices
@@ -34,6 +34,13 @@ class QueryRanks(NamedTuple):
     first: Tensor  # (Q,) int64: rank of the nearest of them, from 1
     r_precision: Tensor  # (Q,) float64: share of relevant ones among the R nearest
     average_precision: Tensor  # (Q,) float64: average precision at R
+
+
+class Distances(Protocol):
+    """Distances to rank by, instead of those of the embeddings; threads may call it at once."""
+
+    def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Distances (P, C), at least 0, of the queries at `rows` (P,) to the references at `columns` (C,)."""
 
 
 class _Rows(NamedTuple):
@@ -53,6 +60,7 @@ def query_ranks(
     groups: Vectors | None = None,
     reference_groups: Vectors | None = None,
     rows: Tensor | None = None,
+    distances: Distances | None = None,
     seed: int = 0,
     split_over_ranks: bool = False,
 ) -> QueryRanks:
@@ -70,6 +78,8 @@ def query_ranks(
         reference_groups: Group (M,) of each reference, given if both `references` and `groups` are.
         rows: Positions (P,) of the queries to rank; None ranks all. Results of parts, concatenated, are those of one
             call.
+        distances: Function of the distances to rank by, such as `metrics.reranking.KReciprocalDistances`; None takes
+            the Euclidean ones of the embeddings.
         seed: Seed of the order of equal distances.
         split_over_ranks: Whether each process ranks its share of `rows`. Every process returns all of them, and all
             must call this with the same arguments.
@@ -78,8 +88,8 @@ def query_ranks(
         Results in the order of `rows`, on the device of `queries`.
 
     Raises:
-        ValueError: If shapes or embedding sizes disagree, an embedding is not finite, or references, their labels
-            and their groups do not go together.
+        ValueError: If shapes or embedding sizes disagree, an embedding is not finite, a given distance is negative or
+            NaN, or references, their labels and their groups do not go together.
 
     Example:
         >>> import torch
@@ -101,11 +111,13 @@ def query_ranks(
         targets = _checked(*names, "reference_groups", reference_groups)
     device = checked.labels.device
     chosen = torch.arange(len(checked.labels), device=device) if rows is None else rows.to(device)
-    ranks = _rank(checked, targets, share_of(chosen, split_over_ranks), leave_one_out, seed)
+    ranks = _rank(checked, targets, share_of(chosen, split_over_ranks), leave_one_out, seed, distances)
     return QueryRanks(*(joined(column, split_over_ranks) for column in ranks))
 
 
-def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, leave_one_out: bool, seed: int) -> QueryRanks:
+def _rank(
+    queries: _Rows, targets: _Rows, chosen: Tensor, leave_one_out: bool, seed: int, distances: Distances | None
+) -> QueryRanks:
     """Rank `targets` for the queries `chosen` (P,), in class order, and put the results back into theirs."""
     excluded = _excluded(queries, targets, leave_one_out)[chosen]  # (P,)
     by_excluded = excluded.argsort(stable=True)
@@ -117,7 +129,11 @@ def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, leave_one_out: bool, s
     own = order.references.argsort()[ordered] if leave_one_out else None  # (P,) columns
     counts = torch.zeros(2, len(ordered), dtype=torch.int64, device=device)
     shares = torch.zeros(2, len(ordered), dtype=torch.float64, device=device)
-    pairs = PairwiseDistances(queries.vectors[ordered], targets.vectors[order.references], own, torch.float32)
+    pairs: PairwiseDistances | _GivenDistances
+    if distances is None:
+        pairs = PairwiseDistances(queries.vectors[ordered], targets.vectors[order.references], own, torch.float32)
+    else:
+        pairs = _GivenDistances(distances, ordered, order.references, own)
     own_group = None if queries.groups is None else queries.groups[ordered, None]  # (P, 1)
     groups = None if targets.groups is None else targets.groups[order.references]  # (M,)
 
@@ -140,6 +156,27 @@ def _rank(queries: _Rows, targets: _Rows, chosen: Tensor, leave_one_out: bool, s
     over_threads(rank_part, lambda parts: slices(len(ordered), parts), device)
     back = places.argsort()
     return QueryRanks(*counts[:, back], *shares[:, back])
+
+
+class _GivenDistances(NamedTuple):
+    """Blocks of given distances, as `PairwiseDistances` yields those of embeddings."""
+
+    distances: Distances
+    queries: Tensor  # (P,)
+    references: Tensor  # (M,)
+    own: Tensor | None  # (P,)
+
+    def blocks(self, part: slice) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (query rows, their float32 distances) of a part of the queries."""
+        for local in row_blocks(part.stop - part.start, len(self.references), BLOCK_ELEMENTS):
+            rows = slice(part.start + local.start, part.start + local.stop)
+            block = self.distances(self.queries[rows], self.references)
+            if not bool((block >= 0).all()):
+                raise ValueError("distances must be at least 0, and one of them is negative or NaN.")
+            block = block.to(torch.float32, copy=True, memory_format=torch.contiguous_format)  # will be overwritten
+            if self.own is not None:
+                block[torch.arange(len(block), device=block.device), self.own[rows]] = torch.inf
+            yield rows, block
 
 
 def _checked(

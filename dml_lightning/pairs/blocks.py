@@ -31,11 +31,24 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         vectors = vectors.double()
     if vectors.itemsize < 4:
         vectors = vectors.float()  # half precision has no NumPy form, and too few digits for distances
+    check_finite(vectors, name)
+    return vectors
+
+
+def check_finite(vectors: Tensor, name: str = "embeddings") -> None:
+    """Refuse vectors (N, D) that hold NaN or infinity.
+
+    Raises:
+        ValueError: Names the first such row.
+
+    Example:
+        >>> check_finite(torch.zeros(2, 8))
+    """
+    vectors = vectors.detach()
     if not bool(torch.isfinite(vectors.sum())):  # 20 times as fast as a test of each entry; the sum may overflow
         finite = torch.isfinite(vectors).all(dim=1)
         for row in torch.nonzero(~finite)[:1, 0].tolist():
             raise ValueError(f"{name} must be finite, but row {row} holds NaN or infinity.")
-    return vectors
 
 
 def as_labels(values: Vectors, like: Tensor, name: str = "labels", kind: str = "label") -> Tensor:
@@ -61,9 +74,21 @@ def as_labels(values: Vectors, like: Tensor, name: str = "labels", kind: str = "
     labels = torch.as_tensor(values)
     if labels.shape != like.shape[:1]:
         raise ValueError(f"{name} must hold one {kind} per row, shape ({len(like)},), got {tuple(labels.shape)}.")
-    if labels.is_floating_point():
-        raise ValueError(f"{name} must be integers, got {labels.dtype}.")
+    check_integers(labels, name)
     return labels.to(like.device, torch.int64)
+
+
+def check_integers(values: Tensor, name: str = "labels") -> None:
+    """Refuse floats, which may be no numbers of classes, and booleans, which are more often a mask than two classes.
+
+    Raises:
+        ValueError: With the type that came.
+
+    Example:
+        >>> check_integers(torch.tensor([0, 2]))
+    """
+    if values.dtype == torch.bool or values.is_floating_point() or values.is_complex():
+        raise ValueError(f"{name} must be integers, got {values.dtype}.")
 
 
 def check_widths(queries: Tensor, references: Tensor) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.evaluation.naming import name_classes
+from dml_lightning.evaluation.naming import names_of_known
 from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
 from dml_lightning.gallery.gallery import ALPHA, Gallery
@@ -80,8 +80,7 @@ def roc(known: Floats, ood: Floats) -> tuple[Floats, Floats]:
 
 def named(evidence: Evidence) -> NDArray[np.int64]:
     """Labels (N,) that the arm's own prediction rule gives to the known crops."""
-    rules = name_classes(evidence.sets["known"], evidence.sets["reference"])
-    return np.asarray(rules[evidence.prediction_rule].numpy())
+    return np.asarray(names_of_known(evidence).numpy())
 
 
 def confusion_counts(evidence: Evidence) -> NDArray[np.int64]:

@@ -9,12 +9,14 @@ import pandas as pd
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.distances import DistanceSample, distance_sample
 from dml_lightning.evaluation.ood import assumptions
+from dml_lightning.evaluation.open_set import OpenSetSample, open_set_sample
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.counts import counts_section
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
 from dml_lightning.report.inputs import ReportInput
 from dml_lightning.report.matrices import class_distances_figure, confusion_figure
+from dml_lightning.report.naming import naming_section
 from dml_lightning.report.numbers import (
     Coverage,
     confusion_counts,
@@ -46,6 +48,7 @@ def sections(given: ReportInput) -> list[Section]:
         _projection(),
         _distances(runs),
         _refusal(runs),
+        naming_section(runs.naming, runs.lines),
         _coverage(runs),
         _confusions(runs),
         _class_distances(runs),
@@ -68,6 +71,11 @@ class ShownRuns:
     def scores(self) -> dict[str, DistanceSample]:
         """Distances by arm."""
         return {arm: distance_sample(run.evidence) for arm, run in self.given.shown.items()}
+
+    @cached_property
+    def naming(self) -> dict[str, OpenSetSample]:
+        """Scores and right names by arm."""
+        return {arm: open_set_sample(run.evidence) for arm, run in self.given.shown.items()}
 
     @cached_property
     def detectors(self) -> dict[str, pd.DataFrame]:

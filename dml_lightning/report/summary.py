@@ -107,7 +107,7 @@ def arms_table(given: ReportInput) -> Table:
         "Arms on the test split",
         ["arm", "runs", *(COLUMNS.get(k, words(k)) for k in keys)],
         rows,
-        f"{note or 'One run per arm.'} Larger is better, but for active triplets. A floor was not trained.",
+        f"{note or 'One run per arm.'} Larger is better, but for active triplets and AURC. A floor was not trained.",
     )
 
 

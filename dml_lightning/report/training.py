@@ -1,10 +1,12 @@
 """Sections on training: curves, margins and states."""
 
+from dml_lightning.evaluation.retrieval import selection
 from dml_lightning.report.figures import curves, training_figure
-from dml_lightning.report.inputs import ReportInput, RunResult
+from dml_lightning.report.inputs import ReportInput, RunResult, words
 from dml_lightning.report.numbers import POINTS
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json
+from dml_lightning.runs.checkpoints import SELECTION
 from dml_lightning.stats.tables import Table
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin
 
@@ -33,9 +35,35 @@ def training_section(given: ReportInput, lines: dict[str, Json]) -> Section | No
         "Every arm is counted with the same margin, whatever its loss. Fewer active triplets and a larger ratio are "
         "better."
     )
+    text += chosen_text(given)
     if any(len(curve.steps) > POINTS for each in drawn.values() for curve in each):
         text += f" Of longer curves {POINTS} values are drawn, evenly from the first to the last."
     return Section("training", "Training", [text], figures=figures)
+
+
+def chosen_text(given: ReportInput) -> str:
+    """Sentences on the validation numbers by which the shown runs chose their checkpoints; empty if none is known."""
+    arms: dict[str, list[str]] = {}
+    for arm, run in given.shown.items():
+        if (number := chosen_by(run)) is not None:
+            arms.setdefault(number, []).append(arm)
+    return "".join(
+        f" Checkpoints of {', '.join(names)} were chosen by {number} on validation." for number, names in arms.items()
+    )
+
+
+def chosen_by(run: RunResult) -> str | None:
+    """Validation number by which a run chose its checkpoint; None for one that was not fitted, or without recipe."""
+    callbacks = (run.recipe.get("trainer") or {}).get("callbacks") or []
+    named = [each for each in callbacks if isinstance(each, dict)]
+    best = [each for each in named if str(each.get("class_path")).endswith(".BestCheckpoint")]
+    if not run.trained or not best:
+        return None
+    monitor, validation = str((best[0].get("init_args") or {}).get("monitor", SELECTION)), run.validation
+    if monitor != SELECTION or validation is None:
+        return words(monitor.removeprefix("val/"))
+    labels, groups = validation.sets["known"].labels.numpy(), validation.groups["known"]
+    return words(selection(labels, groups, validation.other_groups).metric)
 
 
 def margins_section(given: ReportInput) -> Section | None:

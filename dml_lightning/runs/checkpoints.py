@@ -21,6 +21,7 @@ from typing_extensions import override
 from dml_lightning.files import replacing
 from dml_lightning.types import Stream
 
+SELECTION = "val/selection_map_at_r"  # log key by which the best checkpoint is chosen; logged by callbacks.Retrieval
 HANDED_OVER = ".temp.ckpt"  # Lightning's file of the weights that forked processes hand over to their parent
 
 
@@ -82,7 +83,7 @@ class BestCheckpoint(ModelCheckpoint):
         mode: Whether the highest ("max") or the lowest ("min") is the best.
     """
 
-    def __init__(self, monitor: str = "val/map_at_r", mode: Literal["max", "min"] = "max") -> None:
+    def __init__(self, monitor: str = SELECTION, mode: Literal["max", "min"] = "max") -> None:
         super().__init__(
             filename="best", monitor=monitor, mode=mode, enable_version_counter=False, auto_insert_metric_name=False
         )

@@ -9,23 +9,28 @@ from dml_lightning.stats.paired import units_needed
 from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested", "equal"]
-# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets.
+# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets and AURC.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
     "balanced_accuracy_prototype": "balanced accuracy, prototype",
     "balanced_accuracy_knn": "balanced accuracy, 5-NN",
     "recall_at_1": "Recall@1",
     "map_at_r": "MAP@R",
+    "recall_at_1_other_groups": "Recall@1, other groups",
+    "map_at_r_other_groups": "MAP@R, other groups",
     "novel_recall_at_1": "novel Recall@1",
     "novel_map_at_r": "novel MAP@R",
+    "novel_map_at_r_other_groups": "novel MAP@R, other groups",
     "inter_intra_ratio": "inter/intra",
     "active_triplet_fraction": "active triplets",
     "ood_auroc": "OOD AUROC",
     "ood_auroc_near": "near OOD AUROC",
     "ood_auroc_far": "far OOD AUROC",
+    "oscr": "OSCR",
+    "aurc": "AURC",
 }
 # Prefixes of the names of numbers of which smaller is better.
-SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess")
+SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc")
 
 
 def higher_is_better(metric: str) -> bool:

@@ -2,14 +2,22 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from dml_lightning.callbacks import Retrieval
 from dml_lightning.cli import main
+from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.data.sources import CsvTable
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.evaluation.numbers import measure
+from dml_lightning.evaluation.retrieval import selection
 from dml_lightning.metrics.distances import distance_summary
 from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
+from dml_lightning.runs.checkpoints import read_checkpoint
 from tests.end_to_end.arms import arm_words
 
 
@@ -44,6 +52,42 @@ def test_numbers(run: Path, prefix: str) -> None:
     for name, value in expected.items():
         assert logged[f"val/{prefix}{name}"] == pytest.approx(value, rel=1e-4), name
     assert distance_summary(x, y).intra == pytest.approx(logged[f"val/{prefix}intra_distance"], rel=1e-5)
+
+
+def test_checkpoints_are_chosen_by_other_flights_or_by_all_of_them(run: Path) -> None:
+    """By labels and flights of the validation crops."""
+    with np.load(run / "embeddings" / "val.npz") as file:
+        chosen = file["roles"] == "known"
+        metric = selection(file["labels"][chosen], file["groups"][chosen]).metric
+    history = pd.read_csv(run / "csv" / "fit" / "metrics.csv").dropna(subset=["val/map_at_r"])
+    assert history["val/selection_map_at_r"].to_list() == history[f"val/{metric}"].to_list()
+    assert (history["val/map_at_r"] != history["val/map_at_r_other_groups"]).all()
+    best = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    scores = history["val/selection_map_at_r"].to_list()
+    assert best["epoch"] == scores.index(max(scores))
+    assert "test/selection_map_at_r" not in measure(read_evidence(run / "embeddings" / "val.npz"))
+
+
+@pytest.mark.parametrize("flights_of", ["one", "two"])
+def test_a_choice_by_all_flights_is_told_at_the_start(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, flights_of: str
+) -> None:
+    data = ThermalWaterfowlDataModule(CsvTable("nowhere", "boxes.csv"))
+    table = {"labels": [0, 0, 1, 1], "groups": list("aabb" if flights_of == "one" else "abab")}
+    for name, column in table.items():
+        monkeypatch.setattr(ThermalWaterfowlDataModule, name, np.array(column))
+    monkeypatch.setattr(data, "rows", lambda role, split: np.arange(4) if (role, split) == ("known", "val") else None)
+    trainer = SimpleNamespace(datamodule=data)
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        Retrieval().on_fit_start(trainer, None)  # type: ignore[arg-type]
+    assert [record.message for record in caplog.records] == (
+        [
+            "Checkpoints are chosen by map_at_r and not by map_at_r_other_groups: 4 of 4 known crops, among them all "
+            "of 2 of 2 classes, have no other of their class in another group."
+        ]
+        if flights_of == "one"
+        else []
+    )
 
 
 def test_the_table_has_every_pair_of_classes(run: Path) -> None:

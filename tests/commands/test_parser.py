@@ -9,6 +9,7 @@ from jsonargparse import ActionConfigFile
 
 from dml_lightning.cli import main
 from dml_lightning.commands.parser import Parser, merged
+from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.models import Encoder
 
 BASE = {
@@ -59,6 +60,51 @@ def test_dictionaries_in_dictionaries_are_merged_too() -> None:
     assert merged(earlier, {"a": {"y": {"w": 4}}}) == {"a": {"x": 1, "y": {"z": 2, "w": 4}}, "b": 3}
     assert merged(earlier, {"a": {"y": None}, "b": {"c": 5}}) == {"a": {"x": 1}, "b": {"c": 5}}
     assert earlier == {"a": {"x": 1, "y": {"z": 2}}, "b": 3}
+
+
+LOSS = "pytorch_metric_learning.losses.TripletMarginLoss"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("triplets_per_anchor", "2", 2),
+        ("triplets_per_anchor", "all", "all"),
+        ("margin", "0.3", 0.3),
+        ("swap", "true", True),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_options_of_a_loss_have_the_type_that_a_file_gives_them(name: str, text: str, value: Any, apart: bool) -> None:
+    """An argument without a type whose default is a text would take any value for text."""
+    parser = Parser()
+    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_argument("--loss", type=EmbeddingLoss)
+    option = f"--loss.init_args.loss.init_args.{name}"
+    given = [option, text] if apart else [f"{option}={text}"]
+    by_option = parser.parse_args(["--loss=PMLLoss", f"--loss.init_args.loss={LOSS}", *given])
+    arguments = {"loss": {"class_path": LOSS, "init_args": {name: value}}}
+    text_of_file = yaml.safe_dump({"loss": {"class_path": "dml_lightning.losses.PMLLoss", "init_args": arguments}})
+    by_file = parser.parse_args([f"--config={text_of_file}"])
+    for result in (by_option, by_file):
+        read = result.loss.init_args.loss.init_args[name]
+        assert (read, type(read)) == (value, type(value))
+
+
+def test_an_argument_that_is_a_text_stays_one() -> None:
+    parser = Parser()
+    parser.add_subclass_arguments(Encoder, "encoder")
+    result = parser.parse_args(["--encoder=Encoder", "--encoder.init_args.backbone=18"])
+    assert result.encoder.init_args.backbone == "18"
+
+
+def test_the_recipe_of_a_fit_has_the_number(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    loss = f"--model.init_args.loss.init_args.loss={LOSS}"
+    arm = ["--model=dml_lightning.models.TripletModule", "--model.init_args.loss=dml_lightning.losses.PMLLoss", loss]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *words, *arm, f"{loss.partition('=')[0]}.init_args.triplets_per_anchor=2", "--print_config"])
+    recipe = yaml.safe_load(capsys.readouterr().out)
+    assert recipe["model"]["init_args"]["loss"]["init_args"]["loss"]["init_args"]["triplets_per_anchor"] == 2
 
 
 def test_a_fit_merges_its_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

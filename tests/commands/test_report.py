@@ -96,6 +96,8 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
         "detectors.csv",
         "class_distances.csv",
         "assumptions.csv",
+        "risk_coverage.csv",
+        "oscr.csv",
         "coverage.csv",
         "report.html",
     }
@@ -108,8 +110,27 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
     own = detector.distances(known.vectors.numpy())[np.arange(45), known.labels.numpy()]
     inside = (own <= detector.radii[known.labels.numpy()]).mean()
     assert float(conditions["known_inside"]) == pytest.approx(inside)
+    curves = {name: np.genfromtxt(out / f"{name}.csv", delimiter=",", names=True) for name in ("oscr", "risk_coverage")}
+    assert np.trapezoid(curves["oscr"]["correct"], curves["oscr"]["false"]) == pytest.approx(numbers["test/oscr"])
+    assert curves["oscr"]["correct"][-1] == pytest.approx(numbers["test/accuracy"])
+    assert curves["risk_coverage"]["risk"][-1] == pytest.approx(1 - numbers["test/accuracy"])
     refused = list(csv.DictReader((out / "coverage.csv").read_text().splitlines()))
     assert {row["flight"] for row in refused} == {"all", *(f"flight_{n}" for n in range(4))}
+
+
+def test_an_audit_re_ranks_when_it_is_asked_to(tmp_path: Path, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "theirs.npz", **made(thumbnails=False))
+    out = tmp_path / "out"
+    main(["audit", str(tmp_path / "theirs.npz"), "--out", str(out), "--rerank=true", "--projection=pca"])
+    rows = list(csv.DictReader((out / "reranking.csv").read_text().splitlines()))
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert float(rows[0]["map_at_r"]) == numbers["test/map_at_r"]
+    printed = capsys.readouterr().out
+    for row in rows:
+        map_at_r = f"{float(row['map_at_r']):.3f}"
+        assert any(
+            line.startswith(f"| {row['set']} | {row['method']} |") and map_at_r in line for line in printed.splitlines()
+        )
 
 
 def test_an_audit_of_nonsense_writes_nothing(tmp_path: Path, made: Made) -> None:

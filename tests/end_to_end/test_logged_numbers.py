@@ -25,8 +25,8 @@ def run(request: pytest.FixtureRequest, runs: dict[str, Path]) -> Path:
 
 @pytest.fixture
 def logged(run: Path) -> dict[str, float]:
-    values: dict[str, float] = json.loads((run / "metrics" / "val.json").read_text())
-    return values
+    values = json.loads((run / "metrics" / "val.json").read_text())
+    return {key: np.nan if value is None else value for key, value in values.items()}
 
 
 @pytest.fixture
@@ -86,21 +86,28 @@ def test_triplets(sets: Sets, logged: dict[str, float]) -> None:
     assert logged["val/worst_anchor_gap"] == pytest.approx(values.min() - 0.2, abs=1e-5)
 
 
+@pytest.mark.parametrize("suffix", ["", "_other_groups"])
 @pytest.mark.parametrize("prefix", ["", "novel_"])
-def test_retrieval(sets: Sets, logged: dict[str, float], prefix: str) -> None:
-    x, y = sets[prefix.rstrip("_") or "known"]
-    d = distances(x)
-    np.fill_diagonal(d, np.inf)
+def test_retrieval(run: Path, sets: Sets, logged: dict[str, float], prefix: str, suffix: str) -> None:
+    name = prefix.rstrip("_") or "known"
+    x, y = sets[name]
+    with np.load(run / "embeddings" / "val.npz") as file:
+        flights = file["groups"][file["roles"] == name]
+    left_out = flights[:, None] == flights if suffix else np.eye(len(y), dtype=bool)
+    d = np.where(left_out, np.inf, distances(x))
     first, average = [], []
     for i, row in enumerate(d):
-        relevant = (y == y[i]).sum() - 1
+        relevant = ((y == y[i]) & ~left_out[i]).sum()
         if relevant:
             hits = y[np.argsort(row)[:relevant]] == y[i]
             precision = np.cumsum(hits) / np.arange(1, relevant + 1)
             first.append(y[row.argmin()] == y[i])
             average.append((precision * hits).sum() / relevant)
-    assert logged[f"val/{prefix}recall_at_1"] == pytest.approx(np.mean(first), abs=1e-6)
-    assert logged[f"val/{prefix}map_at_r"] == pytest.approx(np.mean(average), abs=1e-5)
+    expected = [np.mean(values) if values else np.nan for values in (first, average)]
+    for key, value in zip(("recall_at_1", "map_at_r"), expected, strict=True):
+        assert logged[f"val/{prefix}{key}{suffix}"] == pytest.approx(value, abs=1e-5, nan_ok=True)
+    if suffix:
+        assert logged[f"val/{prefix}left_out{suffix}"] == len(y) - len(first)
 
 
 def test_ood_scores(run: Path, sets: Sets, logged: dict[str, float], names: list[str]) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.naming import accuracy_values
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,6 +53,23 @@ def test_sets_without_rows_are_there_and_empty(tmp_path: Path) -> None:
         assert len(result.sets[name]) == 0  # type: ignore[index]
         assert result.sets[name].vectors.shape == (0, 3)  # type: ignore[index]
         assert len(result.groups[name]) == 0  # type: ignore[index]
+
+
+def test_other_groups_are_searched_where_groups_are_named_and_not_turned_off(tmp_path: Path) -> None:
+    content = arrays()
+    assert read(tmp_path, content).other_groups is False
+    content["groups"] = np.array([f"flight {row % 3}" for row in range(12)])
+    assert read(tmp_path, content).other_groups is True
+    content["other_groups"] = np.array(False)
+    result = read(tmp_path, content)
+    result.save(tmp_path / "again.npz")
+    assert result.other_groups is read_evidence(tmp_path / "again.npz").other_groups is False
+    for wrong, message in (
+        (np.array(1), "other_groups must be true or false, got int64"),
+        (np.array([True, False]), r"other_groups must be one value, got \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, {**content, "other_groups": wrong})
 
 
 def test_a_crop_without_a_group_is_its_own(tmp_path: Path) -> None:
@@ -101,6 +119,7 @@ def test_many_integers_keep_their_order(tmp_path: Path) -> None:
 
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
     content = arrays() | {
+        "class_names": np.array(["duck", "coot"]),
         "far_ood": np.array(["tree"]),
         "logits": np.random.default_rng(1).normal(size=(12, 2)),
         "head_weight": np.ones((2, 3)),
@@ -130,6 +149,32 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
             torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
         np.testing.assert_array_equal(first.groups[name], second.groups[name])
         np.testing.assert_array_equal(first.thumbnails[name], second.thumbnails[name])
+
+
+def test_columns_are_those_of_the_class_names(tmp_path: Path) -> None:
+    """Of a perfect classifier whose classes are in no alphabetical order."""
+    content, names = arrays(), ["duck", "coot"]
+    content["logits"] = np.array([[float(label == name) for name in names] for label in content["labels"]])
+    content |= {"class_names": np.array(names), "prediction_rule": np.array("softmax")}
+    assert accuracy_values(read(tmp_path, content))["accuracy"] == 1
+    numbered = content | {"labels": np.array([[*names, "swan", "fox", "tree"].index(x) for x in content["labels"]])}
+    del numbered["class_names"]
+    assert accuracy_values(read(tmp_path, numbered))["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("logits", np.zeros((12, 2))), ("head_weight", np.ones((2, 3)))],
+)
+def test_columns_of_classes_without_a_name_are_refused(tmp_path: Path, key: str, values: NDArray[Any]) -> None:
+    content = arrays() | {key: values}
+    if key == "head_weight":
+        content["head_bias"] = np.zeros(2)
+    with pytest.raises(ValueError, match=f"labels are names, and which column of {key} is which class is not said"):
+        read(tmp_path, content)
+    with pytest.raises(ValueError, match=f"class_names lacks 'coot', so that no column of {key} is known"):
+        read(tmp_path, content | {"class_names": np.array(["duck", "swan"])})
+    assert read(tmp_path, content | {"class_names": np.array(["duck", "coot"])}).class_names[:2] == ["duck", "coot"]
 
 
 def test_half_precision_unit_vectors_are_normalized(tmp_path: Path) -> None:
@@ -172,11 +217,21 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
         (with_row("labels", 5, "gull"), "the known class 'gull' has no row with the role 'reference'"),
         (changed(prediction_rule=np.array("knn")), "prediction_rule is 'knn'"),
         (changed(prediction_rule=np.array("softmax")), "there is no array logits"),
-        (changed(head_weight=np.ones((2, 4))), r"head_weight \(2, 4\) and head_bias \(2,\) must be \(C, 3\)"),
+        (
+            changed(head_weight=np.ones((2, 4)), class_names=np.array(["duck", "coot"])),
+            r"head_weight \(2, 4\) and head_bias \(2,\) must be \(C, 3\)",
+        ),
         (changed(labels=np.full(12, 9), class_names=np.array(["a"])), "labels go from 9 to 9, class_names has 1"),
         (changed(labels=np.full(12, -1), class_names=np.array(["a"])), "labels go from -1 to -1"),
-        (changed(logits=np.zeros((12, 3))), r"logits \(12, 3\) is of 3 classes, and the reference rows of 2"),
-        (changed(head_weight=np.ones((3, 3))), r"head_weight \(3, 3\) is of 3 classes"),
+        (changed(head_bias=np.ones(2)), "there is an array head_bias and no head_weight"),
+        (
+            changed(logits=np.zeros((12, 3)), class_names=np.array(["duck", "coot"])),
+            r"logits \(12, 3\) is of 3 classes, and the reference rows of 2",
+        ),
+        (
+            changed(head_weight=np.ones((3, 3)), class_names=np.array(["duck", "coot"])),
+            r"head_weight \(3, 3\) is of 3 classes",
+        ),
         (changed(class_names=np.array(["duck", "duck"])), "class_names has 'duck' more than once"),
         (changed(thumbnails=np.zeros((12, 4, 4))), "thumbnails must be uint8"),
         (changed(labels=np.ones((12, 2), int)), r"labels must have 1 dimension\(s\), got \(12, 2\)"),

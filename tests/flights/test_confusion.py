@@ -59,7 +59,8 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
 def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     held_out = evidence()
     novel = held_out.sets["novel"].vectors.numpy()
-    enrolled = (EnrolledSpecies("eider", novel[[0, 3]], 2.0), EnrolledSpecies("teal", -np.ones((2, 4), np.float32), 0.1))
+    teals = -np.ones((2, 4), np.float32)
+    enrolled = (EnrolledSpecies("eider", novel[[0, 3]], 2.0), EnrolledSpecies("teal", teals, 0.1))
     gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
     matrix = held_out_confusion(gallery, held_out, "B")
     assert matrix.rows == ["coot", "mallard", "eider", OTHER]

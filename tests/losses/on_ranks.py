@@ -29,6 +29,20 @@ EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
     "multi-similarity": losses.MultiSimilarityLoss,
 }
 TRIPLETS = functools.partial(peers.TripletMarginLoss, 0.3)
+
+
+class Squares(reducers.MultipleReducers):  # type: ignore[misc]  # the library has no types
+    """Adds the squares of the terms."""
+
+    def sub_loss_reduction(self, sub_losses: Tensor, embeddings: Any = None, labels: Any = None) -> Tensor:
+        return sub_losses.square().sum()
+
+
+def part_of(positive: reducers.BaseReducer, default: reducers.BaseReducer | None = None) -> reducers.MultipleReducers:
+    """Reducers of the positive pairs' term alone, with a default for the other."""
+    return reducers.MultipleReducers({"pos_loss": positive}, default)
+
+
 PML = {
     "triplets": lambda: (TRIPLETS(),),
     "random": lambda: (TRIPLETS(triplets_per_anchor=2),),
@@ -39,6 +53,14 @@ PML = {
     "regularised": lambda: (TRIPLETS(embedding_regularizer=regularizers.LpRegularizer()),),
     "contrastive": lambda: (peers.ContrastiveLoss(),),
     "contrastive-mean": lambda: (peers.ContrastiveLoss(reducer=reducers.MeanReducer()),),
+    "contrastive-part": lambda: (peers.ContrastiveLoss(reducer=part_of(reducers.AvgNonZeroReducer())),),
+    "contrastive-rest": lambda: (
+        peers.ContrastiveLoss(reducer=part_of(reducers.MeanReducer(), reducers.AvgNonZeroReducer())),
+    ),
+    "contrastive-other": lambda: (
+        peers.ContrastiveLoss(reducer=part_of(reducers.MeanReducer(), reducers.ThresholdReducer(low=0.3))),
+    ),
+    "contrastive-squares": lambda: (peers.ContrastiveLoss(reducer=Squares({})),),
     "multi-similarity": lambda: (peers.MultiSimilarityLoss(),),
     "circle": lambda: (peers.CircleLoss(),),
     "supcon": lambda: (peers.SupConLoss(),),

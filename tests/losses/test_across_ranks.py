@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dml_lightning import losses
-from tests.losses.on_ranks import EVERY, shares, step
+from tests.losses.on_ranks import CLASSIFICATION, EMBEDDING, EVERY, shares, step
 from tests.ranks import Gloo
 
 PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere", "one-each", "empty-rank"]
@@ -27,6 +27,33 @@ def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -
             assert (found_gradient.norm() / gradient.norm()).item() == pytest.approx(1, abs=1e-9)
     if plan == "asymmetric":
         assert gradient.norm() > 1e-3
+
+
+def refusal(name: str, features: Tensor, labels: Tensor) -> str:
+    """The error of a loss on embeddings."""
+    try:
+        EVERY[name]()(features, labels)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", EMBEDDING)
+def test_an_embedding_of_one_rank_that_is_not_finite_is_refused_by_all(gloo: Gloo, name: str) -> None:
+    """A rank that went on alone would wait for the others."""
+    _, labels = shares(2, "asymmetric")
+    features = [torch.ones(len(own), 4) for own in labels]
+    features[1][2, 3] = torch.nan
+    expected = f"embeddings must be finite, but row {len(labels[0]) + 2} holds NaN or infinity."
+    assert gloo(2).run(refusal, name, features, labels) == [expected, expected]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_bool_labels_are_refused(name: str) -> None:
+    labels = torch.tensor([True, False, True])
+    assert refusal(name, torch.eye(3, 5 if name in CLASSIFICATION else 4), labels) == (
+        "labels must be integers, got torch.bool."
+    )
 
 
 def bounds(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

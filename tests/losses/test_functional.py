@@ -1,12 +1,14 @@
 """The triplet losses as functions: values, counts, gradients, precision, and what is refused."""
 
+from typing import Any
+
 import pytest
 import torch
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer, SumReducer
 
-from dml_lightning.losses import functional, mining
+from dml_lightning.losses import TripletLoss, functional, mining
 from tests.losses.triplet_reference import MODES, cloud, ints, reference
 
 REDUCTIONS = {"active": AvgNonZeroReducer, "mean": MeanReducer, "sum": SumReducer}
@@ -71,10 +73,31 @@ def test_no_triplet_gives_zero_with_a_gradient(given: list[int], mode: str, soft
         assert not any(ints(out.counts).values())
 
 
-def test_nan_is_not_hidden() -> None:
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("mode", mining.MININGS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_every_mining_refuses_what_is_not_finite(mode: Any, soft: bool, bad: float) -> None:
     x, labels = cloud(12)
-    x[4, 0] = torch.nan
-    assert functional.batch_all_triplet(x, labels, 0.2).loss.isnan()
+    others = x.clone()
+    x[4, 0] = bad
+    message = "embeddings must be finite, but row 4 holds NaN or infinity"
+    for given in ({}, {"references": x, "reference_labels": labels, "offset": 0}):
+        with pytest.raises(ValueError, match=message):
+            functional.triplet_loss(x, labels, 0.2, mining=mode, soft=soft, **given)
+    with pytest.raises(ValueError, match=message):  # as anchors that are no references, and as references alone
+        functional.triplet_loss(x, labels, 0.2, mining=mode, soft=soft, references=others, reference_labels=labels)
+    with pytest.raises(ValueError, match=message):
+        functional.triplet_loss(others, labels, 0.2, mining=mode, soft=soft, references=x, reference_labels=labels)
+
+
+def test_a_batch_that_is_refused_is_not_remembered() -> None:
+    x, labels = cloud(12)
+    loss = TripletLoss(memory_size=20)
+    loss(x, labels)
+    with pytest.raises(ValueError, match="must be finite"):
+        loss(x * torch.nan, labels)
+    assert loss.memory is not None
+    assert torch.equal(loss.memory.vectors, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

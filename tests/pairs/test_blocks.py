@@ -1,12 +1,14 @@
-"""Products of matrices in full precision, whatever the process has chosen."""
+"""Products of matrices in full precision, whatever the process has chosen, and labels that are refused."""
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dml_lightning.losses.functional import batch_all_triplet
-from dml_lightning.pairs.blocks import full_precision
+from dml_lightning.metrics.classification import balanced_accuracy
+from dml_lightning.pairs.blocks import as_labels, full_precision
 from tests.pairs.rows import unit
 
 
@@ -38,3 +40,14 @@ def test_reduced_precision_of_one_backend_is_put_aside_and_back(backend: Any) ->
         assert backend.fp32_precision == given
     finally:
         backend.fp32_precision = before
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([True, False]), np.array([True, False]), torch.zeros(2), 1j * torch.ones(2)]
+)
+def test_labels_are_integers_and_no_mask(labels: Any) -> None:
+    kind = str(labels.dtype).removeprefix("torch.")
+    with pytest.raises(ValueError, match=rf"^labels must be integers, got torch.{kind}\.$"):
+        as_labels(labels, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=rf"^labels must be integers, got torch.{kind}\.$"):
+        balanced_accuracy(labels, torch.tensor([0, 1]))

@@ -26,6 +26,7 @@ def test_known_classes_alone(tmp_path: Path, made: Made) -> None:
         "Arms",
         "Embeddings",
         "Distances",
+        "Naming or refusing",
         "Confusion of classes",
         "Distances of classes",
         "What the guarantee rests on",

@@ -5,7 +5,7 @@ from dml_lightning.report.summary import answer_text, arms_section, arms_table, 
 from dml_lightning.stats.arms import compare_arms
 from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import cell_text
-from dml_lightning.stats.results import Question
+from dml_lightning.stats.results import Question, higher_is_better
 from dml_lightning.stats.units import unit_means
 from tests.made_up import RunOf
 
@@ -61,3 +61,19 @@ def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
     assert not isinstance(given.comparison, str)
     assert given.comparison.left_out == ("triplet",)
     assert "Fewer than two complete seeds: triplet." in answer_text(given)
+
+
+def test_retrieval_without_the_own_flight_stands_beside_the_plain(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax")])
+    table = arms_table(given)
+    (row,), numbers = table.rows, given.runs[0].metrics
+    for key, name in {"map_at_r": "MAP@R", "novel_map_at_r": "novel MAP@R"}.items():
+        column = table.columns.index(name)
+        assert row[column] == numbers[key]
+        assert row[table.columns.index(f"{name}, other groups")] == numbers[f"{key}_other_groups"]
+
+
+def test_a_smaller_area_of_risk_is_better() -> None:
+    assert not higher_is_better("aurc")
+    assert not higher_is_better("aurc_prototype")
+    assert higher_is_better("novel_oscr")

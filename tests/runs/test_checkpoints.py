@@ -9,10 +9,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import yaml
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from dml_lightning.runs import checkpoints
 from dml_lightning.runs.checkpoints import BestCheckpoint, LatestCheckpoint
+from tests import ROOT
 
 SETTINGS: dict[str, tuple[dict[str, Any], list[int]]] = {
     "nothing in the way": ({"max_epochs": 2, "limit_train_batches": 6}, [4, 6, 8, 12]),
@@ -121,3 +123,15 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"last\.ckpt \({len(content)} bytes\) is no checkpoint of dml fit"):
         checkpoints.read_checkpoint(path)
+
+
+def test_shipped_configs_choose_by_the_one_key() -> None:
+    base = yaml.safe_load((ROOT / "configs" / "base.yaml").read_text(encoding="utf-8"))
+    (best,) = [each for each in base["trainer"]["callbacks"] if each["class_path"].endswith(".BestCheckpoint")]
+    assert best["init_args"] == {"monitor": checkpoints.SELECTION, "mode": "max"}
+    assert BestCheckpoint().monitor == checkpoints.SELECTION
+    for path in (ROOT / "configs" / "sweep").glob("*.yaml"):
+        sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert sweep["metric"] == {"name": checkpoints.SELECTION, "goal": "maximize"}, path
+    searched = yaml.safe_load((ROOT / "configs" / "experiment" / "searched.yaml").read_text(encoding="utf-8"))
+    assert searched["search"]["metric"] == checkpoints.SELECTION
