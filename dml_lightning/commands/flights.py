@@ -53,8 +53,8 @@ def drift(
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     _check_out(out, ".json", predictions)
     gallery = Gallery.of_run(Path(run))
-    threshold = gallery.threshold("C")
-    if not len(threshold.owners):
+    threshold, (calibration, owners) = gallery.threshold("C"), gallery.calibration_scores()
+    if not len(owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
     read = read_predictions(Path(predictions), gallery)
     check_threshold(read, gallery, "C")
@@ -66,8 +66,8 @@ def drift(
     if table.empty and read.frames is None:
         raise ValueError(f"{predictions} has no box of {', '.join(gallery.class_names)}.")
     results = flight_drift(
-        threshold.scores,
-        threshold.owners,
+        calibration,
+        owners,
         table["distance_trained"].to_numpy(np.float64),
         table["group"].to_numpy(str),
         threshold.value,
@@ -77,7 +77,7 @@ def drift(
     seen = {each.flight for each in results}
     results += [nothing_to_compare(flight, read.used(flight) or 0) for flight in read.flights if flight not in seen]
     results.sort(key=lambda each: each.flight)
-    _print_drift(results, threshold.groups, threshold.alpha)
+    _print_drift(results, len(np.unique(owners)), threshold.alpha)
     _print_effort(read)
     if out:
         write_json(Path(out), [asdict(each) for each in results])
