@@ -29,8 +29,8 @@ def drift(
     Compares each flight's mean distance to the nearest prototype of the classes trained on with the means of the
     calibration flights, over the boxes within rule C's threshold. The unit is the flight, not the crop: it takes three
     calibration flights or more, and few of them detect only a large shift. The table gives the range of shifts that
-    pass for chance. A flight of which almost every box lies beyond the threshold is called drifted without a test,
-    because drift cannot be told from a flight without known birds then. A status of 0 means that no drift was found, 2
+    pass for chance. A flight of which almost every box lies beyond the threshold is compared by the mean of all its
+    boxes, which cannot tell drift from a flight without known birds. A status of 0 means that no drift was found, 2
     that the input was wrong. Boxes that are named as an enrolled species are left out; a flight without any other box
     is listed with its number of frames.
 
@@ -267,7 +267,7 @@ def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None
         if each.note:
             print(f"{each.flight}: {each.note}.")
     print(
-        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance. "
-        f"refused: share above\nrule C's threshold, of known birds {alpha:g} on average; it grows with boxes that show "
-        "no known species, and is not tested."
+        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance of "
+        "one flight, and\np_holm allows for all of them. refused: share above rule C's threshold, of known birds "
+        f"{alpha:g} on average; it grows with boxes\nthat show no known species, and is not tested by itself."
     )
