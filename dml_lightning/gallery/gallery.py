@@ -21,10 +21,12 @@ from dml_lightning.gallery import records
 from dml_lightning.gallery.calibration import Calibration
 from dml_lightning.gallery.contents import read_calibration, read_prototypes, read_thresholds, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
+from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import ArrayState, nested
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.sets import SetThresholds, set_thresholds
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.runs import digests
@@ -165,6 +167,21 @@ class Gallery:
         if self.calibration is None:
             return threshold.scores, threshold.owners
         return self.calibration.scores, self.calibration.flights
+
+    def set_thresholds(self, alpha: float = ALPHA) -> SetThresholds:
+        """Thresholds of the sets of species that hold the true one of a known crop with probability 1 - alpha.
+
+        Raises:
+            ValueError: If the gallery does not keep its calibration crops by class, or alpha is not in (0, 1).
+        """
+        kept = self.calibration
+        if kept is None or (self.prediction_rule == "softmax" and kept.logits is None):
+            raise ValueError(
+                "this gallery keeps no calibration crops by class, so there are no sets of species: dml validate --run "
+                "RUN writes them if the run has a calibration split, and dml gallery recalibrate takes checked crops."
+            )
+        behind = judge.gaps(kept.distances, kept.logits if self.prediction_rule == "softmax" else None)
+        return set_thresholds(behind, kept.labels, kept.flights, alpha, kept.per_flight)
 
     @property
     def default_rule(self) -> str:
