@@ -126,7 +126,7 @@ def test_parquet_holds_what_csv_holds(table: Path, runs: dict[str, Path], flight
     data = f"--data={flights}/annotations.json"
     words = [f"--run={runs['softmax']}", data, f"--out={tmp_path}/out.parquet"]
     found = pd.read_parquet(main(["predict", *words, "--batch_size=64"]))
-    expected = pd.read_csv(table).fillna({"set_level": "", "set_node": ""})  # no taxonomy
+    expected = pd.read_csv(table).assign(set_level="", set_node="")  # there is no taxonomy
     assert list(found) == list(expected)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
 
