@@ -19,8 +19,8 @@ chance of an alarm at most the level. p-values of several flights are adjusted a
 boxes for a test counts, whether its boxes then allowed one or not. A test on the share of refused boxes does not hold
 its level: of most calibration flights hardly a box is refused, so that their shares do not show how flights differ.
 
-In `benchmarks/drift_level.py` 5 % stay at most 5 % for flights of 5 to 100 boxes, tables of 20 flights, 3 to 20
-calibration flights and an intra-flight correlation of up to 0.5. Strongly skewed means of flights are not normal.
+In `benchmarks/drift_level.py` 5 % stay 5 % for flights of 5 to 100 boxes, tables of 20 flights, 3 to 20 calibration
+flights and an intra-flight correlation of up to 0.5. Strongly skewed means of flights are not normal.
 """
 
 from dataclasses import dataclass
