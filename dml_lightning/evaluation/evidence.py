@@ -39,6 +39,7 @@ class Evidence:
     head: LinearHead | None = None  # classifier on the embeddings, of an arm that has one
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
     encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
+    temperature: float | None = None  # divides the logits, fitted on validation; None without
 
     @property
     def normalized(self) -> bool:
@@ -74,6 +75,8 @@ class Evidence:
         if self.head is not None:
             arrays["head_weight"] = self.head.weight.cpu().numpy()
             arrays["head_bias"] = self.head.bias.cpu().numpy()
+        if self.temperature is not None:
+            arrays["temperature"] = np.array(self.temperature)
         if self.thumbnails:
             arrays["thumbnails"] = np.concatenate([self.thumbnails[name] for name in filled])
         write_npz(path, **arrays)
@@ -97,7 +100,7 @@ def read_evidence(path: Path) -> Evidence:
     Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
     the reference's classes first; `index` (N,), integers that are unique within a role; `far_ood`, class names;
     `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a classifier; `prediction_rule`; `thumbnails`
-    (N, S, S) uint8; `encoder`, a digest.
+    (N, S, S) uint8; `encoder`, a digest; `temperature`, a number above 0 that was fitted on validation.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -155,7 +158,17 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         if "thumbnails" in arrays
         else {},
         encoder=str(arrays.get("encoder", "")),
+        temperature=_temperature(arrays),
     )
+
+
+def _temperature(arrays: dict[str, NDArray[Any]]) -> float | None:
+    if "temperature" not in arrays:
+        return None
+    value = arrays["temperature"]
+    if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < float("inf"):
+        raise ValueError(f"temperature must be one number above 0, got {value.tolist()!r}.")
+    return float(value.item())
 
 
 def _by_index(rows: NDArray[np.int64], index: NDArray[Any], name: str) -> NDArray[np.int64]:

@@ -27,7 +27,10 @@ COLUMNS = {
     "ood_auroc_far": "far OOD AUROC",
 }
 # Prefixes of the names of numbers of which smaller is better.
-SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess")
+SMALLER_IS_BETTER = (
+    *("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess"),
+    *("nll", "calibration_error", "classwise_calibration_error"),
+)
 
 
 def higher_is_better(metric: str) -> bool:
