@@ -165,4 +165,4 @@ def joined_counts(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         [4]
     """
     every = pd.concat(parts, ignore_index=True)
-    return every.groupby(NODE_COLUMNS[:3], as_index=False)["boxes"].sum()
+    return every.groupby(NODE_COLUMNS[:3])["boxes"].sum().reset_index()
