@@ -29,11 +29,13 @@ def arguments(work: Path, model: str, epochs: int) -> list[str]:
     ]
 
 
-def fitted_runs(work: Path, arms: Sequence[str] = ("softmax", "triplet")) -> dict[str, list[Path]]:
-    """One run of each arm, fitted for two short epochs on 16 flights and tested: enough to run on, not to judge by."""
+def fitted_runs(
+    work: Path, arms: Sequence[str] = ("softmax", "triplet"), epochs: int = 2, batches: int = 20
+) -> dict[str, list[Path]]:
+    """One run of each arm, fitted for short epochs on 16 flights and tested: enough to run on, not to judge by."""
     flights(work, 16, 6)
     runs = {
-        arm: dml(["fit", *arguments(work, arm, 2), "--data.batches_per_epoch=20", *SMALL, f"--name={arm}"])
+        arm: dml(["fit", *arguments(work, arm, epochs), f"--data.batches_per_epoch={batches}", *SMALL, f"--name={arm}"])
         for arm in arms
     }
     for run in runs.values():

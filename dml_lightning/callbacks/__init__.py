@@ -6,6 +6,7 @@ from dml_lightning.callbacks.measurements import (
     Assumptions,
     DistanceRatio,
     OODDetection,
+    ProbabilityCalibration,
     Retrieval,
     Structure,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "Assumptions",
     "DistanceRatio",
     "OODDetection",
+    "ProbabilityCalibration",
     "Retrieval",
     "RunWriter",
     "Structure",

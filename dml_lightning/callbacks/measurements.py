@@ -9,14 +9,17 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import Measurement, data_of, evidence_of
+from dml_lightning.callbacks.writer import with_temperature
 from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import assumption_values, ood_values
 from dml_lightning.evaluation.open_set import open_set_values
+from dml_lightning.evaluation.probabilities import probability_values
 from dml_lightning.evaluation.retrieval import retrieval_values, selection
 from dml_lightning.evaluation.structure import class_table, structure_values
 from dml_lightning.files import write_text
+from dml_lightning.metrics.calibration import BINS
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs.checkpoints import SELECTION
 
@@ -37,6 +40,29 @@ class Accuracy(Measurement):
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
         return accuracy_values(evidence, self.k)
+
+
+class ProbabilityCalibration(Measurement):
+    """Logs likelihood and calibration of an arm that names by softmax, before and after temperature scaling.
+
+    `nll`, `calibration_error` and `classwise_calibration_error` are of the probabilities of known crops, and with
+    `_scaled` behind of those at `temperature`, which is fitted on the known validation crops. A test takes the
+    temperature that the validation of the same checkpoint wrote. Other arms have none of these numbers.
+
+    Args:
+        bins: Number of bins of equal width of the calibration errors.
+    """
+
+    def __init__(self, bins: int = BINS) -> None:
+        self.bins = bins
+
+    @override
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        return probability_values(evidence, self.bins)
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        self.log_values(module, stage, self.compute(with_temperature(trainer, evidence_of(trainer, module), stage)))
 
 
 class DistanceRatio(Measurement):

@@ -12,10 +12,12 @@ from typing_extensions import override
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
 from dml_lightning.data.loaders import CropDataset
 from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.probabilities import temperature_on
 from dml_lightning.files import read_json, write_json
 from dml_lightning.gallery.gallery import ALPHA, Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.runs import digests
+from dml_lightning.runs.folder import read_metrics
 from dml_lightning.types import SETS
 
 
@@ -74,9 +76,8 @@ class RunWriter(EvaluationCallback):
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         if trainer.state.fn not in ("validate", "test"):
             return
-        evidence = replace(  # on every rank, since it gathers
-            evidence_of(trainer, module), encoder=encoder_digest(module.encoder, data_of(trainer).options)
-        )
+        digest = encoder_digest(module.encoder, data_of(trainer).options)  # on every rank, since it gathers
+        evidence = replace(with_temperature(trainer, evidence_of(trainer, module), stage), encoder=digest)
         if trainer.is_global_zero:
             folder = result_folder(trainer)
             _write_embeddings(trainer, evidence, folder / "embeddings" / f"{stage}.npz")
@@ -108,6 +109,21 @@ class RunWriter(EvaluationCallback):
         run = Path(trainer.default_root_dir)
         if trainer.state.fn != "fit" and trainer.is_global_zero and result_folder(trainer) == run:
             digests.forget(run, stage)
+
+
+def with_temperature(trainer: L.Trainer, evidence: Evidence, stage: str) -> Evidence:
+    """The evidence with its temperature: in validation fitted on it, in a test read from the validation's metrics.
+
+    Args:
+        trainer: Trainer in use.
+        evidence: Embeddings of the split.
+        stage: `val` or `test`.
+    """
+    if stage == "val":
+        return replace(evidence, temperature=temperature_on(evidence))
+    if evidence.prediction_rule != "softmax":
+        return evidence
+    return replace(evidence, temperature=read_metrics(result_folder(trainer), "val").get("temperature"))
 
 
 def _check_gallery(run: Path, encoder: str) -> None:

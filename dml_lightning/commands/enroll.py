@@ -1,9 +1,11 @@
 """`dml enroll` and `dml gallery`: adds and removes species, and recalibrates rule C on checked crops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
@@ -16,6 +18,7 @@ from dml_lightning.gallery.overlap import Overlap, overlaps
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.trust import modules_of
+from dml_lightning.types import Embeddings
 
 HEAVY = 0.1  # share of the crops of one class that are nearer to the other, above which a warning is printed
 
@@ -53,7 +56,7 @@ def enroll(
     """
     trained = TrainedRun.load(run, device, modules_of(trust))
     table = _of_one_label(_read_crops(Path(crops)).table, only, label)
-    vectors, _ = _embed(trained, table, batch_size)
+    vectors = _embed(trained, table, batch_size).vectors.numpy()
     species = changes.add_species(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
     print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
     _print_overlaps(overlaps(trained.gallery, species), label)
@@ -101,6 +104,7 @@ def recalibrate(
     run: str,
     data: str,
     alpha: float = ALPHA,
+    per_flight: bool | None = None,
     batch_size: int = 256,
     device: str = "cpu",
     trust: str | None = None,
@@ -116,6 +120,8 @@ def recalibrate(
         data: Checked boxes with labels, in any form that `dml predict --data` takes. Boxes of classes that were not
             trained on are left out and counted.
         alpha: Share of known crops that may be refused, on average.
+        per_flight: Whether rule C takes one random crop of each flight, as `per_flight` of the run's `RunWriter` says;
+            by default as before.
         batch_size: Number of crops embedded at once.
         device: Device of the encoder, such as cpu or cuda.
         trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
@@ -134,23 +140,25 @@ def recalibrate(
         labels = ", ".join(sorted(table["label"].unique()))
         raise ValueError(f"{data} has no crop of {', '.join(names)}; its labels are {labels}.")
     print(f"{len(kept)} crops of known classes; {len(table) - len(kept)} of others are left out.")
-    needed = samples_needed(alpha)
-    if len(kept) < needed:
-        raise ValueError(
-            f"{len(kept)} checked crops are too few for alpha = {alpha:g}: check {needed}, or take "
-            f"--alpha {np.ceil(1000 / (len(kept) + 1)) / 1000:g}."
-        )
-    vectors, rows = _embed(trained, kept, batch_size)
-    _check_unseen(trained.gallery, vectors, data)
-    numbers = {name: number for number, name in enumerate(names)}
-    owners = np.array([numbers[name] for name in kept["label"]], np.int64)[rows]
+    single = trained.gallery.per_flight if per_flight is None else per_flight
+    _check_enough(kept, alpha, single)
+    embedded = _embed(trained, kept, batch_size)
+    _check_unseen(trained.gallery, embedded.vectors.numpy(), data)
+    rows = embedded.index.numpy()
+    labels = torch.from_numpy(kept["label"].map(names.index).to_numpy(np.int64)[rows])
     groups = kept["group"].to_numpy(str)[rows]
     before = trained.gallery.thresholds.get("C")
     changed = changes.recalibrate_rule_c(
-        trained.folder / "gallery", vectors, owners, groups, trained.gallery.encoder, alpha, source=data
+        trained.folder / "gallery",
+        replace(embedded, labels=labels),
+        groups,
+        trained.gallery.encoder,
+        alpha,
+        source=data,
+        per_flight=single,
     )
     old = "none" if before is None else f"{before.value:.4g}"
-    print(f"rule C: threshold {changed.threshold('C').value:.4g}, before {old}.")
+    print(f"rule C: {changed.threshold('C').origin}; threshold {changed.threshold('C').value:.4g}, before {old}.")
     if len(set(groups.tolist())) == 1:
         print(f"Warning: all crops are of {groups[0]}: the rate of false refusals holds for that flight alone.")
     return changed
@@ -189,11 +197,27 @@ def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataF
     return table[table["label"] == wanted].reset_index(drop=True)
 
 
-def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Embeddings (K, D) of the boxes of a table and their rows (K,) in it; an unreadable frame is an error."""
+def _check_enough(kept: pd.DataFrame, alpha: float, per_flight: bool) -> None:
+    """Refuses too few crops for alpha; one of each flight counts where rule C takes one crop per flight."""
+    count, needed = (kept["group"].nunique() if per_flight else len(kept)), samples_needed(alpha)
+    if count < needed:
+        what = "flight(s) with checked crops" if per_flight else "checked crops"
+        every = ", or --per_flight false for all crops" if per_flight and len(kept) >= needed else ""
+        raise ValueError(
+            f"{count} {what} are too few for alpha = {alpha:g}{' and one crop per flight' if per_flight else ''}: "
+            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}{every}."
+        )
+
+
+def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddings:
+    """Embeddings of the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
-    vectors = np.concatenate([part.vectors.numpy() for part in parts])
-    return vectors, np.concatenate([part.index.numpy() for part in parts])
+    order = torch.cat([part.index for part in parts]).argsort()
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Embeddings(
+        *(torch.cat([getattr(part, name) for part in parts])[order] for name in ("vectors", "labels", "index")),
+        torch.cat(logits)[order] if logits else None,
+    )
 
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:

@@ -23,8 +23,8 @@ def drift(
     Compares each flight's mean distance to the nearest prototype of the classes trained on with the means of the
     calibration flights, over the boxes within rule C's threshold. The unit is the flight, not the crop: it takes three
     calibration flights or more, and few of them detect only a large shift. The table gives the range of shifts that
-    pass for chance. A flight of which almost every box lies beyond the threshold is called drifted without a test,
-    because drift cannot be told from a flight without known birds then. A status of 0 means that no drift was found, 2
+    pass for chance. A flight of which almost every box lies beyond the threshold is compared by the mean of all its
+    boxes, which cannot tell drift from a flight without known birds. A status of 0 means that no drift was found, 2
     that the input was wrong. Boxes that are named as an enrolled species are left out; a flight without any other box
     is listed with its number of frames.
 
@@ -47,8 +47,8 @@ def drift(
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     check_table(out, ".json", predictions)
     gallery = Gallery.of_run(Path(run))
-    threshold = gallery.threshold("C")
-    if not len(threshold.owners):
+    threshold, (calibration, owners) = gallery.threshold("C"), gallery.calibration_scores()
+    if not len(owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
     read = read_predictions(Path(predictions), gallery)
     check_threshold(read, gallery, "C")
@@ -60,8 +60,8 @@ def drift(
     if table.empty and read.frames is None:
         raise ValueError(f"{predictions} has no box of {', '.join(gallery.class_names)}.")
     results = flight_drift(
-        threshold.scores,
-        threshold.owners,
+        calibration,
+        owners,
         table["distance_trained"].to_numpy(np.float64),
         table["group"].to_numpy(str),
         threshold.value,
@@ -71,7 +71,7 @@ def drift(
     seen = {each.flight for each in results}
     results += [nothing_to_compare(flight, read.used(flight) or 0) for flight in read.flights if flight not in seen]
     results.sort(key=lambda each: each.flight)
-    _print_drift(results, threshold.groups, threshold.alpha)
+    _print_drift(results, len(np.unique(owners)), threshold.alpha)
     print_effort(read)
     if out:
         write_json(Path(out), [asdict(each) for each in results])
@@ -110,7 +110,7 @@ def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None
         if each.note:
             print(f"{each.flight}: {each.note}.")
     print(
-        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance. "
-        f"refused: share above\nrule C's threshold, of known birds {alpha:g} on average; it grows with boxes that show "
-        "no known species, and is not tested."
+        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance of "
+        "one flight, and\np_holm allows for all of them. refused: share above rule C's threshold, of known birds "
+        f"{alpha:g} on average; it grows with boxes\nthat show no known species, and is not tested by itself."
     )

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +21,20 @@ from dml_lightning.files import check_output, replacing, write_text
 from dml_lightning.flights.annotations import Tool, annotations_path, writing
 from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table, open_frames
 from dml_lightning.flights.maps import check_map, drawing
+from dml_lightning.flights.taxonomy import (
+    ROOT,
+    SPECIES,
+    Taxonomy,
+    joined_counts,
+    node_counts,
+    nodes_path,
+    read_taxonomy,
+)
 from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.gallery import ALPHA, Gallery
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.openset.sets import SetThresholds
 from dml_lightning.trust import modules_of
 from dml_lightning.types import Embeddings
 
@@ -37,6 +48,8 @@ def predict(
     rule: str | None = None,
     min_score: float | None = None,
     neighbours: int = 5,
+    set_alpha: float | None = None,
+    taxonomy: str | None = None,
     pictures: str | None = None,
     write: Tool | None = None,
     map: str | None = None,
@@ -55,11 +68,20 @@ def predict(
     crops, nearest first: the row in the crop table that the run was trained on, or "species/number" for an enrolled
     species), neighbour_labels (JSON list of their classes), ood_score_R (larger is more OOD) and threshold_R for each
     rule R of the run, p_value (conformal, of rule C, for the classes trained on), decision (known or unknown), rule
-    (the one that decided), rule_origin (how its threshold was chosen), gallery (digest of the encoder and number of the
-    gallery's last record, which tells predictions from before an enrolment or a recalibration apart).
+    (the one that decided), rule_origin (how its threshold was chosen), species_set (JSON list of the species that the
+    box may show, likeliest first), set_alpha, set_level and set_node (lowest node of the taxonomy that holds the set;
+    empty without one), gallery (digest of the encoder and number of the gallery's last record, which tells predictions
+    from before an enrolment or a recalibration apart).
+
+    A set holds the species of a known box with probability 1 - set_alpha, before refusal: on average over
+    calibrations, for boxes that are exchangeable with the calibration crops and of the classes trained on. A known box
+    is accepted by rule C *and* has its species in its set with probability 1 - alpha - set_alpha or more. An enrolled
+    species is in the sets of the boxes in its ball, and nothing is promised for it. The set's node is right at least as
+    often as the set.
 
     `predictions.frames.csv` beside `predictions.csv` lists every frame that was flown, so that a flight without a bird
     is counted as such: frame, group, boxes (number), used, reason (why it was not used), min_score, rule, gallery.
+    With a taxonomy `predictions.nodes.csv` counts the boxes of each flight by lowest node, as named and not corrected.
 
     Rules: A, outside the balls of the reference crops; B, threshold chosen on known and OOD crops of validation; C,
     split conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says
@@ -73,6 +95,9 @@ def predict(
         rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
         min_score: Smallest score of a detector's boxes to keep, from 0 to 1; by default that of a data config, or all.
         neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
+        set_alpha: Largest share of known boxes whose set of species lacks the true one, on average; 0.05 if not given.
+        taxonomy: .csv file with the columns species,genus,group or the like, from narrow to wide, or .yaml file with
+            `mallard: {genus: Anas, group: dabbling duck}`; it has every species of the run.
         pictures: Folder for one annotated picture per frame; none are drawn if not given.
         write: Also writes the boxes with the predicted names for an annotation tool, into the folder
             `predictions.labelme`, `.coco` or `.yolo` beside `predictions.csv`; a refused box is called "unknown".
@@ -95,7 +120,8 @@ def predict(
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
     if path.name.endswith(SUFFIX):
         raise ValueError(f"--out {out}: {SUFFIX} ends the table of frames beside that of the boxes; name it otherwise.")
-    for option, target in (("--out", out), ("--out", frames_path(path)), ("--pictures", pictures), ("--map", map)):
+    beside = [("--out", each) for each in (frames_path(path), *([nodes_path(path)] if taxonomy else []))]
+    for option, target in (("--out", out), *beside, ("--pictures", pictures), ("--map", map)):
         if target:
             check_output(option, Path(target), [data, *_read_by(Path(data), Path(target))])
     if write:
@@ -107,12 +133,15 @@ def predict(
     trained = TrainedRun.load(run, device, modules_of(trust))
     chosen = rule or trained.gallery.default_rule
     trained.gallery.threshold(chosen)  # an unknown rule ends here
+    sets = _sets(trained.gallery, set_alpha, asked=set_alpha is not None or taxonomy is not None)
+    tree = read_taxonomy(Path(taxonomy), trained.gallery.names) if taxonomy else None
     reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True)
     print(reading.report)
     bad: dict[str, str] = {}
     boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
-    tables = _counted(_tables(reading, embedded, trained.gallery, chosen, neighbours), boxes)
+    nodes: list[pd.DataFrame] = []
+    tables = _counted(_tables(reading, embedded, trained.gallery, chosen, neighbours, sets, tree), boxes, nodes)
     with ExitStack() as held:
         receivers: list[Callable[[str, pd.DataFrame], None]] = []
         if pictures:
@@ -136,6 +165,8 @@ def predict(
             for frame in frames["frame"][frames["used"] & (frames["boxes"] == 0)] if write else ():
                 writer.add(frame, reading.table[:0])
             write_text(frames_path(path), frames.to_csv(index=False))
+            if tree:
+                write_text(nodes_path(path), joined_counts(nodes).to_csv(index=False))
 
         _write(path, tables, WholeFrames(*receivers), finish)
     for sentence in bad.values():
@@ -148,7 +179,44 @@ def predict(
     print(f"{boxes.total()} boxes in {path}; {lost} more lie in {len(bad)} unreadable frames.")
     empty = len(reading.frames) - len(boxes) - len(bad)
     print(f"All frames in {frames_path(path)}: {empty} of {len(reading.frames)} have no box.")
+    if sets:
+        print(_promise(sets, trained.gallery, chosen))
+    if tree:
+        print(f"By lowest node in {nodes_path(path)}: {_by_level(joined_counts(nodes), tree)}.")
     return path
+
+
+def _sets(gallery: Gallery, alpha: float | None, asked: bool) -> SetThresholds | None:
+    """Thresholds of the sets of species; None, after a sentence, where the gallery allows none and nobody asked.
+
+    Raises:
+        ValueError: If alpha is not in (0, 1), or the gallery allows no sets and they were asked for.
+    """
+    try:
+        return gallery.set_thresholds(ALPHA if alpha is None else alpha)
+    except ValueError as error:
+        if asked:
+            raise
+        if "C" in gallery.thresholds:  # without a calibration split nobody expects sets
+            print(f"No sets of species: {error}")
+        return None
+
+
+def _promise(sets: SetThresholds, gallery: Gallery, rule: str) -> str:
+    """What the sets promise and what they rest on, in one or two sentences."""
+    kept = f"Sets of species hold that of a known box with probability {1 - sets.alpha:g}, before refusal"
+    alpha = gallery.threshold(rule).alpha if rule.startswith("C") else float("nan")
+    if alpha == alpha:
+        kept += f", and with rule {rule} accept it too with {max(0.0, 1 - sets.alpha - alpha):g} or more"
+    lost = "" if np.isfinite(sets.values).all() else " Too few for that alpha: some species are in every set."
+    return f"{kept}: {sets.origin(gallery.class_names)}.{lost}"
+
+
+def _by_level(counts: pd.DataFrame, taxonomy: Taxonomy) -> str:
+    """Number of boxes by the level of their lowest node, narrow levels first."""
+    levels = {SPECIES: SPECIES, **dict.fromkeys(taxonomy.levels, ""), ROOT[0]: ROOT[1], "": "unknown"}
+    by_level = counts.groupby("level")["boxes"].sum()
+    return ", ".join(f"{by_level.get(level, 0)} {name or level}" for level, name in levels.items())
 
 
 def _read_by(data: Path, target: Path) -> list[Path]:
@@ -161,7 +229,13 @@ def _read_by(data: Path, target: Path) -> list[Path]:
 
 
 def _tables(
-    reading: Reading, embedded: Iterator[Embeddings], gallery: Gallery, rule: str, k: int
+    reading: Reading,
+    embedded: Iterator[Embeddings],
+    gallery: Gallery,
+    rule: str,
+    k: int,
+    sets: SetThresholds | None = None,
+    taxonomy: Taxonomy | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box."""
     origin = gallery.threshold(rule).origin
@@ -169,7 +243,8 @@ def _tables(
     reference = gallery.reference
     nothing = Embeddings(reference.vectors[:0], reference.labels[:0], reference.index[:0])
     for queries in chain([next(embedded, nothing)], embedded):
-        answers = answer(gallery, queries, k)
+        answers = answer(gallery, queries, k, sets)
+        nodes = [taxonomy.lowest(names) if taxonomy and sets else ("", "") for names in answers.species_set]
         boxes = table.iloc[queries.index.numpy()]
         scores = {
             f"{column}_{each}": values
@@ -193,14 +268,19 @@ def _tables(
             decision=["known" if known else "unknown" for known in answers.known[rule]],
             rule=rule,
             rule_origin=origin,
+            species_set=[json.dumps(names, ensure_ascii=False) if sets else "" for names in answers.species_set],
+            set_alpha=float("nan") if sets is None else sets.alpha,
+            set_level=[level for level, _ in nodes],
+            set_node=[node for _, node in nodes],
             gallery=gallery.version,
         )
 
 
-def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str]) -> Iterator[pd.DataFrame]:
-    """The same tables, with the boxes of each frame counted as they pass."""
+def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str], nodes: list[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The same tables, with the boxes of each frame and of each node counted as they pass."""
     for table in tables:
         boxes.update(table["frame"])
+        nodes[:] = [joined_counts([*nodes, node_counts(table)])]
         yield table
 
 

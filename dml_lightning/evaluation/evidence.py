@@ -41,6 +41,7 @@ class Evidence:
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
     encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
     other_groups: bool = True  # whether retrieval is also measured without the crops of a query's own group
+    temperature: float | None = None  # divides the logits, fitted on validation; None without
 
     @property
     def normalized(self) -> bool:
@@ -77,6 +78,8 @@ class Evidence:
         if self.head is not None:
             arrays["head_weight"] = self.head.weight.cpu().numpy()
             arrays["head_bias"] = self.head.bias.cpu().numpy()
+        if self.temperature is not None:
+            arrays["temperature"] = np.array(self.temperature)
         if self.thumbnails:
             arrays["thumbnails"] = np.concatenate([self.thumbnails[name] for name in filled])
         write_npz(path, **arrays)
@@ -101,7 +104,8 @@ def read_evidence(path: Path) -> Evidence:
     the reference's classes first, which a classifier needs where labels are names; `index` (N,), integers that are
     unique within a role; `far_ood`, class names; `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a
     classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval
-    is measured without a query's own group too, true if there are groups and it is not given.
+    is measured without a query's own group too, true if there are groups and it is not given; `temperature`, a number above 0 that was fitted on
+    validation.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -161,7 +165,17 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         else {},
         encoder=str(arrays.get("encoder", "")),
         other_groups=bool(arrays.get("other_groups", "groups" in arrays)),
+        temperature=_temperature(arrays),
     )
+
+
+def _temperature(arrays: dict[str, NDArray[Any]]) -> float | None:
+    if "temperature" not in arrays:
+        return None
+    value = arrays["temperature"]
+    if value.size != 1 or value.dtype.kind not in "fiu" or not 0 < value.item() < float("inf"):
+        raise ValueError(f"temperature must be one number above 0, got {value.tolist()!r}.")
+    return float(value.item())
 
 
 def _by_index(rows: NDArray[np.int64], index: NDArray[Any], name: str) -> NDArray[np.int64]:

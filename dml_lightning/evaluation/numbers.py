@@ -8,11 +8,13 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import assumption_values, ood_values
 from dml_lightning.evaluation.open_set import open_set_values
+from dml_lightning.evaluation.probabilities import probability_values
 from dml_lightning.evaluation.retrieval import retrieval_values
 from dml_lightning.evaluation.structure import structure_values
 
 MEASUREMENTS: tuple[Callable[[Evidence], dict[str, float]], ...] = (
     accuracy_values,
+    probability_values,
     distance_values,
     retrieval_values,
     ood_values,

@@ -1,5 +1,7 @@
 """Comparison of an exported folder with its run, on random crops and on frames of the run's data."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from dml_lightning.data.crops import by_frame
 from dml_lightning.data.frames import Unit
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.export.contents import set_thresholds
 from dml_lightning.export.graph import DeployedEncoder
 from dml_lightning.export.score import Model
 from dml_lightning.gallery.answer import Answer, answer
@@ -28,7 +31,7 @@ class Deviation(NamedTuple):
     crops: int
     embedding: float  # largest absolute difference of a component
     score: float  # largest absolute difference of a score, over all rules
-    decisions: int  # number that differ although the score is farther than TOLERANCE from its threshold
+    decisions: int  # number that differ although the score is farther than TOLERANCE from its threshold, and of sets
 
 
 @torch.no_grad()
@@ -96,6 +99,7 @@ def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Em
         theirs = model.judge(found[0], found[1], rule)
         score = max(score, _largest(ours.score[rule], theirs[f"ood_score_{rule}"]))
         decisions += int(_disagreements(ours, theirs, rule, thresholds[rule].value).sum())
+    decisions += _different_sets(trained, expected, model.judge(*found))
     return Deviation(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
 
 
@@ -104,6 +108,23 @@ def _disagreements(ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, thr
     clear = np.abs(ours.score[rule] - threshold) > TOLERANCE
     different: NDArray[np.bool_] = (ours.known[rule] != (theirs["decision"] == "known")) & clear
     return different
+
+
+def _different_sets(trained: TrainedRun, expected: Embeddings, theirs: dict[str, NDArray[Any]]) -> int:
+    """Number of crops whose classes in the set are neither of those at limits a bit smaller and a bit larger.
+
+    Enrolled species, which are in a set by their ball, are compared by the decisions.
+    """
+    sets = set_thresholds(trained.gallery)
+    if sets is None:
+        return 0
+    inner, outer = (
+        answer(trained.gallery, expected, sets=replace(sets, values=sets.values + moved)).species_set
+        for moved in (-2 * TOLERANCE, 2 * TOLERANCE)
+    )
+    trio = zip(inner, map(json.loads, theirs["species_set"]), outer, strict=True)
+    classes = set(trained.gallery.class_names)
+    return sum(not set(least) & classes <= set(own) & classes <= set(most) for least, own, most in trio)
 
 
 def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:

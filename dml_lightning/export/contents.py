@@ -16,6 +16,7 @@ from dml_lightning.data.frames import Unit
 from dml_lightning.export.score import MODEL_FORMAT
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.openset.sets import SetThresholds
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.runs.folder import read_fit
 
@@ -45,6 +46,7 @@ def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
         "prediction_rule": gallery.prediction_rule,
         "default_rule": gallery.default_rule,
         "rules": {name: rule_content(each) for name, each in gallery.thresholds.items()},
+        "sets": set_content(gallery),
         "crop": {**asdict(options), "stored_size": options.stored_size, "unit": unit},
         "fit": {key: fit[key] for key in FIT if key in fit},
         "versions": {name: importlib.metadata.version(name) for name in EXPORT_PACKAGES},
@@ -66,6 +68,20 @@ def rule_content(threshold: Threshold) -> dict[str, Any]:
     }
 
 
+def set_content(gallery: Gallery) -> dict[str, Any] | None:
+    """What the sets of species promise and rest on, for JSON; None where the gallery allows none."""
+    sets = set_thresholds(gallery)
+    return None if sets is None else {"alpha": sets.alpha, "thresholds": sets.origin(gallery.class_names)}
+
+
+def set_thresholds(gallery: Gallery) -> SetThresholds | None:
+    """Thresholds of the sets of species at the default alpha; None where the gallery allows none."""
+    try:
+        return gallery.set_thresholds()
+    except ValueError:
+        return None
+
+
 def model_arrays(trained: TrainedRun) -> Arrays:
     """Content of arrays.safetensors: arrays by name, with C known classes, E enrolled species and M stored crops."""
     gallery = trained.gallery
@@ -81,6 +97,9 @@ def model_arrays(trained: TrainedRun) -> Arrays:
     for name, threshold in gallery.thresholds.items():
         if threshold.per_class:
             arrays[f"class_thresholds.{name}"] = threshold.per_class.values  # (C,)
+    sets = set_thresholds(gallery)
+    if sets is not None:
+        arrays["set_limits"] = sets.values  # (C,)
     if "C" in gallery.thresholds:
         arrays["calibration_scores"] = gallery.thresholds["C"].scores
     head = trained.module.linear_head()

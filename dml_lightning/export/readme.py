@@ -21,6 +21,7 @@ result["label"], result["decision"], result["ood_score_{rule}"], result["p_value
 ```
 The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
 rule is above the rule's threshold; rule {rule} decides unless another is asked for.
+{sets}
 
 | rule | score | threshold | where it comes from |
 |---|---|---|---|
@@ -73,6 +74,7 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
         size=crop["crop_size"],
         unit=crop["unit"],
         rule=words["default_rule"],
+        sets=_sets(words["sets"]),
         rules="\n".join(_row(name, rule) for name, rule in words["rules"].items()),
         frames=_frames(crop),
         factor=1 + crop["context"],
@@ -82,6 +84,16 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
         outputs=", ".join(f"`{name}`" for name in outputs),
         opset=opset,
         checks="\n".join(f"- {line}" for line in words["checks"]),
+    )
+
+
+def _sets(sets: dict[str, Any] | None) -> str:
+    """What the sets of species promise, or that there are none."""
+    if sets is None:
+        return "There are no sets of species, as the run keeps no calibration crops by class."
+    return (
+        f"`species_set` holds the species of a known crop with probability {1 - sets['alpha']:g}, before refusal and\n"
+        f"for crops like those of the calibration: {sets['thresholds']}."
     )
 
 

@@ -188,7 +188,9 @@ class Model:
             the class), label_knn, distance (to the nearest prototype), distance_trained (to the nearest prototype of
             the classes trained on), neighbours and neighbour_labels (JSON lists of the nearest stored crops and their
             classes), ood_score_R for each rule R (larger is more OOD), p_value (of rule C, for the classes trained on;
-            NaN without rule C), decision (known or unknown).
+            NaN without rule C), decision (known or unknown), species_set (JSON list of the species that the crop may
+            show, likeliest first, which holds that of a known crop with probability 1 - `alpha` of `sets` in
+            model.json; not there if that is null).
 
         Raises:
             ValueError: If `embed` cannot take the crops, there is no such rule, or k is less than 1.
@@ -204,14 +206,17 @@ class Model:
             raise ValueError(f"there is no rule {chosen!r}; there are {', '.join(self.rules)}.")
         vectors, arrays = embeddings.astype(np.float64), self.arrays
         classifies = self.content["prediction_rule"] == "softmax" and logits is not None
+        logits = logits if classifies else None
+        trained = _distances(vectors, arrays["prototypes"])
+        enrolled = _distances(vectors, arrays["enrolled_prototypes"])
         judged = judgement.judge(
-            _distances(vectors, arrays["prototypes"]),
-            _distances(vectors, arrays["enrolled_prototypes"]),
+            trained,
+            enrolled,
             arrays["radii"],
             arrays["enrolled_radii"],
             {name: self._rule(name) for name in self.rules},
             arrays["calibration_scores"] if "C" in self.rules else None,
-            logits.argmax(axis=1) if classifies and logits is not None else None,
+            None if logits is None else logits.argmax(axis=1),
         )
         rows = self._neighbours(embeddings, k)  # (N, k)
         labels = arrays["reference_labels"][rows]
@@ -229,7 +234,19 @@ class Model:
             **{f"ood_score_{name}": score for name, score in judged.score.items()},
             "p_value": judged.p_value,
             "decision": np.where(judged.known[chosen], "known", "unknown"),
+            **self._sets(trained, enrolled, logits),
         }
+
+    def _sets(
+        self, trained: NDArray[np.float64], enrolled: NDArray[np.float64], logits: NDArray[Any] | None
+    ) -> dict[str, NDArray[Any]]:
+        """Sets of species (N,), from distances (N, C) and (N, E), as JSON lists; none where the model has no limits."""
+        if "set_limits" not in self.arrays:
+            return {}
+        behind = judgement.gaps(trained, logits)
+        members = judgement.species_sets(behind, self.arrays["set_limits"], enrolled - self.arrays["enrolled_radii"])
+        named = judgement.named_sets(behind, members, self.names.tolist())
+        return {"species_set": np.array([json.dumps(names, ensure_ascii=False) for names in named], dtype=str)}
 
     def _rule(self, name: str) -> judgement.DecisionRule:
         threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]

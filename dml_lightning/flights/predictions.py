@@ -12,10 +12,11 @@ from dml_lightning.gallery.gallery import Gallery
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
 DECISIONS = ("known", "unknown")
-BLANK = {"score": [""], "min_score": [""]}  # numbers that may be missing
+BLANK = {"score": [""], "min_score": [""], "set_alpha": [""]}  # numbers that may be missing
 TEXT_COLUMNS = (  # a class may be called 1 or NA
     *("frame", "group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
     *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
+    *("species_set", "set_level", "set_node"),
 )
 
 

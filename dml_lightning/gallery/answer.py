@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.openset.judge import judge, vote
+from dml_lightning.openset.judge import gaps, judge, named_sets, species_sets, vote
+from dml_lightning.openset.sets import SetThresholds
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.pairs.distances import distances_to
 from dml_lightning.pairs.neighbours import nearest_neighbours
@@ -28,29 +29,36 @@ class Answer(NamedTuple):
     score: dict[str, NDArray[np.float64]]  # (N,) larger is more OOD
     known: dict[str, NDArray[np.bool_]]  # (N,) the decision: not refused
     p_value: NDArray[np.float64]  # (N,) under rule C for the classes trained on; NaN without rule C
+    species_set: list[list[str]]  # (N,) species that may be the true one, the likeliest first; empty without thresholds
 
 
-def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
+def answer(gallery: Gallery, queries: Embeddings, k: int = 5, sets: SetThresholds | None = None) -> Answer:
     """Name N crops and decide by each rule whether they are known, by `openset.judge`.
 
     Args:
         gallery: Gallery of the encoder that made the embeddings.
         queries: Embeddings of N crops, with logits if the arm classifies.
         k: Number of nearest stored crops that vote and are listed; all where the gallery has fewer.
+        sets: Thresholds of the sets of species, if they are wanted.
     """
     rows = _neighbours(gallery, queries, k)  # (N, k)
     stored, names = gallery.stored, np.array(gallery.names)
     labels = stored.labels.numpy()[rows]
     classifies = gallery.prediction_rule == "softmax" and queries.logits is not None
+    logits = to_numpy(queries.logits) if classifies and queries.logits is not None else None
+    trained = to_numpy(gallery.prototypes.distances(queries.vectors))
+    enrolled = _enrolled_distances(gallery, queries)
+    radii = np.array([species.radius for species in gallery.enrolled])
     judged = judge(
-        to_numpy(gallery.prototypes.distances(queries.vectors)),
-        _enrolled_distances(gallery, queries),
+        trained,
+        enrolled,
         gallery.prototypes.radii,
-        np.array([species.radius for species in gallery.enrolled]),
+        radii,
         gallery.rules,
         gallery.thresholds["C"].scores if "C" in gallery.thresholds else None,
-        to_numpy(queries.logits).argmax(axis=1) if classifies and queries.logits is not None else None,
+        None if logits is None else logits.argmax(axis=1),
     )
+    behind = gaps(trained, logits)
     return Answer(
         label=names[judged.name].tolist(),
         label_prototype=names[judged.nearest].tolist(),
@@ -63,6 +71,9 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5) -> Answer:
         score=judged.score,
         known=judged.known,
         p_value=judged.p_value,
+        species_set=[[] for _ in behind]
+        if sets is None
+        else named_sets(behind, species_sets(behind, sets.values, enrolled - radii), gallery.names),
     )
 
 

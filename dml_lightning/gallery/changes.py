@@ -9,6 +9,7 @@ from dml_lightning.gallery import records
 from dml_lightning.gallery.contents import written_contents
 from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
 from dml_lightning.pairs.neighbours import nearest_neighbours
+from dml_lightning.types import Embeddings
 
 SAME = 1e-5  # tolerance relative to the largest component: embeddings of one crop in other batches differ by less
 
@@ -97,31 +98,33 @@ def remove_species(folder: Path, label: str) -> None:
 
 def recalibrate_rule_c(
     folder: Path,
-    vectors: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    crops: Embeddings,
     groups: NDArray[np.str_],
     encoder: str,
     alpha: float = ALPHA,
     source: str = "",
+    per_flight: bool | None = None,
 ) -> Gallery:
     """Replace the thresholds of rule C by new ones, from checked crops of known classes such as those of a new flight.
 
     Args:
         folder: Folder of the gallery.
-        vectors: Embeddings (n, D) of the crops.
-        labels: Known classes (n,) of the crops.
+        crops: Embeddings of n crops of known classes.
         groups: Flights (n,) of the crops.
         encoder: Digest of the encoder that made the embeddings.
         alpha: Largest share of known crops to refuse, on average.
         source: Origin of the crops, for the record.
+        per_flight: Whether to take one random crop of each flight; None keeps what the gallery does.
 
     Raises:
         ValueError: If the embeddings are of another encoder.
     """
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
-    changed = gallery.calibrated(vectors, labels, groups, alpha)
-    arrays, fields = written_contents({name: each for name, each in changed.thresholds.items() if name.startswith("C")})
+    kept = gallery.per_flight if per_flight is None else per_flight
+    changed = gallery.calibrated(crops, groups, alpha, kept)
+    thresholds = {name: each for name, each in changed.thresholds.items() if name.startswith("C")}
+    arrays, fields = written_contents(thresholds, calibration=changed.calibration)
     fields |= {"encoder": encoder, "source": source}
     records.append(folder, "calibrate", fields, arrays)
     return changed

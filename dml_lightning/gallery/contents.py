@@ -4,6 +4,7 @@ Format 2 stores the prototypes once, and the thresholds by rule:
 
     prototypes.{radius_quantile, classes, prototypes, radii}
     thresholds.<rule>.{value, alpha, samples, groups, scores, owners}, and .per_class.* for a threshold per class
+    calibration.{distances, labels, flights, logits, per_flight} from version 0.2 on, where there are such crops
 
 Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes; it is still read.
 """
@@ -14,22 +15,26 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dml_lightning.gallery.calibration import Calibration
 from dml_lightning.gallery.records import Record
 from dml_lightning.openset.arrays import ArrayState, nested, unnested
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 
-Content = TypeVar("Content", PrototypeDetector, Threshold)
+Content = TypeVar("Content", PrototypeDetector, Threshold, Calibration)
 
 
 def written_contents(
-    thresholds: Mapping[str, Threshold], prototypes: PrototypeDetector | None = None
+    thresholds: Mapping[str, Threshold],
+    prototypes: PrototypeDetector | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[ArrayState, Any]:
-    """Split thresholds and prototypes into the arrays of a record and the fields of its JSON file.
+    """Split thresholds, prototypes and calibration crops into the arrays of a record and the fields of its JSON file.
 
     Args:
         thresholds: Thresholds by rule.
         prototypes: Prototypes of a base record; None for a later one, which changes thresholds alone.
+        calibration: Calibration crops of the thresholds, if there are any.
 
     Returns:
         The arrays by name, and the fields `thresholds` (names of the rules) and `texts` (what is not a number).
@@ -42,6 +47,8 @@ def written_contents(
         array(2.)
     """
     state: ArrayState = {} if prototypes is None else nested("prototypes", prototypes.state())
+    if calibration is not None:
+        state |= nested("calibration", calibration.state())
     for rule, threshold in thresholds.items():
         state |= nested(f"thresholds.{rule}", threshold.state())
     texts = {key: str(value) for key, value in state.items() if value.dtype.kind == "U"}
@@ -72,6 +79,17 @@ def read_thresholds(record: Record) -> dict[str, Threshold]:
     return {
         rule: _part(record, f"thresholds.{rule}", state, Threshold.from_state) for rule in record.words["thresholds"]
     }
+
+
+def read_calibration(record: Record) -> Calibration | None:
+    """The calibration crops of a base or of a recalibration; None in records of version 0.1.
+
+    Raises:
+        ValueError: If an array of theirs is missing.
+    """
+    if not unnested("calibration", record.arrays):
+        return None
+    return _part(record, "calibration", record.arrays, Calibration.from_state)
 
 
 def _part(record: Record, prefix: str, state: ArrayState, made_of: Callable[[ArrayState], Content]) -> Content:

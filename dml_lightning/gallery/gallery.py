@@ -18,14 +18,17 @@ from torch import Tensor, nn
 from dml_lightning.distributed import whole
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
-from dml_lightning.gallery.contents import read_prototypes, read_thresholds, written_contents
+from dml_lightning.gallery.calibration import Calibration
+from dml_lightning.gallery.contents import read_calibration, read_prototypes, read_thresholds, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
+from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import ArrayState, nested
-from dml_lightning.openset.conformal import one_per_group, samples_needed
+from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.sets import SetThresholds, set_thresholds
 from dml_lightning.openset.thresholds import Threshold
-from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
 
@@ -72,6 +75,7 @@ class Gallery:
     prior: RadiusPrior  # for the radii of enrolled species
     encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
+    calibration: Calibration | None = None  # None without a calibration split, and in galleries of version 0.1
     base: int = 0  # number of the base record that it was read from
     record: int = 0  # number of the last record of that folder
 
@@ -113,25 +117,30 @@ class Gallery:
         held_out = sets["calibration"]
         if not len(held_out):
             return gallery
-        groups = evidence.groups["calibration"]
-        return gallery.calibrated(held_out.vectors, held_out.labels, groups, alpha, per_flight)
+        return gallery.calibrated(held_out, evidence.groups["calibration"], alpha, per_flight)
 
     def calibrated(
-        self, embeddings: Vectors, labels: Vectors, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
+        self, crops: Embeddings, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
     ) -> "Gallery":
         """The same gallery with rule C from new calibration crops, and with `C_class` if each class has enough of them.
 
         Args:
-            embeddings: Embeddings (n, D) of crops of known classes, used for nothing else.
-            labels: Classes (n,) of the crops.
+            crops: Embeddings of n crops of known classes, used for nothing else.
             groups: Flights (n,) of the crops.
             alpha: Largest share of known crops to refuse, on average.
             per_flight: Whether to take one random crop of each flight. These are exchangeable with a crop of a new
-                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha.
+                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha. All
+                crops are kept, for the drift test.
         """
-        if per_flight:
-            rows = one_per_group(groups)
-            embeddings, labels, groups = embeddings[rows], labels[rows], groups[rows]
+        calibration = Calibration(
+            to_numpy(self.prototypes.distances(crops.vectors)),
+            to_numpy(crops.labels),
+            np.unique(groups, return_inverse=True)[1],
+            None if crops.logits is None else to_numpy(crops.logits),
+            per_flight,
+        )
+        rows = calibration.rows
+        embeddings, labels, groups = crops.vectors[rows], crops.labels[rows], groups[rows]
         thresholds = _uncalibrated(self.thresholds)
         thresholds["C"] = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
         sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
@@ -139,7 +148,40 @@ class Gallery:
             thresholds["C_class"] = self.prototypes.choose(
                 embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
             )
-        return replace(self, thresholds=thresholds)
+        return replace(self, thresholds=thresholds, calibration=calibration)
+
+    @property
+    def per_flight(self) -> bool:
+        """Whether rule C takes one crop of each flight; a gallery that does not tell has as many of both then."""
+        if self.calibration is not None:
+            return self.calibration.per_flight
+        return "C" in self.thresholds and 0 < self.thresholds["C"].samples == self.thresholds["C"].groups
+
+    def calibration_scores(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Scores (n,) and flights (n,) of all calibration crops; of those of rule C in a gallery of version 0.1.
+
+        Raises:
+            ValueError: If the gallery has no rule C.
+        """
+        threshold = self.threshold("C")
+        if self.calibration is None:
+            return threshold.scores, threshold.owners
+        return self.calibration.scores, self.calibration.flights
+
+    def set_thresholds(self, alpha: float = ALPHA) -> SetThresholds:
+        """Thresholds of the sets of species that hold the true one of a known crop with probability 1 - alpha.
+
+        Raises:
+            ValueError: If the gallery does not keep its calibration crops by class, or alpha is not in (0, 1).
+        """
+        kept = self.calibration
+        if kept is None or (self.prediction_rule == "softmax" and kept.logits is None):
+            raise ValueError(
+                "this gallery keeps no calibration crops by class, so there are no sets of species: dml validate --run "
+                "RUN writes them if the run has a calibration split, and dml gallery recalibrate takes checked crops."
+            )
+        behind = judge.gaps(kept.distances, kept.logits if self.prediction_rule == "softmax" else None)
+        return set_thresholds(behind, kept.labels, kept.flights, alpha, kept.per_flight)
 
     @property
     def default_rule(self) -> str:
@@ -194,7 +236,7 @@ class Gallery:
         bases = [record for record in records.read(folder) if record.kind == "base"]
         if bases and _same(_with_base(None, bases[-1]), self):
             return
-        arrays, fields = written_contents(self.thresholds, self.prototypes)
+        arrays, fields = written_contents(self.thresholds, self.prototypes, self.calibration)
         arrays |= _reference_arrays(self)
         content: dict[str, Any] = {
             "encoder": self.encoder,
@@ -267,7 +309,7 @@ def _same(first: Gallery, second: Gallery) -> bool:
 
 def _numbers(gallery: Gallery) -> ArrayState:
     """All arrays and texts of a base by name, for comparison."""
-    arrays, fields = written_contents(gallery.thresholds, gallery.prototypes)
+    arrays, fields = written_contents(gallery.thresholds, gallery.prototypes, gallery.calibration)
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in fields["texts"].items()}
     return arrays | nested("prior", prior) | texts | _reference_arrays(gallery)
@@ -299,6 +341,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         prior=RadiusPrior(**fields["prior"]),
         encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
+        calibration=read_calibration(record),
         base=record.number,
     )
 
@@ -327,7 +370,8 @@ def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
     if record.kind == "remove":
         return replace(gallery, enrolled=_others(gallery, fields["label"]))
     if record.kind == "calibrate":
-        return replace(gallery, thresholds=_uncalibrated(gallery.thresholds) | read_thresholds(record))
+        thresholds = _uncalibrated(gallery.thresholds) | read_thresholds(record)
+        return replace(gallery, thresholds=thresholds, calibration=read_calibration(record))
     raise ValueError(f"record {record.number} of the gallery is of an unknown kind {record.kind!r}.")
 
 

@@ -5,7 +5,7 @@ Everything that is decided from distances is decided here. This file needs NumPy
 Letters: N boxes, C classes trained on, E enrolled species, k neighbours, n calibration crops.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +106,61 @@ def conformal_p_values(calibration: Floats, scores: Floats) -> Floats:
     """
     below = np.searchsorted(calibration, scores, side="left")
     return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1), dtype=np.float64)
+
+
+def gaps(distances: Floats, logits: Floats | None = None) -> Floats:
+    """How far each class (N, C) lies behind the best one, which has 0: the score of sets of species.
+
+    Args:
+        distances: Distances (N, C) to the prototypes of the classes trained on.
+        logits: Logits (N, C) of an arm that names by them; the gap is then the log of a ratio of probabilities.
+
+    Example:
+        >>> gaps(np.array([[1.0, 4.0, 1.5]]))
+        array([[0. , 3. , 0.5]])
+        >>> gaps(np.array([[1.0, 4.0]]), logits=np.array([[0.0, 2.0]]))
+        array([[2., 0.]])
+    """
+    if logits is None:
+        behind: Floats = distances - distances.min(axis=1, keepdims=True)
+        return behind
+    logits = logits.astype(np.float64)
+    return np.asarray(logits.max(axis=1, keepdims=True) - logits)
+
+
+def species_sets(behind: Floats, limits: Floats, excess: Floats) -> NDArray[np.bool_]:
+    """Whether each species is in the set (N, C + E) of each box: classes trained on, then enrolled species.
+
+    The best class is in every set. An enrolled species, which has no crops to calibrate on, is in the sets of the boxes
+    in its ball, beside the classes that are there anyway: no set loses a class by it, and nothing is promised for it.
+
+    Args:
+        behind: Result (N, C) of `gaps`.
+        limits: Largest gap (C,) of each class in a set, at least 0.
+        excess: Distances (N, E) to the prototypes of enrolled species minus their radii.
+
+    Example:
+        >>> species_sets(np.array([[0.0, 3.0, 0.5]]), np.array([1.0, 1.0, 1.0]), excess=np.array([[-0.1]]))
+        array([[ True, False,  True,  True]])
+    """
+    return np.concatenate([behind <= limits, excess <= 0], axis=1)
+
+
+def named_sets(behind: Floats, members: NDArray[np.bool_], names: Sequence[str]) -> list[list[str]]:
+    """Names of the species in each of N sets, the smallest gap first, enrolled species last.
+
+    Args:
+        behind: Result (N, C) of `gaps`.
+        members: Result (N, C + E) of `species_sets`.
+        names: Names (C + E,).
+
+    Example:
+        >>> named_sets(np.array([[0.5, 0.0]]), np.array([[True, True, False]]), ["coot", "teal", "swan"])
+        [['teal', 'coot']]
+    """
+    enrolled = np.arange(behind.shape[1], members.shape[1])
+    order = np.concatenate([behind.argsort(axis=1, kind="stable"), np.tile(enrolled, (len(behind), 1))], axis=1)
+    return [[names[i] for i in row if inside[i]] for row, inside in zip(order.tolist(), members.tolist(), strict=True)]
 
 
 def vote(labels: NDArray[Any]) -> NDArray[Any]:

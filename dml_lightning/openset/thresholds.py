@@ -55,7 +55,13 @@ class Threshold:
         if self.rule == "B":
             return "best balanced accuracy on validation"
         flights = f" crops of {self.groups} flights" if self.groups else ""
-        return f"split conformal, alpha={self.alpha:g}, n={self.samples}{flights}"
+        single = ", one of each" if self.one_per_flight else ""
+        return f"split conformal, alpha={self.alpha:g}, n={self.samples}{flights}{single}"
+
+    @property
+    def one_per_flight(self) -> bool:
+        """Whether no two of its crops are of one flight; False where the flights are not known."""
+        return 0 < self.groups == self.samples
 
     def refuses(self, scores: Vectors) -> NDArray[np.bool_]:
         """Whether each score (N,) is above the threshold."""

@@ -98,7 +98,7 @@ class Coverage:
     alpha: float  # share that the rule may refuse
     by_flight: dict[str, tuple[float, int]]  # share refused, and number of crops; empty if flights are not named
     samples: int  # number of calibration crops
-    flights: int  # number of flights that they come from
+    flights: int  # number of flights that they come from; as many as crops where one of each counts
 
 
 def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
@@ -126,21 +126,23 @@ def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
     return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
 
 
-def drift_of_test(evidence: Evidence, rule: Threshold | None) -> list[FlightDrift]:
+def drift_of_test(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None = None) -> list[FlightDrift]:
     """Tests each test flight's known crops for drift from the calibration flights of rule C.
 
     Args:
         evidence: Test embeddings.
         rule: Rule C of `thresholds`.
+        gallery: Gallery of the same run, which holds all calibration crops where rule C takes one per flight.
 
     Returns:
         An entry per flight; none without rule C, or with too few calibration flights or crops for a test.
     """
     if rule is None or rule.groups < 3 or not len(evidence.sets["known"]):
         return []
+    calibration, owners = (rule.scores, rule.owners) if gallery is None else gallery.calibration_scores()
     scores, flights = _nearest(evidence, "known"), evidence.groups["known"]
     try:
-        return flight_drift(rule.scores, rule.owners, scores, flights, cut=False)
+        return flight_drift(calibration, owners, scores, flights, cut=False)
     except ValueError:
         return []  # three flights, but too few crops of each
 

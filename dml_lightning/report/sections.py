@@ -182,15 +182,27 @@ def _coverage(runs: ShownRuns) -> Section | None:
             for name in flights
         ],
     )
-    source = f" of {one.flights} flights" if flights else ""
-    text = (
-        f"Rule C was calibrated on {one.samples} crops{source}, used for nothing else. On average over such "
-        "calibrations it refuses at most the share asked for, if test crops are exchangeable with those; crops of new "
-        f"flights are not quite{', so some flights lie above' if flights else ''}."
-    )
+    text = calibrated_on(one, bool(flights))
     figure = coverage_figure(arms, runs.lines)
     tables = [*([table] if flights else []), *_drift_table(runs)]
     return Section("coverage", "False rejection as promised?", [text], tables, [figure])
+
+
+def calibrated_on(rule: Coverage, flights: bool) -> str:
+    """What rule C was calibrated on and what it promises; `flights` says whether flights are named."""
+    above = ", so some flights lie above" if flights else ""
+    if flights and rule.samples == rule.flights:
+        return (
+            f"Rule C was calibrated on one random crop of each of {rule.flights} flights, used for nothing else. On "
+            "average over such calibrations and over new flights it refuses at most the share asked for; a single "
+            "flight may lie above."
+        )
+    source = f" of {rule.flights} flights" if flights else ""
+    return (
+        f"Rule C was calibrated on {rule.samples} crops{source}, used for nothing else. On average over such "
+        "calibrations it refuses at most the share asked for, if test crops are exchangeable with those; crops of new "
+        f"flights are not quite{above}."
+    )
 
 
 def _drift_table(runs: ShownRuns) -> list[Table]:
@@ -198,7 +210,7 @@ def _drift_table(runs: ShownRuns) -> list[Table]:
     rows = [
         [arm, each.flight, each.used, each.shift, each.low, each.high, each.p_holm]
         for arm, run in runs.given.shown.items()
-        for each in drift_of_test(run.evidence, run.thresholds.get("C"))
+        for each in drift_of_test(run.evidence, run.thresholds.get("C"), run.gallery)
     ]
     heads = ["arm", "flight", "crops", "shift", "low", "high", "Holm p"]
     caption = "Drift: mean distance to the nearest prototype, against the calibration flights"

@@ -76,6 +76,23 @@ NOVEL: tuple[Species, ...] = (
 )
 # fmt: on
 
+TAXONOMY_LEVELS = ("species", "genus", "group", "family")
+TAXONOMY: tuple[tuple[str, str, str, str], ...] = (
+    ("mallard", "Anas", "dabbling duck", "Anatidae"),
+    ("northern_pintail", "Anas", "dabbling duck", "Anatidae"),
+    ("gadwall", "Mareca", "dabbling duck", "Anatidae"),
+    ("green_winged_teal", "Anas", "dabbling duck", "Anatidae"),
+    ("american_wigeon", "Mareca", "dabbling duck", "Anatidae"),
+    ("canvasback", "Aythya", "diving duck", "Anatidae"),
+    ("canada_goose", "Branta", "goose", "Anatidae"),
+    ("snow_goose", "Anser", "goose", "Anatidae"),
+    ("american_coot", "Fulica", "rail", "Rallidae"),
+    ("sandhill_crane", "Antigone", "crane", "Gruidae"),
+    ("common_merganser", "Mergus", "sea duck", "Anatidae"),
+    ("northern_shoveler", "Spatula", "dabbling duck", "Anatidae"),
+    ("tundra_swan", "Cygnus", "swan", "Anatidae"),
+)  # genera as in the IOC World Bird List; groups are those of hunters and counters
+
 LOOKALIKES: tuple[str, ...] = ("vegetation", "debris", "mammal", "person", "glint", "dead_pixel")
 
 SPECIES: dict[str, Species] = {bird.name: bird for bird in KNOWN + NOVEL}

@@ -20,7 +20,7 @@ from dml_lightning.processes import serve
 from dml_lightning.simulate.camera import GAIN, OFFSET
 from dml_lightning.simulate.flight import Flight, draw_flight
 from dml_lightning.simulate.render import Annotation, render_frame
-from dml_lightning.simulate.species import CATEGORIES
+from dml_lightning.simulate.species import CATEGORIES, TAXONOMY, TAXONOMY_LEVELS
 
 SCALE = f"degC = {GAIN} * counts - {-OFFSET}"
 FlightJob = tuple[Flight, int]
@@ -44,9 +44,10 @@ def simulate(
     """Write simulated thermal flights over waterfowl, in the file layout of a real survey.
 
     `out` receives `flight_00/frame_0000.tiff` and so on (16-bit counts of 10 mK; the scale to degC is also in each
-    file's ImageDescription), `annotations.json` (COCO; the supercategory is known species, novel species or lookalike)
-    and `simulation.json` (all parameters, and the conditions of every flight). The same arguments write the same bytes,
-    whatever the number of workers; a flight does not depend on the number of flights.
+    file's ImageDescription), `annotations.json` (COCO; the supercategory is known species, novel species or
+    lookalike), `taxonomy.csv` (genus, group and family of each species) and `simulation.json` (all parameters, and the
+    conditions of every flight). The same arguments write the same bytes, whatever the number of workers; a flight does
+    not depend on the number of flights.
 
     Args:
         out: Folder to write; it must be absent or empty, and is filled only when everything is done.
@@ -91,6 +92,8 @@ def simulate(
         notes = list(_show(_run(write, jobs, workers), len(jobs), progress))
         _write_json(folder / "annotations.json", _coco(jobs, notes, width, height))
         conditions = [asdict(flight) for flight in plan]
+        rows = [",".join(row) for row in (TAXONOMY_LEVELS, *TAXONOMY)]
+        (folder / "taxonomy.csv").write_bytes(("\n".join(rows) + "\n").encode())
         _write_json(folder / "simulation.json", {**settings, "scale": SCALE, "conditions": conditions})
     return out
 

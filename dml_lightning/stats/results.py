@@ -30,7 +30,10 @@ COLUMNS = {
     "aurc": "AURC",
 }
 # Prefixes of the names of numbers of which smaller is better.
-SMALLER_IS_BETTER = ("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc")
+SMALLER_IS_BETTER = (
+    *("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc"),
+    *("nll", "calibration_error", "classwise_calibration_error"),
+)
 
 
 def higher_is_better(metric: str) -> bool:

@@ -158,6 +158,12 @@ def test_too_few_checked_crops_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--alpha=0"])
     assert "alpha must lie strictly between 0 and 1, got 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--alpha=0.1", "--per_flight=true"])
+    said = capsys.readouterr().err
+    assert "1 flight(s) with checked crops are too few for alpha = 0.1 and one crop per flight: check 9" in said
+    assert "--alpha 0.5, or --per_flight false for all crops." in said
+    assert sorted((run / "gallery").iterdir()) == files
     main([*words, "--alpha=0.1"])
     table_of(unseen[unseen["label"] == NEW], tmp_path / "checked.csv")
     with pytest.raises(SystemExit, match="2"):

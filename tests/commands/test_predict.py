@@ -16,11 +16,14 @@ from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.flights.predictions import read_predictions
+from dml_lightning.flights.taxonomy import node_counts, read_taxonomy
 from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
+from tests.commands.enrolling import NEW, enroll, table_of
 from tests.data.test_positions import UTM_32_NORTH, geotiff
 
 ROLES = ("known", "novel_val", "novel_test", "ood_val", "ood_test", "unseen_groups", "background")
@@ -33,7 +36,7 @@ COLUMNS = (
     *("distance", "distance_trained", "neighbours", "neighbour_labels"),
     *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
     *("ood_score_C", "threshold_C", "ood_score_C_class", "threshold_C_class"),
-    *("p_value", "decision", "rule", "rule_origin", "gallery"),
+    *("p_value", "decision", "rule", "rule_origin", "species_set", "set_alpha", "set_level", "set_node", "gallery"),
 )
 
 
@@ -123,7 +126,7 @@ def test_parquet_holds_what_csv_holds(table: Path, runs: dict[str, Path], flight
     data = f"--data={flights}/annotations.json"
     words = [f"--run={runs['softmax']}", data, f"--out={tmp_path}/out.parquet"]
     found = pd.read_parquet(main(["predict", *words, "--batch_size=64"]))
-    expected = pd.read_csv(table)
+    expected = pd.read_csv(table).assign(set_level="", set_node="")  # there is no taxonomy
     assert list(found) == list(expected)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
 
@@ -373,3 +376,94 @@ def test_an_unreadable_frame_without_a_box_is_not_counted_as_seen(old_run: Path,
     frames = pd.read_csv(tmp_path / "p.frames.csv").set_index("frame")
     assert frames["used"].rename(lambda name: Path(name).stem).to_dict() == {"good": True, "empty": True, "cut": False}
     assert "truncated" in frames["reason"][str(cut)]
+
+
+@pytest.fixture
+def calibrated(run: Path, unseen: pd.DataFrame, tmp_path: Path) -> Path:
+    """The run with calibration crops from four flights."""
+    names = Gallery.load(run / "gallery").class_names
+    data = table_of(unseen[unseen["label"].isin(names)], tmp_path / "calibration.csv")
+    main(["gallery", "recalibrate", f"--run={run}", f"--data={data}"])
+    return run
+
+
+def test_boxes_get_sets_of_species_and_their_lowest_node(
+    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the taxonomy of the simulated flights; the embeddings of the run's own crops are there to compare with."""
+    out, taxonomy = tmp_path / "predictions.csv", flights / "taxonomy.csv"
+    words = ["predict", f"--run={calibrated}", f"--data={flights}/annotations.json", f"--out={out}"]
+    capsys.readouterr()
+    main([*words, "--set_alpha=0.1", f"--taxonomy={taxonomy}"])
+    gallery = Gallery.load(calibrated / "gallery")
+    sets, tree = gallery.set_thresholds(0.1), read_taxonomy(taxonomy, gallery.names)
+    rows = pd.read_csv(out)
+    names = [json.loads(each) for each in rows["species_set"]]
+    assert (rows["set_alpha"] == 0.1).all()
+    assert all(row[0] == label for row, label in zip(names, rows["label"], strict=True))
+    assert len({len(row) for row in names}) > 1
+    assert [tree.lowest(row) for row in names] == list(zip(rows["set_level"], rows["set_node"], strict=True))
+    crops = crop_table(calibrated, flights)
+    known = read_evidence(calibrated / "embeddings" / "val.npz").sets["known"]
+    expected = answer(gallery, known, sets=sets).species_set
+    keys = rows.set_index(BOX)["species_set"]
+    for crop, own in zip(crops.iloc[known.index.numpy()][BOX].itertuples(index=False), expected, strict=True):
+        assert json.loads(keys.loc[tuple(crop)]) == own
+    counts = pd.read_csv(tmp_path / "predictions.nodes.csv", keep_default_na=False)
+    assert counts["boxes"].sum() == len(rows)
+    assert counts["boxes"][counts["node"] == "unknown"].sum() == (rows["decision"] == "unknown").sum()
+    pd.testing.assert_frame_equal(counts, node_counts(rows), check_dtype=False)
+    printed = " ".join(capsys.readouterr().out.split())
+    promise = (
+        "Sets of species hold that of a known box with probability 0.9, before refusal, and with rule C accept it too"
+    )
+    assert f"{promise} with 0.85 or more: {sets.origin(gallery.class_names)}." in printed
+    single = ((rows["set_level"] == "species") & (rows["decision"] == "known")).sum()
+    assert f"By lowest node in {tmp_path}/predictions.nodes.csv: {single} species, " in printed
+    assert read_predictions(out, gallery).table["set_node"].tolist() == rows["set_node"].tolist()
+
+
+def test_sets_are_there_without_a_taxonomy(
+    calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "predictions.parquet"
+    main(["predict", f"--run={calibrated}", f"--data={flights}/annotations.json", f"--out={out}"])
+    rows = pd.read_parquet(out)
+    assert set(rows["set_alpha"]) == {0.05}
+    assert all(json.loads(each) for each in rows["species_set"])
+    assert set(rows["set_node"]) == set(rows["set_level"]) == {""}
+    assert not (tmp_path / "predictions.nodes.csv").exists()
+    assert "hold that of a known box with probability 0.95" in capsys.readouterr().out
+
+
+def test_a_gallery_without_calibration_crops_by_class_says_what_to_do(
+    old_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence and empty columns, or the sentence as an error where sets were asked for."""
+    tifffile.imwrite(tmp_path / "frame.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
+    (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\nframe.tiff,20,20,9,9\n")
+    words = ["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
+    sentence = (
+        "this gallery keeps no calibration crops by class, so there are no sets of species: dml validate --run RUN"
+    )
+    for option in ("--set_alpha=0.1", f"--taxonomy={tmp_path}/taxonomy.csv"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*words, option])
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
+    main(words)
+    assert f"No sets of species: {sentence}" in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "p.csv")
+    assert rows[["species_set", "set_alpha", "set_level", "set_node"]].isna().all(axis=None)
+
+
+def test_a_taxonomy_without_an_enrolled_species_is_refused(
+    calibrated: Path, unseen: pd.DataFrame, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enroll(calibrated, table_of(unseen[unseen["label"] == NEW].head(5), tmp_path / "new.csv"))
+    kept = [line for line in (flights / "taxonomy.csv").read_text().splitlines() if not line.startswith(NEW)]
+    (tmp_path / "taxonomy.csv").write_text("\n".join(kept))
+    words = [f"--run={calibrated}", f"--data={flights}/annotations.json", f"--out={tmp_path}/p.csv"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", *words, f"--taxonomy={tmp_path}/taxonomy.csv"])
+    assert f"lacks {NEW}, which the run names: add each with its genus, group, family" in capsys.readouterr().err

@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
+
+from dml_lightning.cli import main
 
 Sets = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
 
@@ -58,6 +61,28 @@ def test_accuracies(sets: Sets, logged: dict[str, float]) -> None:
         assert logged[f"val/accuracy_{rule}"] == pytest.approx((predicted == y).mean(), abs=1e-6)
         expected = balanced_accuracy_score(y, predicted)
         assert logged[f"val/balanced_accuracy_{rule}"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_probabilities_and_their_temperature(run: Path, logged: dict[str, float]) -> None:
+    """Fitted on validation, and taken to the test as it is; an arm without probabilities has none of these numbers."""
+    if not (run / "metrics" / "test.json").is_file():
+        main(["test", "--run", str(run), "--verbose=false"])
+    tested = json.loads((run / "metrics" / "test.json").read_text())
+    if "softmax" not in str(run):
+        assert not [name for name in {**logged, **tested} if "nll" in name or "temperature" in name]
+        return
+    warm = logged["val/temperature"]
+    assert tested["test/temperature"] == pytest.approx(warm, rel=1e-6)
+    for stage, values in (("val", logged), ("test", tested)):
+        with np.load(run / "embeddings" / f"{stage}.npz") as file:
+            known = file["roles"] == "known"
+            logits, labels = file["logits"][known].astype(np.float64), file["labels"][known]
+            assert float(file["temperature"]) == pytest.approx(warm, rel=1e-6)
+        loss = {t: -log_softmax(logits / t, axis=1)[np.arange(len(labels)), labels].mean() for t in (1.0, warm)}
+        assert values[f"{stage}/nll"] == pytest.approx(loss[1.0], rel=1e-5)
+        assert values[f"{stage}/nll_scaled"] == pytest.approx(loss[warm], rel=1e-5)
+        assert {f"{stage}/calibration_error_scaled", f"{stage}/classwise_calibration_error"} <= set(values)
+    assert logged["val/nll_scaled"] <= logged["val/nll"]
 
 
 @pytest.mark.parametrize("prefix", ["", "novel_"])

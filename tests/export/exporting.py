@@ -127,7 +127,7 @@ def main(case: str, folder: Path) -> None:
     table = draw_frames(folder / "frames")
     trained = make_run(case, folder, table)
     embedded = next(trained.embed_table(table, len(table), "stop", {}))
-    said = answer(trained.gallery, embedded)
+    said = answer(trained.gallery, embedded, sets=trained.gallery.set_thresholds())
     np.savez(
         folder / "expected.npz",
         vectors=embedded.vectors.numpy(),
@@ -140,6 +140,7 @@ def main(case: str, folder: Path) -> None:
         neighbours=[json.dumps(own) for own in said.neighbours],
         neighbour_labels=[json.dumps(own) for own in said.neighbour_labels],
         p_value=said.p_value,
+        species_set=[json.dumps(own) for own in said.species_set],
         rules=list(trained.gallery.thresholds),
         default_rule=trained.gallery.default_rule,
         calibration=len(trained.gallery.thresholds["C"].scores),

@@ -54,6 +54,14 @@ def test_another_threshold_is_found(trained: TrainedRun) -> None:
         check.require(difference, "crops")
 
 
+def test_other_limits_of_the_sets_are_found(trained: TrainedRun) -> None:
+    expected, model = queries(), model_of(trained)
+    model.arrays["set_limits"] = model.arrays["set_limits"] + 1e-4  # rounding
+    assert check.deviation(trained, expected, model, (expected.vectors.numpy(), None)).decisions == 0
+    model.arrays["set_limits"] = model.arrays["set_limits"] / 2
+    assert check.deviation(trained, expected, model, (expected.vectors.numpy(), None)).decisions > 0
+
+
 def interleaved(folder: Path) -> pd.DataFrame:
     """Boxes of two frames and of one that is gone, in turn."""
     random = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import torch
 
 from dml_lightning.export.contents import model_arrays, model_content, sha256
 from dml_lightning.gallery.gallery import EnrolledSpecies
-from tests.export.made_up import random_run, run_with
+from tests.export.made_up import model_of, random_run, run_with
 
 
 def test_model_json_states_where_thresholds_come_from(exported: Callable[[str], Path]) -> None:
@@ -67,3 +67,14 @@ def test_every_threshold_finds_its_arrays(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\r\n\x00")
     assert sha256(tmp_path / "file") == hashlib.sha256(b"\r\n\x00").hexdigest()
+
+
+def test_limits_of_the_sets_are_those_of_the_gallery(tmp_path: Path) -> None:
+    trained = random_run(tmp_path)
+    sets = trained.gallery.set_thresholds()
+    assert model_arrays(trained)["set_limits"].tolist() == sets.values.tolist()
+    assert model_content(trained, "counts")["sets"] == {"alpha": 0.05, "thresholds": sets.origin(["a", "b", "c"])}
+    bare = run_with(replace(trained.gallery, calibration=None))
+    assert "set_limits" not in model_arrays(bare)
+    assert model_content(bare, "counts")["sets"] is None
+    assert "species_set" not in model_of(bare).judge(np.zeros((1, 4), np.float32), None)

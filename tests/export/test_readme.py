@@ -51,3 +51,11 @@ def test_rules_inputs_outputs_and_checks_are_listed(tmp_path: Path) -> None:
 )
 def test_frames_and_normalisation_are_described(tmp_path: Path, crop: dict[str, Any], sentence: str) -> None:
     assert sentence in text_of(tmp_path, **crop)
+
+
+def test_what_sets_of_species_hold_is_stated(tmp_path: Path) -> None:
+    with_sets = " ".join(text_of(tmp_path).split())
+    promise = "`species_set` holds the species of a known crop with probability 0.95, before refusal and for crops like"
+    assert f"{promise} those of the calibration: a threshold per class for a, b, c (20 or more crops)." in with_sets
+    content = model_content(random_run(tmp_path), "counts") | {"checks": [], "sets": None}
+    assert "There are no sets of species, as the run keeps no calibration crops" in readme(content, [], [], 18)

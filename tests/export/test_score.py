@@ -200,6 +200,8 @@ def gallery(named_by: PredictionRule) -> Gallery:
     """With one species of a large ball, and one of a ball too small for its surroundings."""
     kinds = {"reference": [0, 1], "known": [0, 1], "novel": [], "ood": [2], "calibration": [0, 1]}
     sets = {name: around_centres(labels, 40, seed) for seed, (name, labels) in enumerate(kinds.items())}
+    held_out = sets["calibration"]
+    sets["calibration"] = replace(held_out, logits=torch.cos(3 * held_out.vectors.float()))
     groups = {name: np.array(["f"] * len(part)) for name, part in sets.items()}
     built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest")
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
@@ -217,7 +219,8 @@ def test_every_answer_is_the_run_s(named_by: PredictionRule) -> None:
     places = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2).astype(np.float32)
     logits = np.random.default_rng(0).normal(size=places.shape).astype(np.float32)
     rows = torch.arange(len(places))
-    ours = answer(of, Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits)))
+    queries = Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits))
+    ours = answer(of, queries, sets=of.set_thresholds())
     model = model_of(run_with(of))
     for rule in of.thresholds:
         theirs = model.judge(places, logits, rule)
@@ -227,6 +230,8 @@ def test_every_answer_is_the_run_s(named_by: PredictionRule) -> None:
         assert np.array_equal(np.array(getattr(ours, name)), theirs[name]), name
     for name in ("distance", "distance_trained", "p_value"):
         assert np.allclose(getattr(ours, name), theirs[name]), name
+    assert [json.loads(names) for names in theirs["species_set"]] == ours.species_set
+    assert len({len(names) for names in ours.species_set}) > 1
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -248,7 +253,7 @@ def test_scores_and_decisions_are_the_run_s(case: str, read: Read) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_names_neighbours_and_p_values_are_the_run_s(case: str, read: Read) -> None:
     ours, theirs = read(case)
-    for name in ("label", "label_prototype", "label_radius", "label_knn", "neighbours"):
+    for name in ("label", "label_prototype", "label_radius", "label_knn", "neighbours", "species_set"):
         assert (ours[name] == theirs[name]).mean() > 0.99, name  # equal but for near ties
     step = 1 / (int(ours["calibration"]) + 1)  # a calibration crop may change places with itself
     assert np.abs(ours["p_value"] - theirs["p_value"]).max() < 1.01 * step

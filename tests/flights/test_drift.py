@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp, ttest_1samp
+from scipy.stats import ks_2samp, t, ttest_1samp
 
-from dml_lightning.flights.drift import flight_drift, holm_of_tested
+from dml_lightning.flights.drift import FlightDrift, flight_drift
 
 Flights = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -14,6 +14,32 @@ def flights(rng: np.random.Generator, number: int, boxes: int, shift: float = 0.
     """Scores of `number` flights; with between = 1 half of the variance lies between flights."""
     owners = np.repeat(np.arange(number), boxes)
     return (10 + shift + rng.normal(0, between, number)[owners] + rng.normal(0, 1, len(owners)), owners)
+
+
+def rule_c(rng: np.random.Generator, number: int, new: int, boxes: int, correlation: float) -> list[FlightDrift]:
+    """A table of new flights without drift, where rule C refuses 5 % of the calibration's crops."""
+    shared, own = np.sqrt(correlation), np.sqrt(1 - correlation)
+    calibration = shared * rng.normal(size=(number, 1)) + own * rng.normal(size=(number, 60))
+    scores = shared * rng.normal(size=(new, 1)) + own * rng.normal(size=(new, boxes))
+    owners, names = np.repeat(np.arange(number), 60), np.repeat(np.arange(new), boxes).astype(str)
+    threshold = float(np.quantile(calibration, 0.95))
+    return flight_drift(calibration.ravel(), owners, scores.ravel(), names, threshold)
+
+
+@pytest.mark.parametrize(
+    ("number", "boxes", "correlation", "before"),
+    [
+        *[(3, 5, 0.5, 0.08), (5, 5, 0.5, 0.08), (10, 5, 0.5, 0.05), (20, 5, 0.5, 0.05), (5, 20, 0.5, 0.08)],
+        *[(20, 5, 0.3, 0.0), (3, 5, 0.1, 0.0), (10, 100, 0.3, 0.0), (5, 20, 0.0, 0.0)],
+    ],
+)
+def test_a_table_of_twenty_flights_keeps_the_level(number: int, boxes: int, correlation: float, before: float) -> None:
+    """300 tables: at 5 % their standard error is 1.3 %. `before`: least share if flights drifted without a test."""
+    rng = np.random.default_rng([number, boxes, int(10 * correlation)])
+    tables = [rule_c(rng, number, 20, boxes, correlation) for _ in range(300)]
+    assert np.mean([any(each.drifted for each in table) for table in tables]) <= 0.05 + 0.02
+    untested = [any(each.drifted or each.used < 5 <= each.boxes - each.used for each in table) for table in tables]
+    assert np.mean(untested) >= before
 
 
 def alarms(number: int, new: int, boxes: int, limit: float, shift: float, repeats: int) -> float:
@@ -75,22 +101,57 @@ def test_boxes_beyond_the_limit_do_not_look_like_drift() -> None:
     assert cut_off.refused == (scores > cut).mean() >= 0.5
 
 
-@pytest.mark.parametrize(("within", "drifted"), [(0, True), (4, True), (5, False)])
-def test_a_flight_that_lies_beyond_the_threshold_drifts_without_a_test(within: int, drifted: bool) -> None:
+@pytest.mark.parametrize("within", [0, 4, 5])
+def test_a_flight_that_lies_beyond_the_threshold_is_tested_by_all_its_boxes(within: int) -> None:
     rng = np.random.default_rng(0)
     calibration, owners = flights(rng, 10, 100)
-    scores = np.concatenate([np.full(within, calibration.mean()), np.full(40, 1e3)])
+    scores = np.concatenate([np.full(within, calibration.mean()), np.full(40, 20.0)])
     names = np.repeat("new", len(scores))
     cut = float(np.quantile(calibration, 0.95))
     (result,) = flight_drift(calibration, owners, scores, names, cut)
-    assert result.drifted == drifted
     assert (result.used, result.boxes) == (within, within + 40)
-    note = f"all but {within} of its boxes lie beyond the threshold: drifted, or no known birds"
-    assert result.note == (note if drifted else "")
-    assert np.isnan(result.p) == drifted
     few = flight_drift(calibration, owners, scores[-4:], names[-4:], cut)[0]
     assert not few.drifted
     assert few.note == "0 boxes to compare are too few: 5 are needed"
+    if within == 5:  # the boxes within the threshold are compared, and are not found to differ
+        assert (result.drifted, result.note) == (False, "")
+        return
+    means = np.array([calibration[owners == flight].mean() for flight in range(10)])
+    size = means.std(ddof=1) * np.sqrt(1 + 1 / 10)
+    within_flights = np.sum((calibration - means[owners]) ** 2) / (1000 - 10)
+    error = np.sqrt(size**2 + within_flights * (1 / (within + 40) - 1 / 100))
+    assert result.shift == pytest.approx(scores.mean() - means.mean())
+    assert result.p == pytest.approx(3 * t.sf(result.shift / error, 9))
+    assert result.high == pytest.approx(t.ppf(1 - 0.05 / 3, 9) * error)
+    assert np.isnan(result.low)
+    assert result.drifted
+    note = f"all but {within} of its boxes lie beyond the threshold: drifted, or no known birds"
+    assert result.note == note
+
+
+def test_three_calibration_flights_do_not_call_it_drift_among_many() -> None:
+    """And say so: all boxes lie beyond the threshold, which with three flights that differ is no proof."""
+    rng = np.random.default_rng(2)
+    calibration, owners = flights(rng, 3, 100)
+    threshold = float(np.quantile(calibration, 0.95))
+    scores, names = flights(rng, 20, 20)
+    scores = np.where(names == 7, threshold + 1, np.minimum(scores, threshold))
+    result = flight_drift(calibration, owners, scores, names.astype(str), threshold)
+    moved = next(each for each in result if each.flight == "7")
+    assert moved.refused == 1
+    assert not moved.drifted
+    assert moved.note == (
+        "all but 0 of its boxes lie beyond the threshold: look at them, as so few calibration flights tell too little"
+    )
+
+
+def test_refused_boxes_below_the_other_flights_are_no_drift_upwards() -> None:
+    """A threshold below most of the calibration, and a flight that lies between the two."""
+    rng = np.random.default_rng(6)
+    calibration, owners = flights(rng, 10, 100)
+    scores, names = np.full(20, float(np.quantile(calibration, 0.3))), np.repeat("new", 20)
+    (result,) = flight_drift(calibration, owners, scores, names, float(np.quantile(calibration, 0.25)))
+    assert (result.used, result.p, result.drifted) == (0, 1.0, False)
 
 
 def test_what_is_refused_does_not_depend_on_what_is_compared() -> None:
@@ -143,10 +204,29 @@ def test_a_flight_with_too_few_boxes_is_not_tested_and_costs_the_others_nothing(
     assert many.p_holm == many.p
 
 
+def test_every_flight_that_could_be_tested_counts_for_holm() -> None:
+    """Four of five boxes within the threshold allow no test, and might have allowed one."""
+    rng = np.random.default_rng(7)
+    calibration, owners = flights(rng, 6, 100)
+    threshold = float(np.quantile(calibration, 0.95))
+    middle = float(np.median(calibration))
+    scores = np.concatenate([np.full(8, middle - 3.0), np.full(4, middle), [threshold + 1], np.full(4, middle)])
+    names = np.array(["a"] * 8 + ["b"] * 5 + ["c"] * 4)
+    first, second, third = flight_drift(calibration, owners, scores, names, threshold)
+    assert first.p_holm == pytest.approx(min(1, 2 * first.p))  # of a and b; c is too small for any test
+    assert np.isnan([second.p, second.p_holm, third.p, third.p_holm]).all()
+    assert second.note == "4 boxes to compare are too few: 5 are needed"
+
+
 def test_holm_by_hand() -> None:
-    adjusted = holm_of_tested(np.array([0.03, 0.01, np.nan, 0.04]))
-    assert np.allclose(adjusted, [0.06, 0.03, np.nan, 0.06], equal_nan=True)
-    assert holm_of_tested(np.array([0.9, 0.8])).max() == 1
+    """Three flights below the others, by the p-values that each has alone."""
+    rng = np.random.default_rng(8)
+    calibration, owners = flights(rng, 8, 100)
+    scores, names = np.repeat(10 - np.array([3.0, 2.0, 4.0]), 10), np.repeat(["a", "b", "c"], 10)
+    each = flight_drift(calibration, owners, scores, names)
+    p = [flight_drift(calibration, owners, scores[names == name], names[names == name])[0].p for name in "abc"]
+    assert [one.p for one in each] == pytest.approx(p)
+    assert [one.p_holm for one in each] == pytest.approx([2 * p[0], max(2 * p[0], p[1]), 3 * p[2]])
 
 
 def test_two_calibration_flights_are_refused() -> None:

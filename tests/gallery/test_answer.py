@@ -149,3 +149,32 @@ def test_the_softmax_arm_names_it_by_its_prototype_alone(stored: Path) -> None:
     assert 0.7 < inside.mean() < 1
     without = answer(replace(gallery, enrolled=()), embeddings([0, 5], 10, 10))
     assert "eider" not in without.label
+
+
+def test_the_name_is_the_first_of_its_set_or_the_enrolled_species_the_last(gallery: Gallery) -> None:
+    """By distances and, for an arm that classifies, by its logits, which prefer another class here."""
+    queries = on_a_plane([0, 1], 40, 11)
+    eiders = Embeddings(torch.from_numpy((EIDER + np.zeros((1, 2))).astype(np.float32)), *queries_columns(1))
+    for own in (gallery, replace(gallery, prediction_rule="softmax")):
+        result = answer(own, queries, sets=own.set_thresholds(0.2))
+        named = zip(result.species_set, result.label, strict=True)
+        assert all(own_set[0] == label for own_set, label in named if label in own.class_names)
+        assert answer(own, queries).species_set == 80 * [[]]
+    (inside,) = answer(gallery, eiders, sets=gallery.set_thresholds(0.2)).species_set
+    assert inside[-1] == "eider"
+    assert set(inside[:-1]) <= set(gallery.class_names)
+    assert inside[:-1]
+
+
+def queries_columns(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels and index of crops of no known class."""
+    return torch.full((count,), 2), torch.arange(count)
+
+
+@pytest.mark.parametrize("change", [{"calibration": None}, {"prediction_rule": "softmax"}])
+def test_sets_need_calibration_crops_by_class(gallery: Gallery, change: dict[str, object]) -> None:
+    kept = gallery.calibration
+    assert kept is not None
+    bare = replace(gallery, calibration=replace(kept, logits=None))
+    with pytest.raises(ValueError, match="keeps no calibration crops by class, so there are no sets of species"):
+        replace(bare, **change).set_thresholds()  # type: ignore[arg-type]

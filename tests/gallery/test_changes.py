@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence
@@ -97,7 +98,7 @@ def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -
     checked = embeddings([0, 1, 2], 30, 12)
     vectors = 2 * checked.vectors.numpy()
     groups = np.repeat(["a", "b", "c"], 30)
-    changes.recalibrate_rule_c(stored, vectors, checked.labels.numpy(), groups, DIGEST, alpha=0.1)
+    changes.recalibrate_rule_c(stored, replace(checked, vectors=torch.from_numpy(vectors)), groups, DIGEST, alpha=0.1)
     before, after = Gallery.build(evidence, DIGEST), Gallery.load(stored)
     distances = before.prototypes.distances(vectors).min(1)
     threshold = after.threshold("C")
@@ -109,10 +110,32 @@ def test_recalibration_replaces_rule_c_alone(evidence: Evidence, stored: Path) -
     assert "C_class" in after.thresholds
 
 
+def test_one_crop_per_flight_outlives_a_recalibration(evidence: Evidence, tmp_path: Path) -> None:
+    """Rule C counts flights again, while all crops are kept; the other choice has to be asked for."""
+    folder = tmp_path / "gallery"
+    Gallery.build(evidence, DIGEST, alpha=0.3, per_flight=True).save(folder)
+    checked, groups = embeddings([0, 1, 2], 30, 12), np.array([f"night {i % 5}" for i in range(90)])
+    changes.recalibrate_rule_c(folder, checked, groups, DIGEST, alpha=0.2)
+    after = Gallery.load(folder)
+    threshold, kept = after.threshold("C"), after.calibration
+    assert (threshold.samples, threshold.groups, after.per_flight) == (5, 5, True)
+    assert threshold.origin == "split conformal, alpha=0.2, n=5 crops of 5 flights, one of each"
+    assert kept is not None
+    assert np.array_equal(kept.labels, checked.labels)
+    assert kept.logits is not None
+    assert np.array_equal(kept.logits, checked.logits)
+    scores, owners = after.calibration_scores()
+    assert np.array_equal(scores, after.prototypes.score(checked.vectors.numpy()))
+    assert np.array_equal(owners, np.arange(90) % 5)
+    assert sorted(scores[kept.rows]) == threshold.scores.tolist()
+    changes.recalibrate_rule_c(folder, checked, groups, DIGEST, alpha=0.2, per_flight=False)
+    assert (Gallery.load(folder).threshold("C").samples, Gallery.load(folder).per_flight) == (90, False)
+
+
 def test_classes_with_few_checked_crops_have_no_thresholds_of_their_own(stored: Path) -> None:
     checked = embeddings([0, 1], 30, 12)
     groups = np.repeat("a", 60)
-    after = changes.recalibrate_rule_c(stored, checked.vectors.numpy(), checked.labels.numpy(), groups, DIGEST)
+    after = changes.recalibrate_rule_c(stored, checked, groups, DIGEST)
     assert list(after.thresholds) == list(Gallery.load(stored).rules) == ["A", "B", "C"]
 
 
@@ -150,7 +173,7 @@ def test_other_refusals(stored: Path, tmp_path: Path) -> None:
     checked = embeddings([0, 1, 2], 30, 12)
     groups = np.repeat("a", 90)
     with pytest.raises(ValueError, match="do not share a space"):
-        changes.recalibrate_rule_c(stored, checked.vectors.numpy(), checked.labels.numpy(), groups, "another")
+        changes.recalibrate_rule_c(stored, checked, groups, "another")
     with pytest.raises(ValueError, match="has no gallery: `dml fit` writes it"):
         Gallery.load(tmp_path / "elsewhere" / "gallery")
 
@@ -164,7 +187,7 @@ def test_words_for_what_is_refused_are_no_species(stored: Path, label: str) -> N
 def test_rounding_of_another_device_does_not_undo_a_recalibration(evidence: Evidence, stored: Path) -> None:
     held_out = evidence.sets["known"]
     groups = evidence.groups["known"]
-    changes.recalibrate_rule_c(stored, held_out.vectors.numpy(), held_out.labels.numpy(), groups, DIGEST, alpha=0.2)
+    changes.recalibrate_rule_c(stored, held_out, groups, DIGEST, alpha=0.2)
     sets = {name: replace(own, vectors=own.vectors * (1 + 1e-7)) for name, own in evidence.sets.items()}
     Gallery.build(replace(evidence, sets=sets), DIGEST).save(stored)
     assert Gallery.load(stored).thresholds["C"].alpha == 0.2

@@ -6,6 +6,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,21 @@ def test_a_changed_gallery_goes_on_in_the_new_format(run: Path) -> None:
     changes.remove_species(folder, "tundra swan")
     known = read_evidence(run / "embeddings" / "test.npz").sets["known"]
     groups = np.array(["a", "b"] * len(known))[: len(known)]
-    changes.recalibrate_rule_c(folder, known.vectors.numpy(), known.labels.numpy(), groups, before.encoder, 0.2)
+    changes.recalibrate_rule_c(folder, known, groups, before.encoder, 0.2)
     assert [record.format for record in read(folder)] == [1, 1, 1, RECORD_FORMAT, RECORD_FORMAT]
     after = Gallery.load(folder)
     assert (after.names, after.threshold("C").alpha) == (before.class_names, 0.2)
     assert after.threshold("B").value == before.threshold("B").value
+
+
+def test_a_gallery_without_its_calibration_crops_knows_those_of_rule_c(run: Path) -> None:
+    """Version 0.1 kept the scores that the threshold was chosen on; as many flights as crops means one of each."""
+    gallery = Gallery.load(run / "gallery")
+    threshold, (scores, owners) = gallery.threshold("C"), gallery.calibration_scores()
+    assert gallery.calibration is None
+    assert (scores is threshold.scores, owners is threshold.owners, gallery.per_flight) == (True, True, False)
+    single = replace(threshold, groups=threshold.samples)
+    assert replace(gallery, thresholds={"C": single}).per_flight
 
 
 def test_the_same_base_is_not_written_again(run: Path) -> None:

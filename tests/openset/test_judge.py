@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dml_lightning.openset import judge as judgement
-from dml_lightning.openset.judge import DecisionRule, Judgement, conformal_p_values, judge, score, vote
+from dml_lightning.openset.judge import (
+    DecisionRule,
+    Judgement,
+    conformal_p_values,
+    gaps,
+    judge,
+    named_sets,
+    score,
+    species_sets,
+    vote,
+)
 
 Floats = NDArray[np.float64]
 LETTERS = np.array(["coot", "gadwall", "mallard", "teal"])
@@ -233,3 +243,33 @@ def test_the_file_needs_numpy_alone() -> None:
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}
     assert modules == {"collections.abc", "typing", "numpy", "numpy.typing"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("classifies", [True, False])
+def test_sets_against_a_loop(seed: int, classifies: bool) -> None:
+    """Each class within its limit behind the best one, then each enrolled species in whose ball the box lies."""
+    given_boxes, rng = boxes(seed), np.random.default_rng(seed)
+    logits = rng.integers(0, 8, given_boxes.trained.shape) / 4 if classifies else None
+    limits = rng.integers(0, 8, 3) / 4
+    excess = given_boxes.enrolled - given_boxes.enrolled_radii
+    behind = gaps(given_boxes.trained, logits)
+    members = species_sets(behind, limits, excess)
+    names = ["coot", "gadwall", "mallard", "eider", "smew"]
+    for row, (distances, named) in enumerate(zip(given_boxes.trained, named_sets(behind, members, names), strict=True)):
+        scores = (
+            [max(logits[row]) - value for value in logits[row]] if logits is not None else distances - min(distances)
+        )
+        inside = [(scores[c], c) for c in range(3) if scores[c] <= limits[c]]
+        species = [3 + e for e in range(2) if given_boxes.enrolled[row, e] <= given_boxes.enrolled_radii[e]]
+        assert named == [names[number] for _, number in sorted(inside)] + [names[number] for number in species]
+        assert scores[names.index(named[0])] == 0
+
+
+def test_an_enrolled_species_takes_no_class_out_of_a_set() -> None:
+    given_boxes = boxes(9)
+    behind, limits = gaps(given_boxes.trained), np.full(3, 0.5)
+    before = species_sets(behind, limits, np.empty((30, 0)))
+    after = species_sets(behind, limits, given_boxes.enrolled - given_boxes.enrolled_radii)
+    assert np.array_equal(after[:, :3], before)
+    assert after[:, 3:].any()

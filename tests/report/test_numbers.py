@@ -100,6 +100,17 @@ def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evid
     assert list(result.refused.values()) == sorted(result.refused.values())
 
 
+def test_drift_takes_all_calibration_crops_where_rule_c_takes_one_per_flight() -> None:
+    evidence = shifted(0.0)
+    gallery = Gallery.build(evidence, "digest", alpha=0.25, per_flight=True)
+    rule = thresholds(evidence, None, gallery)["C"]
+    assert rule.one_per_flight
+    assert drift_of_test(evidence, rule) == []  # a mean of single crops says nothing of a flight
+    (result,) = drift_of_test(evidence, rule, gallery)
+    (all_crops,) = drift_of_test(evidence, Gallery.build(evidence, "digest", alpha=0.25).threshold("C"))
+    assert (result.shift, result.p) == pytest.approx((all_crops.shift, all_crops.p))
+
+
 def test_no_coverage_without_calibration_crops(tmp_path: Path, made: Made) -> None:
     np.savez(tmp_path / "e.npz", **made(calibration=6))
     assert thresholds(read_evidence(tmp_path / "e.npz")) == {}  # 18 crops, 19 needed

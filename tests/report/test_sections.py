@@ -9,6 +9,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from dml_lightning.report.matrices import MOST_CLASSES
+from dml_lightning.report.numbers import Coverage
+from dml_lightning.report.sections import calibrated_on
 from tests.made_up import Made
 from tests.report.audits import audited
 
@@ -82,3 +84,11 @@ def test_many_classes_and_wide_vectors(tmp_path: Path) -> None:
     for which in ("confused most", "nearest to each other"):
         assert f"<figcaption>theirs (30 of 140 classes, those {which})</figcaption>" in page
     assert len(page.encode()) - len(get_plotlyjs().encode()) < 600_000
+
+
+def test_what_rule_c_was_calibrated_on_is_told_as_it_was() -> None:
+    several = Coverage({0.1: 0.08}, 0.1, {"a": (0.08, 10)}, samples=90, flights=9)
+    single = Coverage({0.1: 0.08}, 0.1, {"a": (0.08, 10)}, samples=9, flights=9)
+    assert "on 90 crops of 9 flights, " in calibrated_on(several, flights=True)
+    assert "on one random crop of each of 9 flights, " in calibrated_on(single, flights=True)
+    assert "on 9 crops, " in calibrated_on(single, flights=False)  # each crop counts as a flight of its own

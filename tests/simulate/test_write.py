@@ -33,7 +33,7 @@ def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
     one = simulate(tmp_path / "one", flights=2, frames=3, seed=5, workers=1, **SMALL)
     two = simulate(tmp_path / "two", flights=2, frames=3, seed=5, workers=2, **SMALL)
     assert digests(one) == digests(two)
-    assert len(digests(one)) == 2 * 3 + 2
+    assert len(digests(one)) == 2 * 3 + 3
     other = simulate(tmp_path / "other", flights=2, frames=3, seed=6, workers=1, **SMALL)
     assert digests(other)["flight_00/frame_0000.tiff"] != digests(one)["flight_00/frame_0000.tiff"]
     more = simulate(tmp_path / "more", flights=3, frames=2, seed=5, workers=1, **SMALL)
