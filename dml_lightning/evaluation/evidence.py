@@ -104,8 +104,8 @@ def read_evidence(path: Path) -> Evidence:
     the reference's classes first, which a classifier needs where labels are names; `index` (N,), integers that are
     unique within a role; `far_ood`, class names; `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a
     classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval
-    is measured without a query's own group too, true if there are groups and it is not given; `temperature`, a number above 0 that was fitted on
-    validation.
+    is measured without a query's own group too, true if there are groups and it is not given; `temperature`, a number
+    above 0 that was fitted on validation.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
