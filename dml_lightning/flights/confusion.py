@@ -15,6 +15,7 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.changes import repeated
 from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.types import EvaluationSet, Floats
 
 UNKNOWN = "unknown"  # the answer of a refused box
@@ -136,10 +137,11 @@ class Confusion:
 
 
 def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
-    """Count the answers of a gallery to held-out crops.
+    """Count the answers of a gallery to held-out crops, of flights that chose none of its thresholds.
 
-    A class of the evidence that was enrolled since becomes a true class of its own if any of its crops is left; of
-    flights whose crops of it were enrolled, none is counted.
+    Flights with a crop that rule C was recalibrated on are left out. A class of the evidence that was enrolled since
+    becomes a true class of its own if any of its crops is left; of flights whose crops of it were enrolled, none is
+    counted.
 
     Args:
         gallery: Gallery of the encoder that made the evidence.
@@ -147,7 +149,7 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
         rule: Rule by which crops are refused.
 
     Raises:
-        ValueError: If a name in the gallery is "other" or "unknown".
+        ValueError: If a name in the gallery is that of a row of counts, or rule C was recalibrated on every flight.
     """
     taken = [name for name in gallery.names if name in (OTHER, UNKNOWN, FALSE)]
     if taken:
@@ -155,7 +157,8 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
             f"a class is called {taken[0]!r}, which stands for boxes of no known class in counts: give it another name."
         )
     columns = [*gallery.names, UNKNOWN]
-    fresh = {name: _fresh(gallery, evidence, name) for name in HELD_OUT}
+    chose = _calibrated_on(gallery, evidence)
+    fresh = {name: _fresh(gallery, evidence, name) & ~np.isin(evidence.groups[name], chose) for name in HELD_OUT}
     present = {
         evidence.class_names[label]
         for name in HELD_OUT
@@ -164,7 +167,9 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     new = [species.label for species in gallery.enrolled if species.label in present]
     rows = [*gallery.class_names, *new, OTHER]
     row, column = ({name: i for i, name in enumerate(names)} for names in (rows, columns))
-    flights = sorted({flight for name in HELD_OUT for flight in evidence.groups[name].tolist()})
+    flights = sorted({flight for name in HELD_OUT for flight in evidence.groups[name][fresh[name]].tolist()})
+    if chose and not flights:
+        raise ValueError("rule C was recalibrated on crops of every test flight, so none is left to count by.")
     place = {flight: i for i, flight in enumerate(flights)}
     counts = np.zeros((len(flights), len(rows), len(columns)))
     for name in HELD_OUT:
@@ -182,6 +187,16 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
             answered = column[predicted if known else UNKNOWN]
             counts[place[flight], row.get(label, row[OTHER]), answered] += 1
     return Confusion(rows, columns, counts, flights)
+
+
+def _calibrated_on(gallery: Gallery, evidence: Evidence) -> list[str]:
+    """Flights of the evidence with a crop that rule C was calibrated on, told by its distances to the prototypes."""
+    known = evidence.sets["known"]
+    if gallery.calibration is None or not len(known):
+        return []
+    distances = to_numpy(gallery.prototypes.distances(known.vectors)).astype(np.float32)
+    same = repeated(distances, gallery.calibration.distances.astype(np.float32))
+    return sorted(set(evidence.groups["known"][same].tolist()))
 
 
 def _fresh(gallery: Gallery, evidence: Evidence, name: EvaluationSet) -> NDArray[np.bool_]:

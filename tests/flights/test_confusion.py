@@ -85,3 +85,22 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     assert "eider (6)" in told
     assert "teal was enrolled and has no held-out crops" in told
     assert "f1: named like a flight" in told
+
+
+def test_flights_that_recalibrated_rule_c_are_left_out() -> None:
+    """Their crops chose the threshold by which crops are refused."""
+    held_out = evidence()
+    gallery, known = Gallery.build(held_out, "digest"), held_out.sets["known"]
+    groups = held_out.groups["known"]
+    assert held_out_confusion(gallery, held_out, "C").flights == ["f0", "f1", "f2"]
+
+    def recalibrated(flights: list[str]) -> Gallery:
+        rows = np.isin(groups, flights)
+        crops = Embeddings(known.vectors[rows], known.labels[rows], known.index[rows])
+        return gallery.calibrated(crops, groups[rows], alpha=0.2)
+
+    matrix = held_out_confusion(recalibrated(["f1"]), held_out, "C")
+    assert matrix.flights == ["f0", "f2"]
+    assert matrix.counts.sum() == sum((held_out.groups[name] != "f1").sum() for name in ("known", "novel", "ood"))
+    with pytest.raises(ValueError, match="recalibrated on crops of every test flight"):
+        held_out_confusion(recalibrated(["f0", "f1", "f2"]), held_out, "C")
