@@ -17,6 +17,7 @@ from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
 from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import FACTS
+from tests.compare.experiments import experiment
 
 Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
 
@@ -221,6 +222,8 @@ def test_a_difference_that_is_allowed_is_named_in_the_answer(
         compared(tmp_path)
     compared(tmp_path, allow_differences=True)
     assert named == [sentence]
+    search = Search(trials=2, seed=7, space={arm: {RATE: [1, 2]} for arm in ("softmax", "triplet")})
+    assert command._check_fairness(experiment(search=search), given, False) == []  # it has chosen them
 
 
 def test_the_floors_of_a_plan_share_all_but_the_model(
