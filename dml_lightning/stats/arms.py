@@ -66,7 +66,7 @@ def beside_flights(comparison: Comparison, runs: Iterable[RunEvidence], metric: 
 
     def noted() -> Iterator[RunEvidence]:
         for run in runs:  # one at a time: their embeddings are large
-            names.update(flights_of(run.evidence))
+            names.update(flights_of(run.evidence, metric))
             yield run
 
     gaps = flight_differences(noted(), metric, question.baseline)

@@ -57,11 +57,24 @@ class FlightDifference:
         return f"{text} {flights}, the 95 % interval of these trained models on flights like them."
 
 
-def flights_of(evidence: Evidence) -> set[str]:
-    """Names of the flights of a test; empty where each crop is its own, as in a file that names none."""
-    groups = np.concatenate([evidence.groups[name] for name in TEST_SETS])
+def flights_of(evidence: Evidence, metric: str) -> set[str]:
+    """Names of the test flights that a metric is about; empty where each crop is its own, as in a file without flights.
+
+    Args:
+        evidence: Embeddings of a test.
+        metric: Name of the metric: OOD and novel crops of other flights do not count where it is about known ones.
+    """
+    groups = np.concatenate([evidence.groups[name] for name in _sets_of(metric)])
     names = set(groups.tolist())
     return names if len(names) < len(groups) else set()
+
+
+def _sets_of(metric: str) -> tuple[EvaluationSet, ...]:
+    if metric.startswith("novel_auroc"):
+        return "known", "novel"
+    if metric.startswith("novel"):
+        return ("novel",)
+    return ("known", "ood") if metric.startswith("ood_") else ("known",)
 
 
 def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
@@ -74,7 +87,7 @@ def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
         evidence: Embeddings of a test.
         metric: Name of the metric; other kinds of numbers, which describe a test as a whole, give no values.
     """
-    flights = sorted(flights_of(evidence))
+    flights = sorted(flights_of(evidence, metric))
     name = metric.removeprefix("novel_").removesuffix(OTHER_GROUPS)
     if name in RETRIEVAL:
         return dict(zip(flights, _retrieval(evidence, metric, name, flights), strict=True))

@@ -15,8 +15,9 @@ from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
-from dml_lightning.files import write_json
+from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import FACTS
+from tests.compare.experiments import experiment
 
 Look = Callable[[Sequence[Outcome], Sequence[Job]], None]
 
@@ -99,16 +100,23 @@ def test_other_data_than_those_tested_first_reach_the_answer(
     monkeypatch.setattr(
         command, "write_findings", lambda experiment, done, folder, changes, unequal: told.extend(changes)
     )
-    for data in ("a", "b"):
-        given = Outcome(Job("softmax", 0, 0, ()), runs[data])
-        monkeypatch.setattr(
-            command, "run_all", lambda jobs, schedule, logs, look, work, given=given: [look([given], []), given][1:]
-        )
+    for data, run in runs.items():
+
+        def run_all(
+            jobs: Sequence[Job], schedule: Schedule, logs: Path, look: Look, work: object, run: Path = run
+        ) -> list[Outcome]:
+            given = [Outcome(Job("softmax", 0, 0, ()), run)]
+            look(given, [])
+            assert read_json(logs.parent / "declared.json")["data"] == {"0": "a"}  # as soon as the first has finished
+            return given
+
+        monkeypatch.setattr(command, "run_all", run_all)
         compared(tmp_path)
         if data == "a":
             assert told == []
-            write_json(tmp_path / "ours" / "softmax" / "a" / "metrics" / "test.json", {})  # tested runs lie there
-            write_json(tmp_path / "ours" / "softmax" / "a" / "recipe.fit.yaml", {"data": {}})
+            tested = tmp_path / "ours" / "softmax" / "a"  # where runs lie
+            write_json(tested / "metrics" / "test.json", {})
+            write_json(tested / "recipe.fit.yaml", {"data": {}})
     assert [sentence.split(" (")[0] for sentence in told] == ["The data set was changed after runs had been tested"]
 
 
@@ -214,6 +222,8 @@ def test_a_difference_that_is_allowed_is_named_in_the_answer(
         compared(tmp_path)
     compared(tmp_path, allow_differences=True)
     assert named == [sentence]
+    search = Search(trials=2, seed=7, space={arm: {RATE: [1, 2]} for arm in ("softmax", "triplet")})
+    assert command._check_fairness(experiment(search=search), given, False) == []  # it has chosen them
 
 
 def test_the_floors_of_a_plan_share_all_but_the_model(

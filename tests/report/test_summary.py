@@ -1,5 +1,7 @@
 """The answer and the differences of a report."""
 
+from dataclasses import replace
+
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text, arms_section, arms_table, differences_section
 from dml_lightning.stats.arms import compare_arms
@@ -40,6 +42,15 @@ def test_runs_are_compared_by_the_rule_of_every_comparison(run_of: RunOf) -> Non
     section = arms_section(given)
     assert section.tables[1].title == "recall at 1, mean over seeds with its 95 % interval"
     assert arms_section(read_inputs(runs[:8], "recall_at_1")).tables[1].title.endswith("with its range")
+
+
+def test_folds_that_share_data_have_ranges_in_the_table_of_arms(run_of: RunOf) -> None:
+    given = read_inputs([run_of("softmax", 0, fold=fold) for fold in range(5)], "recall_at_1")
+    for fold_by, intervals in (("groups", []), ("classes", ["novel Recall@1", "novel MAP@R"])):
+        question = replace(given.question, unit="fold", fold_by=fold_by)
+        table = arms_table(replace(given, question=question))
+        cells = zip(table.columns, table.rows[0], strict=True)
+        assert [name for name, cell in cells if "[" in str(cell)] == intervals
 
 
 def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:

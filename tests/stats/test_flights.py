@@ -80,9 +80,27 @@ def test_numbers_of_a_whole_test_and_crops_without_flights_have_no_values(eviden
         name: np.array([f"{name} {n}" for n in range(len(own))], dtype=str) for name, own in evidence.groups.items()
     }
     unnamed = replace(evidence, groups=alone)
-    assert flights_of(unnamed) == set()
+    assert flights_of(unnamed, "recall_at_1") == set()
     assert flight_values(unnamed, "recall_at_1") == {}
-    assert len(flights_of(evidence)) == 4
+
+
+def test_flights_are_those_of_the_crops_that_a_metric_is_about(evidence: Evidence) -> None:
+    groups = dict(evidence.groups)
+    groups["novel"] = np.where(groups["novel"] == "flight_0", "elsewhere", groups["novel"])
+    groups["ood"] = np.array(["over there"] * len(groups["ood"]))
+    given = replace(evidence, groups=groups)
+    known = {f"flight_{n}" for n in range(4)}
+    novel = set(groups["novel"].tolist())
+    assert "elsewhere" in novel
+    for metric, names in {
+        "map_at_r": known,
+        "balanced_accuracy_prototype": known,
+        "novel_map_at_r": novel,
+        "novel_auroc": known | novel,
+        "ood_auroc_far": known | {"over there"},
+    }.items():
+        assert flights_of(given, metric) == names
+    assert set(flight_values(given, "novel_recall_at_1")) == novel
 
 
 def test_the_difference_of_a_flight_is_its_mean_over_runs(evidence: Evidence, tmp_path: Any) -> None:
