@@ -23,8 +23,9 @@ def retrieval_values(evidence: Evidence) -> dict[str, float]:
     """Recall@1, R-precision and MAP@R of each crop against all others of its set; novel species as `novel_*`.
 
     `recall_at_1_other_groups` and `map_at_r_other_groups` search only crops of other groups than the query's;
-    `left_out_other_groups` is the number of crops that find none of their class there, which are in neither mean. These
-    are missing where `evidence.other_groups` is False. A collective: every rank must call it with the same arguments.
+    `left_out_other_groups` is the number of crops that find none of their class there, which are in neither mean: of
+    nothing there is no mean. All three are missing where `evidence.other_groups` is False. A collective: every rank
+    must call it with the same arguments.
 
     Args:
         evidence: Embeddings of one split.
@@ -44,11 +45,11 @@ def _values(evidence: Evidence, name: EvaluationSet) -> dict[str, float]:
         return values
     groups = torch.from_numpy(np.unique(evidence.groups[name], return_inverse=True)[1])
     others = retrieval_summary(vectors, labels, groups=groups, split_over_ranks=True)
-    return values | {
-        f"recall_at_1{OTHER_GROUPS}": others.recall_at[1],
-        f"map_at_r{OTHER_GROUPS}": others.map_at_r,
-        f"left_out{OTHER_GROUPS}": float(others.left_out),
-    }
+    values[f"left_out{OTHER_GROUPS}"] = float(others.left_out)
+    if others.queries:
+        values[f"recall_at_1{OTHER_GROUPS}"] = others.recall_at[1]
+        values[f"map_at_r{OTHER_GROUPS}"] = others.map_at_r
+    return values
 
 
 class Selection(NamedTuple):
@@ -82,6 +83,8 @@ def selection(labels: NDArray[np.int64], groups: NDArray[np.str_], other_groups:
     _, pairs = np.unique(np.stack([own, np.unique(groups, return_inverse=True)[1]]), axis=1, return_inverse=True)
     of_class, of_pair = np.bincount(own)[own], np.bincount(pairs.ravel())[pairs.ravel()]
     asked = of_class > 1
+    if not asked.any():
+        return Selection(PLAIN, "no known crop has another of its class")
     lost = asked & (of_class == of_pair)
     whole = [each for each in range(len(classes)) if (asked & (own == each)).any() and lost[own == each].all()]
     if lost.sum() > MOST_LOST * asked.sum() or whole:
