@@ -145,12 +145,12 @@ def recalibrate(
     embedded = _embed(trained, kept, batch_size)
     _check_unseen(trained.gallery, embedded.vectors.numpy(), data)
     rows = embedded.index.numpy()
-    labels = torch.from_numpy(kept["label"].map(names.index).to_numpy(np.int64)[rows])
+    owners = torch.from_numpy(kept["label"].map(names.index).to_numpy(np.int64)[rows])
     groups = kept["group"].to_numpy(str)[rows]
     before = trained.gallery.thresholds.get("C")
     changed = changes.recalibrate_rule_c(
         trained.folder / "gallery",
-        replace(embedded, labels=labels),
+        replace(embedded, labels=owners),
         groups,
         trained.gallery.encoder,
         alpha,
@@ -215,7 +215,9 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddi
     order = torch.cat([part.index for part in parts]).argsort()
     logits = [part.logits for part in parts if part.logits is not None]
     return Embeddings(
-        *(torch.cat([getattr(part, name) for part in parts])[order] for name in ("vectors", "labels", "index")),
+        torch.cat([part.vectors for part in parts])[order],
+        torch.cat([part.labels for part in parts])[order],
+        torch.cat([part.index for part in parts])[order],
         torch.cat(logits)[order] if logits else None,
     )
 

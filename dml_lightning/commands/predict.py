@@ -120,10 +120,11 @@ def predict(
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
     if path.name.endswith(SUFFIX):
         raise ValueError(f"--out {out}: {SUFFIX} ends the table of frames beside that of the boxes; name it otherwise.")
-    beside = [("--out", each) for each in (frames_path(path), *([nodes_path(path)] if taxonomy else []))]
-    for option, target in (("--out", out), *beside, ("--pictures", pictures), ("--map", map)):
+    inputs, nodes_file = ([taxonomy], str(nodes_path(path))) if taxonomy else ([], None)
+    written = [("--out", each) for each in (out, str(frames_path(path)), nodes_file)]
+    for option, target in (*written, ("--pictures", pictures), ("--map", map)):
         if target:
-            check_output(option, Path(target), [data, *_read_by(Path(data), Path(target))])
+            check_output(option, Path(target), [data, *inputs, *_read_by(Path(data), Path(target))])
     if write:
         annotations_path(path, write)  # corrections of before end here
     if map:

@@ -47,5 +47,5 @@ class Calibration:
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Calibration":
         """The crops whose `state` this is."""
-        fixed = (np.asarray(state[name]) for name in ("distances", "labels", "flights"))
-        return cls(*fixed, state.get("logits"), bool(state["per_flight"]))
+        distances, labels, flights = (np.asarray(state[name]) for name in ("distances", "labels", "flights"))
+        return cls(distances, labels, flights, state.get("logits"), bool(state["per_flight"]))

@@ -108,7 +108,7 @@ def conformal_p_values(calibration: Floats, scores: Floats) -> Floats:
     return np.asarray((1 + len(calibration) - below) / (len(calibration) + 1), dtype=np.float64)
 
 
-def gaps(distances: Floats, logits: Floats | None = None) -> Floats:
+def gaps(distances: Floats, logits: NDArray[Any] | None = None) -> Floats:
     """How far each class (N, C) lies behind the best one, which has 0: the score of sets of species.
 
     Args:
@@ -124,8 +124,8 @@ def gaps(distances: Floats, logits: Floats | None = None) -> Floats:
     if logits is None:
         behind: Floats = distances - distances.min(axis=1, keepdims=True)
         return behind
-    logits = logits.astype(np.float64)
-    return np.asarray(logits.max(axis=1, keepdims=True) - logits)
+    evidence = logits.astype(np.float64)
+    return np.asarray(evidence.max(axis=1, keepdims=True) - evidence)
 
 
 def species_sets(behind: Floats, limits: Floats, excess: Floats) -> NDArray[np.bool_]:

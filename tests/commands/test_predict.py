@@ -457,6 +457,23 @@ def test_a_gallery_without_calibration_crops_by_class_says_what_to_do(
     assert rows[["species_set", "set_alpha", "set_level", "set_node"]].isna().all(axis=None)
 
 
+def test_the_taxonomy_is_not_written_over(old_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for taxonomy in ("p.csv", "p.nodes.csv"):
+        (tmp_path / taxonomy).write_text("species,genus\n")
+        with pytest.raises(SystemExit, match="2"):
+            main(
+                [
+                    "predict",
+                    f"--run={old_run}",
+                    "--data=x",
+                    f"--out={tmp_path}/p.csv",
+                    f"--taxonomy={tmp_path}/{taxonomy}",
+                ]
+            )
+        assert f"--out {tmp_path}/{taxonomy}" in capsys.readouterr().err
+        assert (tmp_path / taxonomy).read_text() == "species,genus\n"
+
+
 def test_a_taxonomy_without_an_enrolled_species_is_refused(
     calibrated: Path, unseen: pd.DataFrame, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
