@@ -16,6 +16,7 @@ from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
 from dml_lightning.compare.tracking import track_summary
 from dml_lightning.files import check_output, locked, write_json
+from dml_lightning.runs.checkpoints import SELECTION
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.paired import units_needed
@@ -228,7 +229,7 @@ def _run_jobs(
         check: Function that is called with the finished runs whenever one more has finished; its error stops the
             others.
     """
-    watched = "val/map_at_r" if experiment.search is None else experiment.search.metric
+    watched = SELECTION if experiment.search is None else experiment.search.metric
     progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, schedule.workers)
     seen = 0
 

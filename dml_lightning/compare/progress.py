@@ -28,7 +28,7 @@ class Progress:
         out: Folder of all runs.
         name: Name of the comparison.
         total: Number of jobs.
-        metric: Key in a run's history to show, such as val/map_at_r.
+        metric: Key in a run's history to show, such as val/selection_map_at_r.
         epochs: Number of epochs of a fit, to show beside the current one; None if unknown.
         workers: Number of jobs that run at once.
         console: Console to write to.

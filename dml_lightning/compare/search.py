@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dml_lightning.compare.jobs import Job, Outcome
+from dml_lightning.runs.checkpoints import SELECTION
 from dml_lightning.runs.folder import read_metrics
 
 
@@ -60,7 +61,7 @@ class Search:
 
     trials: int
     space: dict[str, dict[str, list[int | float | bool | str | None] | Range]]
-    metric: str = "val/map_at_r"
+    metric: str = SELECTION
     smaller_is_better: bool = False
     seed: int = 1000
     fold: int = field(default=0)

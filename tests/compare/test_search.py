@@ -14,7 +14,7 @@ from dml_lightning.files import write_json
 
 def outcome(folder: Path, arm: str, trial: int, value: float | None) -> Outcome:
     run = folder / f"{arm}-{trial}"
-    write_json(run / "metrics" / "val.json", {"val/map_at_r": value})
+    write_json(run / "metrics" / "val.json", {"val/selection_map_at_r": value})
     return Outcome(Job(arm, 1000, 0, (), test=False, trial=trial), run)
 
 
