@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import pearson3
+from scipy.stats import norm, pearson3, t
 
 from dml_lightning.flights.confusion import PRIOR, Confusion
 from dml_lightning.flights.counts import ONE_FLIGHT, Correction, _Test, most_likely, quantile
@@ -91,6 +91,44 @@ def test_moments_are_those_of_simulated_flights(correlation: float) -> None:
     assert np.allclose(variance[0], centred.var(axis=0), rtol=0.05)
     skewness = (centred**3).mean(axis=0) / centred.std(axis=0) ** 3
     assert np.allclose(third[0] / variance[0] ** 1.5, skewness, atol=0.08)
+
+
+def scanned(correction: Correction, answers: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Slow reference: every whole number of every class is tried, with moments summed class by class."""
+    matrix, level = correction.confusion, 0.95
+    means, rho, errors = matrix.shares, matrix.correlation, matrix.errors
+    inverse, boxes = np.linalg.inv(means.T), int(answers.sum())
+    adjusted, likely = inverse @ answers, most_likely(answers[None].astype(float), means)[0]
+    freedom = sum((matrix.counts[:, r].sum(axis=1) > 0).sum() - 1 for r in range(len(means)))
+    wider = t.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
+    low, high = [], []
+    for r in range(len(means)):
+        accepted = []
+        for value in range(boxes + 1):
+            others = np.delete(likely + 1e-9, r)  # alike, where all are of this class
+            counts = np.insert(others * (boxes - value) / others.sum(), r, value)
+            variance = third = 0.0
+            for s, n in enumerate(counts):
+                mean = means[s] @ inverse[r]
+                second, cube = (means[s] @ (inverse[r] - mean) ** power for power in (2, 3))
+                own = n * (1 - rho + n * rho)
+                variance += second * (own + n**2 * errors.second[s])
+                third += cube * (own * (1 - rho + 2 * n * rho) / (1 + rho) - n**3 * errors.third[s])
+            ends = pearson3.ppf([(1 - level) / 2, (1 + level) / 2], third / variance**1.5) * wider * variance**0.5
+            if ends[0] - 0.5 <= adjusted[r] - value <= ends[1] + 0.5:
+                accepted.append(value)
+        low.append(min(*accepted, int(likely[r] + 1e-4)))
+        high.append(max(*accepted, int(np.ceil(likely[r] - 1e-4))))
+    return low, high
+
+
+@pytest.mark.parametrize("answers", [[30, 20, 10, 20], [60, 2, 3, 1], [0, 0, 0, 9], [5, 0, 1, 0]])
+def test_intervals_are_those_of_a_scan(answers: list[int]) -> None:
+    correction = Correction(held_out(np.random.default_rng(5), 7, 0.08))
+    result = correction.flights(np.array([answers]))
+    low, high = scanned(correction, np.array(answers))
+    assert result.low[0].tolist() == low
+    assert result.high[0].tolist() == high
 
 
 def test_quantiles_are_those_of_pearson() -> None:
