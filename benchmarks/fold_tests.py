@@ -106,12 +106,24 @@ def novel_auroc(crops: Array, known: Rows, train: Rows, novel: Rows, test: Rows)
     return above
 
 
+def novel_oscr(crops: Array, known: Rows, train: Rows, novel: Rows, test: Rows) -> Array:
+    """OSCR of known against novel test crops, with the name of the nearest class mean and the distance to it."""
+    whiten, means = trained(crops, known, train)
+    rows, labels = part(crops, known, test)
+    distances = squared(rows @ whiten, means)
+    of_novel = squared(part(crops, novel, test)[0] @ whiten, means).min(-1)
+    below = (distances.min(-1)[..., :, None] < of_novel[..., None, :]).mean(-1)
+    area: Array = ((distances.argmin(-1) == labels) * below).mean(-1)
+    return area
+
+
 CASES: dict[str, tuple[Folds, str, Number]] = {
     "groups: accuracy of the known classes": ("groups", "accuracy", accuracy),
     "classes: accuracy of the known classes": ("classes", "accuracy", accuracy),
     "classes: novel Recall@1, features whitened": ("classes", "novel_recall_at_1", novel_recall),
     "classes: novel Recall@1, features learnt": ("classes", "novel_recall_at_1", learnt_recall),
     "classes: novel AUROC": ("classes", "novel_auroc", novel_auroc),
+    "classes: novel OSCR": ("classes", "novel_oscr", novel_oscr),
 }
 
 

@@ -55,8 +55,9 @@ def compare(
         primary: Metric that the answer is about, as in metrics/test.json without `test/`; chosen beforehand.
         baseline: Arm that the others are compared with; the first trained one if not given.
         unit: `seed` for a claim about these classes and test flights (folds are averaged), `fold` (seeds are averaged)
-            for a claim about new classes, with folds by classes and a `novel_` metric; other folds share data and give
-            a range without a p-value. Runs of different seeds and folds are never all taken as independent.
+            for a claim about new classes, with folds by classes and a `novel_` metric but `novel_oscr`; other folds
+            share data and give a range without a p-value. Runs of different seeds and folds are never all taken as
+            independent.
         seeds: Seeds of training: initialisation, batches, augmentation.
         folds: Numbers of the splits of the data.
         fold_by: `groups`: each fold is another seed of the grouped split. `classes`: class-disjoint folds, each

@@ -33,7 +33,7 @@ class Declaration:
         train_per_class: Largest numbers of training crops per class; None for all.
         recipe: Parts of the recipes by name: trained arms, digests of config files, search, overrides, kind of folds.
         tested: Number of fitted runs that had been tested when the question was written down.
-        code: Digest of the package's source files.
+        code: Digest of the package's source files; "" in a file of an earlier version, which noted none.
         versions: Versions of the packages that numbers depend on, by name.
         data: Digest of the crop table by number of the fold, each from the fold's first test on.
         margin: Largest difference that counts as none; None if equality is not asked for.
@@ -89,11 +89,11 @@ class Declaration:
                 f"The recipe was changed after runs had been tested ({', '.join(other)}), so the p-values are "
                 "exploratory."
             )
-        before, now = ({"code": each.code} | each.versions for each in (self, asked))
+        before, now = ({"code": each.code or "an earlier version's"} | each.versions for each in (self, asked))
         newer = [
             f"{name} from {before[name]} to {now[name]}"
             for name in before.keys() & now.keys()
-            if before[name] and before[name] != now[name]
+            if before[name] != now[name]
         ]
         if newer:
             yield (
@@ -170,14 +170,15 @@ def declare(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def note_data(folder: Path, runs: Iterable[Path]) -> list[str]:
-    """Adds the data of a fold's first test to declared.json, and compares those of later tests with it.
+    """Adds the data of a fold's first test to declared.json, and compares data and packages of later tests with it.
 
     Args:
         folder: Folder of the comparison, OUT/NAME, with a declared.json.
         runs: Folders of fitted and tested runs; those that were tested first count.
 
     Returns:
-        A sentence if a fold was tested on other data than declared; none otherwise.
+        A sentence if a fold was tested on other data than declared, and one if a run was tested with packages that are
+        neither declared nor installed now; none otherwise.
 
     Raises:
         ValueError: If declared.json is damaged, or a run's folder.
@@ -194,12 +195,26 @@ def note_data(folder: Path, runs: Iterable[Path]) -> list[str]:
                 changed.add(f"fold {fold} from {data[fold][:10]} to {digest[:10]}")
     if data != declared.data:
         write_json(path, asdict(replace(declared, data=data)))
-    if not changed:
-        return []
-    return [
+    sentences = [
         f"The data set was changed after runs had been tested ({', '.join(sorted(changed))}), so the p-values are "
         "exploratory."
     ]
+    return sentences * bool(changed) + _other_packages(declared.versions, [test for test, _ in tests])
+
+
+def _other_packages(declared: dict[str, str], tests: Iterable[dict[str, Any]]) -> list[str]:
+    """A sentence on tests with other packages than declared; those of now are compared by `Declaration.changes`."""
+    now = package_versions()
+    others = {
+        f"{name} {version}"
+        for test in tests
+        for name, version in test.get("versions", {}).items()
+        if version not in (declared.get(name, version), now.get(name))
+    }
+    listed = ", ".join(sorted(others))
+    return [f"Runs were tested with other packages than declared ({listed}), so the p-values are exploratory."] * bool(
+        others
+    )
 
 
 def _read(path: Path) -> Declaration:

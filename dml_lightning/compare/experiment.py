@@ -11,6 +11,7 @@ from typing import Literal
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.files import check_name
+from dml_lightning.runs.fairness import short_name
 from dml_lightning.stats.equivalence import check_margin
 from dml_lightning.stats.units import InferenceUnit
 
@@ -106,8 +107,9 @@ class Experiment:
 
     @property
     def searched(self) -> dict[str, list[str]]:
-        """Options that the search chooses for each arm; none without a search."""
-        return {} if self.search is None else {arm: sorted(space) for arm, space in self.search.space.items()}
+        """Options that the search chooses for each arm, by their short names; none without a search."""
+        spaces = {} if self.search is None else self.search.space
+        return {arm: sorted(map(short_name, space)) for arm, space in spaces.items()}
 
     def trials(self) -> Iterator[Job]:
         """The jobs of the search, arm by arm; none without a search."""

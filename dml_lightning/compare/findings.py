@@ -123,7 +123,7 @@ def _interval_lines(table: pd.DataFrame) -> Iterator[str]:
     runs = {arm: [Path(run) for run in own["run"]] for arm, own in table.groupby("arm", sort=False)}
     intervals = {str(arm): ood_interval(chosen) for arm, chosen in runs.items()}
     if any(intervals.values()):
-        yield "\nOOD AUROC with its 95 % bootstrap interval over groups:\n\n"
+        yield "\nOOD AUROC with its 95 % bootstrap interval over groups, or the range over fewer than five:\n\n"
     for arm, interval in intervals.items():
         if interval is not None:
             yield f"- {arm}: {interval}\n"

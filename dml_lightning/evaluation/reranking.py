@@ -11,7 +11,7 @@ from torch import Tensor
 from dml_lightning.evaluation.evidence import SEEN_AND_NOVEL, Evidence
 from dml_lightning.evaluation.retrieval import OTHER_GROUPS
 from dml_lightning.metrics.ranks import QueryRanks, query_ranks
-from dml_lightning.metrics.reranking import KReciprocalDistances, expanded_queries
+from dml_lightning.metrics.reranking import UNIT_TOLERANCE, KReciprocalDistances, expanded_queries
 from dml_lightning.metrics.retrieval import summarise_retrieval
 from dml_lightning.pairs.blocks import Vectors
 from dml_lightning.types import Embeddings
@@ -31,23 +31,24 @@ def reranking_table(evidence: Evidence) -> pd.DataFrame:
     Returns:
         A row per set and method (none, k-reciprocal, average expansion, alpha expansion) with recall_at_1, r_precision
         and map_at_r, and recall_at_1_other_groups and map_at_r_other_groups unless `evidence.other_groups` is False.
-        Expansions are missing where embeddings are not of unit length, and sets of fewer than two crops are left out.
+        Expansions are missing where embeddings of the set are not of unit length, and sets of fewer than two crops are
+        left out.
     """
     rows = [
         {"set": name, "method": method, **_values(rank, evidence, evidence.groups[name])}
         for name in SEEN_AND_NOVEL.values()
         if len(evidence.sets[name]) > 1
-        for method, rank in _methods(evidence.sets[name], evidence.normalized)
+        for method, rank in _methods(evidence.sets[name])
     ]
     return pd.DataFrame(rows)
 
 
-def _methods(chosen: Embeddings, normalized: bool) -> Iterator[tuple[str, "partial[QueryRanks]"]]:
+def _methods(chosen: Embeddings) -> Iterator[tuple[str, "partial[QueryRanks]"]]:
     """Functions by method that rank the crops of a set for each other, but for a group (N,) that they are given."""
     vectors, labels = chosen.vectors, chosen.labels
     yield "none", partial(query_ranks, vectors, labels)
     yield "k-reciprocal", partial(query_ranks, vectors, labels, distances=KReciprocalDistances(vectors))
-    if normalized:
+    if bool(((vectors.norm(dim=1) - 1).abs() <= UNIT_TOLERANCE).all()):
         for method, alpha in EXPANSIONS.items():
             yield method, partial(_rank_expanded, expanded_queries(vectors, alpha=alpha), vectors, labels)
 

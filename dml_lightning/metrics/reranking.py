@@ -28,7 +28,7 @@ from dml_lightning.pairs.blocks import Vectors, as_vectors, check_widths, row_bl
 from dml_lightning.pairs.distances import PairwiseDistances
 from dml_lightning.pairs.neighbours import nearest_neighbours
 
-UNIT_TOLERANCE = 1e-3  # deviation of a unit vector's length; half precision stays within it
+UNIT_TOLERANCE = 2**-8  # deviation of a unit vector's length; bfloat16, with 8 digits, stays within it
 
 
 def others_nearest(vectors: Tensor, k: int) -> Tensor:

@@ -48,7 +48,7 @@ def differences_figure(comparison: Comparison) -> Figure:
             },
             "name": "mean with interval or range",
             "hovertext": [
-                f"{n}: {m:+.3f} [{low:.3f}, {high:.3f}]" for n, m, (low, high) in zip(names, means, spans, strict=True)
+                f"{n}: {d.estimate.text('+', ends)}" for n, d, ends in zip(names, differences, spans, strict=True)
             ],
             "hoverinfo": "text",
         }

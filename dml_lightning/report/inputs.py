@@ -230,7 +230,8 @@ def read_comparison(folder: Path) -> ReportInput:
     Args:
         folder: Folder with a comparison.json. That file holds `name`, `question` (the fields of `Question`), `runs`,
             a list of `arm`, `seed`, `fold` and `run`: the run's folder, absolute or relative to the comparison's; and
-            optionally `searched`, the options that a search of equal trials has chosen, by arm.
+            optionally `searched`, the options that a search of equal trials has chosen, by arm. An earlier version left
+            out `searched` and the question's `fold_by`, which are then those of its declared.json.
 
     Raises:
         ValueError: If comparison.json is damaged, or `read_result` refuses a run.
@@ -241,9 +242,12 @@ def read_comparison(folder: Path) -> ReportInput:
         listed = [(folder / r["run"], r["arm"], r["seed"], r["fold"]) for r in content["runs"]]
         fields = dict(content["question"])
         fields["metric"] = fields["metric"].removeprefix("test/")
+        declared = read_json(folder / "declared.json").get("recipe", {})  # for a file of before it named these two
+        fields.setdefault("fold_by", declared.get("kind of folds", "groups"))
+        spaces = (declared.get("search") or {}).get("space", {})
         question = Question(**fields | {"floors": tuple(fields.get("floors", ()))})
         name, changes = str(content["name"]), tuple(content.get("changes", ()))
-        searched = {arm: set(options) for arm, options in content.get("searched", {}).items()}
+        searched = {arm: set(options) for arm, options in content.get("searched", spaces).items()}
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what `dml compare` writes ({error!r}).") from None
     return ReportInput(name, _by_arm([read_result(*each) for each in listed]), question, changes, searched)

@@ -60,10 +60,9 @@ def _single(given: ReportInput) -> str:
     )
     if len(evidence.sets["ood"]):
         detectors = detector_table(evidence)
-        text += (
-            f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops "
-            f"({detectors['auroc_spread'].loc[NEAREST]!s} over {' '.join(resampled(detectors))})"
-        )
+        text += f", and an AUROC of {interval_text(detectors, NEAREST)} against {len(evidence.sets['ood'])} OOD crops"
+        if np.isfinite(detectors["auroc_low"].loc[NEAREST]):
+            text += f" ({detectors['auroc_spread'].loc[NEAREST]!s} over {' '.join(resampled(detectors))})"
     return f"{text}. One run says nothing of other seeds."
 
 

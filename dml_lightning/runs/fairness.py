@@ -79,9 +79,19 @@ def recipe_differences(recipes: Mapping[str, Recipe], trained: Sequence[str], se
         if not key.startswith(MAY_DIFFER):
             arms = fitted if key.startswith("model.") else list(flat)
             if key.startswith(SEARCHABLE):
-                arms = [arm for arm in arms if key not in searched.get(arm, ())]
+                arms = [arm for arm in arms if short_name(key) not in map(short_name, searched.get(arm, ()))]
             sentences += _unequal(key, {arm: flat[arm].get(key) for arm in arms})
     return sentences
+
+
+def short_name(option: str) -> str:
+    """Name of an option that its long and its short form share, which the command line takes alike.
+
+    Example:
+        >>> short_name("model.init_args.optimizer.init_args.lr"), short_name("model.optimizer.lr")
+        ('model.optimizer.lr', 'model.optimizer.lr')
+    """
+    return option.replace(".init_args", "")
 
 
 def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:

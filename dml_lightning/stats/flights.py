@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import ood_values
+from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS, expanded_interval, group_draws
 from dml_lightning.metrics.ranks import QueryRanks, query_ranks
 from dml_lightning.metrics.retrieval import summarise_retrieval
@@ -70,18 +71,18 @@ def flights_of(evidence: Evidence, metric: str) -> set[str]:
 
 
 def _sets_of(metric: str) -> tuple[EvaluationSet, ...]:
-    if metric.startswith("novel_auroc"):
+    if metric.startswith(("novel_auroc", "novel_oscr")):
         return "known", "novel"
     if metric.startswith("novel"):
         return ("novel",)
-    return ("known", "ood") if metric.startswith("ood_") else ("known",)
+    return ("known", "ood") if metric.startswith(("ood_", "oscr")) else ("known",)
 
 
 def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
     """A metric of each test flight, NaN where the flight lacks the crops for it.
 
     Numbers of retrieval search among all crops of the test, for the queries of the flight. Accuracies and numbers of
-    OOD detection are those of the flight's crops alone.
+    OOD detection and of naming with refusal are those of the flight's crops alone.
 
     Args:
         evidence: Embeddings of a test.
@@ -91,7 +92,7 @@ def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
     name = metric.removeprefix("novel_").removesuffix(OTHER_GROUPS)
     if name in RETRIEVAL:
         return dict(zip(flights, _retrieval(evidence, metric, name, flights), strict=True))
-    for values in (accuracy_values, ood_values):
+    for values in (accuracy_values, ood_values, open_set_values):
         if metric in values(evidence):
             return {each: _value(values, _of_flight(evidence, each), metric) for each in flights}
     return {}

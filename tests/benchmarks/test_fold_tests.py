@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
+from dml_lightning.metrics.open_set import oscr
 from dml_lightning.stats.units import units_are_independent
 from tests.benchmarks.conftest import benchmark
 
@@ -46,6 +47,9 @@ def test_the_learner_is_what_it_says() -> None:
     truth = np.r_[np.zeros(len(nearest["known"])), np.ones(len(nearest["novel"]))]
     scores = np.r_[nearest["known"], nearest["novel"]]
     assert simulation.novel_auroc(*args)[0, 1] == pytest.approx(roc_auc_score(truth, scores))
+    right = means.predict(embedded["known"][0]) == embedded["known"][1]
+    area = oscr(nearest["known"], right, nearest["novel"])
+    assert simulation.novel_oscr(*args)[0, 1] == pytest.approx(area)
 
 
 def test_folds_are_cut_as_the_datamodule_cuts_them() -> None:

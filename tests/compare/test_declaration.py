@@ -196,7 +196,7 @@ def test_a_declaration_that_came_late_or_was_taken_away_says_so(tmp_path: Path) 
         ({"code": "other"}, "code from other to {code}"),
         ({"versions": {"torch": "1.0"}}, "torch from 1.0 to {torch}"),
         ({"versions": {"gone": "1.0"}}, ""),  # a package that no number depends on any more
-        ({"code": "", "versions": {}}, ""),  # as version 0.2 wrote it
+        ({"code": "", "versions": {}}, "code from an earlier version's to {code}"),  # as version 0.2 wrote it
     ],
 )
 def test_other_code_or_packages_after_a_test_are_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -232,6 +232,25 @@ def test_another_data_set_after_a_test_is_told(tmp_path: Path) -> None:
     assert declare(asked(), tmp_path) == []
     assert read_json(tmp_path / "declared.json")["data"] == {"0": "a" * 64, "1": "c" * 64}
     assert note_data(tmp_path, [later]) == [sentence]  # also where the earlier run is gone
+
+
+def test_packages_that_were_changed_and_changed_back_are_told(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    run = write_data(tmp_path, "a" * 64)
+    entry = read_json(run / "run.json")["stages"]["test"]
+    for versions, message in (
+        (package_versions(), ""),
+        ({"gone": "1.0"}, ""),  # no number depends on it any more
+        (package_versions() | {"torch": "1.0", "numpy": "0.9"}, "numpy 0.9, torch 1.0"),
+    ):
+        write_json(run / "run.json", {"stages": {"test": entry | {"versions": versions}}})
+        sentence = f"Runs were tested with other packages than declared ({message}), so the p-values are exploratory."
+        assert note_data(tmp_path, [run]) == [sentence] * bool(message)
+    now = read_json(tmp_path / "declared.json")
+    write_json(tmp_path / "declared.json", now | {"versions": now["versions"] | {"torch": "1.9"}})
+    write_json(run / "run.json", {"stages": {"test": entry | {"versions": package_versions()}}})
+    assert note_data(tmp_path, [run]) == []  # told once, by `declare`
+    assert len(declare(asked(), tmp_path)) == 1
 
 
 def test_data_of_an_interrupted_comparison_are_those_that_were_tested_first(tmp_path: Path) -> None:

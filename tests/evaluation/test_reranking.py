@@ -59,3 +59,8 @@ def test_what_cannot_be_computed_is_left_out(split: Evidence) -> None:
     table = reranking_table(replace(split, sets=longer, other_groups=False))
     assert table["method"].to_list() == METHODS[:2] * 2  # expansion is for unit vectors
     assert list(table) == ["set", "method", "recall_at_1", "r_precision", "map_at_r"]
+    novel = split.sets["novel"]
+    vectors = novel.vectors.clone()
+    vectors[0] = 0  # not of unit length, as the reference is
+    table = reranking_table(replace(split, sets={**split.sets, "novel": replace(novel, vectors=vectors)}))
+    assert table["method"].to_list() == METHODS + METHODS[:2]

@@ -69,6 +69,14 @@ def test_expansion_keeps_the_type_and_finds_what_lies_behind() -> None:
     assert math.dist(weighted[0].tolist(), arc[0].tolist()) < math.dist(expanded[0].tolist(), arc[0].tolist())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dim", [2, 128])
+def test_unit_vectors_in_half_precision_are_expanded(dtype: torch.dtype, dim: int) -> None:
+    rounded = unit(torch.randn(500, dim, generator=torch.Generator().manual_seed(0))).to(dtype)
+    exact = expanded_queries(unit(rounded.float()), count=3)
+    assert (expanded_queries(rounded, count=3) - exact).abs().max() < 0.02
+
+
 def test_what_cannot_be_expanded() -> None:
     x = unit(torch.randn(4, 3))
     for wrong in ({"count": 0}, {"alpha": -1.0}, {"alpha": math.nan}, {"alpha": math.inf}):

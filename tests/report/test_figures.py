@@ -58,6 +58,14 @@ def test_differences_are_drawn_with_their_simultaneous_intervals() -> None:
     assert result.sentence in figure.alt
 
 
+def test_a_range_is_called_one_also_beside_its_mark() -> None:
+    result = compare_arms(runs({"softmax": 0.0, "triplet": 0.1}, seeds=3), asked())
+    (trace,) = differences_figure(result).data
+    (difference,) = result.differences
+    assert trace["hovertext"] == [f"triplet: {difference.estimate.text('+')}"]
+    assert ", range " in trace["hovertext"][0]
+
+
 @pytest.mark.parametrize(("higher", "side"), [(True, "right"), (False, "left")])
 def test_the_text_names_the_better_side(higher: bool, side: str) -> None:
     figure = differences_figure(compared({"softmax": 0.0, "triplet": 0.1}, higher_is_better=higher))

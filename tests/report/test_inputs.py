@@ -86,6 +86,26 @@ def test_a_comparison_folder_brings_its_question(run_of: RunOf, tmp_path: Path) 
         read_inputs([folder])
 
 
+def test_a_comparison_of_an_earlier_version_keeps_its_folds_and_its_search(run_of: RunOf) -> None:
+    runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
+    folder, rate = runs[0].parent.parent, "model.init_args.optimizer.init_args.lr"
+    question = {"metric": "novel_map_at_r", "baseline": "a", "unit": "fold", "floors": []}
+    rows = [
+        {"arm": r.parent.name, "seed": 0, "fold": n % 2, "run": f"{r.parent.name}/{r.name}"} for n, r in enumerate(runs)
+    ]
+    (folder / "comparison.json").write_text(json.dumps({"name": "ours", "question": question, "runs": rows}))
+    given = read_inputs([folder])
+    assert (given.question.fold_by, given.question.is_tested, given.searched) == ("groups", False, {})
+    search = {"trials": 2, "space": {"a": {rate: [0.1]}, "b": {}}}
+    recipe = {"kind of folds": "classes", "search": search}
+    (folder / "declared.json").write_text(json.dumps({"recipe": recipe}))
+    given = read_inputs([folder])
+    assert (given.question.fold_by, given.question.is_tested) == ("classes", True)
+    assert given.searched == {"a": {rate}, "b": set()}
+    (folder / "declared.json").write_text(json.dumps({"recipe": recipe | {"search": None}}))
+    assert read_inputs([folder]).searched == {}
+
+
 def test_runs_that_no_comparison_declared_are_called_exploratory(run_of: RunOf, tmp_path: Path) -> None:
     runs = [run_of(arm, seed) for arm in ("b", "a") for seed in (0, 1)]
     chosen = "Exploratory: these runs were chosen after their tests, and no comparison declared them."

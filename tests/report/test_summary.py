@@ -1,6 +1,10 @@
 """The answer and the differences of a report."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from dml_lightning.report.inputs import read_inputs
 from dml_lightning.report.summary import answer_text, arms_section, arms_table, differences_section
@@ -9,7 +13,7 @@ from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import cell_text
 from dml_lightning.stats.results import Question, higher_is_better
 from dml_lightning.stats.units import unit_means
-from tests.made_up import RunOf
+from tests.made_up import RunOf, arrays
 
 
 def test_several_seeds_are_compared_in_the_number_that_is_named(run_of: RunOf) -> None:
@@ -46,7 +50,8 @@ def test_runs_are_compared_by_the_rule_of_every_comparison(run_of: RunOf) -> Non
 
 def test_folds_that_share_data_have_ranges_in_the_table_of_arms(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax", 0, fold=fold) for fold in range(5)], "recall_at_1")
-    for fold_by, intervals in (("groups", []), ("classes", ["novel Recall@1", "novel MAP@R"])):
+    of_novel = ["novel Recall@1", "novel MAP@R", "novel MAP@R, other groups"]
+    for fold_by, intervals in (("groups", []), ("classes", of_novel)):
         question = replace(given.question, unit="fold", fold_by=fold_by)
         table = arms_table(replace(given, question=question))
         cells = zip(table.columns, table.rows[0], strict=True)
@@ -65,6 +70,17 @@ def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> Non
 def test_one_seed_compares_nothing_and_says_so(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax"), run_of("triplet")])
     assert given.comparison == "There is one seed per arm, and a comparison over seeds needs two or more."
+
+
+@pytest.mark.parametrize("flights", [1, 2, 6])
+def test_one_run_has_the_spread_that_its_flights_allow(tmp_path: Path, flights: int) -> None:
+    given = arrays()
+    given["groups"] = np.array([f"flight_{row % flights}" for row in range(len(given["labels"]))])
+    np.savez(tmp_path / "ours.npz", **given)
+    spread = {1: "", 2: " (range over 2 flights)", 6: " (interval over 6 flights)"}[flights]
+    text = answer_text(read_inputs([tmp_path / "ours.npz"]))
+    assert f" against 14 OOD crops{spread}. One run" in text
+    assert ("] against" in text, ") against" in text) == (flights == 6, flights == 2)
 
 
 def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:

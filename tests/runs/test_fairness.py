@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from dml_lightning.compare.search import Search
 from dml_lightning.files import write_json, write_text
 from dml_lightning.runs.fairness import arm_differences, differences, recipe_differences
 from dml_lightning.runs.recipes import read_recipe
+from tests.compare.experiments import experiment
 
 RECIPE: dict[str, Any] = {
     "seed_everything": 1,
@@ -75,6 +77,16 @@ def test_what_makes_an_arm_or_changes_no_number_may_differ(path: str, value: Any
 )
 def test_everything_else_has_to_be_equal(path: str, value: Any, said: str) -> None:
     assert recipe_differences({"a": RECIPE, "b": changed(path, value)}, ["a", "b"]) == [said]
+
+
+@pytest.mark.parametrize("short", ["model.optimizer.lr", "model.init_args.optimizer.lr"])
+def test_a_search_may_name_an_option_by_its_short_form(short: str) -> None:
+    rate = "model.init_args.optimizer.init_args.lr"
+    recipes = {"a": RECIPE, "b": changed(rate, 1.0)}
+    assert recipe_differences(recipes, ["a", "b"], {"a": [rate], "b": [short]}) == []
+    assert len(recipe_differences(recipes, ["a", "b"], {"a": [], "b": ["model.optimizer.lr_decay"]})) == 1
+    search = Search(2, {"softmax": {rate: [1, 2]}, "triplet": {short: [1, 2]}})
+    assert experiment(search=search).searched == {arm: ["model.optimizer.lr"] for arm in search.space}
 
 
 def test_a_learning_rate_may_differ_where_a_search_has_chosen_it() -> None:

@@ -8,8 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.open_set import open_set_sample
 from dml_lightning.metrics.bootstrap import expanded_interval, group_draws
 from dml_lightning.metrics.ood import auroc
+from dml_lightning.metrics.open_set import aurc
 from dml_lightning.stats.arms import beside_flights, compare_arms
 from dml_lightning.stats.flights import (
     RunEvidence,
@@ -74,6 +76,18 @@ def test_the_auroc_of_a_flight_is_within_it(evidence: Evidence) -> None:
         assert values[flight] == pytest.approx(auroc(*own))
 
 
+def test_naming_with_refusal_of_a_flight_is_within_it(evidence: Evidence) -> None:
+    sets, groups = evidence.sets, evidence.groups
+    sample = open_set_sample(evidence)
+    of_novel, risks = flight_values(evidence, "novel_oscr"), flight_values(evidence, "aurc")
+    assert len(sets["known"]) > len(of_novel) == 4
+    for flight in of_novel:
+        own, strange = groups["known"] == flight, sample.novel[groups["novel"] == flight]
+        below = [(score < strange).mean() * right for score, right in zip(sample.known, sample.right, strict=True)]
+        assert of_novel[flight] == pytest.approx(np.array(below)[own].mean())
+        assert risks[flight] == pytest.approx(aurc(sample.known[own], ~sample.right[own]))
+
+
 def test_numbers_of_a_whole_test_and_crops_without_flights_have_no_values(evidence: Evidence) -> None:
     assert flight_values(evidence, "inter_intra_ratio") == {}
     alone: dict[Any, Any] = {
@@ -97,7 +111,10 @@ def test_flights_are_those_of_the_crops_that_a_metric_is_about(evidence: Evidenc
         "balanced_accuracy_prototype": known,
         "novel_map_at_r": novel,
         "novel_auroc": known | novel,
+        "novel_oscr_prototype": known | novel,
         "ood_auroc_far": known | {"over there"},
+        "oscr": known | {"over there"},
+        "aurc": known,
     }.items():
         assert flights_of(given, metric) == names
     assert set(flight_values(given, "novel_recall_at_1")) == novel
