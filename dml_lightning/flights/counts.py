@@ -91,7 +91,11 @@ class Correction:
         self.second = np.einsum("sk,rsk->rs", self.means, deviations**2)
         self.third = np.einsum("sk,rsk->rs", self.means, deviations**3)
         self.tails = (1 - level) / 2, (1 + level) / 2
-        self.widening = float(stats.t.ppf(self.tails[1], max(1, confusion.freedom)) / stats.norm.ppf(self.tails[1]))
+        self.widening = self.widened(confusion.freedom)
+
+    def widened(self, freedom: int) -> float:
+        """Student's factor: how much wider an interval is whose variance has so many degrees of freedom."""
+        return float(stats.t.ppf(self.tails[1], max(1, freedom)) / stats.norm.ppf(self.tails[1]))
 
     def flights(
         self, answers: NDArray[np.int64], false: FalseBoxes | None = None, frames: Floats | None = None
@@ -180,8 +184,10 @@ class _Test:
     def __init__(self, correction: Correction, subtracted: Subtracted, counts: Floats, spread: Spread) -> None:
         self.counts, self.total = counts, counts.sum(axis=1, keepdims=True)
         self.adjusted = subtracted.remaining @ correction.inverse.T
-        self.noise = subtracted.variance(correction.inverse)  # (G, R) of the false boxes
         self.tails, self.widening = correction.tails, correction.widening
+        self.noise = subtracted.variance(correction.inverse)  # (G, R) of the false boxes
+        if subtracted.false is not None:  # their variance has degrees of freedom of its own
+            self.noise *= (correction.widened(subtracted.false.freedom) / self.widening) ** 2
         off = 1 - np.eye(counts.shape[1])
         shares = counts + TINY
         self.others = shares @ off  # (G, R) boxes of all other classes
