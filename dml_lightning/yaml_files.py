@@ -66,10 +66,11 @@ def _check_unique(file: Path, node: yaml.Node) -> None:
     """Refuses a key that a mapping has twice."""
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
-        for key, line in ((key.value, key.start_mark.line + 1) for key, _ in node.value if not _children(key)):
-            if key in lines:
-                raise ValueError(f"{file} row {line} has {key} a second time, after row {lines[key]}.")
-            lines[key] = line
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ValueError(f"{file} row {line} has {key.value} a second time, after row {lines[key.value]}.")
+            lines[key.value] = line
     for part in _children(node):
         _check_unique(file, part)
 

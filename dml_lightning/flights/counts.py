@@ -129,7 +129,7 @@ class Correction:
     @property
     def limits(self) -> Literal["interval", "range"]:
         """What `low` and `high` of a result are: a range has no probability."""
-        enough = len(self.confusion.flights) >= FEWEST_UNITS and np.isfinite(self.correlation)
+        enough = self.confusion.units >= FEWEST_UNITS and np.isfinite(self.correlation)
         return "interval" if enough else "range"
 
     @property

@@ -175,3 +175,12 @@ def test_one_flight_has_no_correlation_to_measure() -> None:
     assert np.isnan(single.correlation)
     assert np.isfinite(single.shares).all()
     assert Correction(single).limits == "range"
+
+
+def test_flights_of_other_things_make_no_interval_for_species() -> None:
+    """Eight flights, of which one shows species: how flights differ in these is not known."""
+    counts = held_out(np.random.default_rng(0), 8, 0.1).counts.copy()
+    counts[1:, :3] = 0
+    matrix = Confusion(NAMES, [*NAMES[:-1], "unknown"], counts, list("abcdefgh"))
+    assert (matrix.units, np.isfinite(matrix.correlation)) == (1, True)
+    assert Correction(matrix).limits == "range"
