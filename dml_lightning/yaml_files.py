@@ -10,7 +10,7 @@ MAX_NODES = 200_000  # in a file; the largest real lists of classes have a tenth
 TEXT_TAG = "tag:yaml.org,2002:str"
 
 
-def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODES) -> Any:
+def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODES, unique: bool = False) -> Any:
     """Parses a YAML file of bounded size, counted with every alias expanded.
 
     Args:
@@ -18,9 +18,11 @@ def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODE
         texts: Keys of the top level below which every value is kept as text: `NO` stays "NO" and does not become
             False.
         max_nodes: Largest number of scalars, lists and mappings, where the target of an alias counts each time.
+        unique: Whether to refuse a key that a mapping has twice, of which YAML keeps the last.
 
     Raises:
-        ValueError: The file is no valid YAML, has an alias inside of its own target, or has too many nodes.
+        ValueError: The file is no valid YAML, has an alias inside of its own target, has too many nodes, or a key
+            twice.
     """
     loader: yaml.SafeLoader | None = None
     try:
@@ -29,6 +31,8 @@ def read_yaml(file: Path, texts: Collection[str] = (), max_nodes: int = MAX_NODE
         if node is None:
             return None
         _check_size(file, node, max_nodes)
+        if unique:
+            _check_unique(file, node)
         _keep_texts(node, texts)
         return loader.construct_document(node)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
@@ -56,6 +60,19 @@ def _check_size(file: Path, node: yaml.Node, max_nodes: int) -> None:
 
     if size(node) > max_nodes:
         raise ValueError(f"{file} has more than {max_nodes} nodes once its aliases are followed: shorten it.")
+
+
+def _check_unique(file: Path, node: yaml.Node) -> None:
+    """Refuses a key that a mapping has twice."""
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ValueError(f"{file} row {line} has {key.value} a second time, after row {lines[key.value]}.")
+            lines[key.value] = line
+    for part in _children(node):
+        _check_unique(file, part)
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

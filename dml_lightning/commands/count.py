@@ -47,9 +47,9 @@ def count(
         Columns flight, label, named (boxes with that answer), corrected, low, high, limits, frames (used),
         frames_unused, min_score; a row per flight and class, and for all flights together, whose counts are corrected
         from the sum of all answers. Corrected counts of a flight add up to its boxes. `limits` is "interval", or
-        "range" with fewer than five test flights: of the counts as corrected by each one's matrix. An enrolled species
-        without held-out crops is counted as named, without an interval. A flight of which no frame could be used is
-        named and not counted.
+        "range" with fewer than five test flights that show a species, or too few crops to compare flights: of the
+        counts as corrected by each one's matrix. An enrolled species without held-out crops is counted as named,
+        without an interval. A flight of which no frame could be used is named and not counted.
 
     Raises:
         ValueError: If the run has no test embeddings of its best checkpoint, or the predictions are of another gallery.
@@ -119,13 +119,14 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
         flights: Names of the flights to count.
         empty: Predictions for flights without birds.
     """
-    sentences = []
-    if len(matrix.flights) < FEWEST_UNITS:
+    sentences, correction = [], Correction(matrix.corrigible())
+    if correction.limits == "range":
+        few = " with too few crops to compare" if matrix.units >= FEWEST_UNITS else ""
         sentences.append(
-            f"{len(matrix.flights)} held-out flight(s): low and high are the range of the counts as corrected by each "
-            f"one's matrix, not an interval, which takes {FEWEST_UNITS}."
+            f"{matrix.units} held-out flight(s) of species{few}: low and high are the range of the counts as corrected "
+            f"by each one's matrix, not an interval, which takes {FEWEST_UNITS} that show how they differ."
         )
-    for names in Correction(matrix.corrigible()).alike:
+    for names in correction.alike:
         sentences.append(f"{' and '.join(names)} are answered too much alike to tell them apart: their counts share.")
     sizes = matrix.counts.sum(axis=(0, 2))
     few = [f"{name} ({size:.0f})" for name, size in zip(matrix.rows, sizes, strict=True) if size < FEW_HELD_OUT]

@@ -104,6 +104,11 @@ class Confusion:
         return Confusion(self.rows, columns, self.counts[:, :, kept], self.flights)
 
     @property
+    def units(self) -> int:
+        """Number of flights with crops of a species: others do not tell how differently flights answer to them."""
+        return int((self.counts[:, :-1].sum(axis=(1, 2)) > 0).sum())
+
+    @property
     def freedom(self) -> int:
         """Number of differences between flights that `correlation` is measured on."""
         return int(np.maximum((self.counts.sum(axis=2) > 0).sum(axis=0) - 1, 0).sum())
@@ -149,7 +154,7 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
         rule: Rule by which crops are refused.
 
     Raises:
-        ValueError: If a name in the gallery is that of a row of counts, or rule C was recalibrated on every flight.
+        ValueError: If a name in the gallery is that of a row of counts, or no crop of a species is left.
     """
     taken = [name for name in gallery.names if name in (OTHER, UNKNOWN, FALSE)]
     if taken:
@@ -168,8 +173,6 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     rows = [*gallery.class_names, *new, OTHER]
     row, column = ({name: i for i, name in enumerate(names)} for names in (rows, columns))
     flights = sorted({flight for name in HELD_OUT for flight in evidence.groups[name][fresh[name]].tolist()})
-    if chose and not flights:
-        raise ValueError("rule C was recalibrated on crops of every test flight, so none is left to count by.")
     place = {flight: i for i, flight in enumerate(flights)}
     counts = np.zeros((len(flights), len(rows), len(columns)))
     for name in HELD_OUT:
@@ -186,7 +189,11 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
         ):
             answered = column[predicted if known else UNKNOWN]
             counts[place[flight], row.get(label, row[OTHER]), answered] += 1
-    return Confusion(rows, columns, counts, flights)
+    matrix = Confusion(rows, columns, counts, flights)
+    if not matrix.units:
+        why = "rule C was recalibrated on crops of every test flight" if chose else "the test has no crop of a species"
+        raise ValueError(f"{why}, so none is left to count by.")
+    return matrix
 
 
 def _calibrated_on(gallery: Gallery, evidence: Evidence) -> list[str]:

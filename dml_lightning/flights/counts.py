@@ -31,7 +31,8 @@ from dml_lightning.flights.false_boxes import FalseBoxes, Subtracted, subtract
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS
 from dml_lightning.types import Floats
 
-EM_STEPS = 500
+EM_STEPS = 150  # of two steps and an extrapolation
+LONGEST_STEP = 1000.0  # of the extrapolation of EM
 BISECTIONS = 20  # the last step is 1e-6 of the boxes
 ROUNDING = 1e-4  # boxes
 ALIKE = 0.05  # share of a class's boxes that the adjusted count of another may hold
@@ -91,7 +92,11 @@ class Correction:
         self.second = np.einsum("sk,rsk->rs", self.means, deviations**2)
         self.third = np.einsum("sk,rsk->rs", self.means, deviations**3)
         self.tails = (1 - level) / 2, (1 + level) / 2
-        self.widening = float(stats.t.ppf(self.tails[1], max(1, confusion.freedom)) / stats.norm.ppf(self.tails[1]))
+        self.widening = self.widened(confusion.freedom)
+
+    def widened(self, freedom: int) -> float:
+        """Student's factor: how much wider an interval is whose variance has so many degrees of freedom."""
+        return float(stats.t.ppf(self.tails[1], max(1, freedom)) / stats.norm.ppf(self.tails[1]))
 
     def flights(
         self, answers: NDArray[np.int64], false: FalseBoxes | None = None, frames: Floats | None = None
@@ -125,7 +130,7 @@ class Correction:
     @property
     def limits(self) -> Literal["interval", "range"]:
         """What `low` and `high` of a result are: a range has no probability."""
-        enough = len(self.confusion.flights) >= FEWEST_UNITS and np.isfinite(self.correlation)
+        enough = self.confusion.units >= FEWEST_UNITS and np.isfinite(self.correlation)
         return "interval" if enough else "range"
 
     @property
@@ -168,10 +173,37 @@ def most_likely(answers: Floats, means: Floats) -> Floats:
     boxes = answers.sum(axis=1, keepdims=True)
     shares = np.full((len(answers), len(means)), 1 / len(means))
     for _ in range(EM_STEPS):
-        ratio = answers / np.maximum(shares @ means, np.finfo(float).tiny)
-        shares = shares * (ratio @ means.T) / np.maximum(boxes, TINY)
+        first = _em_step(answers, shares, means)
+        second = _em_step(answers, first, means)
+        shares = _better(answers, second, _extrapolated(shares, first, second), means)
     counts: Floats = shares * boxes
     return counts
+
+
+def _em_step(answers: Floats, shares: Floats, means: Floats) -> Floats:
+    """Shares (G, R) of the classes after one more step of the EM."""
+    ratio = answers / np.maximum(shares @ means, np.finfo(float).tiny)
+    return np.asarray(shares * (ratio @ means.T) / np.maximum(answers.sum(axis=1, keepdims=True), TINY))
+
+
+def _extrapolated(shares: Floats, first: Floats, second: Floats) -> Floats:
+    """Shares (G, R) where three steps in a row lead (SQUAREM of Varadhan and Roland, Scand. J. Stat. 35, 2008).
+
+    On the logarithms, so that none is negative. EM alone needs thousands of steps where a class is near 0.
+    """
+    begin, middle, end = (np.log(np.maximum(each, np.finfo(float).tiny)) for each in (shares, first, second))
+    change, bend = middle - begin, end - 2 * middle + begin
+    norms = [np.sqrt((each**2).sum(axis=1, keepdims=True)) for each in (change, bend)]
+    step = np.clip(norms[0] / np.maximum(norms[1], TINY), 1, LONGEST_STEP)
+    led = begin + 2 * step * change + step**2 * bend
+    led = np.exp(led - led.max(axis=1, keepdims=True))
+    return np.asarray(led / led.sum(axis=1, keepdims=True))
+
+
+def _better(answers: Floats, one: Floats, other: Floats, means: Floats) -> Floats:
+    """Of two shares (G, R), those of the larger likelihood, flight by flight; the first if the second has none."""
+    fits = [(answers * np.log(np.maximum(each @ means, np.finfo(float).tiny))).sum(axis=1) for each in (one, other)]
+    return np.where((fits[1] >= fits[0])[:, None], other, one)
 
 
 class _Test:
@@ -180,8 +212,10 @@ class _Test:
     def __init__(self, correction: Correction, subtracted: Subtracted, counts: Floats, spread: Spread) -> None:
         self.counts, self.total = counts, counts.sum(axis=1, keepdims=True)
         self.adjusted = subtracted.remaining @ correction.inverse.T
-        self.noise = subtracted.variance(correction.inverse)  # (G, R) of the false boxes
         self.tails, self.widening = correction.tails, correction.widening
+        self.noise = subtracted.variance(correction.inverse)  # (G, R) of the false boxes
+        if subtracted.false is not None:  # their variance has degrees of freedom of its own
+            self.noise *= (correction.widened(subtracted.false.freedom) / self.widening) ** 2
         off = 1 - np.eye(counts.shape[1])
         shares = counts + TINY
         self.others = shares @ off  # (G, R) boxes of all other classes

@@ -1,6 +1,7 @@
 """Taxonomy, such as species, genus and group: the lowest node that holds a set of species, and counts by node."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,6 +72,7 @@ def read_taxonomy(path: Path, names: Sequence[str]) -> Taxonomy:
         )
     rows = _csv_rows(path) if path.suffix == ".csv" else _yaml_rows(path)
     levels = tuple(next(iter(rows.values())))
+    _check_levels(path, levels)
     for species, row in rows.items():
         if tuple(row) != levels or not all(isinstance(node, str) and node for node in row.values()):
             raise ValueError(f"{path}: {species} must have a name for each of {', '.join(levels)}, and has {row}.")
@@ -81,8 +83,21 @@ def read_taxonomy(path: Path, names: Sequence[str]) -> Taxonomy:
     return Taxonomy(levels, {species: tuple(row.values()) for species, row in rows.items()})
 
 
+def _check_levels(path: Path, levels: tuple[Any, ...]) -> None:
+    """Refuses a level without a name, and one called like the species or the root, whose boxes would count together."""
+    wrong = [level for level in levels if not isinstance(level, str) or level in ("", SPECIES, ROOT[0])]
+    if wrong:
+        raise ValueError(
+            f"{path} has a level {wrong[0]!r} above the species: levels have names, other than {SPECIES} and {ROOT[0]}."
+        )
+
+
 def _csv_rows(path: Path) -> dict[str, dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be in UTF-8 ({error}).") from None
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file, restkey="", skipinitialspace=True)
         heads = list(reader.fieldnames or [])
         if len(heads) < 2 or heads[0] != SPECIES or len(set(heads)) < len(heads):
@@ -100,7 +115,7 @@ def _csv_rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _yaml_rows(path: Path) -> dict[str, dict[str, Any]]:
-    content = read_yaml(path)
+    content = read_yaml(path, unique=True)
     if not isinstance(content, dict) or not all(isinstance(row, dict) and row for row in content.values()):
         raise ValueError(f"{path} must hold a mapping such as `mallard: {{genus: Anas, group: dabbling duck}}`.")
     return _some(path, {str(species): dict(row) for species, row in content.items()})

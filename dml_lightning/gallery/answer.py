@@ -40,7 +40,12 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5, sets: SetThreshold
         queries: Embeddings of N crops, with logits if the arm classifies.
         k: Number of nearest stored crops that vote and are listed; all where the gallery has fewer.
         sets: Thresholds of the sets of species, if they are wanted.
+
+    Raises:
+        ValueError: If sets of an arm that classifies are wanted for crops without logits, which they are made of.
     """
+    if sets is not None and gallery.prediction_rule == "softmax" and queries.logits is None:
+        raise ValueError("sets of species of an arm that classifies are made of logits, and the crops have none.")
     rows = _neighbours(gallery, queries, k)  # (N, k)
     stored, names = gallery.stored, np.array(gallery.names)
     labels = stored.labels.numpy()[rows]

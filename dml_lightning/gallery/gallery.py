@@ -231,11 +231,17 @@ class Gallery:
     def save(self, folder: Path) -> None:
         """Write this gallery as the base in `folder`, unless the last base is the same; enrolled species stay.
 
-        A base of another encoder drops the species enrolled before, whose embeddings it cannot be compared with.
+        A base of another encoder drops the species enrolled before, whose embeddings it cannot be compared with. One
+        that only adds the calibration crops, which version 0.1 did not keep, does not undo a recalibration.
         """
-        bases = [record for record in records.read(folder) if record.kind == "base"]
-        if bases and _same(_with_base(None, bases[-1]), self):
-            return
+        every = records.read(folder)
+        bases = [record for record in every if record.kind == "base"]
+        if bases:
+            last = _with_base(None, bases[-1])
+            later = [each for each in every if each.number > last.base and each.kind == "calibrate"]
+            recalibrated = any(each.words["encoder"] == self.encoder for each in later)
+            if _same(last, self) or (recalibrated and _same(last, replace(self, calibration=None))):
+                return
         arrays, fields = written_contents(self.thresholds, self.prototypes, self.calibration)
         arrays |= _reference_arrays(self)
         content: dict[str, Any] = {

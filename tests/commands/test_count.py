@@ -86,7 +86,8 @@ def test_four_held_out_flights_give_a_range(
     counts = main(["count", f"--run={calibrated}", f"--predictions={tmp_path}/predictions.csv"])
     assert set(counts["limits"]) == {"range"}
     assert ((counts["low"] <= counts["corrected"]) & (counts["corrected"] <= counts["high"])).all()
-    assert "4 held-out flight(s): low and high are the range of the counts" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "Warning: 4 held-out flight(s) of species: low and high are the range of the counts" in text, text[-900:]
 
 
 def test_low_scores_are_left_out_and_counts_say_so(

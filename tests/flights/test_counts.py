@@ -59,6 +59,21 @@ def test_the_most_likely_counts_are_those_of_a_search() -> None:
         assert loss(np.log(np.maximum(result, 1e-30) / 200), own) == pytest.approx(best.fun, abs=1e-3)
 
 
+@pytest.mark.parametrize("means", [SHARES, [[0.5, 0.4, 0.1], [0.4, 0.5, 0.1], [0.05, 0.05, 0.9]]])
+def test_the_most_likely_counts_of_a_single_species_are_all_its_own(means: list[list[float]]) -> None:
+    """At a border plain EM creeps, the more so between classes that resemble each other."""
+    shares = np.array(means)
+    assert np.allclose(most_likely(200 * shares, shares), 200 * np.eye(len(shares)), atol=0.05)
+
+
+def test_no_count_could_grow_with_a_gain() -> None:
+    """The condition of Karush, Kuhn and Tucker: a box more of a class gains at most what each box has."""
+    rng = np.random.default_rng(5)
+    answers = rng.multinomial(300, rng.dirichlet(np.full(4, 0.4), 50)).astype(float)
+    gains = answers / (most_likely(answers, SHARES) @ SHARES) @ SHARES.T
+    assert gains.max() <= 1.001
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.1])
 def test_moments_are_those_of_simulated_flights(correlation: float) -> None:
     """Variance and skewness of the adjusted counts at the true counts: own scatter, and error of the matrix."""
@@ -213,3 +228,12 @@ def test_one_flight_has_no_correlation_to_measure() -> None:
     assert np.isnan(single.correlation)
     assert np.isfinite(single.shares).all()
     assert Correction(single).limits == "range"
+
+
+def test_flights_of_other_things_make_no_interval_for_species() -> None:
+    """Eight flights, of which one shows species: how flights differ in these is not known."""
+    counts = held_out(np.random.default_rng(0), 8, 0.1).counts.copy()
+    counts[1:, :3] = 0
+    matrix = Confusion(NAMES, [*NAMES[:-1], "unknown"], counts, list("abcdefgh"))
+    assert (matrix.units, np.isfinite(matrix.correlation)) == (1, True)
+    assert Correction(matrix).limits == "range"

@@ -93,12 +93,24 @@ def test_simulated_species_have_a_taxonomy(tmp_path: Path) -> None:
         ("t.yaml", YAML + "gadwall: {genus: 3, group: duck}\n", "gadwall must have a name for each"),
         ("t.yaml", YAML + "gadwall: {group: dabbling duck, genus: Mareca}\n", "gadwall must have a name for each"),
         ("t.yaml", "teal: [", "is no valid YAML"),
+        ("t.yaml", YAML + "teal: {genus: Anser, group: goose}\n", r"t\.yaml row 6 has teal a second time, after row 3"),
+        ("t.yaml", "teal: {genus: Anas, genus: Anser}\n", "row 1 has genus a second time"),
+        ("t.yaml", "teal: {1: Anas}\n", "has a level 1 above the species: levels have names, other than species"),
+        ("t.yaml", "teal: {species: Anas}\n", "has a level 'species' above the species"),
+        ("t.csv", "species,all\nteal,Anas\n", "has a level 'all' above the species"),
+        ("t.csv", "species,genus,\nteal,Anas,\n", "has a level '' above the species"),
         ("t.txt", CSV, r"give a \.csv or \.yaml file with species and levels such as genus and group"),
     ],
 )
 def test_a_file_that_is_no_taxonomy_gets_one_sentence(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_taxonomy(written(tmp_path, name, text), NAMES)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("species,genus\nteal,Sarcelle d'\u00e9t\u00e9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"t\.csv must be in UTF-8"):
+        read_taxonomy(tmp_path / "t.csv", ["teal"])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -178,3 +178,11 @@ def test_sets_need_calibration_crops_by_class(gallery: Gallery, change: dict[str
     bare = replace(gallery, calibration=replace(kept, logits=None))
     with pytest.raises(ValueError, match="keeps no calibration crops by class, so there are no sets of species"):
         replace(bare, **change).set_thresholds()  # type: ignore[arg-type]
+
+
+def test_limits_of_logits_are_not_those_of_distances(gallery: Gallery) -> None:
+    classifies = replace(gallery, prediction_rule="softmax")
+    queries = replace(on_a_plane([0, 1], 4, 11), logits=None)
+    with pytest.raises(ValueError, match="are made of logits, and the crops have none"):
+        answer(classifies, queries, sets=classifies.set_thresholds(0.2))
+    assert answer(gallery, queries, sets=gallery.set_thresholds(0.2)).species_set[0]

@@ -20,7 +20,8 @@ from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import Answer, answer
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.calibration import Calibration
+from dml_lightning.gallery.gallery import Gallery, _with_base
 from dml_lightning.gallery.records import RECORD_FORMAT, read
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.renamed import MODULES
@@ -91,6 +92,23 @@ def test_a_gallery_without_its_calibration_crops_knows_those_of_rule_c(run: Path
     assert (scores is threshold.scores, owners is threshold.owners, gallery.per_flight) == (True, True, False)
     single = replace(threshold, groups=threshold.samples)
     assert replace(gallery, thresholds={"C": single}).per_flight
+
+
+def test_a_validation_does_not_undo_a_recalibration(run: Path) -> None:
+    """It adds the calibration crops to a base of version 0.1, unless another threshold of rule C was chosen since."""
+    folder = run / "gallery"
+    before, (base, *later) = Gallery.load(folder), read(folder)
+    crops = Calibration(np.ones((3, len(before.class_names))), np.zeros(3, np.int64), np.arange(3))
+    rebuilt = replace(_with_base(None, base), calibration=crops)
+    assert before.threshold("C").value != rebuilt.threshold("C").value
+    rebuilt.save(folder)
+    assert Gallery.load(folder).version == before.version
+    for record in later:
+        (folder / f"{record.number:04d}.json").unlink()
+    rebuilt.save(folder)
+    kept = Gallery.load(folder).calibration
+    assert kept is not None
+    assert kept.flights.tolist() == [0, 1, 2]
 
 
 def test_the_same_base_is_not_written_again(run: Path) -> None:
