@@ -9,6 +9,7 @@ from dml_lightning.callbacks.measurements import (
     ProbabilityCalibration,
     Retrieval,
     Structure,
+    Verification,
 )
 from dml_lightning.callbacks.state import TrainingState
 from dml_lightning.callbacks.tracking import Tracking
@@ -26,4 +27,5 @@ __all__ = [
     "Structure",
     "Tracking",
     "TrainingState",
+    "Verification",
 ]

@@ -18,6 +18,7 @@ from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.evaluation.probabilities import probability_values
 from dml_lightning.evaluation.retrieval import retrieval_values, selection
 from dml_lightning.evaluation.structure import class_table, structure_values
+from dml_lightning.evaluation.verification import verification_values
 from dml_lightning.files import write_text
 from dml_lightning.metrics.calibration import BINS
 from dml_lightning.models import EmbeddingModule
@@ -115,6 +116,26 @@ class Retrieval(Measurement):
             metric = selection(labels, groups, evidence.other_groups).metric
             values[SELECTION.removeprefix("val/")] = values[metric]
         self.log_values(module, stage, values)
+
+
+class Verification(Measurement):
+    """Logs false non-match rates: shares of pairs of one class that lie too far apart to count as one.
+
+    In `fnmr_at_fmr_1_in_100` (`_1_in_1000`) 1 in 100 (1000) pairs of two classes lie near enough to count as one, which
+    is the false match rate. Values of known species have no prefix, those of novel species the prefix `novel_`; those
+    that end in `_other_groups` take only pairs of crops of two groups (flights). Where a set has fewer than 100 (1000)
+    pairs of two classes, or none of one class, the number is missing. Nothing is logged between the epochs of a fit:
+    it takes two passes over all pairs.
+    """
+
+    @override
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        return verification_values(evidence)
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        if trainer.state.fn != "fit":
+            super().evaluate(trainer, module, stage)
 
 
 class OODDetection(Measurement):
