@@ -4,6 +4,7 @@ from dml_lightning.callbacks.active import ActiveTriplets
 from dml_lightning.callbacks.measurements import (
     Accuracy,
     Assumptions,
+    ClassResults,
     DistanceRatio,
     OODDetection,
     ProbabilityCalibration,
@@ -19,6 +20,7 @@ __all__ = [
     "Accuracy",
     "ActiveTriplets",
     "Assumptions",
+    "ClassResults",
     "DistanceRatio",
     "OODDetection",
     "ProbabilityCalibration",
