@@ -39,7 +39,7 @@ def class_results(evidence: Evidence) -> pd.DataFrame:
     rows = []
     for role, own_scores in scores.items():
         labels, hits = evidence.sets[role].labels.cpu(), _hits(evidence, role)
-        for label in labels.unique().tolist():
+        for label in sorted(set(labels.tolist())):
             own = labels == label
             chosen = own_scores[own.numpy()]
             row = {"class": evidence.class_names[label], "role": role, "support": int(own.sum())}

@@ -5,8 +5,9 @@ before (covariate shift), each calibration crop counts with the ratio of the two
 then refused with probability at most alpha, on average, if the ratio is known up to a factor. An estimated ratio
 promises that only as far as it is right; and a shift of what a species looks like at a given embedding is none of these.
 
-Source: Tibshirani, Foygel Barber, Candès and Ramdas, Conformal Prediction Under Covariate Shift, NeurIPS 2019. Letters:
-n calibration crops, N new crops, D embedding size.
+Source: Tibshirani, Foygel Barber, Candès and Ramdas, Conformal Prediction Under Covariate Shift, NeurIPS 2019.
+
+Letters: n calibration crops, N new crops, D embedding size.
 
 >>> rng = np.random.default_rng(0)
 >>> calibration, new = rng.normal(0, 1, (300, 2)), rng.normal(1, 1, (200, 2))
@@ -56,7 +57,8 @@ def weighted_thresholds(calibration_scores: Vectors, weights: Vectors, new_weigh
     order = scores.argsort(kind="stable")
     total = own[order].cumsum()  # (n,)
     target = (total[-1] + new) * (1 - alpha) - 1e-9  # 1e-9: as in the rank, in units of the largest weight
-    return np.append(scores[order], np.inf)[np.searchsorted(total, target)]
+    limits: Scores = np.append(scores[order], np.inf)[np.searchsorted(total, target)]
+    return limits
 
 
 def weighted_p_values(calibration_scores: Vectors, weights: Vectors, scores: Vectors, new_weights: Vectors) -> Scores:
