@@ -3,7 +3,7 @@
 Where new crops are drawn from another distribution of embeddings, and scores given an embedding are distributed as
 before (covariate shift), each calibration crop counts with the ratio of the two densities at it. A fresh known crop is
 then refused with probability at most alpha, on average, if the ratio is known up to a factor. An estimated ratio
-promises that only as far as it is right; and a shift of what a species looks like at a given embedding is none of these.
+promises that only as far as it is right, and a species whose scores change at a given embedding is no such shift.
 
 Source: Tibshirani, Foygel Barber, Candès and Ramdas, Conformal Prediction Under Covariate Shift, NeurIPS 2019.
 
