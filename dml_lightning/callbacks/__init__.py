@@ -4,11 +4,13 @@ from dml_lightning.callbacks.active import ActiveTriplets
 from dml_lightning.callbacks.measurements import (
     Accuracy,
     Assumptions,
+    ClassResults,
     DistanceRatio,
     OODDetection,
     ProbabilityCalibration,
     Retrieval,
     Structure,
+    Verification,
 )
 from dml_lightning.callbacks.state import TrainingState
 from dml_lightning.callbacks.tracking import Tracking
@@ -18,6 +20,7 @@ __all__ = [
     "Accuracy",
     "ActiveTriplets",
     "Assumptions",
+    "ClassResults",
     "DistanceRatio",
     "OODDetection",
     "ProbabilityCalibration",
@@ -26,4 +29,5 @@ __all__ = [
     "Structure",
     "Tracking",
     "TrainingState",
+    "Verification",
 ]

@@ -8,8 +8,9 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
-from dml_lightning.callbacks.base import Measurement, data_of, evidence_of
-from dml_lightning.callbacks.writer import with_temperature
+from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of, evidence_of
+from dml_lightning.callbacks.writer import result_folder, with_temperature
+from dml_lightning.evaluation.classes import class_results
 from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
@@ -18,6 +19,7 @@ from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.evaluation.probabilities import probability_values
 from dml_lightning.evaluation.retrieval import retrieval_values, selection
 from dml_lightning.evaluation.structure import class_table, structure_values
+from dml_lightning.evaluation.verification import verification_values
 from dml_lightning.files import write_text
 from dml_lightning.metrics.calibration import BINS
 from dml_lightning.models import EmbeddingModule
@@ -117,6 +119,26 @@ class Retrieval(Measurement):
         self.log_values(module, stage, values)
 
 
+class Verification(Measurement):
+    """Logs false non-match rates: shares of pairs of one class that lie too far apart to count as one.
+
+    In `fnmr_at_fmr_1_in_100` (`_1_in_1000`) 1 in 100 (1000) pairs of two classes lie near enough to count as one, which
+    is the false match rate. Values of known species have no prefix, those of novel species the prefix `novel_`; those
+    that end in `_other_groups` take only pairs of crops of two groups (flights). Where a set has fewer than 100 (1000)
+    pairs of two classes, or none of one class, the number is missing. Nothing is logged between the epochs of a fit:
+    it takes two passes over all pairs.
+    """
+
+    @override
+    def compute(self, evidence: Evidence) -> dict[str, float]:
+        return verification_values(evidence)
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        if trainer.state.fn != "fit":
+            super().evaluate(trainer, module, stage)
+
+
 class OODDetection(Measurement):
     """Logs how well prototypes of the reference crops separate known species from OOD crops.
 
@@ -175,7 +197,7 @@ class Structure(Measurement):
     triplet is satisfied. Values of known species have no prefix, those of novel species the prefix `novel_`.
 
     The mean distance of every pair of classes (known, novel and OOD) is written to
-    `tables/<stage>_class_distances.csv` in the run's folder, where it replaces that of the evaluation before. Outside
+    `tables/<stage>_class_distances.csv` beside the results, where it replaces that of the evaluation before. Outside
     of a fit it is also logged to Weights & Biases, as a table named `<stage>/class_distances`.
     """
 
@@ -189,22 +211,38 @@ class Structure(Measurement):
         table = class_table(evidence)
         self.log_values(module, stage, structure_values(evidence, table))
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            keep_table(trainer, table, stage)
+            keep_table(trainer, table.reset_index(), stage, "class_distances")
 
 
-def keep_table(trainer: L.Trainer, table: pd.DataFrame, stage: str) -> None:
-    """Writes the class distances into the run's folder and, outside of a fit, logs them to Weights & Biases.
+class ClassResults(EvaluationCallback):
+    """Writes a table of results by class: precision, recall, support, Recall@1 and OOD AUROC (`class_results`).
+
+    After `validate` and `test` it is written to `tables/<stage>_classes.csv` beside the results of the checkpoint and
+    logged to Weights & Biases, where that is on, as a table named `<stage>/classes`.
+    """
+
+    @override
+    def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        told = trainer.is_global_zero and trainer.state.fn != "fit"
+        if told and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            keep_table(trainer, class_results(evidence_of(trainer, module)), stage, "classes")
+
+
+def keep_table(trainer: L.Trainer, table: pd.DataFrame, stage: str, name: str) -> None:
+    """Writes a table beside the results of the checkpoint and, outside of a fit, logs it to Weights & Biases.
 
     The file appears only when it is complete. A Weights & Biases table is an artifact, which waits for the network and
     would hold up training between epochs.
 
     Args:
         trainer: Trainer whose `default_root_dir` is the run's folder.
-        table: Mean distances (C, C), classes by name as rows and columns.
+        table: Table whose first column names its rows.
         stage: `val` or `test`.
+        name: Name of the table.
     """
-    path = Path(trainer.default_root_dir, "tables", f"{stage}_class_distances.csv")
-    write_text(path, table.to_csv(float_format="%.6g"))
+    fits = trainer.state.fn == "fit"
+    folder = Path(trainer.default_root_dir) if fits else result_folder(trainer)
+    write_text(folder / "tables" / f"{stage}_{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger) and trainer.state.fn != "fit":
-            logger.log_table(f"{stage}/class_distances", dataframe=table.reset_index())
+        if isinstance(logger, WandbLogger) and not fits:
+            logger.log_table(f"{stage}/{name}", dataframe=table)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
+from dml_lightning.evaluation.classes import class_results
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.open_set import open_set_sample
@@ -93,8 +94,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bo
     """Writes every number and figure of a test for embeddings from any framework.
 
     OUT/metrics.json has the names and values of a run's metrics/test.json; beside it are detectors.csv,
-    class_distances.csv, assumptions.csv, risk_coverage.csv, oscr.csv (with OOD crops), coverage.csv (with calibration
-    crops), reranking.csv (with --rerank) and report.html.
+    classes.csv, class_distances.csv, assumptions.csv, risk_coverage.csv, oscr.csv (with OOD crops), coverage.csv (with
+    calibration crops), reranking.csv (with --rerank) and report.html.
 
     Args:
         file: File of embeddings, .npz, with `vectors` (N, D), `labels` (N,), `roles` (N,), each one of reference,
@@ -145,6 +146,7 @@ def _audit_files(result: RunResult) -> dict[str, str]:
     evidence = result.evidence
     texts = {
         "detectors.csv": detector_table(evidence).to_csv(),
+        "classes.csv": class_results(evidence).to_csv(index=False, float_format="%.6g"),
         "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
         "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
     }

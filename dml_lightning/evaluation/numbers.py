@@ -11,12 +11,14 @@ from dml_lightning.evaluation.open_set import open_set_values
 from dml_lightning.evaluation.probabilities import probability_values
 from dml_lightning.evaluation.retrieval import retrieval_values
 from dml_lightning.evaluation.structure import structure_values
+from dml_lightning.evaluation.verification import verification_values
 
 MEASUREMENTS: tuple[Callable[[Evidence], dict[str, float]], ...] = (
     accuracy_values,
     probability_values,
     distance_values,
     retrieval_values,
+    verification_values,
     ood_values,
     open_set_values,
     active_values,

@@ -21,6 +21,7 @@ from dml_lightning.openset.logits import (
 from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.prototypes import Prediction, PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold, choose_threshold, conformal_threshold, validated_threshold
+from dml_lightning.openset.weighted import shift_weights, weighted_p_values, weighted_thresholds
 
 __all__ = [
     "AssumptionReport",
@@ -46,5 +47,8 @@ __all__ = [
     "p_values",
     "refusal_rates",
     "samples_needed",
+    "shift_weights",
     "validated_threshold",
+    "weighted_p_values",
+    "weighted_thresholds",
 ]

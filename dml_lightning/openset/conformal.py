@@ -37,7 +37,7 @@ def conformal_rank(samples: int, alpha: float) -> int:
         >>> conformal_rank(99, alpha=0.05)
         95
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     return math.ceil((samples + 1) * (1 - alpha) - 1e-9)  # 1e-9: (n + 1)(1 - alpha) is often whole
 
 
@@ -75,11 +75,19 @@ def samples_needed(alpha: float) -> int:
         >>> samples_needed(alpha=0.05)
         19
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     return math.ceil(1 / alpha - 1 - 1e-9)
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """Refuse a share that is not in (0, 1).
+
+    Raises:
+        ValueError: If it is not.
+
+    Example:
+        >>> check_alpha(0.05)
+    """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
 

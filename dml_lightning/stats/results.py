@@ -9,7 +9,8 @@ from dml_lightning.stats.paired import units_needed
 from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested", "equal"]
-# Heading of each number in metrics/test.json that a table shows. Larger is better except for active triplets and AURC.
+# Heading of each number in metrics/test.json that a table shows. Larger is better except for FNMR, active
+# triplets and AURC.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
     "balanced_accuracy_prototype": "balanced accuracy, prototype",
@@ -18,6 +19,7 @@ COLUMNS = {
     "map_at_r": "MAP@R",
     "recall_at_1_other_groups": "Recall@1, other groups",
     "map_at_r_other_groups": "MAP@R, other groups",
+    "fnmr_at_fmr_1_in_100_other_groups": "FNMR at FMR 0.01, other groups",
     "novel_recall_at_1": "novel Recall@1",
     "novel_map_at_r": "novel MAP@R",
     "novel_map_at_r_other_groups": "novel MAP@R, other groups",
@@ -32,7 +34,7 @@ COLUMNS = {
 # Prefixes of the names of numbers of which smaller is better.
 SMALLER_IS_BETTER = (
     *("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc"),
-    *("nll", "calibration_error", "classwise_calibration_error"),
+    *("nll", "calibration_error", "classwise_calibration_error", "fnmr_"),
 )
 
 

@@ -12,9 +12,11 @@ from dml_lightning.callbacks import Retrieval
 from dml_lightning.cli import main
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CsvTable
+from dml_lightning.evaluation.classes import class_results
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.evaluation.numbers import measure
 from dml_lightning.evaluation.retrieval import selection
+from dml_lightning.evaluation.verification import verification_values
 from dml_lightning.metrics.distances import distance_summary
 from dml_lightning.metrics.structure import embedding_density, spectral_decay, worst_class_gap
 from dml_lightning.runs.checkpoints import read_checkpoint
@@ -112,6 +114,36 @@ def test_the_table_goes_to_weights_and_biases(run: Path) -> None:
     table = pd.read_csv(run / "tables" / "val_class_distances.csv", index_col="class")
     assert stored["columns"] == ["class", *table.columns]
     assert [row[0] for row in stored["data"]] == list(table.index)
+
+
+def test_results_by_class_are_a_file_and_a_table_of_weights_and_biases(run: Path) -> None:
+    table = pd.read_csv(run / "tables" / "val_classes.csv")
+    expected = class_results(read_evidence(run / "embeddings" / "val.npz"))
+    pd.testing.assert_frame_equal(table, expected, rtol=1e-4)
+    paths = list(run.glob("wandb/offline-run-*/files/media/table/val/classes*.table.json"))
+    assert len(paths) == 1
+    stored = json.loads(paths[0].read_text())
+    assert stored["columns"] == list(table)
+    assert [row[:3] for row in stored["data"]] == table.iloc[:, :3].to_numpy(object).tolist()
+
+
+def test_results_of_another_checkpoint_lie_beside_its_numbers(run: Path) -> None:
+    """And without Weights & Biases nothing but the file is missing."""
+    before = {path: path.read_bytes() for path in (run / "tables").iterdir()}
+    main(["validate", f"--run={run}", "--ckpt_path=none", "--tracking.wandb=disabled"])
+    assert {path: path.read_bytes() for path in (run / "tables").iterdir()} == before
+    (other,) = (run / "other").glob("*/tables/val_classes.csv")
+    assert list(pd.read_csv(other)) == list(pd.read_csv(run / "tables" / "val_classes.csv"))
+    assert (other.parent.parent / "metrics" / "val.json").is_file()
+
+
+def test_pairs_are_counted_after_the_fit_and_not_in_its_epochs(run: Path) -> None:
+    logged = json.loads((run / "metrics" / "val.json").read_text())
+    names = {name for name in logged if "fnmr" in name}
+    values = verification_values(read_evidence(run / "embeddings" / "val.npz"))
+    assert names == {f"val/{name}" for name in values} != set()
+    assert [logged[f"val/{name}"] for name in values] == pytest.approx(list(values.values()), abs=1e-6)
+    assert not any("fnmr" in name for name in pd.read_csv(run / "csv" / "fit" / "metrics.csv"))
 
 
 def test_training_is_watched(run: Path) -> None:

@@ -95,6 +95,7 @@ def test_an_audit_writes_numbers_tables_and_a_page(tmp_path: Path, made: Made) -
         "metrics.json",
         "detectors.csv",
         "class_distances.csv",
+        "classes.csv",
         "assumptions.csv",
         "risk_coverage.csv",
         "oscr.csv",
