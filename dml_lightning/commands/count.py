@@ -121,9 +121,9 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
     """
     sentences, correction = [], Correction(matrix.corrigible())
     if correction.limits == "range":
-        few = " with too few crops to compare" if matrix.units >= FEWEST_UNITS else ""
+        why = " with too few crops to compare" if matrix.units >= FEWEST_UNITS else ""
         sentences.append(
-            f"{matrix.units} held-out flight(s) of species{few}: low and high are the range of the counts as corrected "
+            f"{matrix.units} held-out flight(s) of species{why}: low and high are the range of the counts as corrected "
             f"by each one's matrix, not an interval, which takes {FEWEST_UNITS} that show how they differ."
         )
     for names in correction.alike:
