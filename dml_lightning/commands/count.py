@@ -8,7 +8,7 @@ import pandas as pd
 from dml_lightning.commands.flights import check_table, print_effort
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.files import write_text
-from dml_lightning.flights.confusion import FALSE, OTHER, UNKNOWN, Confusion, held_out_confusion
+from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, Correction
 from dml_lightning.flights.false_boxes import FalseBoxes
 from dml_lightning.flights.predictions import Predictions, read_predictions
@@ -134,6 +134,11 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
         sentences.append(f"few held-out crops, so the correction is a guess: {', '.join(few)}.")
     for name in matrix.uncorrected:
         sentences.append(f"{name} was enrolled and has no held-out crops: counted as named.")
+    held_out = {flight for name in HELD_OUT for flight in evidence.groups[name].tolist()}
+    if chose := sorted(held_out - {*matrix.flights}):
+        sentences.append(
+            f"{', '.join(chose)}: not in the matrix: rule C was recalibrated or a species enrolled by their crops."
+        )
     seen = {flight for groups in evidence.groups.values() for flight in groups.tolist()}
     both = [flight for flight in flights if flight in seen]
     if both:
@@ -204,20 +209,16 @@ def _false_boxes(empty: Predictions, matrix: Confusion) -> FalseBoxes:
 def _rows(named: pd.DataFrame, corrected: Corrected, matrix: Confusion, false: FalseBoxes | None) -> pd.DataFrame:
     """Rows of each flight: its classes, then enrolled species that cannot be corrected, then false boxes."""
     answers = [UNKNOWN if name == OTHER else name for name in matrix.rows]
-    new, nothing = named[matrix.uncorrected].to_numpy(float), np.full((len(named), 1), np.nan)
-    columns = {
-        "named": [named[answers].to_numpy(float), new],
-        "corrected": [corrected.counts, new],
-        "low": [corrected.low, np.full_like(new, np.nan)],
-        "high": [corrected.high, np.full_like(new, np.nan)],
-    }
+    new = named[matrix.uncorrected].to_numpy(float)
+    parts = [(named[answers].to_numpy(float), *(getattr(corrected, name) for name in ("counts", "low", "high")))]
+    parts.append((new, new, *2 * [np.full_like(new, np.nan)]))
     labels = [*matrix.rows, *matrix.uncorrected]
     if false is not None:
         labels.append(FALSE)
         rest = named.to_numpy(float).sum(axis=1) - corrected.counts.sum(axis=1) - new.sum(axis=1)
-        for name, part in (("named", 0 * nothing), ("corrected", rest[:, None]), ("low", nothing), ("high", nothing)):
-            columns[name].append(np.nan_to_num(part) if name == "named" else part)
-    values = {name: np.concatenate(parts, axis=1).ravel() for name, parts in columns.items()}
+        parts.append((np.zeros((len(rest), 1)), rest[:, None], *2 * [np.full((len(rest), 1), np.nan)]))
+    columns = zip(("named", "corrected", "low", "high"), zip(*parts, strict=True), strict=True)
+    values = {name: np.concatenate(column, axis=1).ravel() for name, column in columns}
     flights = {"flight": np.repeat(named.index.to_numpy(), len(labels)), "label": np.tile(labels, len(named))}
     return pd.DataFrame(flights | values).astype({"named": int})
 

@@ -168,6 +168,8 @@ def predict(
             write_text(frames_path(path), frames.to_csv(index=False))
             if tree:
                 write_text(nodes_path(path), joined_counts(nodes).to_csv(index=False))
+            else:
+                nodes_path(path).unlink(missing_ok=True)  # it would be of another table
 
         _write(path, tables, WholeFrames(*receivers), finish)
     for sentence in bad.values():

@@ -40,8 +40,8 @@ def add_species(
     label = label.strip()
     if not label:
         raise ValueError("the label of a new species must not be empty.")
-    if label in ("unknown", "other"):
-        raise ValueError(f"{label!r} stands for what is refused; give the species another name.")
+    if label in ("unknown", "other", "false boxes"):
+        raise ValueError(f"{label!r} stands for what is refused or counted apart; give the species another name.")
     if label in gallery.class_names:
         raise ValueError(f"{label!r} is a class that the run was trained on; enrol a species under another name.")
     crops = np.asarray(vectors, dtype=np.float32)

@@ -427,6 +427,7 @@ def test_sets_are_there_without_a_taxonomy(
     calibrated: Path, flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "predictions.parquet"
+    (tmp_path / "predictions.nodes.csv").write_text("of an earlier call with a taxonomy")
     main(["predict", f"--run={calibrated}", f"--data={flights}/annotations.json", f"--out={out}"])
     rows = pd.read_parquet(out)
     assert set(rows["set_alpha"]) == {0.05}

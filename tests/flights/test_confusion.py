@@ -102,6 +102,7 @@ def test_flights_that_recalibrated_rule_c_are_left_out() -> None:
 
     matrix = held_out_confusion(recalibrated(["f1"]), held_out, "C")
     assert matrix.flights == ["f0", "f2"]
+    assert "f1: not in the matrix: rule C was recalibrated" in " ".join(cautions(matrix, held_out, []))
     assert matrix.counts.sum() == sum((held_out.groups[name] != "f1").sum() for name in ("known", "novel", "ood"))
     with pytest.raises(ValueError, match="recalibrated on crops of every test flight"):
         held_out_confusion(recalibrated(["f0", "f1", "f2"]), held_out, "C")

@@ -178,9 +178,9 @@ def test_other_refusals(stored: Path, tmp_path: Path) -> None:
         Gallery.load(tmp_path / "elsewhere" / "gallery")
 
 
-@pytest.mark.parametrize("label", ["unknown", " other "])
+@pytest.mark.parametrize("label", ["unknown", " other ", "false boxes"])
 def test_words_for_what_is_refused_are_no_species(stored: Path, label: str) -> None:
-    with pytest.raises(ValueError, match="stands for what is refused"):
+    with pytest.raises(ValueError, match="stands for what is refused or counted apart"):
         changes.add_species(stored, label, np.ones((1, DIM), np.float32), DIGEST)
 
 
