@@ -223,9 +223,10 @@ class ClassResults(EvaluationCallback):
 
     @override
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
+        evidence = evidence_of(trainer, module)  # on every rank, since it gathers
         told = trainer.is_global_zero and trainer.state.fn != "fit"
         if told and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            keep_table(trainer, class_results(evidence_of(trainer, module)), stage, "classes")
+            keep_table(trainer, class_results(evidence), stage, "classes")
 
 
 def keep_table(trainer: L.Trainer, table: pd.DataFrame, stage: str, name: str) -> None:

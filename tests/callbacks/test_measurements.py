@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dml_lightning.callbacks import Retrieval
+from dml_lightning.callbacks import ClassResults, Retrieval
 from dml_lightning.cli import main
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CsvTable
@@ -125,6 +125,15 @@ def test_results_by_class_are_a_file_and_a_table_of_weights_and_biases(run: Path
     stored = json.loads(paths[0].read_text())
     assert stored["columns"] == list(table)
     assert [row[:3] for row in stored["data"]] == table.iloc[:, :3].to_numpy(object).tolist()
+
+
+def test_every_rank_gathers_for_results_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that writes nothing, or the first would wait for it."""
+    gathered: list[object] = []
+    monkeypatch.setattr("dml_lightning.callbacks.measurements.evidence_of", lambda *args: gathered.append(args))
+    trainer = SimpleNamespace(is_global_zero=False, state=SimpleNamespace(fn="test"), fast_dev_run=False)
+    ClassResults().evaluate(trainer, None, "test")  # type: ignore[arg-type]
+    assert len(gathered) == 1
 
 
 def test_results_of_another_checkpoint_lie_beside_its_numbers(run: Path) -> None:
