@@ -52,7 +52,10 @@ def birds_of(run: Path, frames: Path) -> Birds:
 
 
 def refused(birds: Birds, calibration: int, draws: int, alpha: float, seed: int) -> NDArray[np.float64]:
-    """A row (F, 3) per flight counted on: share refused by plain and by weighted conformal, effective samples."""
+    """A row (F, 4) per flight counted on.
+
+    Share refused by plain and by weighted conformal, effective samples, and share of birds with an infinite threshold.
+    """
     rng, results = np.random.default_rng(seed), []
     for _ in range(draws):
         flights = rng.permutation(birds.flights.max() + 1)
@@ -64,16 +67,17 @@ def refused(birds: Birds, calibration: int, draws: int, alpha: float, seed: int)
                 weights = shift_weights(vectors, birds.vectors[fresh])
                 limits = weighted_thresholds(scores, weights.calibration, weights.new, alpha)
                 plain = (birds.scores[fresh] > conformal_value(scores, alpha)).mean()
-                results.append((plain, (birds.scores[fresh] > limits).mean(), weights.effective_samples))
+                share, infinite = (birds.scores[fresh] > limits).mean(), np.isinf(limits).mean()
+                results.append((plain, share, weights.effective_samples, infinite))
     return np.array(results)
 
 
 def cells(results: NDArray[np.float64], alpha: float) -> Iterator[tuple[str, ...]]:
     """Cells of the table for plain and for weighted conformal."""
     for name, shares in (("plain", results[:, 0]), ("weighted", results[:, 1])):
-        effective = f"{np.median(results[:, 2]):.0f}" if name == "weighted" else ""
+        weights = (f"{np.median(results[:, 2]):.0f}", f"{100 * results[:, 3].mean():.0f} %")
         summary = (f"{100 * value:.1f} %" for value in (shares.mean(), shares.std(), (shares > 2 * alpha).mean()))
-        yield name, *summary, effective
+        yield name, *summary, *(weights if name == "weighted" else ("", ""))
 
 
 def rows(work: Path, args: argparse.Namespace) -> Iterator[tuple[str, ...]]:
@@ -106,9 +110,12 @@ def main() -> None:
             "share of flights refused twice as often as that are over draws and flights, weighed by a regression on "
             "the crops of each."
         )
-        heads = ("arm", "calibration flights", "conformal", "refused", "SD", "flights above twice", "effective crops")
-        result.table(heads, rows(Path(work), args))
-        result.text("Effective crops: median of the effective sample size of the calibration crops.")
+        heads = ("arm", "calibration flights", "conformal", "refused", "SD", "flights above twice")
+        result.table((*heads, "effective crops", "infinite threshold"), rows(Path(work), args))
+        result.text(
+            "Effective crops: median of the effective sample size of the calibration crops. Infinite threshold: share "
+            "of birds that the weighted one cannot refuse, whatever their score."
+        )
 
 
 if __name__ == "__main__":
