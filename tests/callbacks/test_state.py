@@ -309,7 +309,8 @@ def test_an_alert_goes_to_an_offline_weights_and_biases_run(tmp_path: Path, monk
         original(self, **arguments)
 
     monkeypatch.setattr(wandb.Run, "alert", alert)
-    logger = WandbLogger(save_dir=tmp_path, offline=True, project="test")
+    # offline=True asks by the environment, which wandb no longer reads if a test of this process used it before
+    logger = WandbLogger(save_dir=tmp_path, offline=True, mode="offline", project="test")
     watch = TrainingState(every_n_steps=1, window=6)
     run = trainer(tmp_path, 12, watch, logger=logger)
     try:
