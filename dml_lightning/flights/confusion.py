@@ -109,9 +109,14 @@ class Confusion:
         return int((self.counts[:, :-1].sum(axis=(1, 2)) > 0).sum())
 
     @property
-    def freedom(self) -> int:
-        """Number of differences between flights that `correlation` is measured on."""
-        return int(np.maximum((self.counts.sum(axis=2) > 0).sum(axis=0) - 1, 0).sum())
+    def freedom(self) -> float:
+        """Degrees of freedom of `correlation`: half the number of differences between flights, over all classes.
+
+        By 2 mean² / variance (Satterthwaite, Biometrics Bulletin 2, 1946) of simulations with 5 to 20 flights it scatters
+        like a variance of all of them where classes have many crops, and of half as many where they have few and most
+        answers are right; half is on the safe side.
+        """
+        return float(np.maximum((self.counts.sum(axis=2) > 0).sum(axis=0) - 1, 0).sum() / 2)
 
     @cached_property
     def correlation(self) -> float:

@@ -78,7 +78,7 @@ class Correction:
         >>> confusion = Confusion(["teal", "other"], ["teal", "unknown"], crops, list("abcdef"))
         >>> result = Correction(confusion).flights(np.array([[62, 38]]))
         >>> result.counts.round(), result.low, result.high
-        (array([[60., 40.]]), array([[48., 29.]]), array([[71., 52.]]))
+        (array([[60., 40.]]), array([[46., 27.]]), array([[73., 54.]]))
     """
 
     def __init__(self, confusion: Confusion, level: float = 0.95) -> None:
@@ -94,7 +94,7 @@ class Correction:
         self.tails = (1 - level) / 2, (1 + level) / 2
         self.widening = self.widened(confusion.freedom)
 
-    def widened(self, freedom: int) -> float:
+    def widened(self, freedom: float) -> float:
         """Student's factor: how much wider an interval is whose variance has so many degrees of freedom."""
         return float(stats.t.ppf(self.tails[1], max(1, freedom)) / stats.norm.ppf(self.tails[1]))
 

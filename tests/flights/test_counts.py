@@ -114,7 +114,7 @@ def scanned(correction: Correction, answers: NDArray[np.int64]) -> tuple[list[in
     means, rho, errors = matrix.shares, matrix.correlation, matrix.errors
     inverse, boxes = np.linalg.inv(means.T), int(answers.sum())
     adjusted, likely = inverse @ answers, most_likely(answers[None].astype(float), means)[0]
-    freedom = sum((matrix.counts[:, r].sum(axis=1) > 0).sum() - 1 for r in range(len(means)))
+    freedom = sum((matrix.counts[:, r].sum(axis=1) > 0).sum() - 1 for r in range(len(means))) / 2
     wider = t.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
     low, high = [], []
     for r in range(len(means)):
@@ -221,6 +221,13 @@ def test_shares_weigh_flights_by_what_they_tell() -> None:
 def test_the_correlation_is_that_of_the_simulation(correlation: float) -> None:
     result = [held_out(np.random.default_rng(seed), 12, correlation).correlation for seed in range(60)]
     assert np.mean(result) == pytest.approx(correlation, abs=0.005 + 0.08 * correlation)
+
+
+@pytest.mark.parametrize("flights", [6, 12])
+def test_the_correlation_scatters_no_more_than_its_degrees_of_freedom_say(flights: int) -> None:
+    found = [held_out(np.random.default_rng([flights, seed]), flights, 0.1) for seed in range(150)]
+    values = np.array([matrix.correlation for matrix in found])
+    assert 1 < 2 * values.mean() ** 2 / values.var() / found[0].freedom < 3
 
 
 def test_one_flight_has_no_correlation_to_measure() -> None:
