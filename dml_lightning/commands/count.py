@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dml_lightning.commands.flights import check_table, print_effort
-from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
 from dml_lightning.files import write_text
 from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, Correction
@@ -59,8 +59,7 @@ def count(
     check_table(out, ".csv", predictions)
     gallery = Gallery.of_run(Path(run))
     read = read_predictions(Path(predictions), gallery)
-    path = Path(run) / "embeddings" / "test.npz"
-    evidence = _tested(Path(run), path, gallery.encoder)
+    path, evidence = test_file(Path(run)), _tested(Path(run), gallery.encoder)
     matrix = held_out_confusion(gallery, evidence, read.rule)
     empty = None if false_boxes is None else read_empty(Path(false_boxes), gallery, read)
     counts = count_flights(read, matrix, level, empty)
@@ -223,13 +222,13 @@ def _rows(named: pd.DataFrame, corrected: Corrected, matrix: Confusion, false: F
     return pd.DataFrame(flights | values).astype({"named": int})
 
 
-def _tested(run: Path, path: Path, encoder: str) -> Evidence:
+def _tested(run: Path, encoder: str) -> Evidence:
     """The test embeddings of the gallery's encoder: those of validation chose the checkpoint and a threshold.
 
     Raises:
         ValueError: If the run has none.
     """
-    why = ""
+    path, why = test_file(run), ""
     if path.is_file():
         evidence = read_evidence(path)
         if evidence.encoder in ("", encoder):

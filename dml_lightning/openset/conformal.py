@@ -53,16 +53,25 @@ def conformal_value(scores: Scores, alpha: float, what: str = "") -> float:
         >>> conformal_value(np.arange(1.0, 100.0), alpha=0.05)
         95.0
     """
-    rank = conformal_rank(len(scores), alpha)
-    if rank > len(scores):
+    if conformal_rank(len(scores), alpha) > len(scores):
         warnings.warn(
             f"{len(scores)} calibration samples{what} are too few for alpha = {alpha:g}: "
             f"at least {samples_needed(alpha)} are needed. The threshold is infinite, nothing is refused.",
             UserWarning,
             stacklevel=3,
         )
-        return float("inf")
-    return float(np.partition(scores, rank - 1)[rank - 1])
+    return conformal_quantile(scores, alpha)
+
+
+def conformal_quantile(scores: Scores, alpha: float) -> float:
+    """The `conformal_rank`-th smallest of calibration scores (n,); infinite if they are too few.
+
+    Example:
+        >>> conformal_quantile(np.arange(1.0, 100.0), alpha=0.05), conformal_quantile(np.arange(3.0), alpha=0.05)
+        (95.0, inf)
+    """
+    rank = conformal_rank(len(scores), alpha)
+    return float(np.partition(scores, rank - 1)[rank - 1]) if rank <= len(scores) else float("inf")
 
 
 def samples_needed(alpha: float) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores
-from dml_lightning.openset.conformal import conformal_rank, one_per_group, samples_needed
+from dml_lightning.openset.conformal import conformal_quantile, one_per_group, samples_needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,6 @@ def set_thresholds(
     values, own, samples = np.empty(classes), np.ones(classes, bool), np.empty(classes, np.int64)
     for members in [*fewest[shared:, None], *([fewest[:shared]] if shared else [])]:
         crops = rows(members)
-        values[members], samples[members] = _threshold(own_gap[crops], alpha), len(crops)
+        values[members], samples[members] = conformal_quantile(own_gap[crops], alpha), len(crops)
     own[fewest[:shared]] = False
     return SetThresholds(values, alpha, own, samples, per_flight)
-
-
-def _threshold(gap: Scores, alpha: float) -> float:
-    """The conformal threshold of gaps (n,); infinite if they are too few."""
-    rank = conformal_rank(len(gap), alpha)
-    return float(np.partition(gap, rank - 1)[rank - 1]) if rank <= len(gap) else float("inf")

@@ -18,6 +18,7 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import ood_values
 from dml_lightning.evaluation.open_set import open_set_values
+from dml_lightning.evaluation.retrieval import OTHER_GROUPS
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS, expanded_interval, group_draws
 from dml_lightning.metrics.ranks import QueryRanks, query_ranks
 from dml_lightning.metrics.retrieval import summarise_retrieval
@@ -27,7 +28,6 @@ from dml_lightning.types import Embeddings, EvaluationSet
 DRAWS = 2000
 TEST_SETS: tuple[EvaluationSet, ...] = ("known", "novel", "ood")
 RETRIEVAL = ("recall_at_1", "r_precision", "map_at_r")
-OTHER_GROUPS = "_other_groups"  # end of the names of numbers that leave the query's own flight out
 
 
 class RunEvidence(NamedTuple):
