@@ -100,10 +100,11 @@ def count_flights(
     answers, frames = named[used.columns].to_numpy(np.int64), _frames(predictions, named.index)
     false = None if empty is None else _false_boxes(empty, matrix)
     correction, numbers = Correction(used, level), frames["frames"].to_numpy()
-    parts = [_rows(named, correction.flights(answers, false, numbers), matrix, false).join(frames, on="flight")]
+    each = correction.flights(answers, false, numbers)
+    parts = [_rows(named, each, matrix, false).join(frames, on="flight")]
     if len(named) > 1:
         summed = named.sum().to_frame(ALL).T
-        rows = _rows(summed, correction.together(answers, false, numbers), matrix, false)
+        rows = _rows(summed, correction.together(answers, false, numbers, each), matrix, false)
         parts.append(rows.assign(frames=predictions.used(), frames_unused=predictions.unused()))
     table = pd.concat(parts, ignore_index=True).assign(min_score=predictions.min_score, limits=correction.limits)
     return table[list(COLUMNS)]

@@ -112,7 +112,11 @@ class Correction:
         return self._corrected(subtracted, ONE_FLIGHT)
 
     def together(
-        self, answers: NDArray[np.int64], false: FalseBoxes | None = None, frames: Floats | None = None
+        self,
+        answers: NDArray[np.int64],
+        false: FalseBoxes | None = None,
+        frames: Floats | None = None,
+        each: Corrected | None = None,
     ) -> Corrected:
         """Corrects the sum over flights, a single row: the error of the matrix, which they share, does not level out.
 
@@ -120,11 +124,12 @@ class Correction:
             answers: Number (G, K) of boxes of each flight by answer.
             false: False boxes of the detector; None if there are none.
             frames: Number (G,) of frames of each flight, needed with `false`.
+            each: Result of `flights` for the same flights, where it is there already.
         """
         subtracted = subtract(answers, false, frames)
-        each = most_likely(subtracted.positive, self.means)
-        total = np.maximum(each.sum(axis=0), TINY)
-        spread = Spread((each**2).sum(axis=0) / total**2, (each**3).sum(axis=0) / total**3)
+        counts = most_likely(subtracted.positive, self.means) if each is None else each.counts
+        total = np.maximum(counts.sum(axis=0), TINY)
+        spread = Spread((counts**2).sum(axis=0) / total**2, (counts**3).sum(axis=0) / total**3)
         return self._corrected(subtracted.summed(), spread)
 
     @property
@@ -136,10 +141,9 @@ class Correction:
     @property
     def alike(self) -> list[list[str]]:
         """Names of classes that the answers do not tell apart, by group; an interval of one holds any split."""
-        linked = (np.abs(self.bias) > ALIKE).any(axis=0) | (np.abs(self.bias) > ALIKE).any(axis=1)
         groups: list[list[str]] = []
-        for r in np.flatnonzero(linked):
-            names = [self.confusion.rows[s] for s in np.flatnonzero(np.abs(self.bias[r]) > ALIKE)]
+        for shared in np.abs(self.bias) > ALIKE:
+            names = [self.confusion.rows[s] for s in np.flatnonzero(shared)]
             if len(names) > 1 and names not in groups:
                 groups.append(names)
         return groups

@@ -187,6 +187,8 @@ def test_errors_of_flights_level_out_and_those_of_the_matrix_do_not() -> None:
     assert (summed < 0.8 * 400 * single).all()
     assert (summed > 20 * single).all()  # 20 is the square root of 400
     assert np.allclose(whole.counts, 400 * one.counts, rtol=1e-6)
+    again = correction.together(answers, each=correction.flights(answers))
+    assert all(np.array_equal(getattr(again, name), getattr(whole, name)) for name in ("counts", "low", "high"))
 
 
 def test_few_flights_give_the_range_of_single_matrices() -> None:
