@@ -28,10 +28,11 @@ from dml_lightning.printing import without_markup
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
+from dml_lightning.runs.history import history, history_start
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
-from dml_lightning.runs.tracker import TrackingOptions, history, history_start, run_loggers, tolerated
+from dml_lightning.runs.tracker import TrackingOptions, run_loggers, tolerated
 from dml_lightning.trust import reading_recipes
 
 

@@ -1,5 +1,6 @@
 """Input of a report: runs by arm, read from run folders, files of embeddings or a comparison's folder."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -286,13 +287,14 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
 
 
 def _history(path: Path) -> pd.DataFrame:
-    """Reads the values that a fit logged.
+    """Reads the values that a fit logged, without a last row that a kill cut short.
 
     Raises:
         ValueError: If the file is damaged.
     """
+    complete = path.read_bytes().rpartition(b"\n")[0]
     try:
-        history = pd.read_csv(path)
+        history = pd.read_csv(io.BytesIO(complete))
     except ValueError as error:  # pandas' own errors are such
         raise ValueError(f"{path} is damaged ({error}).") from None
     if "step" not in history:

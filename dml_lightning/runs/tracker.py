@@ -1,4 +1,4 @@
-"""How a run is logged: CSV files, and a Weights & Biases logger that never ends it, whatever fails."""
+"""How a run is logged: its history, and a Weights & Biases logger that never ends it, whatever fails."""
 
 import logging
 import os
@@ -7,15 +7,15 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import wandb
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.runs.history import history
 from dml_lightning.runs.launch import job_tags
 
 Mode = Literal["offline", "online", "disabled"]
@@ -177,22 +177,3 @@ def run_loggers(run: Path, stage: str, name: str, options: TrackingOptions) -> l
         tags=[*options.tags, *job_tags()] or None,
     )
     return [csv, tracker]
-
-
-def history(run: Path, stage: str) -> CSVLogger:
-    """A CSV history in a new folder of the run, so that a stage that runs again or goes on keeps the earlier ones."""
-    names = (f"{stage}{f'-{n}' if n else ''}" for n in count())
-    version = next(name for name in names if not (run / "csv" / name).exists())
-    return CSVLogger(run, name="csv", version=version)
-
-
-def history_start(run: Path) -> int:
-    """First row of this process in the run's Weights & Biases history; 0 if it is the run's first process.
-
-    Offline, Weights & Biases does not know of earlier processes of the run: each writes its own `offline-run-*` folder
-    under the same run id and counts its rows from 0. `wandb sync` joins these to one history (wandb 0.31), so the rows
-    of a later process need higher numbers. Pictures and tables take rows that the CSV files lack; ten times the length
-    of these files leaves room for them, and a gap does no harm.
-    """
-    files = run.glob("csv/*/metrics.csv")
-    return 10 * sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)

@@ -187,3 +187,10 @@ def test_files_of_other_frameworks_are_arms_of_their_own(tmp_path: Path, made: M
     assert given.runs[0].folder is None
     assert given.runs[0].recipe == {}
     assert given.runs[0].history.empty
+
+
+def test_a_row_that_a_kill_cut_short_is_left_out(run_of: RunOf) -> None:
+    run = run_of("triplet")
+    with (run / "csv" / "fit" / "metrics.csv").open("a") as file:
+        file.write("0.12")
+    assert len(read_inputs([run]).runs[0].history) == 5

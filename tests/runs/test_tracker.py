@@ -12,8 +12,6 @@ from lightning.pytorch.loggers import WandbLogger
 from dml_lightning.runs.tracker import (
     RunLogger,
     TrackingOptions,
-    history,
-    history_start,
     run_loggers,
     timeouts,
     tolerated,
@@ -142,13 +140,3 @@ def test_variables_of_wandb_stand_where_options_do_not(
     assert isinstance(tracker, RunLogger)
     assert tracker._wandb_init["project"] == project
     assert tracker._wandb_init["tags"] is None  # an empty list would hide WANDB_TAGS
-
-
-def test_each_history_has_a_folder_and_later_ones_leave_room(tmp_path: Path) -> None:
-    assert history_start(tmp_path) == 0
-    for name in ("fit", "fit-1"):
-        folder = Path(history(tmp_path, "fit").log_dir)
-        assert folder == tmp_path / "csv" / name
-        folder.mkdir(parents=True)
-        (folder / "metrics.csv").write_text("step,a\n0,1\n1,2\n")
-    assert history_start(tmp_path) == 10 * 6
