@@ -27,6 +27,7 @@ from dml_lightning.data.loaders import (
     capped_rows,
     refuse_parts,
 )
+from dml_lightning.data.named_splits import single_groups
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
@@ -67,6 +68,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         background: Number of crops per frame sampled away from every box, with the label "background", which an ood
             list must name.
         split_fractions: Shares of the crops in train, val, test and, as an option, calibration.
+        split_by: Groups of each split instead of split_fractions, by name or by a regular expression on the whole name,
+            such as {train: ["2024-03-.*"], val: ["2024-04-02"], test: ["2024-05-.*"]}; calibration is an option. Every
+            group must be in one split.
         unseen_groups: Whether novel and ood crops come from the groups of their split only, or from all groups.
         split_seed: Seed of the split, the background crops and the choice of reference crops; kept apart from seed, so
             that all training seeds see the same data.
@@ -114,6 +118,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         class_fold: int = 0,
         background: int = 0,
         split_fractions: list[float] = [0.6, 0.2, 0.2],  # noqa: B006 - copied, never changed
+        split_by: dict[str, list[str]] | None = None,
         unseen_groups: Literal["split", "all"] = "split",
         split_seed: int = 0,
         seed: int = 0,
@@ -146,7 +151,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.far_ood = list(far_ood or ())
         self.class_folds, self.class_fold = class_folds, class_fold
         self.background = background
-        self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
+        self.split_fractions, self.split_by = list(split_fractions), split_by
+        self.unseen_groups = unseen_groups
         self.split_seed, self.seed = split_seed, seed
         self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
         self.augmentation = augmentation or NO_AUGMENTATION
@@ -184,6 +190,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             raise ValueError(
                 "class_folds chooses the known and the novel classes: leave out known, novel_val and novel_test."
             )
+        if self.split_by is not None and self.split_seed:
+            raise ValueError(
+                f"split_by names the groups of every split, and split_seed {self.split_seed} would give no other one: "
+                "leave split_seed at 0."
+            )
         if self.on_bad_frame not in ("stop", "skip"):
             raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
         if self.sampler not in ("pk", "shuffled"):
@@ -211,6 +222,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             context=self.options.context,
             min_side=self.options.min_side,
             split_fractions=self.split_fractions,
+            split_by=self.split_by,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
             allow_identical_frames=self.allow_identical_frames,
@@ -303,6 +315,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             few = " ".join(list(bad.values())[:3])
             show(f"Skipped {lost} crops of {len(bad)} bad frames, first: {few}")
         show(format_summary(summarise(self.table)))
+        for sentence in single_groups(self.table):
+            show(f"Warning: {sentence}")
         if unlisted := self._unlisted():
             named = ", ".join(f"{name} ({count})" for name, count in unlisted.items())
             show(f"Crops of classes that no list names, not used: {named}")
@@ -379,7 +393,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """Names of the sets, without calibration where there is no such split or a model is being trained."""
-        if len(self.split_fractions) == len(SPLITS) and not self._is_fitting:
+        if len(self.split_by or self.split_fractions) == len(SPLITS) and not self._is_fitting:
             return SETS
         return EVALUATION_SETS
 

@@ -607,6 +607,29 @@ def test_calibration_crops_are_not_seen_while_training(root: Path, tmp_path: Pat
     assert len(spy.evaluated) == len(SETS)
 
 
+SPLIT_BY = {"train": ["flight_[0-2]"], "val": ["flight_3"], "test": ["flight_4"], "calibration": ["flight_5"]}
+
+
+def test_splits_by_the_names_of_flights(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ThermalWaterfowlDataModule, "data")
+    source = {"class_path": "dml_lightning.data.sources.CocoJson", "init_args": {"root": str(root)}}
+    options = {"source": source, **ROLES, "split_by": SPLIT_BY, "cache_dir": str(tmp_path)}
+    config = parser.parse_string(parser.dump(parser.parse_object({"data": options})))
+    data = parser.instantiate(config).data
+    data.prepare_data()
+    printed = capsys.readouterr().out
+    for split, flight in (("val", 3), ("test", 4), ("calibration", 5)):
+        assert set(data.table.loc[data.table["split"] == split, "group"]) == {f"flight_{flight}"}
+        assert f"Warning: All 18 known crops of {split} are of one group, flight_{flight}: its" in printed
+    assert len(data.test_dataloader()) == len(SETS)
+
+
+def test_another_seed_of_a_named_split_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split_seed 2 would give no other one: leave split_seed at 0"):
+        module(root, tmp_path, split_by=SPLIT_BY, split_seed=2)
+
+
 def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -> None:
     options = {"known": None, "novel_val": None, "novel_test": None, "unseen_groups": "all"}
     tested: list[str] = []
