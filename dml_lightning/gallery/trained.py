@@ -16,7 +16,7 @@ from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.sources import OnBadFrame
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.encoder import weights_follow
+from dml_lightning.models.backbones import weights_follow
 from dml_lightning.runs.checkpoints import read_checkpoint
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
@@ -124,7 +124,7 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     try:
         config = parser.parse_object({"model": {**model, "init_args": arguments}})
-        with weights_follow():
+        with weights_follow(run):
             module: EmbeddingModule = parser.instantiate(config).model
     except (ArgumentError, TypeError) as error:
         text = " ".join(str(error).split())

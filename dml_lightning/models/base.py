@@ -100,8 +100,8 @@ class EmbeddingModule(L.LightningModule, ABC):
         except AssertionError as error:  # raised by timm's transformers for a size they do not take
             side = images.shape[-1]
             raise ValueError(
-                f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
-                f"backbone_args={{img_size: {side}}}."
+                f"the backbone does not take crops of {side} px: {error} Those of a fixed size take that of "
+                f"encoder.img_size: {side}, a multiple of their patches."
             ) from error
         return vectors
 
