@@ -291,6 +291,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Units of the frames, "counts" or "degC"; usually one."""
         return self._crops().units
 
+    @property
+    def same_crops(self) -> bool:
+        """Whether training sees the same pixels of a crop each time, so that features of its index may be kept."""
+        return self.augmentation == NO_AUGMENTATION
+
     # Lightning's hooks
 
     @override

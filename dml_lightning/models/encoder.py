@@ -21,6 +21,10 @@ class Encoder(nn.Module):
         checkpoint: Path of a local weights file (.pth or .safetensors) in the backbone's own layout, one or three
             input channels, with or without a classifier. Used instead of the published weights.
         head: Kind of projection: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
+        freeze: Whether the backbone stays as it is and only the projection learns, with what follows it (a linear
+            probe). Without augmentation and turned classes its features are computed once for each crop and kept in
+            memory; with them training computes them at every step. They depend on the batch in which they are computed
+            by rounding, and so does a fit that is resumed.
         freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
             a crop's embedding independent of the rest of its batch.
         img_size: Side S of the crops in px for backbones that need to know it (vision transformers), which resample
@@ -37,6 +41,7 @@ class Encoder(nn.Module):
         torch.Size([2, 64])
     """
 
+    freeze = False
     description: dict[str, Any] | None = None  # of a backbone of the hub or of a local folder, for its run
 
     def __init__(
@@ -47,6 +52,7 @@ class Encoder(nn.Module):
         pretrained: bool = False,
         checkpoint: str | None = None,
         head: Literal["linear", "mlp"] = "linear",
+        freeze: bool = False,
         freeze_batch_norm: bool = False,
         img_size: int | None = None,
         backbone_args: dict[str, Any] | None = None,
@@ -60,15 +66,17 @@ class Encoder(nn.Module):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
         self.embedding_dim = embedding_dim
         self.normalize = normalize
-        self.freeze_batch_norm = freeze_batch_norm
+        self.freeze, self.freeze_batch_norm = freeze, freeze_batch_norm or freeze
         self.backbone, self.description = create_backbone(
             backbone, pretrained, checkpoint, img_size, backbone_args or {}
         )
+        self.backbone.requires_grad_(not freeze)
         # A backbone with a head of its own can be wider than num_features (mobilenetv3: 1024, not 288).
         hidden_size = getattr(self.backbone, "head_hidden_size", None)
         width = cast(int, hidden_size or self.backbone.num_features)
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
+        self.train()  # a fit keeps the modes that it finds, and calls no train()
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.
@@ -79,15 +87,26 @@ class Encoder(nn.Module):
         Returns:
             Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
         """
-        vectors: Tensor = self.head(self.backbone(images))  # (B, D)
+        return self.project(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, W) of the backbone."""
+        features: Tensor = self.backbone(images)
+        return features
+
+    def project(self, features: Tensor) -> Tensor:
+        """Embeddings (B, D) of features (B, W), as `forward` returns them."""
+        vectors: Tensor = self.head(features)
         if not self.normalize:
             return vectors
         # float64 input stays float64; half precision would leave norms off by 1e-3
         return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Set training mode; frozen batch norm stays in evaluation mode."""
+        """Set training mode; a frozen backbone and frozen batch norm stay in evaluation mode."""
         super().train(mode)
+        if self.freeze:
+            self.backbone.eval()
         if self.freeze_batch_norm:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -24,7 +24,8 @@ class SoftmaxModule(EmbeddingModule):
         loss: Loss on logits (B, C); cross-entropy if not given.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
-        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile` and `channels_last` of
+            `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on logits.

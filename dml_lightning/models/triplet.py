@@ -23,7 +23,8 @@ class TripletModule(EmbeddingModule):
         num_classes: Number C of known classes; filled in from the data by the command line.
         loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
         allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
-        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile` and `channels_last` of
+            `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
@@ -62,7 +63,10 @@ class TripletModule(EmbeddingModule):
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.encoder.parameters()), "name": "encoder"}, *self.loss.parameter_groups()]
+        return [
+            {"params": [each for each in self.encoder.parameters() if each.requires_grad], "name": "encoder"},
+            *self.loss.parameter_groups(),
+        ]
 
     @override
     def on_fit_start(self) -> None:

@@ -47,7 +47,7 @@ def test_an_unknown_head_is_refused() -> None:
 def test_frozen_batch_norm_makes_a_crop_independent_of_its_batch() -> None:
     images = torch.randn(4, 1, 32, 32)
     for frozen in (True, False):
-        encoder = tiny(freeze_batch_norm=frozen).train()
+        encoder = tiny(freeze_batch_norm=frozen)  # as made: a fit of Lightning does not call train()
         alone = encoder(images[:2])
         together = encoder(torch.cat([images[:2], 9 * images[2:]]))[:2]
         assert torch.allclose(alone, together, atol=1e-5) == frozen
