@@ -92,6 +92,7 @@ class TrainingCLI(LightningCLI):
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.turned_classes", "model.init_args.turned_classes")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
     @override

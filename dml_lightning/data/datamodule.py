@@ -38,6 +38,7 @@ from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
+from dml_lightning.data.turned import check_turned, turned_names
 from dml_lightning.types import EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -82,6 +83,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             temperatures.
         window: Lowest and highest degC, for "window".
         augmentation: Strengths of the augmentation; None trains on crops as they are.
+        turned_classes: Number of classes that training makes of each known one: 4 for its quarter turns, 8 with mirror
+            images of these, 1 for none. Evaluation sees upright crops and the known classes alone. An epoch grows as
+            many times, unless batches_per_epoch is given.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
         samples_per_class: Number K of crops of each class in a training batch, per rank.
@@ -128,6 +132,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: Normalisation = "crop",
         window: tuple[float, float] | None = None,
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
+        turned_classes: Literal[1, 4, 8] = 1,
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
         samples_per_class: int = 16,
@@ -155,7 +160,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.unseen_groups = unseen_groups
         self.split_seed, self.seed = split_seed, seed
         self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
-        self.augmentation = augmentation or NO_AUGMENTATION
+        self.augmentation, self.turned_classes = augmentation or NO_AUGMENTATION, turned_classes
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
         self.train_per_class = train_per_class
@@ -195,6 +200,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
                 f"split_by names the groups of every split, and split_seed {self.split_seed} would give no other one: "
                 "leave split_seed at 0."
             )
+        check_turned(self.turned_classes, self.augmentation.rotate, self.augmentation.flip)
         if self.on_bad_frame not in ("stop", "skip"):
             raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
         if self.sampler not in ("pk", "shuffled"):
@@ -366,12 +372,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
-        rows = self.training_rows()
-        crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
-        sampler = self._planned_sampler(self.labels[rows])
+        rows = np.tile(self.training_rows(), self.turned_classes)
+        turns = np.arange(self.turned_classes).repeat(len(rows) // self.turned_classes)
+        labels = self.labels[rows] + self.num_classes * turns
+        crops = CropDataset(self._crops(), rows, labels, self.options)
+        sampler = self._planned_sampler(labels)
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
-            TrainingCrops(crops, self.augmentation, self.seed),
+            TrainingCrops(crops, self.augmentation, self.seed, turns),
             sampler,
             num_workers=self.num_workers,
             pin_memory=self._pin_memory,
@@ -454,7 +462,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             size = self.classes_per_batch * self.samples_per_class
             return ShuffledBatchSampler(len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks)
         return PKBatchSampler(
-            np.asarray(self.class_names)[labels],
+            np.asarray(turned_names(self.known_class_names, self.turned_classes))[labels],
             self.classes_per_batch,
             self.samples_per_class,
             batches_per_epoch=self.batches_per_epoch,

@@ -49,6 +49,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
+        turned_classes: Number of training classes for each known one; filled in from the data by the command line.
 
     Raises:
         ValueError: If `schedule` is unknown, `warmup` or `layer_decay` out of range, or the backbone frozen that
@@ -68,6 +69,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        turned_classes: int = 1,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
@@ -80,7 +82,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"{' and a frozen one' if encoder.freeze else ''}; leave it out for one rate."
             )
         self.encoder = encoder
-        self.num_classes = num_classes
+        self.num_classes, self.turned_classes = num_classes, turned_classes
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
@@ -94,6 +96,11 @@ class EmbeddingModule(L.LightningModule, ABC):
     @abstractmethod
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Training loss of embeddings (B, D) with labels (B,)."""
+
+    @property
+    def training_classes(self) -> int:
+        """Number of classes that training tells apart: the known ones upright, then by each turn."""
+        return self.num_classes * self.turned_classes
 
     def compute_logits(self, embeddings: Tensor) -> Tensor | None:
         """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
@@ -171,6 +178,12 @@ class EmbeddingModule(L.LightningModule, ABC):
         if self.encoder.freeze_batch_norm:  # what is frozen is meant to be in evaluation mode
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
         refuse_lost_activations(self)
+        turned = getattr(self.trainer.datamodule, "turned_classes", self.turned_classes)  # type: ignore[attr-defined]
+        if turned != self.turned_classes:
+            raise ValueError(
+                f"the model was made for turned_classes {self.turned_classes}, and the data have {turned}: give both "
+                "the same."
+            )
         if self.num_classes < 2:
             raise ValueError(
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "

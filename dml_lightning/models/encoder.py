@@ -22,9 +22,9 @@ class Encoder(nn.Module):
             input channels, with or without a classifier. Used instead of the published weights.
         head: Kind of projection: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
         freeze: Whether the backbone stays as it is and only the projection learns, with what follows it (a linear
-            probe). Without augmentation and turned classes its features are computed once for each crop and kept in
-            memory; with them training computes them at every step. They depend on the batch in which they are computed
-            by rounding, and so does a fit that is resumed.
+            probe). Without augmentation its features are computed once for each crop and kept in memory; with it
+            training computes them at every step. They depend on the batch in which they are computed by rounding, and
+            so does a fit that is resumed.
         freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
             a crop's embedding independent of the rest of its batch.
         img_size: Side S of the crops in px for backbones that need to know it (vision transformers), which resample

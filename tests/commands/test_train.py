@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -171,3 +172,18 @@ def test_a_run_of_a_local_folder_needs_the_folder_no_more(words: list[str], tmp_
     (run / "backbone.json").write_text("{}")
     with pytest.raises(ValueError, match=r"backbone\.json is not the file that dml fit wrote"):
         TrainedRun.load(str(run))
+
+
+@pytest.mark.slow
+def test_turned_classes_are_trained_on_and_known_classes_are_named(words: list[str], tmp_path: Path) -> None:
+    turned = ["--data.turned_classes=4", "--data.augmentation={rotate: 10, flip: 0}"]
+    run = main(["fit", *arm_words(words, "softmax"), *turned, "--trainer.max_epochs=1", f"--runs_root={tmp_path}"])
+    main(["test", "--run", str(run)])
+    trained = TrainedRun.load(str(run))
+    known = len(trained.gallery.class_names)
+    assert (trained.module.num_classes, trained.module.training_classes) == (known, 4 * known)
+    logits = trained.module.compute_logits(trained.module(torch.zeros(1, 1, 32, 32)))
+    assert logits is not None
+    assert logits.shape == (1, known)
+    with np.load(run / "embeddings" / "test.npz") as written:
+        assert int(written["labels"].max()) < len(written["class_names"])

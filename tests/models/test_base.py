@@ -168,3 +168,17 @@ def test_weights_of_another_module_are_named_in_one_sentence() -> None:
     name = next(iter(weights))
     with pytest.raises(ValueError, match=rf"1 of 2 tensors do not fit, first {name}\."):
         module.load_state_dict({**weights, name: torch.zeros(1, 2, 3)})
+
+
+def test_a_model_for_other_turned_classes_than_the_data_have_is_refused(tmp_path: Path) -> None:
+    class Turned(L.LightningDataModule):
+        turned_classes = 4
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(Blobs(24), 8)
+
+        def val_dataloader(self) -> list[DataLoader[Any]]:
+            return loaders()  # type: ignore[return-value]
+
+    with pytest.raises(ValueError, match="made for turned_classes 1, and the data have 4"):
+        trainer(tmp_path).fit(make(SoftmaxModule), Turned())
