@@ -38,7 +38,7 @@ docs: $(INSTALLED)  ## the site in build/site; a warning such as a dead link fai
 # make bench: by default each is small and writes nothing; large settings are arguments of the script. One that fails
 # does not stop the others. `make bench ONLY=retrieval` runs one. foreign_files is left out, because it downloads five
 # tools of others with all they need (2 GB): `make bench ONLY=foreign_files`.
-BENCHMARKS = $(filter-out measure short_runs foreign_files, $(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+BENCHMARKS = $(filter-out measure short_runs truth foreign_files, $(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 ONLY ?= $(BENCHMARKS)
 bench: $(INSTALLED)  ## every benchmark in its small form, side by side with its peer; about 15 minutes
 	@failed=; for name in $(ONLY); do \

@@ -1,7 +1,12 @@
-"""How fast the simulator writes, and how its output compares with published and measured figures.
+"""How fast the simulator writes, how its output compares with measured figures, and what can be learnt from it at most.
 
-    python benchmarks/simulator.py            # about half a minute; nothing is written
-    python benchmarks/simulator.py --save
+    python benchmarks/simulator.py                                    # a few minutes; nothing is written
+    python benchmarks/simulator.py runs/softmax/* runs/triplet/* --save
+
+Runs are tested ones of configs/data/simulated.yaml, all on one data set, whose test flights are then those of the
+reference; without runs it has 24 flights of its own and stands alone. The reference (`truth.py`) is told true
+parameters, and learns from as many draws of the simulator as it likes: what it reaches is a lower bound of what is
+reachable from them, and what no parameter tells cannot be learnt from crops.
 
 Speed is the wall time of `simulate(..., flights=6, frames=20)`, workers' start included. Figures are
 measured on painted birds and exposed frames; only the noise under "peak over noise" is a setting.
@@ -9,21 +14,32 @@ measured on painted birds and exposed frames; only the noise under "peak over no
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from dml_lightning.data.sources import CocoJson
+from dml_lightning.data.splits import build_table
+from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.files import read_json
+from dml_lightning.runs.folder import read_metrics
+from dml_lightning.runs.recipes import read_recipe
 from dml_lightning.simulate import simulate
 from dml_lightning.simulate.camera import GAIN, OFFSET, expose, paint, quantise
 from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_distance
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part, Posture, bird_parts
 from dml_lightning.simulate.species import KNOWN, SPECIES
-from measure import Result, options, seconds
+from dml_lightning.yaml_files import read_yaml
+from measure import ROOT, Result, options, seconds
+from truth import KNOWLEDGE, SURROUNDINGS, drawn, giveaways, reachable_accuracy, reachable_auroc, truth
 
-PACKAGES = ("numpy", "scipy", "tifffile")
+PACKAGES = ("numpy", "scipy", "tifffile", "scikit-learn")
+KINDS = ("vegetation", "mammal", "person")  # lookalikes of the test that are animals of a frame
 ALTITUDE, LENS = 60.0, 13.5
 FLIGHTS = [draw_flight(number, 0, ALTITUDE, LENS, 640, 512) for number in range(12)]
 Row = tuple[str, str, str]
@@ -113,15 +129,76 @@ def noise() -> list[Row]:
     ]
 
 
+def tested(folder: Path, animals: pd.DataFrame) -> pd.DataFrame:
+    """Those of a folder's animals that are in the test split of configs/data/simulated.yaml."""
+    data = read_yaml(ROOT / "configs" / "data" / "simulated.yaml")["data"]
+    names = ("novel_val", "novel_test", "ood_val", "ood_test", "background", "split_fractions", "context", "min_side")
+    source = CocoJson(str(folder), annotations="annotations.json", group_by="parent")
+    table = build_table(source.read(), **{name: data[name] for name in names})
+    test = table.loc[table["split"] == "test", ["frame", *BOX_COLUMNS, "label"]]
+    return animals.merge(test, on=["frame", *BOX_COLUMNS, "label"])
+
+
+def references(folder: Path, animals: pd.DataFrame, draws: int) -> Iterable[tuple[str, ...]]:
+    """For each kind of knowledge: balanced accuracy, and OOD AUROC without and with lookalikes among the draws.
+
+    Posture counts for the accuracy alone: lookalikes have none.
+    """
+    animals = tested(folder, animals)
+    train = drawn(read_json(folder / "simulation.json"), [*(bird.name for bird in KNOWN), *KINDS], draws)
+    for name, columns in KNOWLEDGE.items():
+        told = [] if name.endswith("posture") else [False, True]  # lookalikes have no posture
+        aurocs = [np.mean(reachable_auroc(train, animals, columns, KINDS, seen)) for seen in told]
+        yield (
+            name,
+            f"{reachable_accuracy(train, animals, columns):.3f}",
+            *(f"{each:.3f}" for each in aurocs or ["-"] * 2),
+        )
+
+
+def arms(runs: Sequence[Path]) -> Iterable[tuple[str, ...]]:
+    """Balanced accuracy and OOD AUROC, over the same kinds, of each tested run."""
+    for run in runs:
+        classes = pd.read_csv(run / "tables" / "test_classes.csv").set_index("class")
+        auroc = f"{classes.loc[list(KINDS), 'ood_auroc'].mean():.3f}"
+        yield run.parent.name, f"{read_metrics(run, 'test')['balanced_accuracy']:.3f}", auroc, "-"
+
+
+def ceiling(result: Result, runs: Sequence[Path], draws: int) -> None:
+    """Adds what the reference and the runs reach, and how far the surroundings of a crop give its kind away."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work, "out")
+        if runs:
+            roots = {read_recipe(run)["data"]["source"]["init_args"]["root"] for run in runs}
+            assert len(roots) == 1, f"the runs are of several data sets: {roots}"
+            folder = Path(roots.pop())
+        else:
+            simulate(folder, flights=24, frames=20, workers=1, progress=False)
+        animals = truth(folder)
+        rows = chain(references(folder, animals, draws), arms(runs))
+        result.table(("told", "balanced accuracy", "OOD AUROC, species learnt", "species and lookalikes learnt"), rows)
+    result.table(
+        ("AUROC of what surrounds known species against", *SURROUNDINGS),
+        (
+            (kind, *(f"{each:.2f}" for each in row))
+            for kind, row in zip(KINDS, giveaways(animals, KINDS, SURROUNDINGS), strict=True)
+        ),
+    )
+
+
 def main() -> None:
-    args = options(__doc__).parse_args()
-    with Result(__file__, "Simulator: speed and realism", PACKAGES, args) as result:
+    parser = options(__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of tested runs")
+    parser.add_argument("--draws", type=int, default=600, help="animals of each kind that the reference learns from")
+    args = parser.parse_args()
+    with Result(__file__, "Simulator: speed, realism and what can be learnt", PACKAGES, args) as result:
         speeds = map(speed, (1, 2))
         result.table(
             ("workers", "frames/s (640 by 512 px, 20 birds)", "CPU ms per frame", "MB per frame"), speeds, texts=0
         )
         figures = (row for part in (sizes, warmth, noise) for row in part())
         result.table(("figure", "published or measured on real frames", "simulated"), figures, texts=3)
+        ceiling(result, args.runs, args.draws)
 
 
 if __name__ == "__main__":

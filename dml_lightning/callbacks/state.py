@@ -270,7 +270,7 @@ def _bound(module: L.LightningModule) -> float | None:
     loss = getattr(module, "loss", None)
     if not (isinstance(module, EmbeddingModule) and isinstance(loss, TripletLoss)):
         return None
-    setting = (module.num_classes, module.encoder.embedding_dim, loss.squared)
+    setting = (module.training_classes, module.encoder.embedding_dim, loss.squared)
     bounded = module.encoder.normalize and not loss.soft and module.num_classes > 1
     if not bounded or is_feasible_margin(loss.margin, *setting):
         return None

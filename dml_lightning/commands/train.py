@@ -20,10 +20,10 @@ from typing_extensions import override
 
 from dml_lightning.commands.parser import Parser
 from dml_lightning.data import ThermalWaterfowlDataModule
-from dml_lightning.files import check_name, write_text
+from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.encoder import weights_follow
+from dml_lightning.models.backbones import DESCRIPTION, weights_follow
 from dml_lightning.printing import without_markup
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
@@ -92,6 +92,7 @@ class TrainingCLI(LightningCLI):
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.turned_classes", "model.init_args.turned_classes")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
     @override
@@ -101,7 +102,7 @@ class TrainingCLI(LightningCLI):
     @override
     def instantiate_classes(self) -> None:
         reloads = self.subcommand != "fit" and self._settings.ckpt_path != "none"
-        with weights_follow() if reloads else nullcontext():
+        with weights_follow(self._given_run) if reloads else nullcontext():
             super().instantiate_classes()
 
     # The run's folder --------------------------------------------------------------------------
@@ -127,6 +128,8 @@ class TrainingCLI(LightningCLI):
             recipe = yaml.safe_dump(config, sort_keys=False)
             if self.subcommand == "fit":
                 digests.forget(self.run, "fit")
+                if self.model.encoder.description:
+                    write_json(self.run / DESCRIPTION, self.model.encoder.description)
             write_text(self.run / f"recipe.{self.subcommand}.yaml", recipe)
             for each in trainer.loggers:
                 each.log_hyperparams({**config, "data_digest": self.datamodule.data_digest})
@@ -252,7 +255,7 @@ class TrainingCLI(LightningCLI):
                 self.trainer.save_checkpoint(best)
             if best.is_file():
                 if self.trainer.is_global_zero:
-                    digests.record(self.run, "fit")
+                    digests.record(self.run, "fit", [DESCRIPTION])
                 # a new history: that of training ends here, and a forked fit has left it in another process
                 self.trainer.loggers = [
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers

@@ -27,6 +27,7 @@ from dml_lightning.data.loaders import (
     capped_rows,
     refuse_parts,
 )
+from dml_lightning.data.named_splits import single_groups
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
@@ -37,6 +38,7 @@ from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
+from dml_lightning.data.turned import check_turned, turned_names
 from dml_lightning.types import EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -67,6 +69,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         background: Number of crops per frame sampled away from every box, with the label "background", which an ood
             list must name.
         split_fractions: Shares of the crops in train, val, test and, as an option, calibration.
+        split_by: Groups of each split instead of split_fractions, by name or by a regular expression on the whole name,
+            such as {train: ["2024-03-.*"], val: ["2024-04-02"], test: ["2024-05-.*"]}; calibration is an option. Every
+            group must be in one split.
         unseen_groups: Whether novel and ood crops come from the groups of their split only, or from all groups.
         split_seed: Seed of the split, the background crops and the choice of reference crops; kept apart from seed, so
             that all training seeds see the same data.
@@ -78,6 +83,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             temperatures.
         window: Lowest and highest degC, for "window".
         augmentation: Strengths of the augmentation; None trains on crops as they are.
+        turned_classes: Number of classes that training makes of each known one: 4 for its quarter turns, 8 with mirror
+            images of these, 1 for none. Evaluation sees upright crops and the known classes alone. An epoch grows as
+            many times, unless batches_per_epoch is given.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
         samples_per_class: Number K of crops of each class in a training batch, per rank.
@@ -114,6 +122,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         class_fold: int = 0,
         background: int = 0,
         split_fractions: list[float] = [0.6, 0.2, 0.2],  # noqa: B006 - copied, never changed
+        split_by: dict[str, list[str]] | None = None,
         unseen_groups: Literal["split", "all"] = "split",
         split_seed: int = 0,
         seed: int = 0,
@@ -123,6 +132,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: Normalisation = "crop",
         window: tuple[float, float] | None = None,
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
+        turned_classes: Literal[1, 4, 8] = 1,
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
         samples_per_class: int = 16,
@@ -146,10 +156,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.far_ood = list(far_ood or ())
         self.class_folds, self.class_fold = class_folds, class_fold
         self.background = background
-        self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
+        self.split_fractions, self.split_by = list(split_fractions), split_by
+        self.unseen_groups = unseen_groups
         self.split_seed, self.seed = split_seed, seed
         self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
-        self.augmentation = augmentation or NO_AUGMENTATION
+        self.augmentation, self.turned_classes = augmentation or NO_AUGMENTATION, turned_classes
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
         self.train_per_class = train_per_class
@@ -184,6 +195,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             raise ValueError(
                 "class_folds chooses the known and the novel classes: leave out known, novel_val and novel_test."
             )
+        if self.split_by is not None and self.split_seed:
+            raise ValueError(
+                f"split_by names the groups of every split, and split_seed {self.split_seed} would give no other one: "
+                "leave split_seed at 0."
+            )
+        check_turned(self.turned_classes, self.augmentation.rotate, self.augmentation.flip)
         if self.on_bad_frame not in ("stop", "skip"):
             raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
         if self.sampler not in ("pk", "shuffled"):
@@ -211,6 +228,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             context=self.options.context,
             min_side=self.options.min_side,
             split_fractions=self.split_fractions,
+            split_by=self.split_by,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
             allow_identical_frames=self.allow_identical_frames,
@@ -279,6 +297,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Units of the frames, "counts" or "degC"; usually one."""
         return self._crops().units
 
+    @property
+    def same_crops(self) -> bool:
+        """Whether training sees the same pixels of a crop each time, so that features of its index may be kept."""
+        return self.augmentation == NO_AUGMENTATION
+
     # Lightning's hooks
 
     @override
@@ -303,6 +326,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             few = " ".join(list(bad.values())[:3])
             show(f"Skipped {lost} crops of {len(bad)} bad frames, first: {few}")
         show(format_summary(summarise(self.table)))
+        for sentence in single_groups(self.table):
+            show(f"Warning: {sentence}")
         if unlisted := self._unlisted():
             named = ", ".join(f"{name} ({count})" for name, count in unlisted.items())
             show(f"Crops of classes that no list names, not used: {named}")
@@ -347,12 +372,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
-        rows = self.training_rows()
-        crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
-        sampler = self._planned_sampler(self.labels[rows])
+        rows = np.tile(self.training_rows(), self.turned_classes)
+        turns = np.arange(self.turned_classes).repeat(len(rows) // self.turned_classes)
+        labels = self.labels[rows] + self.num_classes * turns
+        crops = CropDataset(self._crops(), rows, labels, self.options)
+        sampler = self._planned_sampler(labels)
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
-            TrainingCrops(crops, self.augmentation, self.seed),
+            TrainingCrops(crops, self.augmentation, self.seed, turns),
             sampler,
             num_workers=self.num_workers,
             pin_memory=self._pin_memory,
@@ -379,7 +406,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def _evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """Names of the sets, without calibration where there is no such split or a model is being trained."""
-        if len(self.split_fractions) == len(SPLITS) and not self._is_fitting:
+        if len(self.split_by or self.split_fractions) == len(SPLITS) and not self._is_fitting:
             return SETS
         return EVALUATION_SETS
 
@@ -435,7 +462,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             size = self.classes_per_batch * self.samples_per_class
             return ShuffledBatchSampler(len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks)
         return PKBatchSampler(
-            np.asarray(self.class_names)[labels],
+            np.asarray(turned_names(self.known_class_names, self.turned_classes))[labels],
             self.classes_per_batch,
             self.samples_per_class,
             batches_per_epoch=self.batches_per_epoch,

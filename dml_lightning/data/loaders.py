@@ -21,6 +21,7 @@ from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
 from dml_lightning.data.stores import CropStore, Rows
 from dml_lightning.data.transforms import Augmentation
+from dml_lightning.data.turned import turn
 from dml_lightning.types import Batch, EvaluationSet, Stream
 
 
@@ -71,10 +72,13 @@ class TrainingCrops(Dataset[TrainingBatch]):
         crops: Crops of the training set.
         augmentation: Strengths of the augmentation.
         seed: Seed of the draws.
+        turns: Turn (N,) of each crop, as in `turned.turn`; not turned if not given. A turned crop has an index of its
+            own, behind those of the table: to a loss it is another crop.
     """
 
-    def __init__(self, crops: CropDataset, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, crops: CropDataset, augmentation: Augmentation, seed: int, turns: Rows | None = None) -> None:
         self.crops, self.augmentation, self.seed = crops, augmentation, seed
+        self.turns = torch.zeros(len(crops), dtype=torch.int64) if turns is None else torch.from_numpy(turns)
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -86,7 +90,10 @@ class TrainingCrops(Dataset[TrainingBatch]):
     def __getitems__(self, batch: PlannedBatch) -> TrainingBatch:
         """Returns one rank's batch with its rows of the parameters drawn for the global batch."""
         drawn = self.augmentation.draw(self.seed, batch.epoch, batch.step, batch.crops)
-        return TrainingBatch(*self.crops.read(batch), drawn[torch.from_numpy(batch.slots)])
+        patches, labels, index = self.crops.read(batch)
+        turns = self.turns[list(batch)]
+        index = index + turns * len(self.crops.store.statistics)
+        return TrainingBatch(turn(patches, turns), labels, index, drawn[torch.from_numpy(batch.slots)])
 
 
 class TrainingLoader(DataLoader[Any]):

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dml_lightning.data.background import BACKGROUND, background_rows, background_sides, check_background
+from dml_lightning.data.named_splits import named_split
 from dml_lightning.data.sources.base import Reading
 from dml_lightning.data.table import SPLITS, TABLE_COLUMNS, assign_roles, check_classes, check_names, validate_table
 
@@ -170,6 +171,7 @@ def build_table(
     context: float = 0.0,
     min_side: float = 0.0,
     split_fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    split_by: Mapping[str, Sequence[str]] | None = None,
     unseen_groups: Literal["split", "all"] = "split",
     seed: int = 0,
     allow_identical_frames: bool = False,
@@ -190,6 +192,7 @@ def build_table(
         context: Margin of a crop, as in `CropOptions`: a background crop keeps away from every box with its margin.
         min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
         split_fractions: Shares of train, val, test and, as an option, calibration, for the known classes.
+        split_by: Groups of each split, as in `named_split`, in place of split_fractions.
         unseen_groups: Whether crops of unseen classes come from groups of their split only ("split"), or from all
             groups ("all"), also from flights seen in training.
         seed: Seed of the split and of the background crops.
@@ -223,11 +226,15 @@ def build_table(
         [*novel_val, *novel_test],
         [*ood_val, *ood_test],
     )
-    rows = grouped_split(rows, split_fractions, seed, wanted)
+    if split_by is None:
+        rows, splits = grouped_split(rows, split_fractions, seed, wanted), SPLITS[: len(split_fractions)]
+    else:
+        places = named_split(sorted(reading.frames["group"].unique()), split_by)
+        rows, splits = rows.assign(split=rows["group"].map(places)), tuple(split_by)
     own = rows["label"].map(wanted)  # missing for known classes
     chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
     kept = rows.assign(split=chosen)[own.isna() | (chosen == own)]
-    _check_splits(kept, rows, wanted, unseen_groups, SPLITS[: len(split_fractions)])
+    _check_splits(kept, rows, wanted, unseen_groups, splits)
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
     return table
@@ -261,7 +268,7 @@ def _check_splits(
     for label, own in rows.groupby("label")["group"]:
         for split in [wanted[str(label)]] if label in wanted else splits:
             if (label, split) not in present:
-                advice = "another seed or another group_by"
+                advice = "another seed, another group_by or other lists in split_by"
                 if label in wanted and unseen_groups == "split":
                     advice += ', or unseen_groups "all"'
                 raise ValueError(

@@ -16,7 +16,7 @@ from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.sources import OnBadFrame
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.encoder import weights_follow
+from dml_lightning.models.backbones import weights_follow
 from dml_lightning.runs.checkpoints import read_checkpoint
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
@@ -51,7 +51,8 @@ class TrainedRun:
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         with reading(path, trust):
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names))
+            turned = _section(path, "data").get("turned_classes") or 1
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), turned)
         options = _crop_options(path)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
@@ -105,13 +106,14 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         )
 
 
-def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
+def _load_module(run: Path, model: dict[str, Any], num_classes: int, turned_classes: int = 1) -> EmbeddingModule:
     """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
         run: Folder of the run.
         model: Model section of its recipe.
         num_classes: Number C of known classes.
+        turned_classes: Number of training classes for each of them.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -119,12 +121,13 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
-    arguments = {**(model.get("init_args") or {}), "num_classes": num_classes, "compile": False}
+    given = {"num_classes": num_classes, "turned_classes": turned_classes, "compile": False}
+    arguments = {**(model.get("init_args") or {}), **given}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     try:
         config = parser.parse_object({"model": {**model, "init_args": arguments}})
-        with weights_follow():
+        with weights_follow(run):
             module: EmbeddingModule = parser.instantiate(config).model
     except (ArgumentError, TypeError) as error:
         text = " ".join(str(error).split())

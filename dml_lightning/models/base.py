@@ -3,8 +3,10 @@
 import math
 import os
 import shutil
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import lightning as L
@@ -12,7 +14,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
@@ -20,6 +22,8 @@ from typing_extensions import override
 from dml_lightning.data.loaders import put_loader_back
 from dml_lightning.distributed import gather, without_copies
 from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.frozen import FeatureCache
+from dml_lightning.models.layers import scale_rates, split_by_layer
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
@@ -38,14 +42,18 @@ class EmbeddingModule(L.LightningModule, ABC):
         num_classes: Number C of known classes.
         schedule: Course of the learning rate from step to step: `cosine` falls to 0 at the last step.
         warmup: Share of all steps in which the learning rate rises linearly from 0, in [0, 1).
+        layer_decay: Factor in (0, 1) by which the learning rate falls from each layer of the backbone to the one before
+            it, by timm's layers; the projection keeps the whole rate. None gives all layers the same.
         scheduler: Function that makes a scheduler from the optimizer, instead of `schedule` and `warmup`; stepped
             once an epoch.
         compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
+        turned_classes: Number of training classes for each known one; filled in from the data by the command line.
 
     Raises:
-        ValueError: If `schedule` is unknown or `warmup` out of range.
+        ValueError: If `schedule` is unknown, `warmup` or `layer_decay` out of range, or the backbone frozen that
+            `layer_decay` is for.
     """
 
     prediction_rule: PredictionRule  # the arm's own way of naming a class
@@ -57,19 +65,27 @@ class EmbeddingModule(L.LightningModule, ABC):
         num_classes: int,
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup: float = 0.05,
+        layer_decay: float | None = None,
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        turned_classes: int = 1,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
         if schedule not in ("cosine", "constant"):
             raise ValueError(f"schedule is {schedule!r}; use 'cosine' or 'constant', or a scheduler.")
+        if layer_decay is not None and (encoder.freeze or not 0 < layer_decay < 1):
+            raise ValueError(
+                f"layer_decay lies between 0 and 1 and is for a backbone that learns, got {layer_decay}"
+                f"{' and a frozen one' if encoder.freeze else ''}; leave it out for one rate."
+            )
         self.encoder = encoder
-        self.num_classes = num_classes
+        self.num_classes, self.turned_classes = num_classes, turned_classes
         self._optimizer, self._scheduler = optimizer, scheduler
-        self._schedule, self._warmup = schedule, warmup
+        self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
+        self._features, self._same_crops = FeatureCache(), False
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
         if channels_last:
@@ -80,6 +96,11 @@ class EmbeddingModule(L.LightningModule, ABC):
     @abstractmethod
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Training loss of embeddings (B, D) with labels (B,)."""
+
+    @property
+    def training_classes(self) -> int:
+        """Number of classes that training tells apart: the known ones upright, then by each turn."""
+        return self.num_classes * self.turned_classes
 
     def compute_logits(self, embeddings: Tensor) -> Tensor | None:
         """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
@@ -95,15 +116,28 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def forward(self, images: Tensor) -> Tensor:
+        return self._sized(self.encoder, images)
+
+    def _sized(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Calls the encoder or a part of it; names the side of crops that it does not take."""
         try:
-            vectors: Tensor = self.encoder(images)
+            return function(images)
         except AssertionError as error:  # raised by timm's transformers for a size they do not take
             side = images.shape[-1]
             raise ValueError(
-                f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
-                f"backbone_args={{img_size: {side}}}."
+                f"the backbone does not take crops of {side} px: {error} Those of a fixed size take that of "
+                f"encoder.img_size: {side}, a multiple of their patches."
             ) from error
-        return vectors
+
+    def _embed(self, batch: Batch, same_crops: bool) -> Tensor:
+        """Embeddings (B, D) of a batch; features of a frozen backbone are kept where an index means the same pixels.
+
+        Sharded parameters are gathered by all ranks together, so there every rank computes all of its features.
+        """
+        if not (self.encoder.freeze and same_crops and self.device_mesh is None):
+            return self(batch.images)  # type: ignore[no-any-return]
+        compute = partial(self._sized, self.encoder.features)
+        return self.encoder.project(self._features(batch.images, batch.index, compute))
 
     @override
     def load_state_dict(
@@ -114,6 +148,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         Raises:
             ValueError: If they are of another module.
         """
+        self._features.clear()
         try:
             keys: _IncompatibleKeys = super().load_state_dict(state_dict, strict, assign)
             return keys
@@ -130,13 +165,25 @@ class EmbeddingModule(L.LightningModule, ABC):
             ) from None
 
     @override
+    def setup(self, stage: str) -> None:
+        self._features.clear()  # the data may be others
+
+    @override
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # only ModelParallelStrategy has one
             shard(self, self.device_mesh["data_parallel"])
 
     @override
     def on_fit_start(self) -> None:
+        if self.encoder.freeze_batch_norm:  # what is frozen is meant to be in evaluation mode
+            warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
         refuse_lost_activations(self)
+        turned = getattr(self.trainer.datamodule, "turned_classes", self.turned_classes)  # type: ignore[attr-defined]
+        if turned != self.turned_classes:
+            raise ValueError(
+                f"the model was made for turned_classes {self.turned_classes}, and the data have {turned}: give both "
+                "the same."
+            )
         if self.num_classes < 2:
             raise ValueError(
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
@@ -145,6 +192,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def on_train_start(self) -> None:
+        self._same_crops = getattr(self.trainer.datamodule, "same_crops", False)  # type: ignore[attr-defined]
         put_loader_back(self.trainer)  # `configure_optimizers` made Lightning build it too early
 
     @override
@@ -154,7 +202,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
                 "(trainer.fit(module, datamodule=...)), which augments them on the device."
             )
-        embeddings = self(batch.images)
+        embeddings = self._embed(batch, self._same_crops)
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
         for name, value in self.diagnostics(embeddings.detach(), batch.labels).items():
@@ -164,7 +212,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
-        vectors = self(batch.images)
+        vectors = self._embed(batch, same_crops=True)
         logits = self.compute_logits(vectors)
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
         if logits is not None:
@@ -215,13 +263,17 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     # Optimisation ------------------------------------------------------------------------------
 
-    def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
-        """Parameters for the optimizer; groups of them for an arm whose loss has parameters of its own."""
-        return self.parameters()
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of the parameters that learn, for the optimizer."""
+        return [{"params": [each for each in self.parameters() if each.requires_grad]}]
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer(self.parameter_groups())
+        groups = self.parameter_groups()
+        if self._layer_decay is not None:
+            groups = split_by_layer(groups, self.encoder.backbone, self._layer_decay)
+        optimizer = self._optimizer(groups)
+        scale_rates(optimizer)
         check_rates(optimizer)
         if self._scheduler is not None:
             return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}

@@ -1,56 +1,48 @@
 """Encoders of crops: a timm backbone with a projection head, and raw pixels as a floor."""
 
-import difflib
-import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Literal, cast
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
-_WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
-
-
-@contextmanager
-def weights_follow() -> Iterator[None]:
-    """Make encoders without published or given weights, since those of a run's checkpoint follow."""
-    token = _WEIGHTS_FOLLOW.set(True)
-    try:
-        yield
-    finally:
-        _WEIGHTS_FOLLOW.reset(token)
+from dml_lightning.models.backbones import create_backbone
 
 
 class Encoder(nn.Module):
-    """Any timm backbone with one input channel, a projection head, and optional L2 normalisation.
+    """A backbone of timm with one input channel, a projection head, and optional L2 normalisation.
 
     Args:
-        backbone: Name of a timm model; `timm.list_models()` lists them.
+        backbone: Name of a timm model (`timm.list_models()` lists them), or of weights with a config of timm:
+            `hf-hub:OWNER/NAME` on the Hugging Face hub, `local-dir:FOLDER` on this machine.
         embedding_dim: Embedding size D, at least 1.
         normalize: Whether embeddings are scaled to length 1; only then do margins have an upper bound.
-        pretrained: Whether timm loads its published weights; the stem is summed over colours to one channel.
+        pretrained: Whether timm loads the weights of that name; the stem is summed over colours to one channel.
         checkpoint: Path of a local weights file (.pth or .safetensors) in the backbone's own layout, one or three
             input channels, with or without a classifier. Used instead of the published weights.
         head: Kind of projection: `linear` is one layer; `mlp` adds a hidden layer of the backbone's width with ReLU.
+        freeze: Whether the backbone stays as it is and only the projection learns, with what follows it (a linear
+            probe). Without augmentation its features are computed once for each crop and kept in memory; with it
+            training computes them at every step. They depend on the batch in which they are computed by rounding, and
+            so does a fit that is resumed.
         freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
             a crop's embedding independent of the rest of its batch.
+        img_size: Side S of the crops in px for backbones that need to know it (vision transformers), which resample
+            their weights to it; the others take any side.
         backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
 
     Raises:
-        ValueError: If a setting is out of range, the backbone is unknown to timm or does not take `backbone_args`, or
-            the checkpoint does not fit it.
+        ValueError: If a setting is out of range, the backbone is unknown to timm, cannot be reached or does not take
+            `backbone_args`, or the weights do not fit it.
 
     Example:
         >>> encoder = Encoder(backbone="resnet10t", embedding_dim=64)
         >>> encoder(torch.zeros(2, 1, 32, 32)).shape
         torch.Size([2, 64])
     """
+
+    freeze = False
+    description: dict[str, Any] | None = None  # of a backbone of the hub or of a local folder, for its run
 
     def __init__(
         self,
@@ -60,7 +52,9 @@ class Encoder(nn.Module):
         pretrained: bool = False,
         checkpoint: str | None = None,
         head: Literal["linear", "mlp"] = "linear",
+        freeze: bool = False,
         freeze_batch_norm: bool = False,
+        img_size: int | None = None,
         backbone_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -72,13 +66,17 @@ class Encoder(nn.Module):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
         self.embedding_dim = embedding_dim
         self.normalize = normalize
-        self.freeze_batch_norm = freeze_batch_norm
-        self.backbone = _create_backbone(backbone, pretrained, checkpoint, backbone_args or {})
+        self.freeze, self.freeze_batch_norm = freeze, freeze_batch_norm or freeze
+        self.backbone, self.description = create_backbone(
+            backbone, pretrained, checkpoint, img_size, backbone_args or {}
+        )
+        self.backbone.requires_grad_(not freeze)
         # A backbone with a head of its own can be wider than num_features (mobilenetv3: 1024, not 288).
         hidden_size = getattr(self.backbone, "head_hidden_size", None)
         width = cast(int, hidden_size or self.backbone.num_features)
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
+        self.train()  # a fit keeps the modes that it finds, and calls no train()
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed a batch.
@@ -89,15 +87,26 @@ class Encoder(nn.Module):
         Returns:
             Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
         """
-        vectors: Tensor = self.head(self.backbone(images))  # (B, D)
+        return self.project(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, W) of the backbone."""
+        features: Tensor = self.backbone(images)
+        return features
+
+    def project(self, features: Tensor) -> Tensor:
+        """Embeddings (B, D) of features (B, W), as `forward` returns them."""
+        vectors: Tensor = self.head(features)
         if not self.normalize:
             return vectors
         # float64 input stays float64; half precision would leave norms off by 1e-3
         return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Set training mode; frozen batch norm stays in evaluation mode."""
+        """Set training mode; a frozen backbone and frozen batch norm stay in evaluation mode."""
         super().train(mode)
+        if self.freeze:
+            self.backbone.eval()
         if self.freeze_batch_norm:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -124,55 +133,3 @@ class RawPixels(Encoder):
         self.freeze_batch_norm = False
         self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.head = nn.Sequential()
-
-
-def _create_backbone(name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]) -> nn.Module:
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"close names: {', '.join(close)}" if close else "timm.list_models() names them all"
-        raise ValueError(f"timm has no backbone named {name!r}; {hint}.")
-    if _WEIGHTS_FOLLOW.get():
-        pretrained, checkpoint = False, None
-    if checkpoint is None:
-        return _timm_model(name, pretrained, arguments)
-    if not Path(checkpoint).is_file():
-        raise ValueError(f"The backbone's checkpoint {checkpoint} is not a file.")
-    arguments = {**arguments, "pretrained_cfg_overlay": {"file": checkpoint}}
-    try:
-        backbone = _timm_model(name, True, arguments)
-    except (RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{checkpoint} does not hold weights of {name!r} ({type(error).__name__}: {error})."
-        ) from error
-    _check_loaded(backbone, name, checkpoint)
-    return backbone
-
-
-def _timm_model(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=1, num_classes=0, **arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"the backbone {name!r} does not take the backbone_args {arguments}: {error}; "
-            "backbone_args={} clears those of a config."
-        ) from error
-    return model
-
-
-def _check_loaded(backbone: nn.Module, name: str, checkpoint: str) -> None:
-    """Refuse a checkpoint whose weights timm did not load: without a classifier to load it accepts any mismatch.
-
-    Matrices are compared by size and sum, since timm renames them on the way for some backbones.
-    """
-    stored = {_fingerprint(t) for t in load_state_dict(checkpoint).values() if t.ndim > 1}
-    matrices = [p for p in backbone.parameters() if p.ndim > 1]
-    loaded = sum(_fingerprint(p) in stored for p in matrices)
-    if loaded < len(matrices) / 2:  # the stem may be summed over colours, a few may be resampled
-        raise ValueError(
-            f"{checkpoint} does not hold weights of {name!r} with these backbone_args: "
-            f"{loaded} of its {len(matrices)} matrices are in the file."
-        )
-
-
-def _fingerprint(tensor: Tensor) -> tuple[int, float]:
-    return tensor.numel(), float(tensor.detach().double().sum())

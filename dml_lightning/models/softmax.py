@@ -24,7 +24,8 @@ class SoftmaxModule(EmbeddingModule):
         loss: Loss on logits (B, C); cross-entropy if not given.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
-        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last` and `turned_classes` of
+            `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on logits.
@@ -55,24 +56,29 @@ class SoftmaxModule(EmbeddingModule):
             )
         self.loss = loss if loss is not None else CrossEntropyLoss()
         self.scale = scale
-        self.classifier = nn.Linear(encoder.embedding_dim, num_classes)
+        self.classifier = nn.Linear(encoder.embedding_dim, self.training_classes)
 
     @override
     def compute_logits(self, embeddings: Tensor) -> Tensor:
+        return self._training_logits(embeddings)[:, : self.num_classes]  # upright
+
+    def _training_logits(self, embeddings: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.scale * embeddings)
         return logits
 
     @override
     def linear_head(self) -> LinearHead:
-        weight, bias = whole(self.classifier.weight.detach()), whole(self.classifier.bias.detach())
+        weight, bias = (
+            whole(part.detach())[: self.num_classes] for part in (self.classifier.weight, self.classifier.bias)
+        )
         return LinearHead(self.scale * weight.float(), bias.float())
 
     @override
     @torch.no_grad()
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.loss.diagnostics(self.compute_logits(embeddings), labels)
+        return self.loss.diagnostics(self._training_logits(embeddings), labels)
 
     @override
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        output: LossOutput = self.loss(self.compute_logits(embeddings), labels)
+        output: LossOutput = self.loss(self._training_logits(embeddings), labels)
         return output

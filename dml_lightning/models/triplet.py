@@ -23,7 +23,8 @@ class TripletModule(EmbeddingModule):
         num_classes: Number C of known classes; filled in from the data by the command line.
         loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
         allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
-        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last` and `turned_classes` of
+            `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
@@ -55,19 +56,22 @@ class TripletModule(EmbeddingModule):
                 "pytorch-metric-learning."
             )
         self.loss = loss = loss if loss is not None else TripletLoss()
-        loss.set_sizes(num_classes, encoder.embedding_dim)
+        loss.set_sizes(self.training_classes, encoder.embedding_dim)
         bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
         if bounded and isinstance(loss, TripletLoss):
-            check_margin(loss.margin, num_classes, encoder.embedding_dim, loss.squared)
+            check_margin(loss.margin, self.training_classes, encoder.embedding_dim, loss.squared)
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.encoder.parameters()), "name": "encoder"}, *self.loss.parameter_groups()]
+        return [
+            {"params": [each for each in self.encoder.parameters() if each.requires_grad], "name": "encoder"},
+            *self.loss.parameter_groups(),
+        ]
 
     @override
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self.loss.check_sizes(self.num_classes, self.encoder.embedding_dim)
+        self.loss.check_sizes(self.training_classes, self.encoder.embedding_dim)
 
     @override
     def on_train_start(self) -> None:

@@ -102,7 +102,8 @@ def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
         return None
     encoder = (settings.get("encoder") or {}).get("init_args") or settings.get("encoder") or {}
     squared = loss.get("distance") == "squared_euclidean"
-    classes, dim = run.evidence.num_classes, run.evidence.sets["known"].vectors.shape[1]
+    turned = (run.recipe.get("data") or {}).get("turned_classes") or 1
+    classes, dim = run.evidence.num_classes * turned, run.evidence.sets["known"].vectors.shape[1]
     margin = float(loss["margin"])
     start: list[str | float | int] = [arm, margin, "squared" if squared else "Euclidean", classes, dim]
     if not encoder.get("normalize", True):

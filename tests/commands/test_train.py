@@ -2,16 +2,21 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from lightning.pytorch.loggers import WandbLogger
+from timm.models import save_for_hf
 
 from dml_lightning.cli import main
 from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.types import Batch
 from tests.end_to_end.arms import arm_words
@@ -150,3 +155,35 @@ def test_the_data_are_shared_among_ranks_by_themselves(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False
+
+
+@pytest.mark.slow
+def test_a_run_of_a_local_folder_needs_the_folder_no_more(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    save_for_hf(timm.create_model("test_vit", num_classes=3), str(folder))
+    own = [word for word in words if "backbone_args" not in word]
+    encoder = [f"backbone=local-dir:{folder}", "backbone_args={}", "pretrained=true", "img_size=32"]
+    options = [f"--model.init_args.encoder.{option}" for option in encoder]
+    run = main(["fit", *arm_words(own, "triplet"), *options, "--trainer.max_epochs=1", f"--runs_root={tmp_path}"])
+    shutil.rmtree(folder)
+    main(["test", "--run", str(run)])
+    trained = TrainedRun.load(str(run))
+    assert trained.module(torch.zeros(1, 1, 32, 32)).shape == (1, 8)
+    (run / "backbone.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"backbone\.json is not the file that dml fit wrote"):
+        TrainedRun.load(str(run))
+
+
+@pytest.mark.slow
+def test_turned_classes_are_trained_on_and_known_classes_are_named(words: list[str], tmp_path: Path) -> None:
+    turned = ["--data.turned_classes=4", "--data.augmentation={rotate: 10, flip: 0}"]
+    run = main(["fit", *arm_words(words, "softmax"), *turned, "--trainer.max_epochs=1", f"--runs_root={tmp_path}"])
+    main(["test", "--run", str(run)])
+    trained = TrainedRun.load(str(run))
+    known = len(trained.gallery.class_names)
+    assert (trained.module.num_classes, trained.module.training_classes) == (known, 4 * known)
+    logits = trained.module.compute_logits(trained.module(torch.zeros(1, 1, 32, 32)))
+    assert logits is not None
+    assert logits.shape == (1, known)
+    with np.load(run / "embeddings" / "test.npz") as written:
+        assert int(written["labels"].max()) < len(written["class_names"])

@@ -17,6 +17,7 @@ from dml_lightning.data.datamodule import NO_AUGMENTATION
 from dml_lightning.data.loaders import TrainingBatch
 from dml_lightning.data.sources import CocoJson, Source
 from dml_lightning.data.table import table_digest
+from dml_lightning.data.turned import turn
 from dml_lightning.types import EVALUATION_SETS, SETS, Batch
 
 # Lightning 2.6 asks for torch's LeafSpec in a way that torch 2.15 deprecates
@@ -605,6 +606,69 @@ def test_calibration_crops_are_not_seen_while_training(root: Path, tmp_path: Pat
     assert len(spy.evaluated) == len(EVALUATION_SETS)
     fit.validate(spy, data, verbose=False)
     assert len(spy.evaluated) == len(SETS)
+
+
+@pytest.mark.parametrize("turned", [4, 8])
+def test_turned_classes_are_classes_of_training_alone(root: Path, cache_dir: Path, turned: int) -> None:
+    options = {"augmentation": None, "batches_per_epoch": None}
+    plain = module(root, cache_dir, **options)
+    data = module(root, cache_dir, **options, turned_classes=turned, classes_per_batch=3 * turned)
+    assert (data.num_classes, data.class_names, data.data_digest) == (3, plain.class_names, plain.data_digest)
+    loader, rows = data.train_dataloader(), data.training_rows()
+    crops = data.evaluation_crops("reference", "val")
+    assert len(loader) == turned * len(rows) // (3 * turned * 2)
+    upright = {int(row): crops[place] for place, row in enumerate(crops.rows)}
+    seen: list[int] = []
+    for batch in map(data.augment, loader):
+        assert (torch.bincount(batch.labels, minlength=3 * turned) == 2).all()  # P x K with all classes in it
+        for image, label, index in zip(*batch, strict=True):
+            number, row = divmod(int(index), len(data.table))
+            assert int(label) == int(upright[row].labels) + 3 * number
+            expected = turn(upright[row].images, torch.tensor([number]))[0]
+            torch.testing.assert_close(image, expected, atol=1e-4, rtol=0)
+        seen += batch.index.tolist()
+    assert len(set(seen)) == len(seen)  # no crop twice before all have come
+    for mine, own in zip(data.val_dataloader(), plain.val_dataloader(), strict=True):
+        for first, second in zip(mine, own, strict=True):
+            assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_turned_classes_have_names_and_crops_of_their_own(root: Path, cache_dir: Path) -> None:
+    options = {"augmentation": None, "turned_classes": 4, "classes_per_batch": 12}
+    with pytest.warns(UserWarning, match="Fewer than 50 training crops, .*coot .*, coot turned 270"):
+        module(root, cache_dir, **options, samples_per_class=50).train_dataloader()
+    with pytest.raises(ValueError, match="classes_per_batch is 13, but the training crops have 12 classes"):
+        module(root, cache_dir, **{**options, "classes_per_batch": 13}).train_dataloader()
+    assert module(root, cache_dir, **options).same_crops
+    assert not module(root, cache_dir).same_crops
+
+
+def test_turns_that_augmentation_undoes_are_refused(root: Path, cache_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"rotate 180 and flip 0\.5 makes one of 4 turned classes of another"):
+        module(root, cache_dir, turned_classes=4)
+
+
+SPLIT_BY = {"train": ["flight_[0-2]"], "val": ["flight_3"], "test": ["flight_4"], "calibration": ["flight_5"]}
+
+
+def test_splits_by_the_names_of_flights(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(ThermalWaterfowlDataModule, "data")
+    source = {"class_path": "dml_lightning.data.sources.CocoJson", "init_args": {"root": str(root)}}
+    options = {"source": source, **ROLES, "split_by": SPLIT_BY, "cache_dir": str(tmp_path)}
+    config = parser.parse_string(parser.dump(parser.parse_object({"data": options})))
+    data = parser.instantiate(config).data
+    data.prepare_data()
+    printed = capsys.readouterr().out
+    for split, flight in (("val", 3), ("test", 4), ("calibration", 5)):
+        assert set(data.table.loc[data.table["split"] == split, "group"]) == {f"flight_{flight}"}
+        assert f"Warning: All 18 known crops of {split} are of one group, flight_{flight}: its" in printed
+    assert len(data.test_dataloader()) == len(SETS)
+
+
+def test_another_seed_of_a_named_split_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split_seed 2 would give no other one: leave split_seed at 0"):
+        module(root, tmp_path, split_by=SPLIT_BY, split_seed=2)
 
 
 def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -> None:

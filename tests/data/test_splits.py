@@ -265,7 +265,7 @@ def test_a_known_class_in_too_few_groups(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
         match=r"The split \w+ has no crop of the class 'teal', which has \d crops in 1 group\(s\): "
-        "try another seed or another group_by",
+        "try another seed, another group_by",
     ):
         build_table(thin)
 
@@ -325,3 +325,25 @@ def test_classes_named_like_an_answer_are_refused_when_they_are_used(tmp_path: P
     with pytest.raises(ValueError, match=rf"The class '{name}' has the name of an answer .*: rename it"):
         build_table(renamed)
     assert name not in set(build_table(renamed, known=labels[1:])["label"])
+
+
+def test_build_table_by_the_names_of_groups(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    split_by = {"train": [r"flight_0\d"], "val": ["flight_10"], "test": ["flight_11"]}
+    options = {"novel_val": ["goose"], "ood_test": ["stone"]}
+    table = build_table(reading, **options, split_by=split_by, split_fractions=(1.0,))
+    validate_table(table)
+    known = table[table["role"] == "known"]
+    assert known.groupby("split")["group"].unique().map(len).to_dict() == {"train": 10, "val": 1, "test": 1}
+    assert set(known.loc[known["split"] == "val", "group"]) == {"flight_10"}
+    assert set(table.loc[table["label"] == "goose", "group"]) == {"flight_10"}
+    with pytest.raises(ValueError, match="puts 1 of 12 groups into no split: flight_09"):
+        build_table(reading, **options, split_by={**split_by, "train": [r"flight_0[0-8]"]})
+
+
+def test_a_named_split_without_a_class_is_refused(tmp_path: Path) -> None:
+    reading = make_reading(tmp_path)
+    rows = reading.table[(reading.table["label"] != "teal") | (reading.table["group"] != "flight_11")]
+    thin = Reading(rows.reset_index(drop=True), reading.frames, ReadReport())
+    with pytest.raises(ValueError, match=r"The split test has no crop of the class 'teal'.*other lists in split_by"):
+        build_table(thin, split_by={"train": [r"flight_0\d"], "val": ["flight_10"], "test": ["flight_11"]})

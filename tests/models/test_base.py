@@ -71,7 +71,7 @@ def test_what_an_arm_cannot_use_is_refused(arm: type[EmbeddingModule], arguments
 def test_crops_of_a_size_that_the_backbone_refuses_are_named() -> None:
     encoder = Encoder("vit_tiny_patch16_224", backbone_args={"depth": 1})
     module = SoftmaxModule(encoder, optimizer, num_classes=3)
-    with pytest.raises(ValueError, match=r"crops of 32 px: .* backbone_args=\{img_size: 32\}"):
+    with pytest.raises(ValueError, match=r"crops of 32 px: .* encoder\.img_size: 32, a multiple"):
         module(torch.zeros(2, 1, 32, 32))
 
 
@@ -168,3 +168,17 @@ def test_weights_of_another_module_are_named_in_one_sentence() -> None:
     name = next(iter(weights))
     with pytest.raises(ValueError, match=rf"1 of 2 tensors do not fit, first {name}\."):
         module.load_state_dict({**weights, name: torch.zeros(1, 2, 3)})
+
+
+def test_a_model_for_other_turned_classes_than_the_data_have_is_refused(tmp_path: Path) -> None:
+    class Turned(L.LightningDataModule):
+        turned_classes = 4
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(Blobs(24), 8)
+
+        def val_dataloader(self) -> list[DataLoader[Any]]:
+            return loaders()  # type: ignore[return-value]
+
+    with pytest.raises(ValueError, match="made for turned_classes 1, and the data have 4"):
+        trainer(tmp_path).fit(make(SoftmaxModule), Turned())

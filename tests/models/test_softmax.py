@@ -30,3 +30,16 @@ def test_softmax_gradients_are_those_of_the_textbook() -> None:
 def _grad(tensor: Tensor) -> Tensor:
     assert tensor.grad is not None
     return tensor.grad
+
+
+def test_turned_classes_are_learnt_and_never_named() -> None:
+    module = make(SoftmaxModule, turned_classes=4)
+    assert isinstance(module, SoftmaxModule)
+    embeddings, labels = torch.randn(24, 4), torch.arange(24) % 12
+    logits = module.scale * embeddings @ module.classifier.weight.T + module.classifier.bias  # (24, 12)
+    loss, _ = module.compute_loss(embeddings, labels)
+    assert torch.allclose(loss, torch.nn.functional.cross_entropy(logits, labels))
+    named = module.compute_logits(embeddings)
+    assert torch.allclose(named, logits[:, :3], atol=1e-6)
+    weight, bias = module.linear_head()
+    assert torch.allclose(embeddings @ weight.T + bias, named, atol=1e-6)

@@ -12,6 +12,7 @@ from dml_lightning.data.loaders import TrainingLoader
 from dml_lightning.data.samplers import PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, PMLLoss, TripletLoss
 from dml_lightning.models import TripletModule
+from dml_lightning.theory import max_feasible_margin
 from tests.models.small import Blobs, loaders, make, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -73,3 +74,13 @@ def test_batches_without_anything_to_compare_are_refused(
     with pytest.raises(ValueError, match=f"nothing to compare: let data.{refused} be at least 2"):
         run.fit(make(TripletModule, loss=loss), Planned(**sizes), loaders())
     assert run.global_step == 0
+
+
+def test_turned_classes_have_proxies_and_count_for_the_margin() -> None:
+    module = make(TripletModule, loss=PMLLoss(library.ProxyAnchorLoss), turned_classes=4)
+    assert module.loss.loss.proxies.shape == (12, 4)
+    largest = max_feasible_margin(num_classes=12, embedding_dim=4)
+    assert largest < max_feasible_margin(num_classes=3, embedding_dim=4)
+    make(TripletModule, loss=TripletLoss(margin=largest + 0.05))
+    with pytest.raises(ValueError, match="12 classes"):
+        make(TripletModule, loss=TripletLoss(margin=largest + 0.05), turned_classes=4)
