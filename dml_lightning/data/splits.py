@@ -41,8 +41,8 @@ def grouped_split(
         table: Table with the columns label and group.
         fractions: Shares of train, val, test and, as an option, calibration; positive, with the sum 1.
         seed: Seed of the placement; other seeds give other splits unless there are only a few groups.
-        wanted: Class name -> the one split that uses it ("val" or "test"), for classes that are not trained on;
-            they weigh little in the balance but pull a group with them where needed.
+        wanted: Class name -> the split that needs it, for classes that are not known; they weigh little in the
+            balance but pull a group with them where needed.
 
     Returns:
         A copy with the column split.
@@ -163,6 +163,7 @@ def build_table(
     known: Sequence[str] | None = None,
     novel_val: Sequence[str] = (),
     novel_test: Sequence[str] = (),
+    ood_train: Sequence[str] = (),
     ood_val: Sequence[str] = (),
     ood_test: Sequence[str] = (),
     background: int = 0,
@@ -181,6 +182,8 @@ def build_table(
         known: Classes to train on; None means every class that no other list names.
         novel_val: Waterfowl classes never trained on, for validation.
         novel_test: Waterfowl classes never trained on, for the test; disjoint from novel_val.
+        ood_train: Classes that are no waterfowl, from which training tells the known classes apart (clutter): their
+            crops of training groups are trained on, those of validation and test groups are evaluated apart.
         ood_val: Classes that are no waterfowl, for validation.
         ood_test: Classes that are no waterfowl, for the test; disjoint from ood_val.
         background: Number of crops of the class "background" sampled in each frame; if above 0, the class must stand in
@@ -191,7 +194,7 @@ def build_table(
         min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
         split_fractions: Shares of train, val, test and, as an option, calibration, for the known classes.
         unseen_groups: Whether crops of unseen classes come from groups of their split only ("split"), or from all
-            groups ("all"), also from flights seen in training.
+            groups ("all"), also from flights seen in training. Clutter always keeps to the split of its group.
         seed: Seed of the split and of the background crops.
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
 
@@ -202,7 +205,8 @@ def build_table(
         ValueError: Classes or numbers cannot be used, a class has the name of an answer, frames of two groups are
             the same, or a split lacks a class that it needs.
     """
-    lists = {"novel_val": novel_val, "novel_test": novel_test, "ood_val": ood_val, "ood_test": ood_test}
+    lists = {"novel_val": novel_val, "novel_test": novel_test}
+    lists |= {"ood_train": ood_train, "ood_val": ood_val, "ood_test": ood_test}
     if unseen_groups not in ("split", "all"):
         raise ValueError(f'unseen_groups {unseen_groups!r} is unknown: give "split" or "all".')
     check_background(reading, lists, background)
@@ -222,11 +226,13 @@ def build_table(
         [name for name, where in place.items() if where == "known"],
         [*novel_val, *novel_test],
         [*ood_val, *ood_test],
+        ood_train,
     )
     rows = grouped_split(rows, split_fractions, seed, wanted)
-    own = rows["label"].map(wanted)  # missing for known classes
+    clutter = rows["role"] == "clutter"
+    own = rows["label"].map(wanted).mask(clutter)  # missing for known classes and clutter, which keep to their groups
     chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
-    kept = rows.assign(split=chosen)[own.isna() | (chosen == own)]
+    kept = rows.assign(split=chosen)[(own.isna() | (chosen == own)) & ~(clutter & (chosen == "calibration"))]
     _check_splits(kept, rows, wanted, unseen_groups, SPLITS[: len(split_fractions)])
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
@@ -262,7 +268,7 @@ def _check_splits(
         for split in [wanted[str(label)]] if label in wanted else splits:
             if (label, split) not in present:
                 advice = "another seed or another group_by"
-                if label in wanted and unseen_groups == "split":
+                if wanted.get(str(label)) in ("val", "test") and unseen_groups == "split":
                     advice += ', or unseen_groups "all"'
                 raise ValueError(
                     f"The split {split} has no crop of the class {label!r}, which has {len(own)} crops in "
