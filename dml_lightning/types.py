@@ -44,9 +44,8 @@ class Batch(NamedTuple):
     """Crops as a data loader yields them."""
 
     images: Tensor  # (B, 1, S, S) float32, normalised
-    labels: (
-        Tensor  # (B,) int64; known classes are 0..C-1, then novel, OOD and clutter; in training `CLUTTER` for the last
-    )
+    # (B,) int64; 0..C-1 known, then novel, OOD and clutter classes; while training, clutter is `CLUTTER`
+    labels: Tensor
     # (B,) int64, the crop's row in the table; padding copies share it
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
 

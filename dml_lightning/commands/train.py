@@ -93,6 +93,7 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.has_clutter", "model.init_args.clutter", apply_on="instantiate")
 
     @override
     def before_instantiate_classes(self) -> None:

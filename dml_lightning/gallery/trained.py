@@ -51,7 +51,8 @@ class TrainedRun:
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         with reading(path, trust):
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names))
+            clutter = bool(_section(path, "data").get("ood_train"))
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), clutter)
         options = _crop_options(path)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
@@ -105,13 +106,14 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         )
 
 
-def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
+def _load_module(run: Path, model: dict[str, Any], num_classes: int, clutter: bool) -> EmbeddingModule:
     """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
         run: Folder of the run.
         model: Model section of its recipe.
         num_classes: Number C of known classes.
+        clutter: Whether it was trained with clutter.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -119,7 +121,8 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
-    arguments = {**(model.get("init_args") or {}), "num_classes": num_classes, "compile": False}
+    given = {"num_classes": num_classes, "clutter": clutter, "compile": False}
+    arguments = {**(model.get("init_args") or {}), **given}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     try:

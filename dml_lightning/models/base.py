@@ -43,6 +43,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
+        clutter: Whether training batches hold clutter, labelled `CLUTTER`; filled in from the data by the command line.
 
     Raises:
         ValueError: If `schedule` is unknown or `warmup` out of range.
@@ -60,6 +61,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         scheduler: LRSchedulerCallable | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        clutter: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
@@ -67,7 +69,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         if schedule not in ("cosine", "constant"):
             raise ValueError(f"schedule is {schedule!r}; use 'cosine' or 'constant', or a scheduler.")
         self.encoder = encoder
-        self.num_classes = num_classes
+        self.num_classes, self.clutter = num_classes, clutter
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup = schedule, warmup
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
@@ -87,6 +89,10 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     def linear_head(self) -> LinearHead | None:
         """The classifier as weight and bias on the embedding; None for an arm without one."""
+        return None
+
+    def reject_head(self) -> LinearHead | None:
+        """The logit of the reject class as weight (1, D) and bias (1,); None for an arm without one."""
         return None
 
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -141,6 +147,12 @@ class EmbeddingModule(L.LightningModule, ABC):
             raise ValueError(
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
+            )
+        given = getattr(getattr(self.trainer, "datamodule", None), "has_clutter", self.clutter)
+        if given != self.clutter:
+            raise ValueError(
+                f"the model was made with clutter={self.clutter}, and ood_train of the data "
+                f"{'names' if given else 'names no'} classes: give both or neither."
             )
 
     @override

@@ -23,7 +23,7 @@ class TripletModule(EmbeddingModule):
         num_classes: Number C of known classes; filled in from the data by the command line.
         loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
         allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
-        **common: `schedule`, `warmup`, `scheduler`, `compile` and `channels_last` of `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `scheduler`, `compile`, `channels_last` and `clutter` of `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
