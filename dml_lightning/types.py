@@ -31,13 +31,23 @@ Floats = NDArray[np.float64]
 # trained on; waterfowl never trained on; not waterfowl and never trained on; not waterfowl, which training tells apart
 Role = Literal["known", "novel", "ood", "clutter"]
 ROLES: tuple[Role, ...] = ("known", "novel", "ood", "clutter")
-CLUTTER = -1  # label of clutter in a training batch: a negative of every class, and nothing to other clutter
+CLUTTER = -(2**31)  # label of clutter in a training batch: a negative of every class, and nothing to other clutter
 
 EvaluationSet = Literal["reference", "known", "novel", "ood", "clutter", "calibration"]
 EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "ood", "clutter")
 SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only if it is configured
 
 PredictionRule = Literal["softmax", "prototype"]
+
+
+def is_clutter(labels: Tensor) -> Tensor:
+    """Whether each crop of labels (B,) is clutter.
+
+    Example:
+        >>> is_clutter(torch.tensor([0, CLUTTER, -1]))
+        tensor([False,  True, False])
+    """
+    return labels.long() == CLUTTER  # a narrower type would be compared with the number that CLUTTER wraps to
 
 
 class Batch(NamedTuple):

@@ -83,6 +83,11 @@ class EmbeddingModule(L.LightningModule, ABC):
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Training loss of embeddings (B, D) with labels (B,)."""
 
+    @property
+    def separated(self) -> int:
+        """Number of kinds of crops that a loss keeps apart: the classes, and clutter if there is some."""
+        return self.num_classes + self.clutter
+
     def compute_logits(self, embeddings: Tensor) -> Tensor | None:
         """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
         return None

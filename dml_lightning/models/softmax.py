@@ -11,7 +11,7 @@ from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import CLUTTER, LinearHead, LossOutput
+from dml_lightning.types import LinearHead, LossOutput, is_clutter
 
 
 class SoftmaxModule(EmbeddingModule):
@@ -84,7 +84,7 @@ class SoftmaxModule(EmbeddingModule):
         if self.reject is None:
             return logits, labels
         logits = torch.cat([logits, self.reject(self.scale * embeddings)], dim=1)
-        return logits, torch.where(labels == CLUTTER, self.num_classes, labels)
+        return logits, torch.where(is_clutter(labels), self.num_classes, labels)
 
     @override
     @torch.no_grad()

@@ -6,7 +6,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.data.samplers import PKBatchSampler
+from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
@@ -26,7 +26,8 @@ class TripletModule(EmbeddingModule):
         **common: `schedule`, `warmup`, `scheduler`, `compile`, `channels_last` and `clutter` of `EmbeddingModule`.
 
     Raises:
-        ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
+        ValueError: If the loss is not one on embeddings or has no place for clutter where there is some, or if no set
+            of unit vectors could satisfy its margin.
 
     Example:
         >>> import torch
@@ -56,9 +57,11 @@ class TripletModule(EmbeddingModule):
             )
         self.loss = loss = loss if loss is not None else TripletLoss()
         loss.set_sizes(num_classes, encoder.embedding_dim)
+        if self.clutter:
+            loss.check_clutter()
         bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
         if bounded and isinstance(loss, TripletLoss):
-            check_margin(loss.margin, num_classes, encoder.embedding_dim, loss.squared)
+            check_margin(loss.margin, self.separated, encoder.embedding_dim, loss.squared)
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -73,6 +76,7 @@ class TripletModule(EmbeddingModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         plan = getattr(self.trainer.train_dataloader, "plan", None)
+        plan = plan.known if isinstance(plan, ClutterBatchSampler) else plan
         if self.loss.compares_crops and isinstance(plan, PKBatchSampler):
             _check_plan(plan)
 

@@ -17,7 +17,7 @@ from dml_lightning.data.datamodule import NO_AUGMENTATION
 from dml_lightning.data.loaders import TrainingBatch
 from dml_lightning.data.sources import CocoJson, Source
 from dml_lightning.data.table import table_digest
-from dml_lightning.types import EVALUATION_SETS, SETS, Batch
+from dml_lightning.types import CLUTTER, EVALUATION_SETS, SETS, Batch
 
 # Lightning 2.6 asks for torch's LeafSpec in a way that torch 2.15 deprecates
 pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
@@ -621,7 +621,7 @@ def test_clutter_is_trained_on_and_evaluated_from_other_flights(root: Path, tmp_
         finished = data.augment(batch)
         rows = data.table.loc[batch.index.numpy()]
         assert finished.labels.tolist() == [
-            -1 if role == "clutter" else data.known_class_names.index(label)
+            CLUTTER if role == "clutter" else data.known_class_names.index(label)
             for label, role in zip(rows["label"], rows["role"], strict=True)
         ]
         assert (rows["role"] == "clutter").sum() == 5
@@ -644,7 +644,7 @@ def test_known_crops_are_augmented_as_without_clutter(root: Path, tmp_path: Path
     mixed, alone = next(iter(data.train_dataloader())), next(iter(plain.train_dataloader()))
     for name in ("patches", "labels", "index", "parameters"):
         torch.testing.assert_close(getattr(mixed, name)[:6], getattr(alone, name), rtol=0, atol=0)
-    assert mixed.labels[6:].tolist() == [-1, -1]  # a third of six
+    assert mixed.labels[6:].tolist() == [CLUTTER, CLUTTER]  # a third of six
 
 
 @pytest.mark.parametrize(
