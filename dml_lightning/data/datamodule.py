@@ -44,7 +44,7 @@ DEFAULT_AUGMENTATION = Augmentation()
 
 
 class ThermalWaterfowlDataModule(L.LightningDataModule):
-    """Thermal frames with boxes as training batches and the sets `reference, known, novel, ood`.
+    """Thermal frames with boxes as training batches and the sets `reference, known, novel, ood, clutter`.
 
     Training sees known classes of the training groups. Validation and test each have a loader for each of
     `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel, ood and clutter crops of
