@@ -30,9 +30,9 @@ class PMLLoss(EmbeddingLoss):
     every rank computes all of it: exact, and as slow as a single process. Miners always get the whole
     batch, since some compare anchors.
 
-    Clutter is a negative only. The losses above take it, with BatchHardMiner, BatchEasyHardMiner, MultiSimilarityMiner,
-    PairMarginMiner, TripletMarginMiner or no miner; others refuse it, such as those with proxies, which would give it
-    a proxy.
+    Clutter is a negative only. The losses above take it, under the same conditions, with BatchHardMiner,
+    BatchEasyHardMiner, MultiSimilarityMiner, PairMarginMiner, TripletMarginMiner or no miner. Others refuse it, such
+    as those with proxies, which would give it a proxy.
 
     Random draws depend on `seed` and the number of training calls so far, which is saved in the
     checkpoint: they are the same on every rank and after a resume.
@@ -96,8 +96,8 @@ class PMLLoss(EmbeddingLoss):
             miner = "" if self.miner is None else f" with {type(self.miner).__name__}"
             raise ValueError(
                 f"pytorch-metric-learning's {type(self.loss).__name__}{miner} has no place for clutter "
-                "(data.ood_train): take MultiSimilarityLoss, TripletMarginLoss or another loss of the list in PMLLoss, "
-                "or leave ood_train out of every arm."
+                "(data.ood_train): take a loss and a miner that PMLLoss names for it, or leave ood_train out of every "
+                "arm."
             )
 
     def set_sizes(self, num_classes: int, embedding_dim: int) -> None:

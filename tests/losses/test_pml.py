@@ -219,6 +219,7 @@ def test_clutter_is_a_negative_only(
         (lambda: PMLLoss(losses.ProxyAnchorLoss(4, 6)), "ProxyAnchorLoss"),
         (lambda: PMLLoss(losses.ArcFaceLoss(4, 6)), "ArcFaceLoss"),
         (lambda: PMLLoss(losses.NTXentLoss()), "NTXentLoss"),
+        (lambda: PMLLoss(losses.TripletMarginLoss(swap=True)), "TripletMarginLoss"),
         (lambda: PMLLoss(losses.MultipleLosses([losses.ContrastiveLoss()])), "MultipleLosses"),
         (
             lambda: PMLLoss(losses.ContrastiveLoss(), miners.DistanceWeightedMiner()),
@@ -229,7 +230,7 @@ def test_clutter_is_a_negative_only(
 def test_what_has_no_place_for_clutter_refuses_it_by_name(make: Callable[[], PMLLoss], name: str) -> None:
     x, labels = batch()
     labels[:3] = CLUTTER
-    message = rf"^pytorch-metric-learning's {name} has no place for clutter \(data.ood_train\): take Multi"
+    message = rf"^pytorch-metric-learning's {name} has no place for clutter \(data.ood_train\): take a loss and a miner"
     with pytest.raises(ValueError, match=message):
         make()(x, labels)
     with pytest.raises(ValueError, match=message):
