@@ -23,25 +23,39 @@ class Stream(IntEnum):
     BATCHES = 101
     AUGMENTATION = 102
     FEWER_CROPS = 103  # which crops are kept of a class that has more than requested
+    CLUTTER = 104  # which clutter comes into which batch
     TRAINING_STEP = 107
 
 
 Floats = NDArray[np.float64]
-Role = Literal["known", "novel", "ood"]  # trained on; waterfowl never trained on; not waterfowl
-ROLES: tuple[Role, ...] = ("known", "novel", "ood")
+# trained on; waterfowl never trained on; not waterfowl and never trained on; not waterfowl, which training tells apart
+Role = Literal["known", "novel", "ood", "clutter"]
+ROLES: tuple[Role, ...] = ("known", "novel", "ood", "clutter")
+CLUTTER = -(2**31)  # label of clutter in a training batch: a negative of every class, and nothing to other clutter
 
-EvaluationSet = Literal["reference", "known", "novel", "ood", "calibration"]
-EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "ood")
+EvaluationSet = Literal["reference", "known", "novel", "ood", "clutter", "calibration"]
+EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "ood", "clutter")
 SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only if it is configured
 
 PredictionRule = Literal["softmax", "prototype"]
+
+
+def is_clutter(labels: Tensor) -> Tensor:
+    """Whether each crop of labels (B,) is clutter.
+
+    Example:
+        >>> is_clutter(torch.tensor([0, CLUTTER, -1]))
+        tensor([False,  True, False])
+    """
+    return labels.long() == CLUTTER  # a narrower type would be compared with the number that CLUTTER wraps to
 
 
 class Batch(NamedTuple):
     """Crops as a data loader yields them."""
 
     images: Tensor  # (B, 1, S, S) float32, normalised
-    labels: Tensor  # (B,) int64; known classes are 0..C-1, then novel, then OOD classes
+    # (B,) int64; 0..C-1 known, then novel, OOD and clutter classes; while training, clutter is `CLUTTER`
+    labels: Tensor
     # (B,) int64, the crop's row in the table; padding copies share it
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
 

@@ -14,7 +14,8 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import triplet_counts
 from dml_lightning.metrics.triplets import MOST_ANCHORS, fractions
-from dml_lightning.types import Batch
+from dml_lightning.models import EmbeddingModule
+from dml_lightning.types import Batch, is_clutter
 
 
 class ActiveTriplets(Measurement):
@@ -24,6 +25,9 @@ class ActiveTriplets(Measurement):
     a validation or test epoch, over all valid triplets of the known crops. Every arm is counted with the same margin
     and distance, so that arms can be compared. If a triplet loss has another margin or distance, its own fraction is
     logged as well, as `train/loss_active_triplet_fraction`.
+
+    Clutter is left out of the count. Where a module trains with it, its share of the global batch is logged as
+    `train/clutter_share`, and the loss's own fraction, of triplets that have clutter as a negative, too, as above.
 
     Args:
         margin: Margin of the count, in embedding distance.
@@ -65,6 +69,8 @@ class ActiveTriplets(Measurement):
         own = outputs["counts"]
         if own and not self._counts_as(pl_module):
             logged["train/loss_active_triplet_fraction"] = fractions(own)["active_triplet_fraction"]
+        if _trains_with_clutter(pl_module):
+            logged["train/clutter_share"] = is_clutter(gather(outputs["labels"])).float().mean()
         pl_module.log_dict(logged, on_step=True, on_epoch=False)
 
     @override
@@ -78,6 +84,7 @@ class ActiveTriplets(Measurement):
             isinstance(loss, TripletLoss)
             and (loss.margin, loss.squared) == (self.margin, self.squared)
             and loss.memory is None  # whose counts hold triplets beyond the batch
+            and not _trains_with_clutter(module)
         )
 
     def _count(self, outputs: Mapping[str, Any], module: L.LightningModule) -> Mapping[str, Tensor]:
@@ -86,4 +93,9 @@ class ActiveTriplets(Measurement):
             counts: Mapping[str, Tensor] = outputs["counts"]
             return counts
         vectors, labels = gather(outputs["embeddings"].detach()), gather(outputs["labels"])
-        return triplet_counts(vectors, labels, self.margin, squared=self.squared)
+        known = ~is_clutter(labels)
+        return triplet_counts(vectors[known], labels[known], self.margin, squared=self.squared)
+
+
+def _trains_with_clutter(module: L.LightningModule) -> bool:
+    return isinstance(module, EmbeddingModule) and module.clutter

@@ -89,6 +89,7 @@ def evidence_of(trainer: L.Trainer, module: EmbeddingModule) -> Evidence:
         far_ood=frozenset(data.far_ood),
         prediction_rule=module.prediction_rule,
         head=module.linear_head(),
+        reject=module.reject_head(),
         other_groups=data.other_groups,
     )
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of, evidence_of
 from dml_lightning.callbacks.writer import result_folder, with_temperature
 from dml_lightning.evaluation.classes import class_results
+from dml_lightning.evaluation.clutter import clutter_values
 from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
@@ -154,6 +155,9 @@ class OODDetection(Measurement):
     against OOD crops named, and `aurc`, the area under the error among named known crops against their share; with
     `_prototype` where the nearest prototype names instead of the arm's own rule.
 
+    Clutter, of kinds that training saw but of other flights, is in none of these numbers: it has the prefix `clutter_`.
+    With the prefix `reject_` stand AUROCs by the reject class, which a classifier has that was trained with clutter.
+
     Args:
         radius_quantile: Quantile of the distances of a class's crops to their prototype that is its radius; 1 is the
             maximum.
@@ -164,7 +168,8 @@ class OODDetection(Measurement):
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:
-        return ood_values(evidence, self.radius_quantile) | open_set_values(evidence)
+        quantile = self.radius_quantile
+        return ood_values(evidence, quantile) | clutter_values(evidence, quantile) | open_set_values(evidence)
 
 
 class Assumptions(Measurement):

@@ -17,7 +17,7 @@ from dml_lightning.losses.functional import batch_all_triplet
 from dml_lightning.metrics.distances import gap_summary
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin
-from dml_lightning.types import Batch
+from dml_lightning.types import Batch, is_clutter
 
 StateName = Literal["infeasible", "satisfied", "collapsed", "noisy", "stalled", "learning"]
 STATES: tuple[StateName, ...] = get_args(StateName)
@@ -38,7 +38,7 @@ ADVICE: dict[StateName, str] = {
 
 
 class Look(NamedTuple):
-    """Statistics of all valid triplets of one global batch, whatever the loss mines."""
+    """Statistics of all valid triplets of known crops of one global batch, whatever the loss mines."""
 
     mean_hinge: float  # mean max(0, d(a,p) - d(a,n) + m): the estimate of the expected loss
     hinge_active_fraction: float  # share of the triplets whose hinge is not 0
@@ -52,7 +52,7 @@ class Look(NamedTuple):
 
 
 def look(vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared: bool = False) -> Look | None:
-    """Computes the statistics of the global batch; every rank must call it, and gets the same result.
+    """Computes the statistics of the global batch without its clutter; every rank must call it, and gets the same.
 
     Args:
         vectors: Embeddings (B, D) of this rank.
@@ -68,6 +68,8 @@ def look(vectors: Tensor, labels: Tensor, index: Tensor, margin: float, squared:
         ValueError: If an embedding is not finite.
     """
     vectors, labels, index = gather(vectors.detach()).float(), gather(labels), gather(index)
+    known = ~is_clutter(labels)
+    vectors, labels, index = vectors[known], labels[known], index[known]
     hinge, counts = batch_all_triplet(vectors, labels, margin, squared=squared, reduction="mean")
     if not counts["valid"]:
         return None
@@ -270,7 +272,7 @@ def _bound(module: L.LightningModule) -> float | None:
     loss = getattr(module, "loss", None)
     if not (isinstance(module, EmbeddingModule) and isinstance(loss, TripletLoss)):
         return None
-    setting = (module.training_classes, module.encoder.embedding_dim, loss.squared)
+    setting = (module.separated, module.encoder.embedding_dim, loss.squared)
     bounded = module.encoder.normalize and not loss.soft and module.num_classes > 1
     if not bounded or is_feasible_margin(loss.margin, *setting):
         return None

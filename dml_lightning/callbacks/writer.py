@@ -56,7 +56,7 @@ class RunWriter(EvaluationCallback):
         # not on_train_end: a fit that is resumed after its last step does not reach it
         if trainer.is_global_zero and not _is_trial(trainer):
             path, data = Path(trainer.default_root_dir, "facts.json"), data_of(trainer)
-            crops = data.classes_per_batch * data.samples_per_class * trainer.world_size
+            crops = data.crops_per_batch * trainer.world_size
             batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
             facts = {"samples_seen": batches * crops, "world_size": trainer.world_size}
             write_json(path, read_json(path) | facts)

@@ -99,8 +99,8 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bo
 
     Args:
         file: File of embeddings, .npz, with `vectors` (N, D), `labels` (N,), `roles` (N,), each one of reference,
-            known, novel, ood and calibration, and optionally `groups`, `class_names`, `far_ood`, `logits`,
-            `head_weight`, `head_bias`, `prediction_rule`, `index` and `thumbnails`.
+            known, novel, ood, clutter and calibration, and optionally `groups`, `class_names`, `far_ood`, `logits`,
+            `head_weight`, `head_bias`, `reject_weight`, `reject_bias`, `prediction_rule`, `index` and `thumbnails`.
         out: Folder to write.
         projection: Method that projects embeddings to the plane.
         rerank: Whether retrieval is also computed after k-reciprocal re-ranking and with expanded queries, which learn

@@ -94,6 +94,7 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.turned_classes", "model.init_args.turned_classes")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.has_clutter", "model.init_args.clutter", apply_on="instantiate")
 
     @override
     def before_instantiate_classes(self) -> None:

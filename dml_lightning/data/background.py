@@ -138,9 +138,9 @@ def check_background(reading: Reading, lists: Mapping[str, Sequence[str]], backg
         raise ValueError(f"background is {background}: give the crops per frame, 0 for none.")
     if background and exists:
         raise ValueError(f'The data has a class "{BACKGROUND}" of its own: set background to 0 to use that one.')
-    if background and BACKGROUND not in (*lists["ood_val"], *lists["ood_test"]):
+    if background and not any(BACKGROUND in lists[name] for name in ("ood_train", "ood_val", "ood_test")):
         raise ValueError(
-            f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_val or ood_test.'
+            f'background is {background}, but no list uses it: name "{BACKGROUND}" in ood_train, ood_val or ood_test.'
         )
     if named and not background and not exists:
         raise ValueError(f'The class "{BACKGROUND}" is named, but background is 0: set it to the crops per frame.')

@@ -30,7 +30,7 @@ from dml_lightning.data.loaders import (
 from dml_lightning.data.named_splits import single_groups
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
-from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.recognise import read_source
@@ -39,19 +39,19 @@ from dml_lightning.data.stores import CropStore
 from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from dml_lightning.data.turned import check_turned, turned_names
-from dml_lightning.types import EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
+from dml_lightning.types import CLUTTER, EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()
 
 
 class ThermalWaterfowlDataModule(L.LightningDataModule):
-    """Thermal frames with boxes as training batches and the sets `reference, known, novel, ood`.
+    """Thermal frames with boxes as training batches and the sets `reference, known, novel, ood, clutter`.
 
-    Training sees known classes of the training groups. Validation and test each have four loaders, in the order of
-    `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel and ood crops of that split.
-    With a calibration split there is a fifth loader, `calibration`, except while training: its known crops serve the
-    conformal threshold and nothing else.
+    Training sees known classes of the training groups. Validation and test each have a loader for each of
+    `types.EVALUATION_SETS`: reference (training crops without augmentation), known, novel, ood and clutter crops of
+    that split. With a calibration split there is one more loader, `calibration`, except while training: its known crops
+    serve the conformal threshold and nothing else.
     The trainer needs `use_distributed_sampler=False`: everything is sharded here. Its `limit_val_batches` and
     `limit_test_batches` may not cut a set, except in a trial run (`fast_dev_run`).
 
@@ -60,6 +60,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         known: Classes to train on; None takes every class that is named in no other list.
         novel_val: Waterfowl classes never trained on, for validation.
         novel_test: Waterfowl classes never trained on, for test; disjoint from novel_val.
+        ood_train: Classes that are no waterfowl, from which training tells the known ones apart (clutter): crops of
+            training groups are trained on, those of validation and test groups are the set clutter, evaluated apart.
         ood_val: Classes that are no waterfowl, for validation.
         ood_test: Classes that are no waterfowl, for test; disjoint from ood_val.
         far_ood: The ood classes that resemble waterfowl least; the others count as near.
@@ -67,7 +69,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         class_fold: Number of the fold to use, from 0: its classes are novel in the test, those of the next fold in
             validation.
         background: Number of crops per frame sampled away from every box, with the label "background", which an ood
-            list must name.
+            list must name: with ood_train, those of training frames are trained on.
         split_fractions: Shares of the crops in train, val, test and, as an option, calibration.
         split_by: Groups of each split instead of split_fractions, by name or by a regular expression on the whole name,
             such as {train: ["2024-03-.*"], val: ["2024-04-02"], test: ["2024-05-.*"]}; calibration is an option. Every
@@ -89,6 +91,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
         samples_per_class: Number K of crops of each class in a training batch, per rank.
+        clutter_per_batch: Number of crops of ood_train in a training batch beside the known ones, per rank; None for a
+            third of their number.
         train_per_class: Largest number of training crops of a class, by a draw from seed; None for all.
         batches_per_epoch: Number of training batches in an epoch; None for one pass over the training crops.
         eval_batch_size: Number of crops in an evaluation batch, per rank.
@@ -115,6 +119,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         known: list[str] | None = None,
         novel_val: list[str] | None = None,
         novel_test: list[str] | None = None,
+        ood_train: list[str] | None = None,
         ood_val: list[str] | None = None,
         ood_test: list[str] | None = None,
         far_ood: list[str] | None = None,
@@ -136,6 +141,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
         samples_per_class: int = 16,
+        clutter_per_batch: int | None = None,
         train_per_class: int | None = None,
         batches_per_epoch: int | None = None,
         eval_batch_size: int = 512,
@@ -152,6 +158,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.source = source
         self.known = known
         self.novel_val, self.novel_test = list(novel_val or ()), list(novel_test or ())
+        self.ood_train = list(ood_train or ())
         self.ood_val, self.ood_test = list(ood_val or ()), list(ood_test or ())
         self.far_ood = list(far_ood or ())
         self.class_folds, self.class_fold = class_folds, class_fold
@@ -163,7 +170,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.augmentation, self.turned_classes = augmentation or NO_AUGMENTATION, turned_classes
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
-        self.train_per_class = train_per_class
+        self.clutter_per_batch, self.train_per_class = clutter_per_batch, train_per_class
         self.batches_per_epoch, self.eval_batch_size = batches_per_epoch, eval_batch_size
         self.reference_per_class = reference_per_class
         self.num_workers, self.cache_dir, self.on_bad_frame = num_workers, cache_dir, on_bad_frame
@@ -185,6 +192,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             "eval_batch_size",
             "classes_per_batch",
             "samples_per_class",
+            "clutter_per_batch",
             "reference_per_class",
             "train_per_class",
         ):
@@ -201,6 +209,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
                 "leave split_seed at 0."
             )
         check_turned(self.turned_classes, self.augmentation.rotate, self.augmentation.flip)
+        if self.clutter_per_batch is not None and not self.ood_train:
+            raise ValueError(f"clutter_per_batch is {self.clutter_per_batch}, and ood_train names no class to fill it.")
         if self.on_bad_frame not in ("stop", "skip"):
             raise ValueError(f"on_bad_frame is {self.on_bad_frame!r}; use 'stop' or 'skip'.")
         if self.sampler not in ("pk", "shuffled"):
@@ -222,6 +232,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             known=self.known,
             novel_val=novel_val,
             novel_test=novel_test,
+            ood_train=self.ood_train,
             ood_val=self.ood_val,
             ood_test=self.ood_test,
             background=self.background,
@@ -244,7 +255,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Novel classes of validation and test, as listed or by the fold."""
         if not self.class_folds:
             return self.novel_val, self.novel_test
-        species = set(self.reading.table["label"]) - {*self.ood_val, *self.ood_test}
+        species = set(self.reading.table["label"]) - {*self.ood_train, *self.ood_val, *self.ood_test}
         return class_fold(sorted(species), self.class_folds, self.class_fold, self.split_seed)
 
     @property
@@ -267,7 +278,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @cached_property
     def class_names(self) -> list[str]:
-        """Name of each label: known classes first, then novel, then ood, each sorted."""
+        """Name of each label: known classes first, then novel, ood and clutter, each sorted."""
         names = self.full_table.groupby("role")["label"].unique()
         return [name for role in ROLES if role in names for name in sorted(names[role])]
 
@@ -280,6 +291,23 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def num_classes(self) -> int:
         """Number of known classes; reads the source if need be, so that the command line can link it to the model."""
         return len(self.known_class_names)
+
+    @property
+    def has_clutter(self) -> bool:
+        """Whether training batches hold clutter, so that the command line can link it to the model."""
+        return bool(self.ood_train)
+
+    @property
+    def clutter_crops(self) -> int:
+        """Number of clutter crops in a training batch, per rank."""
+        if self.clutter_per_batch is not None:
+            return self.clutter_per_batch
+        return max(1, self.classes_per_batch * self.samples_per_class // 3) if self.has_clutter else 0
+
+    @property
+    def crops_per_batch(self) -> int:
+        """Number of crops in a training batch, clutter included, per rank."""
+        return self.classes_per_batch * self.samples_per_class + self.clutter_crops
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -339,7 +367,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Crops of each class that the source has and no list names, largest first."""
         if self.known is None:
             return {}
-        used = {*self.known, *self.novel_val, *self.novel_test, *self.ood_val, *self.ood_test}
+        used = {*self.known, *self.novel_val, *self.novel_test, *self.ood_train, *self.ood_val, *self.ood_test}
         counts = self.reading.table["label"].value_counts()
         return {str(name): int(count) for name, count in counts.items() if name not in used}
 
@@ -371,12 +399,20 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     @override
     def train_dataloader(self) -> DataLoader[Any]:
-        """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
-        rows = np.tile(self.training_rows(), self.turned_classes)
-        turns = np.arange(self.turned_classes).repeat(len(rows) // self.turned_classes)
-        labels = self.labels[rows] + self.num_classes * turns
-        crops = CropDataset(self._crops(), rows, labels, self.options)
-        sampler = self._planned_sampler(labels)
+        """Returns the loader of training crops, whose batches `on_after_batch_transfer` turns into `Batch`.
+
+        The known crops come by each turn, then the clutter, upright.
+        """
+        upright, clutter = self.training_rows(), self.clutter_rows()
+        turns = np.arange(self.turned_classes).repeat(len(upright))
+        known = np.tile(upright, self.turned_classes)
+        classes = self.labels[known] + self.num_classes * turns
+        labels = np.concatenate([classes, np.full(len(clutter), CLUTTER)])
+        crops = CropDataset(self._crops(), np.concatenate([known, clutter]), labels, self.options)
+        turns = np.concatenate([turns, np.zeros_like(clutter)])
+        sampler = self._planned_sampler(classes)
+        if self.has_clutter:
+            sampler = ClutterBatchSampler(sampler, len(known), self.labels[clutter], self.clutter_crops)
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
             TrainingCrops(crops, self.augmentation, self.seed, turns),
@@ -432,6 +468,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def training_rows(self) -> NDArray[np.int64]:
         """Rows of the known crops to train on, ascending: at most `train_per_class` of each class."""
         rows = self.rows("known", "train")
+        return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
+
+    def clutter_rows(self) -> NDArray[np.int64]:
+        """Rows of the clutter to train on, ascending: at most `train_per_class` of each class."""
+        rows = self.rows("clutter", "train")
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
 
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> CropDataset:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
 from dml_lightning.data.plan import Indices, PlannedBatchSampler, Walk
+from dml_lightning.types import Stream
 
 
 class PKBatchSampler(PlannedBatchSampler):
@@ -152,6 +153,51 @@ class ShuffledBatchSampler(PlannedBatchSampler):
     def slots(self) -> Indices:
         """Positions of this rank, (batch_size,): its contiguous part."""
         return np.arange(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+
+
+class ClutterBatchSampler(PlannedBatchSampler):
+    """Batches of another sampler with clutter behind them; the known crops and their slots are as without it.
+
+    Over an epoch all classes of clutter come equally often (to one), and the crops of a class are walked through in
+    shuffled order before any comes again.
+
+    >>> known = ShuffledBatchSampler(4, batch_size=4)
+    >>> [(sorted(batch[:4]), sorted(batch[4:])) for batch in ClutterBatchSampler(known, 4, ["ice", "tree"], count=2)]
+    [([0, 1, 2, 3], [4, 5])]
+
+    Args:
+        known: Sampler of the known crops.
+        start: Index in the dataset of the first clutter crop; the others follow it.
+        labels: Class (M,) of each clutter crop, M at least 1.
+        count: Number of clutter crops in a batch, per rank.
+    """
+
+    def __init__(self, known: PlannedBatchSampler, start: int, labels: ArrayLike, count: int) -> None:
+        super().__init__(
+            known.crops + count * known.world_size,
+            seed=known.seed,
+            rank=known.rank,
+            world_size=known.world_size,
+            batches=known.batches,
+        )
+        self.known, self.count = known, count
+        names, codes = np.unique(np.asarray(labels), return_inverse=True)
+        self.members = [start + np.flatnonzero(codes == code) for code in range(len(names))]
+
+    def plan(self, epoch: int) -> Iterator[Indices]:
+        """Yields the global batches of an epoch, (G,) each: the known crops, then the clutter class by class."""
+        generator = np.random.default_rng([Stream.CLUTTER, self.seed, epoch])
+        classes = Walk(np.arange(len(self.members)), generator)
+        walks = [Walk(members, generator) for members in self.members]
+        for batch in self.known.plan(epoch):
+            chosen, counts = np.unique(classes.take(self.count * self.world_size), return_counts=True)
+            clutter = [walks[c].take(count) for c, count in zip(chosen, counts.tolist(), strict=True)]
+            yield np.concatenate([batch, *clutter])
+
+    def slots(self) -> Indices:
+        """Positions of this rank: those of its known crops, and `count` of the clutter."""
+        first = self.known.crops + self.rank * self.count
+        return np.concatenate([self.known.slots(), np.arange(first, first + self.count)])
 
 
 class ShardBatchSampler(Sampler[list[int]]):

@@ -42,8 +42,8 @@ def grouped_split(
         table: Table with the columns label and group.
         fractions: Shares of train, val, test and, as an option, calibration; positive, with the sum 1.
         seed: Seed of the placement; other seeds give other splits unless there are only a few groups.
-        wanted: Class name -> the one split that uses it ("val" or "test"), for classes that are not trained on;
-            they weigh little in the balance but pull a group with them where needed.
+        wanted: Class name -> the split that needs it, for classes that are not known; they weigh little in the
+            balance but pull a group with them where needed.
 
     Returns:
         A copy with the column split.
@@ -164,6 +164,7 @@ def build_table(
     known: Sequence[str] | None = None,
     novel_val: Sequence[str] = (),
     novel_test: Sequence[str] = (),
+    ood_train: Sequence[str] = (),
     ood_val: Sequence[str] = (),
     ood_test: Sequence[str] = (),
     background: int = 0,
@@ -183,6 +184,8 @@ def build_table(
         known: Classes to train on; None means every class that no other list names.
         novel_val: Waterfowl classes never trained on, for validation.
         novel_test: Waterfowl classes never trained on, for the test; disjoint from novel_val.
+        ood_train: Classes that are no waterfowl, from which training tells the known classes apart (clutter): their
+            crops of training groups are trained on, those of validation and test groups are evaluated apart.
         ood_val: Classes that are no waterfowl, for validation.
         ood_test: Classes that are no waterfowl, for the test; disjoint from ood_val.
         background: Number of crops of the class "background" sampled in each frame; if above 0, the class must stand in
@@ -194,7 +197,7 @@ def build_table(
         split_fractions: Shares of train, val, test and, as an option, calibration, for the known classes.
         split_by: Groups of each split, as in `named_split`, in place of split_fractions.
         unseen_groups: Whether crops of unseen classes come from groups of their split only ("split"), or from all
-            groups ("all"), also from flights seen in training.
+            groups ("all"), also from flights seen in training. Clutter always keeps to the split of its group.
         seed: Seed of the split and of the background crops.
         allow_identical_frames: Whether frames with the same bytes may lie in two groups, and so in two splits.
 
@@ -205,7 +208,8 @@ def build_table(
         ValueError: Classes or numbers cannot be used, a class has the name of an answer, frames of two groups are
             the same, or a split lacks a class that it needs.
     """
-    lists = {"novel_val": novel_val, "novel_test": novel_test, "ood_val": ood_val, "ood_test": ood_test}
+    lists = {"novel_val": novel_val, "novel_test": novel_test}
+    lists |= {"ood_train": ood_train, "ood_val": ood_val, "ood_test": ood_test}
     if unseen_groups not in ("split", "all"):
         raise ValueError(f'unseen_groups {unseen_groups!r} is unknown: give "split" or "all".')
     check_background(reading, lists, background)
@@ -225,15 +229,17 @@ def build_table(
         [name for name, where in place.items() if where == "known"],
         [*novel_val, *novel_test],
         [*ood_val, *ood_test],
+        ood_train,
     )
     if split_by is None:
         rows, splits = grouped_split(rows, split_fractions, seed, wanted), SPLITS[: len(split_fractions)]
     else:
         places = named_split(sorted(reading.frames["group"].unique()), split_by)
         rows, splits = rows.assign(split=rows["group"].map(places)), tuple(split_by)
-    own = rows["label"].map(wanted)  # missing for known classes
+    clutter = rows["role"] == "clutter"
+    own = rows["label"].map(wanted).mask(clutter)  # missing for known classes and clutter, which keep to their groups
     chosen = rows["split"].where(own.isna(), own) if unseen_groups == "all" else rows["split"]
-    kept = rows.assign(split=chosen)[own.isna() | (chosen == own)]
+    kept = rows.assign(split=chosen)[(own.isna() | (chosen == own)) & ~(clutter & (chosen == "calibration"))]
     _check_splits(kept, rows, wanted, unseen_groups, splits)
     table = kept.sort_values("frame", kind="stable", ignore_index=True)[list(TABLE_COLUMNS)]
     validate_table(table)
@@ -269,7 +275,7 @@ def _check_splits(
         for split in [wanted[str(label)]] if label in wanted else splits:
             if (label, split) not in present:
                 advice = "another seed, another group_by or other lists in split_by"
-                if label in wanted and unseen_groups == "split":
+                if wanted.get(str(label)) in ("val", "test") and unseen_groups == "split":
                     advice += ', or unseen_groups "all"'
                 raise ValueError(
                     f"The split {split} has no crop of the class {label!r}, which has {len(own)} crops in "

@@ -7,7 +7,7 @@ A pandas DataFrame with the columns
     width, height   of the box, px (float)
     label   class name
     group   what must stay together in a split: a flight, a date, a sequence
-    role    known | novel | ood
+    role    known | novel | ood | clutter
     split   train | val | test | calibration, or "" for a crop that is not used
 
 and a RangeIndex: the row number is the crop's `index` everywhere later.
@@ -149,7 +149,11 @@ def check_names(used: Iterable[str]) -> None:
 
 
 def assign_roles(
-    table: pd.DataFrame, known: Sequence[str] | None = None, novel: Sequence[str] = (), ood: Sequence[str] = ()
+    table: pd.DataFrame,
+    known: Sequence[str] | None = None,
+    novel: Sequence[str] = (),
+    ood: Sequence[str] = (),
+    clutter: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Gives every class its role and drops the rows of classes that have none.
 
@@ -159,9 +163,10 @@ def assign_roles(
 
     Args:
         table: Table of a reader, or a crop table, whose roles are replaced.
-        known: Classes to train on; None means every class that is neither novel nor ood.
+        known: Classes to train on; None means every class that no other list names.
         novel: Waterfowl classes never trained on.
-        ood: Classes that are no waterfowl.
+        ood: Classes that are no waterfowl, and never trained on.
+        clutter: Classes that are no waterfowl, from which training tells the known classes apart.
 
     Returns:
         A new table with the column `role` and a fresh RangeIndex.
@@ -169,7 +174,7 @@ def assign_roles(
     Raises:
         ValueError: A class has two roles or does not exist, or no class is known.
     """
-    place = check_classes(table["label"], known, [("novel", novel), ("ood", ood)])
+    place = check_classes(table["label"], known, [("novel", novel), ("ood", ood), ("clutter", clutter)])
     roles = table["label"].map(place)
     kept = table.assign(role=roles)[roles.notna()]
     return kept.reset_index(drop=True)
@@ -183,8 +188,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     [['mallard', 'known', 'train', 2, 2]]
 
     Returns:
-        Table with the columns class, role, split, crops, groups; known before novel before ood, train before val before
-        test, classes by name. Unused rows are left out.
+        Table with the columns class, role, split, crops, groups; known before novel before ood before clutter, train
+        before val before test, classes by name. Unused rows are left out.
     """
     used = table[table["split"] != ""]
     grouped = used.groupby(["label", "role", "split"], sort=False)["group"].agg(["size", "nunique"])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import names_of_known
+from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.evaluation.open_set import open_set_sample
 from dml_lightning.evaluation.retrieval import OTHER_GROUPS
 from dml_lightning.metrics.ood import auroc
@@ -26,16 +27,18 @@ def class_results(evidence: Evidence) -> pd.DataFrame:
     Returns:
         A row per class with crops, known ones first, with
 
-        - class, role (known, novel or ood) and support, its number of crops;
+        - class, role (known, novel, ood or clutter) and support, its number of crops;
         - precision and recall of its name among known crops, by the arm's own rule; precision is NaN for a name that
           was never given, both are for other roles;
         - recall_at_1 and, unless `evidence.other_groups` is False, recall_at_1_other_groups of its crops, each
-          searching the others of its set; NaN where none has another of its class there, and for OOD classes;
+          searching the others of its set; NaN where none has another of its class there, and for OOD classes and
+          clutter;
         - ood_auroc of the distance to the nearest prototype: of a known class against all OOD crops, of another against
           all known crops; NaN without crops of the other side.
     """
     sample, named = open_set_sample(evidence), names_of_known(evidence)
     scores: dict[Role, Floats] = {"known": sample.known, "novel": sample.novel, "ood": sample.ood}
+    scores["clutter"] = np.asarray(reference_prototypes(evidence).score(evidence.sets["clutter"].vectors.cpu()))
     rows = []
     for role, own_scores in scores.items():
         labels, hits = evidence.sets[role].labels.cpu(), _hits(evidence, role)
@@ -63,7 +66,7 @@ def _hits(evidence: Evidence, name: EvaluationSet) -> dict[str, Floats]:
     if evidence.other_groups:
         number = torch.from_numpy(np.unique(evidence.groups[name], return_inverse=True)[1])
         groups |= {f"recall_at_1{OTHER_GROUPS}": number}
-    if name == "ood":
+    if name in ("ood", "clutter"):
         return {key: np.full(len(chosen), NAN) for key in groups}
     ranks = {key: query_ranks(chosen.vectors, chosen.labels, groups=each) for key, each in groups.items()}
     return {key: _first_hits(each) for key, each in ranks.items()}

@@ -16,14 +16,18 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS, Resampled, value_range
 from dml_lightning.metrics.ood import Scores, auroc, ood_metrics
 from dml_lightning.openset.knn import KNNDetector
-from dml_lightning.openset.logits import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
+from dml_lightning.openset.logits import (
+    EnergyDetector,
+    MaxLogitDetector,
+    MaxSoftmaxDetector,
+    RejectDetector,
+    ViMDetector,
+)
 from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.types import EvaluationSet
 
-EVALUATED: tuple[EvaluationSet, ...] = ("known", "ood", "novel")
-Side = Literal["ood", "novel"]  # crops that the known ones are to be separated from
-SIDES: tuple[Side, ...] = ("ood", "novel")
+Side = Literal["ood", "novel", "clutter"]  # crops that the known ones are to be separated from
+SIDES: tuple[Side, ...] = ("ood", "novel", "clutter")  # the last only where there is clutter
 Scorer = Callable[[Tensor], Tensor]  # embeddings (N, D) to OOD scores (N,), larger = more OOD
 
 
@@ -56,6 +60,8 @@ def scorers(evidence: Evidence, k: int = 5) -> dict[str, Scorer]:
         functions["max logit"] = MaxLogitDetector(*head).fit(x, y).score
         functions["energy"] = EnergyDetector(*head).fit(x, y).score
         functions["ViM"] = ViMDetector(*head).fit(x, y).score
+        if evidence.reject is not None:
+            functions["reject class"] = RejectDetector(*head, *evidence.reject).fit(x, y).score
     return functions
 
 
@@ -70,7 +76,8 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
 
     Returns:
         One row per detector. Columns: `auroc` over all OOD crops, `auroc_near`, `auroc_far`, `auroc_macro` (mean
-        over the OOD classes) and `novel_auroc` (novel crops as the ones to refuse), each followed by the same name
+        over the OOD classes), `novel_auroc` (novel crops as the ones to refuse) and, where there is clutter,
+        `clutter_auroc` (clutter, a kind that training saw), each followed by the same name
         with `_low` and `_high`, its 95 % interval over flights, and `_spread`, "interval"; with fewer than five flights
         on either side they are the range of the values within single flights, "range"; then the other metrics of
         `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the numbers of
@@ -80,28 +87,28 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
         ValueError: If the reference is empty.
     """
     groups = evidence.groups
-    drawn = {side: Resampled.of(groups["known"], groups[side], draws, seed) for side in SIDES}
-    parts = {side: _parts(evidence, side) for side in SIDES}
+    sides = [side for side in SIDES if side != "clutter" or len(evidence.sets[side])]
+    drawn = {side: Resampled.of(groups["known"], groups[side], draws, seed) for side in sides}
+    parts = {side: _parts(evidence, side) for side in sides}
     rows = {}
     for name, score in scorers(evidence, k).items():
-        known, ood, novel = (score(evidence.sets[chosen].vectors).cpu().numpy() for chosen in EVALUATED)
-        metrics = ood_metrics(known, ood)._asdict()
+        known = score(evidence.sets["known"].vectors).cpu().numpy()
+        others = {side: score(evidence.sets[side].vectors).cpu().numpy() for side in sides}
+        metrics = ood_metrics(known, others["ood"])._asdict()
         del metrics["auroc"]  # stands in front, with its interval
-        rows[name] = (
-            _aurocs(known, ood, parts["ood"], drawn["ood"])
-            | _aurocs(known, novel, parts["novel"], drawn["novel"])
-            | metrics
-            | {"novel": len(novel), "groups": drawn["ood"].flights}
-        )
+        row: dict[str, float | str] = {}
+        for side, scores in others.items():
+            row |= _aurocs(known, scores, parts[side], drawn[side])
+        rows[name] = row | metrics | {"novel": len(others["novel"]), "groups": drawn["ood"].flights}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
 def _parts(evidence: Evidence, side: Side) -> dict[str, NDArray[np.bool_]]:
-    """Masks (P, M) over the OOD or the novel crops by column; each AUROC is the mean over its P sets."""
+    """Masks (P, M) over the crops of a side by column; each AUROC is the mean over its P sets."""
     labels = evidence.sets[side].labels.cpu().numpy()
     everything = np.ones((1, len(labels)), dtype=bool)
-    if side == "novel":
-        parts = {"novel_auroc": everything}
+    if side != "ood":
+        parts = {f"{side}_auroc": everything}
     else:
         is_far = evidence.is_far_ood.cpu().numpy()
         parts = {

@@ -6,6 +6,7 @@ functions of an `Evidence`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,12 +33,13 @@ class Evidence:
     """
 
     sets: Mapping[EvaluationSet, Embeddings]
-    class_names: list[str]  # by label: known classes first, then novel, then OOD
+    class_names: list[str]  # by label: known classes first, then novel, then OOD, then clutter
     num_classes: int  # C, number of known classes
     groups: Mapping[EvaluationSet, NDArray[np.str_]]  # (N,) flight of each crop of each set
     far_ood: frozenset[str] = frozenset()  # names of the OOD classes that resemble the known ones least
     prediction_rule: PredictionRule = "prototype"  # the arm's own way of naming a class
     head: LinearHead | None = None  # classifier on the embeddings, of an arm that has one
+    reject: LinearHead | None = None  # its reject class (1, D), where it was trained with clutter
     thumbnails: Mapping[EvaluationSet, NDArray[np.uint8]] = field(default_factory=dict)  # (N, S, S)
     encoder: str = ""  # digest of the encoder that made the embeddings; "" if not known
     other_groups: bool = True  # whether retrieval is also measured without the crops of a query's own group
@@ -78,6 +80,9 @@ class Evidence:
         if self.head is not None:
             arrays["head_weight"] = self.head.weight.cpu().numpy()
             arrays["head_bias"] = self.head.bias.cpu().numpy()
+        if self.reject is not None:
+            arrays["reject_weight"] = self.reject.weight.cpu().numpy()
+            arrays["reject_bias"] = self.reject.bias.cpu().numpy()
         if self.temperature is not None:
             arrays["temperature"] = np.array(self.temperature)
         if self.thumbnails:
@@ -99,13 +104,14 @@ def read_evidence(path: Path) -> Evidence:
     """Read the npz file of a run, or one with the embeddings of any other framework.
 
     Arrays of the file: `vectors` (N, D) floating-point; `labels` (N,), class names or integers; `roles` (N,), each one
-    of `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, calibration.
+    of `SETS`: reference (training crops), known (held-out crops of those classes), novel, ood, clutter (held-out crops
+    of what training was to tell the known classes apart from), calibration.
     Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
     the reference's classes first, which a classifier needs where labels are names; `index` (N,), integers that are
     unique within a role; `far_ood`, class names; `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a
-    classifier; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval
-    is measured without a query's own group too, true if there are groups and it is not given; `temperature`, a number
-    above 0 that was fitted on validation.
+    classifier, with `reject_weight` (1, D) and `reject_bias` (1,) of its reject class; `prediction_rule`; `thumbnails`
+    (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval is measured without a query's own group too,
+    true if there are groups and it is not given; `temperature`, a number above 0 that was fitted on validation.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -160,6 +166,7 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
         far_ood=far_ood,
         prediction_rule=_prediction_rule(arrays),
         head=_head(arrays, vectors.shape[1]),
+        reject=_head(arrays, vectors.shape[1], "reject"),
         thumbnails={name: arrays["thumbnails"][chosen] for name, chosen in rows.items()}
         if "thumbnails" in arrays
         else {},
@@ -201,6 +208,7 @@ def _classes(
         "known": set(row_names[np.isin(roles, ("reference", "known", "calibration"))].tolist()),
         "novel": set(row_names[roles == "novel"].tolist()),
         "ood": set(row_names[roles == "ood"].tolist()),
+        "clutter": set(row_names[roles == "clutter"].tolist()),
     }
     _check_families(families, set(row_names[roles == "reference"].tolist()))
     if given is None and np.issubdtype(labels.dtype, np.integer):
@@ -225,6 +233,8 @@ def _check_columns(arrays: dict[str, NDArray[Any]], known: list[str]) -> None:
     given = [key for key in CLASSIFIER if key in arrays]
     if "head_bias" in given and "head_weight" not in given:
         raise ValueError("there is an array head_bias and no head_weight.")
+    if "reject_weight" in arrays and "head_weight" not in arrays:
+        raise ValueError("there is an array reject_weight and no head_weight.")
     listed = arrays.get("class_names")
     if not given or np.issubdtype(arrays["labels"].dtype, np.integer):
         return
@@ -239,7 +249,7 @@ def _check_columns(arrays: dict[str, NDArray[Any]], known: list[str]) -> None:
 
 
 def _check_families(families: dict[str, set[str]], reference: set[str]) -> None:
-    for first, second in (("known", "novel"), ("known", "ood"), ("novel", "ood")):
+    for first, second in combinations(families, 2):
         both = sorted(families[first] & families[second])
         if both:
             raise ValueError(f"the class {both[0]!r} is {first} in some rows and {second} in others.")
@@ -257,11 +267,14 @@ def _prediction_rule(arrays: dict[str, NDArray[Any]]) -> PredictionRule:
     return cast(PredictionRule, rule)
 
 
-def _head(arrays: dict[str, NDArray[Any]], dim: int) -> LinearHead | None:
-    if "head_weight" not in arrays:
+def _head(arrays: dict[str, NDArray[Any]], dim: int, name: str = "head") -> LinearHead | None:
+    """Classifier (C, D), or its reject class (1, D) under that name; None where the file has none."""
+    if f"{name}_weight" not in arrays:
         return None
-    weight = arrays["head_weight"]
-    bias = arrays.get("head_bias", np.zeros(len(weight)))
-    if weight.ndim != 2 or weight.shape[1] != dim or bias.shape != weight.shape[:1]:
-        raise ValueError(f"head_weight {weight.shape} and head_bias {bias.shape} must be (C, {dim}) and (C,).")
+    weight, rows = arrays[f"{name}_weight"], 1 if name == "reject" else "C"
+    bias = arrays.get(f"{name}_bias", np.zeros(len(weight)))
+    if weight.ndim != 2 or weight.shape[1] != dim or bias.shape != weight.shape[:1] or rows not in ("C", len(weight)):
+        raise ValueError(
+            f"{name}_weight {weight.shape} and {name}_bias {bias.shape} must be ({rows}, {dim}) and ({rows},)."
+        )
     return LinearHead(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())

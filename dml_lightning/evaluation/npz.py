@@ -20,9 +20,12 @@ KINDS = {
     "logits": ("fiu", "numbers"),
     "head_weight": ("fiu", "numbers"),
     "head_bias": ("fiu", "numbers"),
+    "reject_weight": ("fiu", "numbers"),
+    "reject_bias": ("fiu", "numbers"),
     "other_groups": ("b", "true or false"),
 }
-FINITE = ("vectors", "logits", "head_weight", "head_bias")  # as float32, in which they are used
+# as float32, in which they are used
+FINITE = ("vectors", "logits", "head_weight", "head_bias", "reject_weight", "reject_bias")
 
 
 def read_arrays(path: Path) -> Arrays:

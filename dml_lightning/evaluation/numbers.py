@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dml_lightning.evaluation.active import active_values
+from dml_lightning.evaluation.clutter import clutter_values
 from dml_lightning.evaluation.distances import distance_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
@@ -20,6 +21,7 @@ MEASUREMENTS: tuple[Callable[[Evidence], dict[str, float]], ...] = (
     retrieval_values,
     verification_values,
     ood_values,
+    clutter_values,
     open_set_values,
     active_values,
     assumption_values,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.types import ROLES, Role
+from dml_lightning.types import Role
 
+DRAWN: tuple[Role, ...] = ("known", "novel", "ood")  # training has put the place of clutter
 Dash = Literal["solid", "dash", "dot", "dashdot"]  # Plotly's names
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color). Its yellow is too pale for white paper, and a darker yellow looks
@@ -64,11 +65,11 @@ def class_styles(evidences: Iterable[Evidence]) -> dict[str, ClassStyle]:
     """
     roles: dict[str, Role] = {}
     for evidence in evidences:
-        for role in ROLES:
+        for role in DRAWN:
             for label in sorted(set(evidence.sets[role].labels.tolist())):
                 roles.setdefault(evidence.class_names[label], role)
     styles: dict[str, ClassStyle] = {}
-    for role in ROLES:
+    for role in DRAWN:
         colours, shapes = DARK if role == "ood" else COLOURS, MARKER_SHAPES[role]
         for number, name in enumerate([name for name, own in roles.items() if own == role], start=len(styles)):
             styles[name] = ClassStyle(name, role, colours[number % len(colours)], shapes[number % len(shapes)])

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.types import ROLES
+from dml_lightning.figures.palette import DRAWN
 
 Method = Literal["tsne", "pca"]
 MOST_POINTS = 1200  # largest number of points of a projection
@@ -54,14 +54,14 @@ class ShownCrops:
 
 def shown_crops(evidence: Evidence) -> ShownCrops:
     """Every test crop: known, then novel, then OOD, each in the order of the evidence."""
-    sets = [evidence.sets[role] for role in ROLES]
+    sets = [evidence.sets[role] for role in DRAWN]
     return ShownCrops(
         vectors=np.concatenate([part.vectors.double().numpy() for part in sets]),
-        roles=np.repeat(ROLES, [len(part) for part in sets]),
+        roles=np.repeat(DRAWN, [len(part) for part in sets]),
         labels=np.concatenate([part.labels.numpy() for part in sets]),
         index=np.concatenate([part.index.numpy() for part in sets]),
-        groups=np.concatenate([evidence.groups[role] for role in ROLES]),
-        thumbnails=np.concatenate([evidence.thumbnails[role] for role in ROLES]) if evidence.thumbnails else None,
+        groups=np.concatenate([evidence.groups[role] for role in DRAWN]),
+        thumbnails=np.concatenate([evidence.thumbnails[role] for role in DRAWN]) if evidence.thumbnails else None,
     )
 
 

@@ -51,8 +51,9 @@ class TrainedRun:
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         with reading(path, trust):
-            turned = _section(path, "data").get("turned_classes") or 1
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), turned)
+            data = _section(path, "data")
+            training = {"turned_classes": data.get("turned_classes") or 1, "clutter": bool(data.get("ood_train"))}
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), training)
         options = _crop_options(path)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
@@ -106,14 +107,14 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         )
 
 
-def _load_module(run: Path, model: dict[str, Any], num_classes: int, turned_classes: int = 1) -> EmbeddingModule:
+def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: dict[str, Any]) -> EmbeddingModule:
     """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
         run: Folder of the run.
         model: Model section of its recipe.
         num_classes: Number C of known classes.
-        turned_classes: Number of training classes for each of them.
+        training: What the data said of training: `turned_classes` and `clutter` of `EmbeddingModule`.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -121,7 +122,7 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, turned_clas
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
-    given = {"num_classes": num_classes, "turned_classes": turned_classes, "compile": False}
+    given = {"num_classes": num_classes, **training, "compile": False}
     arguments = {**(model.get("init_args") or {}), **given}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)

@@ -20,11 +20,28 @@ class EmbeddingLoss(nn.Module, ABC):
         """Whether every term compares crops of one batch, so that it needs two of a class and two classes."""
         return True
 
+    @property
+    def takes_clutter(self) -> bool:
+        """Whether crops labelled `CLUTTER` are negatives only, and nothing to each other."""
+        return False
+
     def set_sizes(self, num_classes: int, embedding_dim: int) -> None:
         """Take C and D from the module that holds this loss; for a loss with parameters of these sizes."""
 
     def check_sizes(self, num_classes: int, embedding_dim: int) -> None:
         """Refuse to train with parameters that are not of C classes and D dimensions, by a ValueError."""
+
+    def check_clutter(self) -> None:
+        """Refuse clutter in training if the loss has no place for it.
+
+        Raises:
+            ValueError: If it does not take clutter.
+        """
+        if not self.takes_clutter:
+            raise ValueError(
+                f"{type(self).__name__} has no place for clutter (data.ood_train): take a loss that has, such as "
+                "TripletLoss, or leave ood_train out of every arm."
+            )
 
     @abstractmethod
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:

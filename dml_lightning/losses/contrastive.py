@@ -37,7 +37,8 @@ def mean_over_ranks(
 class ContrastiveLoss(EmbeddingLoss):
     """Mean over all pairs of d² (same class) or max(0, margin − d)² (different class).
 
-    Hadsell, Chopra, LeCun 2006; pytorch-metric-learning's loss of this name does not square.
+    Hadsell, Chopra, LeCun 2006; pytorch-metric-learning's loss of this name does not square. Clutter makes pairs as
+    the negative of an anchor of a class, and no others.
 
     Args:
         margin: Distance from which samples of two classes no longer repel each other.
@@ -57,6 +58,11 @@ class ContrastiveLoss(EmbeddingLoss):
         positive(margin=margin)
         self.margin = margin
 
+    @property
+    def takes_clutter(self) -> bool:
+        """Whether clutter has a place: it is a negative of every anchor."""
+        return True
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's embeddings (B, D) within the global batch."""
         return mean_over_ranks(partial(contrastive_sum, margin=self.margin), embeddings, labels)
@@ -65,7 +71,8 @@ class ContrastiveLoss(EmbeddingLoss):
 class NPairLoss(EmbeddingLoss):
     """Mean over anchor-positive pairs of log(1 + Σ_k exp(a·n_k − a·p)), all negatives n_k.
 
-    Sohn 2016. Meant for embeddings that are not normalised, or to be used with a scale.
+    Sohn 2016. Meant for embeddings that are not normalised, or to be used with a scale. Clutter is among the negatives
+    of every anchor, and no anchor itself.
 
     Args:
         scale: Factor on the dot products; 1 in the paper.
@@ -84,6 +91,11 @@ class NPairLoss(EmbeddingLoss):
         super().__init__()
         positive(scale=scale)
         self.scale = scale
+
+    @property
+    def takes_clutter(self) -> bool:
+        """Whether clutter has a place: it is a negative of every anchor."""
+        return True
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss of this rank's embeddings (B, D) within the global batch."""

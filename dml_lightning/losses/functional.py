@@ -15,7 +15,7 @@ from dml_lightning.losses.mining import Mining, Selection
 from dml_lightning.pairs.blocks import check_finite, check_integers, full_precision, wide
 from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
 from dml_lightning.pairs.order import SORTED_ELEMENTS
-from dml_lightning.types import LossOutput
+from dml_lightning.types import LossOutput, is_clutter
 
 Reduction = Literal["active", "mean", "sum"]
 REDUCTIONS: tuple[Reduction, ...] = ("active", "mean", "sum")
@@ -66,7 +66,7 @@ def triplet_loss(
 
     Args:
         embeddings: Anchors (B, D).
-        labels: Labels (B,), any integers.
+        labels: Labels (B,), any integers; `CLUTTER` of crops that are negatives only.
         margin: Margin m, in the unit of the (squared) distance; with `soft` it only defines the counts
             and what is semi-hard.
         mining: "all" triplets; all "semihard" ones, d_p <= d_n < d_p + m; "facenet", per
@@ -186,10 +186,10 @@ def triplet_counts(
 
 
 def pair_masks(labels: Tensor, reference_labels: Tensor, offset: int | None) -> tuple[Tensor, Tensor]:
-    """Masks (B, N) of positive pairs, without an anchor and itself, and of negative pairs.
+    """Masks (B, N) of positive pairs, without an anchor and itself, and of negative pairs. Clutter has no pairs.
 
     Args:
-        labels: Labels (B,) of the anchors.
+        labels: Labels (B,) of the anchors; `CLUTTER` of clutter, which is a negative of the other anchors only.
         reference_labels: Labels (N,).
         offset: Position of the first anchor among the references; None if no anchor is a reference.
 
@@ -198,11 +198,12 @@ def pair_masks(labels: Tensor, reference_labels: Tensor, offset: int | None) -> 
         (tensor([[False,  True, False]]), tensor([[False, False,  True]]))
     """
     same = labels.unsqueeze(1) == reference_labels
-    positive = same.clone()
+    anchor = ~is_clutter(labels).unsqueeze(1)
+    positive = same & anchor
     if offset is not None:
         rows = torch.arange(len(labels), device=labels.device)
         positive[rows, rows + offset] = False
-    return positive, ~same
+    return positive, ~same & anchor
 
 
 def contrastive_sum(

@@ -15,9 +15,9 @@ from dml_lightning import distributed
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
 from dml_lightning.losses.pml_kinds import check_kind, check_sizes, sized
-from dml_lightning.losses.pml_share import can_be_shared, mine_globally, share
+from dml_lightning.losses.pml_share import PER_ANCHOR_MINERS, can_be_shared, mine_globally, share
 from dml_lightning.pairs.blocks import check_finite, wide
-from dml_lightning.types import LossOutput
+from dml_lightning.types import LossOutput, is_clutter
 
 
 class PMLLoss(EmbeddingLoss):
@@ -29,6 +29,10 @@ class PMLLoss(EmbeddingLoss):
     SupConLoss, with MeanReducer or AvgNonZeroReducer and no regulariser. Other losses mix anchors, so
     every rank computes all of it: exact, and as slow as a single process. Miners always get the whole
     batch, since some compare anchors.
+
+    Clutter is a negative only. The losses above take it, under the same conditions, with BatchHardMiner,
+    BatchEasyHardMiner, MultiSimilarityMiner, PairMarginMiner, TripletMarginMiner or no miner. Others refuse it, such
+    as those with proxies, which would give it a proxy.
 
     Random draws depend on `seed` and the number of training calls so far, which is saved in the
     checkpoint: they are the same on every rank and after a resume.
@@ -77,6 +81,25 @@ class PMLLoss(EmbeddingLoss):
         """Whether the loss has no parameters, such as proxies, to compare crops with."""
         return not any(True for _ in self.parameters())
 
+    @property
+    def takes_clutter(self) -> bool:
+        """Whether clutter can be kept out of the anchors."""
+        return can_be_shared(self.loss) and (self.miner is None or type(self.miner) in PER_ANCHOR_MINERS)
+
+    def check_clutter(self) -> None:
+        """Refuse clutter in training if loss or miner has no place for it.
+
+        Raises:
+            ValueError: If it does not take clutter; the message names the loss and the miner.
+        """
+        if not self.takes_clutter:
+            miner = "" if self.miner is None else f" with {type(self.miner).__name__}"
+            raise ValueError(
+                f"pytorch-metric-learning's {type(self.loss).__name__}{miner} has no place for clutter "
+                "(data.ood_train): take a loss and a miner that PMLLoss names for it, or leave ood_train out of every "
+                "arm."
+            )
+
     def set_sizes(self, num_classes: int, embedding_dim: int) -> None:
         """Make the loss if it was given without its sizes."""
         if self.loss is None and self._unsized is not None:
@@ -94,7 +117,8 @@ class PMLLoss(EmbeddingLoss):
         """Loss of the gathered batch of embeddings (B, D) and labels (B,).
 
         Raises:
-            ValueError: If the shapes disagree, labels are not integers, or an embedding of any rank is not finite.
+            ValueError: If the shapes disagree, labels are not integers, an embedding of any rank is not finite, or
+                there is clutter that the loss does not take.
         """
         check_rows(embeddings, labels)
         if self.loss is None:
@@ -111,11 +135,14 @@ class PMLLoss(EmbeddingLoss):
         return LossOutput(loss, {})
 
     def _loss_of(self, anchors: Tensor, labels: Tensor, batch: distributed.GlobalBatch) -> Tensor:
-        shared = distributed.world_size() > 1 and can_be_shared(self.loss)
+        clutter = bool(is_clutter(batch.labels).any())
+        if clutter:
+            self.check_clutter()
+        shared = clutter or (distributed.world_size() > 1 and can_be_shared(self.loss))
         mined = mine_globally(self.loss if shared else None, self.miner, batch)
-        # the library treats a batch with a single mined pair or triplet as one without any
-        if shared and (mined is None or any(len(column) > 1 for column in mined)):
-            return share(self.loss, anchors, labels, batch, mined)
+        # the library, which knows no clutter, treats a batch with a single mined pair or triplet as one without any
+        if clutter or (shared and (mined is None or any(len(column) > 1 for column in mined))):
+            return share(self.loss, anchors, labels, batch, mined, clutter)
         loss: Tensor = self.loss(batch.embeddings, batch.labels, mined)
         return loss
 

@@ -6,8 +6,10 @@ of one rank and sends no gradient to the others; here sums and counts add up ove
 B anchors of this rank, N rows of the global batch.
 """
 
+from collections.abc import Callable
+
 import torch
-from pytorch_metric_learning import losses
+from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.losses.generic_pair_loss import GenericPairLoss
 from pytorch_metric_learning.miners import BaseMiner
 from pytorch_metric_learning.reducers import AvgNonZeroReducer, BaseReducer, MeanReducer, MultipleReducers
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from dml_lightning import distributed
 from dml_lightning.losses.functional import pair_masks
+from dml_lightning.types import is_clutter
 
 MinedIndices = tuple[Tensor, ...]  # (anchors, positives, negatives), or pairs (a, p) and (a, n)
 
@@ -26,6 +29,15 @@ PER_ANCHOR = (  # losses that are means of terms of one anchor each
     losses.MultiSimilarityLoss,
     losses.CircleLoss,
     losses.SupConLoss,
+)
+
+
+PER_ANCHOR_MINERS = (  # miners whose choice for an anchor does not depend on other anchors
+    miners.BatchEasyHardMiner,
+    miners.BatchHardMiner,
+    miners.MultiSimilarityMiner,
+    miners.PairMarginMiner,
+    miners.TripletMarginMiner,
 )
 
 
@@ -87,6 +99,7 @@ def share(
     labels: Tensor,
     batch: distributed.GlobalBatch,
     mined: MinedIndices | None,
+    clutter: bool = False,
 ) -> Tensor:
     """Loss of the global batch, computed from this rank's anchors; a collective.
 
@@ -96,6 +109,7 @@ def share(
         labels: Labels (B,).
         batch: The global batch.
         mined: Positions in it of mined pairs or triplets; None for all of them.
+        clutter: Whether the global batch holds clutter, which is no anchor.
     """
     if mined is None:
         positive, negative = pair_masks(labels, batch.labels, batch.offset)
@@ -103,6 +117,9 @@ def share(
         own = all_triplets(positive, negative) if triplets else all_pairs(positive, negative)
     else:
         own = of_anchors(mined, batch.offset, len(anchors))
+    if clutter:
+        known = ~is_clutter(labels)
+        own, anchors, labels = among(own, known), anchors[known], labels[known]
     if isinstance(loss, GenericPairLoss):  # its compute_loss treats a single pair on a rank as none
         terms = loss.loss_method(loss.distance(anchors, batch.embeddings), convert_to_pairs(own, labels))
     else:
@@ -159,4 +176,29 @@ def of_anchors(mined: MinedIndices, offset: int, count: int) -> MinedIndices:
         kept = (anchors >= offset) & (anchors < offset + count)
         return (anchors[kept] - offset, *(other[kept] for other in others))
 
+    return _each(select, mined)
+
+
+def among(own: MinedIndices, kept: Tensor) -> MinedIndices:
+    """Pairs or triplets whose anchor is kept; anchors are numbered among those.
+
+    Args:
+        own: Pairs or triplets.
+        kept: Whether (B,) each anchor is kept.
+
+    Example:
+        >>> among((torch.tensor([0, 2]), torch.tensor([1, 3]), torch.tensor([2, 0])), torch.tensor([False, True, True]))
+        (tensor([1]), tensor([3]), tensor([0]))
+    """
+    number = kept.cumsum(0) - 1
+
+    def select(anchors: Tensor, *others: Tensor) -> MinedIndices:
+        chosen = kept[anchors]
+        return (number[anchors[chosen]], *(other[chosen] for other in others))
+
+    return _each(select, own)
+
+
+def _each(select: Callable[..., MinedIndices], mined: MinedIndices) -> MinedIndices:
+    """Apply `select` to triplets, or to the positive and the negative pairs."""
     return select(*mined) if len(mined) == 3 else (*select(*mined[:2]), *select(*mined[2:]))

@@ -19,6 +19,8 @@ Distance = Literal["euclidean", "squared_euclidean"]
 class TripletLoss(EmbeddingLoss):
     """Triplet loss max(0, d(a,p) − d(a,n) + margin) of the global batch, exact over all its triplets.
 
+    Clutter is a negative of every anchor and no anchor itself.
+
     Args:
         margin: Margin in the unit of `distance`; with `soft` it only defines the counts and "semihard".
         mining: "all", "semihard" (all semi-hard triplets), "facenet" (one semi-hard negative per
@@ -70,6 +72,11 @@ class TripletLoss(EmbeddingLoss):
     def compares_crops(self) -> bool:
         """Whether there is no memory of earlier batches to compare with."""
         return self.memory is None
+
+    @property
+    def takes_clutter(self) -> bool:
+        """Whether clutter has a place: it is a negative of every anchor."""
+        return True
 
     @property
     def squared(self) -> bool:

@@ -50,6 +50,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
             dimension, which tensor cores prefer. The numbers change by rounding only.
         turned_classes: Number of training classes for each known one; filled in from the data by the command line.
+        clutter: Whether training batches hold clutter, labelled `CLUTTER`; filled in from the data by the command line.
 
     Raises:
         ValueError: If `schedule` is unknown, `warmup` or `layer_decay` out of range, or the backbone frozen that
@@ -70,6 +71,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         compile: bool = False,
         channels_last: bool = False,
         turned_classes: int = 1,
+        clutter: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= warmup < 1:
@@ -82,7 +84,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"{' and a frozen one' if encoder.freeze else ''}; leave it out for one rate."
             )
         self.encoder = encoder
-        self.num_classes, self.turned_classes = num_classes, turned_classes
+        self.num_classes, self.turned_classes, self.clutter = num_classes, turned_classes, clutter
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
@@ -99,8 +101,13 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @property
     def training_classes(self) -> int:
-        """Number of classes that training tells apart: the known ones upright, then by each turn."""
+        """Number of known classes in training: all of them upright, then all of them by each turn."""
         return self.num_classes * self.turned_classes
+
+    @property
+    def separated(self) -> int:
+        """Number of kinds of crops that a loss keeps apart: the training classes, and clutter if there is some."""
+        return self.training_classes + self.clutter
 
     def compute_logits(self, embeddings: Tensor) -> Tensor | None:
         """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
@@ -108,6 +115,10 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     def linear_head(self) -> LinearHead | None:
         """The classifier as weight and bias on the embedding; None for an arm without one."""
+        return None
+
+    def reject_head(self) -> LinearHead | None:
+        """The logit of the reject class as weight (1, D) and bias (1,); None for an arm without one."""
         return None
 
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -188,6 +199,12 @@ class EmbeddingModule(L.LightningModule, ABC):
             raise ValueError(
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
+            )
+        given = getattr(getattr(self.trainer, "datamodule", None), "has_clutter", self.clutter)
+        if given != self.clutter:
+            raise ValueError(
+                f"the model was made with clutter={self.clutter}, and ood_train of the data "
+                f"{'names' if given else 'names no'} classes: give both or neither."
             )
 
     @override

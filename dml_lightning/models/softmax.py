@@ -11,21 +11,24 @@ from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import LinearHead, LossOutput
+from dml_lightning.types import LinearHead, LossOutput, is_clutter
 
 
 class SoftmaxModule(EmbeddingModule):
     """Softmax classification of the known classes; its embedding is the classifier's input.
 
+    Where training batches hold clutter, it is one class more of the loss, the reject class. Its logit stands apart:
+    the logits of `compute_logits`, and so names, detectors and calibration, are those of the known classes alone.
+
     Args:
         encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
         optimizer: Function that makes the optimizer from parameters.
         num_classes: Number C of known classes; filled in from the data by the command line.
-        loss: Loss on logits (B, C); cross-entropy if not given.
+        loss: Loss on logits (B, C), or (B, C + 1) with clutter; cross-entropy if not given.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
-        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last` and `turned_classes` of
-            `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last`, `turned_classes` and
+            `clutter` of `EmbeddingModule`.
 
     Raises:
         ValueError: If the loss is not one on logits.
@@ -57,6 +60,7 @@ class SoftmaxModule(EmbeddingModule):
         self.loss = loss if loss is not None else CrossEntropyLoss()
         self.scale = scale
         self.classifier = nn.Linear(encoder.embedding_dim, self.training_classes)
+        self.reject = nn.Linear(encoder.embedding_dim, 1) if self.clutter else None
 
     @override
     def compute_logits(self, embeddings: Tensor) -> Tensor:
@@ -68,17 +72,30 @@ class SoftmaxModule(EmbeddingModule):
 
     @override
     def linear_head(self) -> LinearHead:
-        weight, bias = (
-            whole(part.detach())[: self.num_classes] for part in (self.classifier.weight, self.classifier.bias)
-        )
+        return self._head(self.classifier)
+
+    @override
+    def reject_head(self) -> LinearHead | None:
+        return None if self.reject is None else self._head(self.reject)
+
+    def _head(self, layer: nn.Linear) -> LinearHead:
+        weight, bias = (whole(part.detach())[: self.num_classes] for part in (layer.weight, layer.bias))  # upright
         return LinearHead(self.scale * weight.float(), bias.float())
+
+    def _with_reject(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and labels of the loss: of the training classes and, with clutter, of the reject class behind them."""
+        logits = self._training_logits(embeddings)
+        if self.reject is None:
+            return logits, labels
+        logits = torch.cat([logits, self.reject(self.scale * embeddings)], dim=1)
+        return logits, torch.where(is_clutter(labels), self.training_classes, labels)
 
     @override
     @torch.no_grad()
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.loss.diagnostics(self._training_logits(embeddings), labels)
+        return self.loss.diagnostics(*self._with_reject(embeddings, labels))
 
     @override
     def compute_loss(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
-        output: LossOutput = self.loss(self._training_logits(embeddings), labels)
+        output: LossOutput = self.loss(*self._with_reject(embeddings, labels))
         return output

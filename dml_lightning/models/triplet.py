@@ -6,7 +6,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from typing_extensions import override
 
-from dml_lightning.data.samplers import PKBatchSampler
+from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
@@ -23,11 +23,12 @@ class TripletModule(EmbeddingModule):
         num_classes: Number C of known classes; filled in from the data by the command line.
         loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
         allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
-        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last` and `turned_classes` of
-            `EmbeddingModule`.
+        **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last`, `turned_classes` and
+            `clutter` of `EmbeddingModule`.
 
     Raises:
-        ValueError: If the loss is not one on embeddings, or no set of unit vectors could satisfy its margin.
+        ValueError: If the loss is not one on embeddings or has no place for clutter where there is some, or if no set
+            of unit vectors could satisfy its margin.
 
     Example:
         >>> import torch
@@ -57,9 +58,11 @@ class TripletModule(EmbeddingModule):
             )
         self.loss = loss = loss if loss is not None else TripletLoss()
         loss.set_sizes(self.training_classes, encoder.embedding_dim)
+        if self.clutter:
+            loss.check_clutter()
         bounded = encoder.normalize and num_classes > 1 and not allow_infeasible_margin
         if bounded and isinstance(loss, TripletLoss):
-            check_margin(loss.margin, self.training_classes, encoder.embedding_dim, loss.squared)
+            check_margin(loss.margin, self.separated, encoder.embedding_dim, loss.squared)
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -77,6 +80,7 @@ class TripletModule(EmbeddingModule):
     def on_train_start(self) -> None:
         super().on_train_start()
         plan = getattr(self.trainer.train_dataloader, "plan", None)
+        plan = plan.known if isinstance(plan, ClutterBatchSampler) else plan
         if self.loss.compares_crops and isinstance(plan, PKBatchSampler):
             _check_plan(plan)
 

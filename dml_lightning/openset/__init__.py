@@ -16,6 +16,7 @@ from dml_lightning.openset.logits import (
     LogitDetector,
     MaxLogitDetector,
     MaxSoftmaxDetector,
+    RejectDetector,
     ViMDetector,
 )
 from dml_lightning.openset.mahalanobis import MahalanobisDetector, RelativeMahalanobisDetector
@@ -36,6 +37,7 @@ __all__ = [
     "MaxSoftmaxDetector",
     "Prediction",
     "PrototypeDetector",
+    "RejectDetector",
     "RelativeMahalanobisDetector",
     "Threshold",
     "ViMDetector",

@@ -111,6 +111,42 @@ class EnergyDetector(LogitDetector):
         return -self.temperature * (logits / self.temperature).logsumexp(1)
 
 
+class RejectDetector(LogitDetector):
+    """Log odds of the reject class, which order samples as its softmax probability does.
+
+    The probability itself would be 1 for every sample with a gap above 37, and those would tie.
+
+    Args:
+        weight: Weight (C, D) of the linear head.
+        bias: Bias (C,) of the linear head.
+        reject_weight: Weight (1, D) of the reject class.
+        reject_bias: Bias (1,) of the reject class.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    Example:
+        >>> detector = RejectDetector(torch.eye(2), torch.zeros(2), torch.zeros(1, 2), torch.zeros(1))
+        >>> detector.score(torch.tensor([[0.0, 0.0]]))  # probability 1/3, odds 1/2
+        tensor([-0.6931], dtype=torch.float64)
+    """
+
+    def __init__(self, weight: Vectors, bias: Vectors, reject_weight: Vectors, reject_bias: Vectors):
+        super().__init__(weight, bias)
+        rows = [to_numpy(each).astype(np.float64) for each in (reject_weight, reject_bias)]
+        wanted = [(1, self.weight.shape[1]), (1,)]
+        if [row.shape for row in rows] != wanted:
+            raise ValueError(
+                f"the reject class beside a head {self.weight.shape} has weight {wanted[0]} and bias (1,), got "
+                f"{rows[0].shape} and {rows[1].shape}."
+            )
+        self.weight, self.bias = np.concatenate([self.weight, rows[0]]), np.concatenate([self.bias, rows[1]])
+
+    def _score(self, vectors: Tensor) -> Tensor:
+        logits = self.logits(vectors).double()
+        return logits[:, -1] - logits[:, :-1].logsumexp(1)
+
+
 class ViMDetector(LogitDetector):
     """Virtual-logit matching: alpha times the length of the residual, minus log Σ exp(logits).
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dml_lightning.types import is_clutter
+
 SORTED_ELEMENTS = {"cpu": 2**19, "cuda": 2**24}  # keys sorted at once
 
 
@@ -33,10 +35,10 @@ def _by_size(size: Tensor, group: Tensor) -> Tensor:
 
 
 def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Layout:
-    """Lay out anchors and references by class.
+    """Lay out anchors and references by class. Clutter is no anchor, and so a negative only.
 
     Args:
-        labels: Labels (B,) of the anchors, any integers.
+        labels: Labels (B,) of the anchors, any integers; `CLUTTER` of clutter.
         reference_labels: Labels (N,) of the references.
         offset: Position of the first anchor among the references, anchor i being reference `offset + i`; None
             if no anchor is a reference.
@@ -57,7 +59,7 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
     starts[ascending] = sizes[ascending].cumsum(0) - sizes[ascending]
 
     group = torch.searchsorted(classes, labels).clamp_max(len(classes) - 1)  # (B,)
-    size = torch.where(classes[group] == labels, sizes[group], 0)
+    size = torch.where((classes[group] == labels) & ~is_clutter(labels), sizes[group], 0)
     positives = size if offset is None else (size - 1).clamp_min(0)
     valid = positives * (n - size)
     kept = (valid > 0).nonzero().squeeze(1)

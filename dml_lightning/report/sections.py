@@ -147,22 +147,33 @@ def _refusal(runs: ShownRuns) -> Section | None:
     )
     if what == "crops":
         text += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
-    return Section("refusal", "Refusing what is not known", [text], [detectors_table(runs.detectors)], [figure])
+    tables = [detectors_table(runs.detectors)]
+    if any("clutter_auroc" in table for table in runs.detectors.values()):
+        tables.append(detectors_table(runs.detectors, "clutter_auroc", "AUROC against clutter, a kind that was seen,"))
+    return Section("refusal", "Refusing what is not known", [text], tables, [figure])
 
 
-def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:
-    """OOD AUROC with its interval or range over flights: a row per detector, a column per arm.
+def detectors_table(detectors: dict[str, pd.DataFrame], column: str = "auroc", what: str = "OOD AUROC") -> Table:
+    """An AUROC with its interval or range over flights: a row per detector, a column per arm.
 
     Args:
         detectors: Table of detectors by arm.
+        column: Column of these tables; an arm may lack it.
+        what: Name of the number.
     """
     names = list(dict.fromkeys(name for table in detectors.values() for name in table.index))
     rows = [
-        [name, *(interval_text(table, name) if name in table.index else "–" for table in detectors.values())]
+        [
+            name,
+            *(
+                interval_text(table, name, column) if name in table.index and column in table else "–"
+                for table in detectors.values()
+            ),
+        ]
         for name in names
     ]
     return Table(
-        "OOD AUROC by detector",
+        f"{what} by detector",
         ["detector", *detectors],
         rows,
         "Detectors on logits exist only where there is a classifier.",

@@ -127,12 +127,17 @@ def arms_section(given: ReportInput) -> Section:
     """The section on the test crops and the metrics of every arm."""
     first = given.runs[0]
     sets = first.evidence.sets
-    counts = {name: len(sets[name]) for name in ("reference", "known", "novel", "ood")}
+    counts = {name: len(part) for name, part in sets.items()}
     tested = (
         f"Test crops: {counts['known']} of {first.evidence.num_classes} known classes, {counts['novel']} of novel "
         f"classes that training never saw, {counts['ood']} that are no waterfowl or of no class at all (OOD). "
         f"{counts['reference']} training crops serve as reference."
     )
+    if counts["clutter"]:
+        tested += (
+            f" Beside them, {counts['clutter']} crops of clutter: of other flights, but of kinds that training saw, "
+            "and so in no number of OOD."
+        )
     pictured = ""
     if len(given.runs) > len(given.arms):
         pictured = (

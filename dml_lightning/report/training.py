@@ -102,8 +102,9 @@ def _margin_row(arm: str, run: RunResult) -> list[str | float | int] | None:
         return None
     encoder = (settings.get("encoder") or {}).get("init_args") or settings.get("encoder") or {}
     squared = loss.get("distance") == "squared_euclidean"
-    turned = (run.recipe.get("data") or {}).get("turned_classes") or 1
-    classes, dim = run.evidence.num_classes * turned, run.evidence.sets["known"].vectors.shape[1]
+    data = run.recipe.get("data") or {}
+    classes = run.evidence.num_classes * (data.get("turned_classes") or 1) + bool(data.get("ood_train"))
+    dim = run.evidence.sets["known"].vectors.shape[1]
     margin = float(loss["margin"])
     start: list[str | float | int] = [arm, margin, "squared" if squared else "Euclidean", classes, dim]
     if not encoder.get("normalize", True):

@@ -89,6 +89,8 @@ def check_options(settings: Any, stage: str) -> None:
         raise ValueError(f"rerun is {settings.rerun}; repetitions are numbered from 1, and 0 is the run itself.")
     if (given := settings.model.get("init_args.num_classes")) is not None:
         raise ValueError(f"num_classes is {given} by hand, and it is the number of known classes: leave it out.")
+    if settings.model.get("init_args.clutter"):
+        raise ValueError("clutter is true by hand, and data.ood_train makes it so by naming classes: leave it out.")
 
 
 def _check_processes(trainer: Any) -> None:

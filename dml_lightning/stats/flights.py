@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dml_lightning.evaluation.clutter import clutter_values
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import ood_values
@@ -26,7 +27,7 @@ from dml_lightning.stats.estimates import Estimate
 from dml_lightning.types import Embeddings, EvaluationSet
 
 DRAWS = 2000
-TEST_SETS: tuple[EvaluationSet, ...] = ("known", "novel", "ood")
+TEST_SETS: tuple[EvaluationSet, ...] = ("known", "novel", "ood", "clutter")
 RETRIEVAL = ("recall_at_1", "r_precision", "map_at_r")
 
 
@@ -75,7 +76,9 @@ def _sets_of(metric: str) -> tuple[EvaluationSet, ...]:
         return "known", "novel"
     if metric.startswith("novel"):
         return ("novel",)
-    return ("known", "ood") if metric.startswith(("ood_", "oscr")) else ("known",)
+    if metric.startswith(("clutter_", "reject_clutter", "reject_novel")):
+        return "known", "novel" if metric.startswith("reject_novel") else "clutter"
+    return ("known", "ood") if metric.startswith(("ood_", "oscr", "reject_ood")) else ("known",)
 
 
 def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
@@ -92,7 +95,7 @@ def flight_values(evidence: Evidence, metric: str) -> dict[str, float]:
     name = metric.removeprefix("novel_").removesuffix(OTHER_GROUPS)
     if name in RETRIEVAL:
         return dict(zip(flights, _retrieval(evidence, metric, name, flights), strict=True))
-    for values in (accuracy_values, ood_values, open_set_values):
+    for values in (accuracy_values, ood_values, clutter_values, open_set_values):
         if metric in values(evidence):
             return {each: _value(values, _of_flight(evidence, each), metric) for each in flights}
     return {}

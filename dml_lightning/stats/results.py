@@ -28,12 +28,25 @@ COLUMNS = {
     "ood_auroc": "OOD AUROC",
     "ood_auroc_near": "near OOD AUROC",
     "ood_auroc_far": "far OOD AUROC",
+    "clutter_auroc": "AUROC, clutter of kinds seen",
+    "reject_clutter_auroc": "the same, by the reject class",
+    "reject_ood_auroc": "OOD AUROC by the reject class",
     "oscr": "OSCR",
     "aurc": "AURC",
 }
 # Prefixes of the names of numbers of which smaller is better.
 SMALLER_IS_BETTER = (
-    *("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc"),
+    *(
+        "ood_fpr95",
+        "clutter_fpr95",
+        "active_",
+        "hard_",
+        "semihard_",
+        "intra_",
+        "roth_",
+        "assumption_known_excess",
+        "aurc",
+    ),
     *("nll", "calibration_error", "classwise_calibration_error", "fnmr_"),
 )
 

@@ -15,6 +15,7 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.losses.functional import triplet_counts
 from dml_lightning.models import TripletModule
+from dml_lightning.types import CLUTTER
 from tests.evaluation.lines import laid_out
 from tests.models.small import Blobs, make, trainer
 
@@ -71,6 +72,31 @@ def test_a_loss_with_a_memory_has_counts_of_its_own(tmp_path: Path) -> None:
     counts = triplet_counts(vectors, labels, 0.3)
     assert logged["train/active_triplet_fraction"] == pytest.approx(int(counts["active"]) / int(counts["valid"]))
     assert "train/loss_active_triplet_fraction" in logged
+
+
+class Cluttered(Blobs):
+    """Every third crop is clutter."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels = torch.where(torch.arange(count) % 3 == 1, CLUTTER, torch.arange(count) % 4)
+
+
+def test_clutter_is_counted_apart(tmp_path: Path) -> None:
+    keeps = Keeps()
+    callbacks = [ActiveTriplets(margin=0.3), keeps]
+    run = trainer(tmp_path, max_epochs=1, log_every_n_steps=1, logger=CSVLogger(tmp_path), callbacks=callbacks)
+    module = make(TripletModule, loss=TripletLoss(0.3), clutter=True)
+    run.fit(module, DataLoader(Cluttered(24), batch_size=12))
+    assert run.callback_metrics["train/clutter_share"] == pytest.approx(1 / 3)
+    for vectors, labels, logged in keeps.steps:
+        counts = triplet_counts(vectors[labels != CLUTTER], labels[labels != CLUTTER], 0.3)
+        share = int(counts["active"]) / int(counts["valid"])
+        assert logged["train/active_triplet_fraction"] == pytest.approx(share)
+        every = triplet_counts(vectors, labels, 0.3)
+        assert int(every["valid"]) > int(counts["valid"])
+        own = int(every["active"]) / int(every["valid"])
+        assert logged["train/loss_active_triplet_fraction"] == pytest.approx(own)
 
 
 def test_steps_between_two_counts(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dml_lightning.callbacks import ActiveTriplets, TrainingState
 from dml_lightning.callbacks.state import STATES, Look, look, training_state
 from dml_lightning.losses import TripletLoss
 from dml_lightning.models import EmbeddingModule, SoftmaxModule, TripletModule
+from dml_lightning.types import CLUTTER
 from tests.models import small
 
 pytestmark = [
@@ -249,6 +250,15 @@ def test_ranks_see_the_global_batch(gloo: Any) -> None:
     parts = [[t[:5], t[5:]] for t in (x, y, index)]
     whole = look(x, y, index, 0.4)
     assert gloo(2).run(_look_on_a_rank, *parts) == [tuple(whole or ())] * 2
+
+
+def test_a_look_leaves_clutter_out() -> None:
+    g = torch.Generator().manual_seed(0)
+    vectors, labels, index = torch.randn(30, 4, generator=g), torch.arange(30) % 5, torch.arange(30) // 2
+    known = labels != 4
+    mixed = look(vectors, torch.where(known, labels, CLUTTER), index, 0.2)
+    assert mixed == look(vectors[known], labels[known], index[known], 0.2)
+    assert mixed != look(vectors, labels, index, 0.2)
 
 
 def test_no_triplet_no_look() -> None:

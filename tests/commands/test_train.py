@@ -75,6 +75,7 @@ def test_going_online_is_one_flag(monkeypatch: pytest.MonkeyPatch, words: list[s
         (["--trainer.limit_val_batches=0"], "trainer.limit_val_batches is 0.0; it has to be above 0"),
         (["--trainer.use_distributed_sampler=true"], "trainer.use_distributed_sampler is True"),
         (["--model.init_args.num_classes=7"], "num_classes is 7 by hand"),
+        (["--model.init_args.clutter=true"], "clutter is true by hand"),
         (["--rerun=-1"], "rerun is -1"),
         (["--trainer.max_epochs=many"], "trainer.max_epochs: many is not a whole number or null."),
         (["--tracking.wandb=maybe"], "tracking.wandb: maybe is not one of 'offline', 'online', 'disabled' or null."),

@@ -18,7 +18,7 @@ from dml_lightning.data.loaders import TrainingBatch
 from dml_lightning.data.sources import CocoJson, Source
 from dml_lightning.data.table import table_digest
 from dml_lightning.data.turned import turn
-from dml_lightning.types import EVALUATION_SETS, SETS, Batch
+from dml_lightning.types import CLUTTER, EVALUATION_SETS, SETS, Batch
 
 # Lightning 2.6 asks for torch's LeafSpec in a way that torch 2.15 deprecates
 pytestmark = pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning")
@@ -179,6 +179,9 @@ def test_evaluation_sets(data: ThermalWaterfowlDataModule) -> None:
     for split, loaders in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         for name, loader in zip(EVALUATION_SETS, loaders, strict=True):
             batches = list(loader)
+            if name == "clutter":  # ood_train is empty
+                assert not batches
+                continue
             index = torch.cat([b.index for b in batches]).numpy()
             labels = torch.cat([b.labels for b in batches]).numpy()
             images = torch.cat([b.images for b in batches])
@@ -235,7 +238,7 @@ def test_reference_is_capped_by_a_seeded_draw(root: Path, cache_dir: Path) -> No
 
 def test_empty_roles_give_loaders_of_length_zero(root: Path, cache_dir: Path, tmp_path: Path) -> None:
     data = module(root, cache_dir, novel_val=None, novel_test=None)
-    assert [len(loader) > 0 for loader in data.val_dataloader()] == [True, True, False, True]
+    assert [len(loader) > 0 for loader in data.val_dataloader()] == [True, True, False, True, False]
     assert list(data.val_dataloader()[2]) == []
     spy = Spy()
     trainer(tmp_path, max_epochs=1).fit(spy, datamodule=data)  # warnings are errors
@@ -603,9 +606,69 @@ def test_calibration_crops_are_not_seen_while_training(root: Path, tmp_path: Pat
         row for rows in spy.evaluated.values() for row in rows
     }
     assert "calibration" not in set(data.table.loc[sorted(seen), "split"])
-    assert len(spy.evaluated) == len(EVALUATION_SETS)
+    assert sorted(spy.evaluated) == [0, 1, 2, 3]
     fit.validate(spy, data, verbose=False)
-    assert len(spy.evaluated) == len(SETS)
+    assert sorted(spy.evaluated) == [0, 1, 2, 3, SETS.index("calibration")]
+
+
+def test_clutter_is_trained_on_and_evaluated_from_other_flights(root: Path, tmp_path: Path) -> None:
+    clutter = {"ood_train": ["background", "buoy"], "ood_val": [], "background": 2, "clutter_per_batch": 5}
+    data, plain = module(root, tmp_path, **clutter), module(root, tmp_path, ood_val=[])
+    assert data.class_names == ["coot", "goose", "teal", "loon", "swan", "person", "background", "buoy"]
+    assert (data.has_clutter, data.crops_per_batch, plain.has_clutter, plain.crops_per_batch) == (True, 11, False, 6)
+    data.setup()
+    seen: list[int] = []
+    for batch in data.train_dataloader():
+        finished = data.augment(batch)
+        rows = data.table.loc[batch.index.numpy()]
+        assert finished.labels.tolist() == [
+            CLUTTER if role == "clutter" else data.known_class_names.index(label)
+            for label, role in zip(rows["label"], rows["role"], strict=True)
+        ]
+        assert (rows["role"] == "clutter").sum() == 5
+        assert set(rows["split"]) == {"train"}
+        seen += batch.index.tolist()
+    assert {"background", "buoy"} <= set(data.table.loc[seen, "label"])
+    assert not (data.table.loc[data.training_rows(), "role"] == "clutter").any()  # no reference either
+    for split, loaders in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        index = torch.cat([batch.index for batch in loaders[EVALUATION_SETS.index("clutter")]])
+        assert set(data.table.loc[index.numpy(), "split"]) == {split}
+        assert set(data.table.loc[index.numpy(), "label"]) == {"background", "buoy"}
+
+
+def test_clutter_stands_upright_behind_turned_classes(root: Path, tmp_path: Path) -> None:
+    data = module(root, tmp_path, ood_train=["buoy"], ood_val=[], turned_classes=4, augmentation=None)
+    labels = [label for batch in data.train_dataloader() for label in data.augment(batch).labels.tolist()]
+    assert {CLUTTER} < set(labels) <= {CLUTTER, *range(12)}
+    upright = {int(row) for row in data.clutter_rows()}
+    index = [batch.index[batch.labels == CLUTTER] for batch in data.train_dataloader()]
+    assert set(torch.cat(index).tolist()) <= upright
+
+
+def test_known_crops_are_augmented_as_without_clutter(root: Path, tmp_path: Path) -> None:
+    data = module(root, tmp_path, ood_train=["buoy"], ood_val=[])
+    plain = module(root, tmp_path, ood_val=[], known=ROLES["known"])
+    for each in (data, plain):
+        each.__dict__["full_table"] = data.full_table.copy()  # the split that clutter has pulled at
+        each.setup()
+    mixed, alone = next(iter(data.train_dataloader())), next(iter(plain.train_dataloader()))
+    for name in ("patches", "labels", "index", "parameters"):
+        torch.testing.assert_close(getattr(mixed, name)[:6], getattr(alone, name), rtol=0, atol=0)
+    assert mixed.labels[6:].tolist() == [CLUTTER, CLUTTER]  # a third of six
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clutter_per_batch": 4}, "clutter_per_batch is 4, and ood_train names no class to fill it"),
+        ({"ood_train": ["buoy"], "ood_val": [], "clutter_per_batch": 0}, "clutter_per_batch is 0"),
+        ({"ood_train": ["buoy"]}, "'buoy' is named in ood_train and in ood_val"),
+        ({"ood_train": ["buoy"], "ood_val": [], "far_ood": ["buoy"]}, "far_ood names buoy, which ood_val and ood_test"),
+    ],
+)
+def test_clutter_is_checked(root: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _ = module(root, tmp_path, **options).table
 
 
 @pytest.mark.parametrize("turned", [4, 8])
@@ -683,6 +746,13 @@ def test_class_folds_make_every_species_novel_once(root: Path, tmp_path: Path) -
         assert not (names["val"] | names["test"]) & set(data.known_class_names)
         tested += names["test"]
     assert sorted(tested) == ["coot", "goose", "loon", "swan", "teal"]
+
+
+def test_clutter_is_no_species_of_a_fold(root: Path, tmp_path: Path) -> None:
+    options = {"known": None, "novel_val": None, "novel_test": None, "unseen_groups": "all"}
+    data = module(root, tmp_path, **options, class_folds=3, ood_train=["buoy"], ood_val=[])
+    assert data.table.query("role == 'novel'")["label"].nunique() + data.num_classes == 5
+    assert set(data.table.query("role == 'clutter'")["label"]) == {"buoy"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dml_lightning.data.plan import PlannedBatchSampler
-from dml_lightning.data.samplers import PKBatchSampler, ShardBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler, ShardBatchSampler, ShuffledBatchSampler
 
 patient = settings(deadline=None)  # the machine may be busy
 
@@ -123,6 +123,50 @@ def test_ranks_together_take_the_plan_of_one_process(case: dict[str, Any]) -> No
 @given(pk_cases(), st.data())
 def test_pk_resumes_in_the_middle(case: dict[str, Any], data: st.DataObject) -> None:
     check_resume(ranks_of(case)[-1], ranks_of(case)[-1], data)
+
+
+def with_clutter(samplers: list[PKBatchSampler], sizes: list[int], count: int) -> list[ClutterBatchSampler]:
+    """Samplers with `count` clutter crops per rank, of classes of these sizes."""
+    labels, start = np.repeat(np.arange(len(sizes)), sizes), sum(len(members) for members in samplers[0].members)
+    mixed = [ClutterBatchSampler(sampler, start, labels, count) for sampler in samplers]
+    for own, sampler in zip(mixed, samplers, strict=True):
+        own.set_epoch(sampler.epoch)
+    return mixed
+
+
+@patient
+@given(pk_cases(), st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 5))
+def test_clutter_comes_behind_a_plan_that_stays_as_it_was(case: dict[str, Any], sizes: list[int], count: int) -> None:
+    known, total = ranks_of(case), count * case["world"]
+    steps, mixed = global_steps(known), global_steps(with_clutter(known, sizes, count))  # type: ignore[arg-type]
+    assert [step[:-total] for step in mixed] == steps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = PKBatchSampler(
+            case["labels"],
+            known[0].global_classes,
+            known[0].global_samples,
+            seed=case["seed"],
+            batches_per_epoch=len(known[0]),
+        )
+    alone.set_epoch(case["epoch"])
+    assert mixed == [list(batch) for batch in with_clutter([alone], sizes, total)[0]]
+    drawn = [index for step in mixed for index in step[-total:]]
+    start = len(case["labels"])
+    kind = np.repeat(np.arange(len(sizes)), sizes)[np.array(drawn) - start]
+    for number, size in enumerate(sizes):
+        uses = Counter(np.array(drawn)[kind == number].tolist())
+        every = [uses[start + sum(sizes[:number]) + i] for i in range(size)]
+        assert max(every) - min(every) <= 1
+    classes = Counter(kind.tolist())
+    assert max(classes[i] for i in range(len(sizes))) - min(classes[i] for i in range(len(sizes))) <= 1
+
+
+@patient
+@given(pk_cases(), st.data())
+def test_a_plan_with_clutter_resumes_in_the_middle(case: dict[str, Any], data: st.DataObject) -> None:
+    one, other = (with_clutter(ranks_of(case), [3, 4], 2)[-1] for _ in range(2))
+    check_resume(one, other, data)
 
 
 @patient

@@ -190,6 +190,26 @@ def test_build_table_with_all_unseen_crops(tmp_path: Path) -> None:
     assert (known.groupby("group")["split"].nunique() == 1).all()
 
 
+@pytest.mark.parametrize("unseen_groups", ["split", "all"])
+def test_clutter_keeps_to_the_split_of_its_group(tmp_path: Path, unseen_groups: str) -> None:
+    """Background of flights that are evaluated or calibrated on is never trained on."""
+    table = build_table(
+        make_reading(tmp_path),
+        ood_train=["background", "goose"],
+        ood_test=["stone"],
+        background=2,
+        unseen_groups=unseen_groups,
+        split_fractions=(0.4, 0.2, 0.2, 0.2),
+    )
+    clutter = table[table["role"] == "clutter"]
+    assert set(clutter["label"]) == {"background", "goose"}
+    assert set(clutter["split"]) == {"train", "val", "test"}
+    split = table[table["role"] == "known"].drop_duplicates("group").set_index("group")["split"]
+    assert (clutter["split"] == clutter["group"].map(split)).all()
+    held_out = table[table["split"].isin(["val", "test", "calibration"]) & (table["role"] == "known")]
+    assert not set(clutter.loc[clutter["split"] == "train", "group"]) & set(held_out["group"])
+
+
 def test_build_table_is_reproducible(tmp_path: Path) -> None:
     reading = make_reading(tmp_path)
     options = {"ood_test": ["background"], "background": 2}
@@ -235,7 +255,8 @@ def test_missing_background_is_logged(tmp_path: Path, caplog: pytest.LogCaptureF
         ({"known": []}, "No class is known"),
         ({"known": ["swan"]}, r"'swan' named in known does not exist .*\['duck', 'goose'"),
         ({"ood_val": ["background"]}, "background is 0: set it to the crops per frame"),
-        ({"background": 2}, "no list uses it"),
+        ({"background": 2}, 'no list uses it: name "background" in ood_train, ood_val or ood_test'),
+        ({"ood_train": ["stone"], "ood_val": ["stone"]}, "in ood_train and in ood_val"),
         ({"background": 2, "known": ["duck", "background"]}, "no list uses it"),
         ({"background": -1}, "background is -1"),
         ({"unseen_groups": "some"}, "unseen_groups 'some' is unknown"),
@@ -280,6 +301,17 @@ def test_an_unseen_class_without_a_group_in_its_split() -> None:
         build_table(reading, novel_val=["goose"], ood_test=["stone"])
     whole = build_table(reading, novel_val=["goose"], ood_test=["stone"], unseen_groups="all")
     assert len(whole) == len(rows)
+
+
+def test_clutter_without_a_group_to_train_on() -> None:
+    """No advice to take it from flights of the validation."""
+    ducks = {"duck": 5}
+    rows = labelled({"flight 0": ducks | {"goose": 5, "swan": 5, "stone": 5}, "flight 1": ducks, "flight 2": ducks})
+    rows = rows.assign(frame="/" + rows["group"], x=0.0, y=0.0, width=9.0, height=9.0)[list(READER_COLUMNS)]
+    reading = Reading(rows, rows[["frame", "group"]].drop_duplicates(), ReadReport())
+    message = "The split train has no crop of the class 'stone', .*: try another seed, another group_by or other lists in split_by.$"
+    with pytest.raises(ValueError, match=message):
+        build_table(reading, novel_val=["goose", "swan"], ood_train=["stone"])
 
 
 def test_real_split_by_conditions() -> None:

@@ -1,5 +1,6 @@
 """The table of all detectors, row by row against the detectors and the metrics."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dml_lightning.openset import (
     KNNDetector,
     MahalanobisDetector,
     PrototypeDetector,
+    RejectDetector,
     RelativeMahalanobisDetector,
     ViMDetector,
 )
@@ -36,12 +38,14 @@ DISTANCES = [
     "Mahalanobis, normalised",
 ]
 LOGITS = ["max softmax", "max logit", "energy", "ViM"]
-NAMES = ["eider", "mallard", "teal", "wigeon", "debris", "glint", "mammal"]  # teal and wigeon novel
+NAMES = ["eider", "mallard", "teal", "wigeon", "debris", "glint", "mammal", "ice"]  # teal and wigeon novel, ice clutter
 
 
-def evidence(*, known: int = 80, ood: int = 60, novel: int = 20, flights: int = 6, head: bool = True) -> Evidence:
+def evidence(
+    *, known: int = 80, ood: int = 60, novel: int = 20, flights: int = 6, head: bool = True, clutter: int = 0
+) -> Evidence:
     rng = np.random.default_rng(0)
-    centres = torch.from_numpy(rng.normal(size=(7, 5))).float()
+    centres = torch.from_numpy(rng.normal(size=(8, 5))).float()
 
     def crops(n: int, labels: list[int]) -> Embeddings:
         y = torch.from_numpy(rng.choice(labels, n))
@@ -54,6 +58,7 @@ def evidence(*, known: int = 80, ood: int = 60, novel: int = 20, flights: int = 
         "novel": crops(novel, [2, 3]),
         "ood": crops(ood, [4, 4, 4, 5, 6]),
         "calibration": crops(0, [0]),
+        "clutter": crops(clutter, [7]),
     }
     groups: dict[Any, NDArray[np.str_]] = {
         name: np.array([f"flight {i}" for i in rng.integers(flights, size=len(part))], dtype=str)
@@ -107,6 +112,28 @@ def test_estimates_equal_the_metrics() -> None:
         for column, value in ood_metrics(known, ood)._asdict().items():
             assert row[column] == value
         assert (row["known"], row["ood"], row["novel"], row["groups"]) == (80, 60, 20, 6)
+
+
+def test_clutter_stands_apart_from_the_others() -> None:
+    given, plain = evidence(clutter=30), evidence()
+    assert given.head is not None
+    reject = LinearHead(torch.ones(1, 5), torch.zeros(1))
+    table, without = detector_table(replace(given, reject=reject), draws=50), detector_table(plain, draws=50)
+    assert table.index.tolist() == [*DISTANCES, *LOGITS, "reject class"]
+    shared = [column for column in without if not column.startswith("clutter")]
+    assert [column for column in table if column not in shared] == [
+        "clutter_auroc",
+        "clutter_auroc_low",
+        "clutter_auroc_high",
+        "clutter_auroc_spread",
+    ]
+    for name, score in scorers(replace(given, reject=reject)).items():
+        known, clutter = (score(given.sets[s].vectors) for s in ("known", "clutter"))
+        assert table.loc[name, "clutter_auroc"] == auroc(known, clutter)
+        assert table.loc[name, "ood"] == 60
+    z = given.sets["ood"].vectors
+    expected = RejectDetector(*given.head, *reject).score(z)
+    assert torch.equal(scorers(replace(given, reject=reject))["reject class"](z), expected)
 
 
 @pytest.mark.parametrize("flights", [6, 60])

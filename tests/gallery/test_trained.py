@@ -39,7 +39,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no checkpoint best\.ckpt: its fit has not come that far"):
-        trained._load_module(tmp_path, {"init_args": {}}, 3)
+        trained._load_module(tmp_path, {"init_args": {}}, 3, {})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pytorch_metric_learning import miners, reducers, regularizers
 from torch import Tensor
 
 from dml_lightning import distributed, losses
+from dml_lightning.types import CLUTTER
 
 EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
     "all": lambda: losses.TripletLoss(0.6),
@@ -128,6 +129,9 @@ def shares(world: int, plan: str) -> tuple[list[Tensor], list[Tensor]]:
         "none-anywhere": [[1, 1], [1, 1, 1], [1], [1]],
         "one-each": [[0], [0], [1], [1]],
         "empty-rank": [[0, 0, 1, 2], [], [1, 2, 2], []],
+        "clutter-on-one-rank": [[0, 0, 0, 1, 1, 2], [CLUTTER] * 5, [3, 3, 0, 2], [1, 1, 4, 4, 4]],
+        "clutter-unequal": [[0, 0, CLUTTER, 1, 1], [CLUTTER, 0, 3, 3, 1], [CLUTTER], [CLUTTER, 2, 2, 3, CLUTTER]],
+        "clutter-alone": [[CLUTTER] * 3, [CLUTTER, 1, 2], [CLUTTER], []],
     }[plan][:world]
     g = torch.Generator().manual_seed(1)
     features = [torch.randn(len(k), 3, generator=g, dtype=torch.float64) for k in labels]

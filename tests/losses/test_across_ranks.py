@@ -11,10 +11,25 @@ from tests.ranks import Gloo
 PLANS = ["asymmetric", "p-by-k", "shuffled", "no-triplet-here", "none-anywhere", "one-each", "empty-rank"]
 
 
+CLUTTERED = ["clutter-on-one-rank", "clutter-unequal", "clutter-alone"]
+TAKE_CLUTTER = [name for name, make in EMBEDDING.items() if make().takes_clutter]
+
+
+@pytest.mark.parametrize("plan", CLUTTERED)
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("name", TAKE_CLUTTER)
+def test_ranks_with_clutter_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -> None:
+    check_ranks(gloo, name, world, plan)
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("name", EVERY)
 def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -> None:
+    check_ranks(gloo, name, world, plan)
+
+
+def check_ranks(gloo: Gloo, name: str, world: int, plan: str) -> None:
     features, labels = shares(world, plan)
     value, counts, gradient = step(name, torch.cat(features), torch.cat(labels))
     for result, found_counts, found_gradient in gloo(world).run(step, name, features, labels):
@@ -25,7 +40,7 @@ def test_ranks_equal_one_process(gloo: Gloo, name: str, world: int, plan: str) -
             cosine = torch.cosine_similarity(found_gradient, gradient, dim=0)
             assert cosine.item() == pytest.approx(1, abs=1e-12)
             assert (found_gradient.norm() / gradient.norm()).item() == pytest.approx(1, abs=1e-9)
-    if plan == "asymmetric":
+    if plan in ("asymmetric", "clutter-on-one-rank", "clutter-unequal"):
         assert gradient.norm() > 1e-3
 
 

@@ -34,6 +34,11 @@ def test_without_any_there_is_no_group() -> None:
     assert Proxies(trainable=False).parameter_groups() == []
 
 
+def test_a_loss_that_says_nothing_of_clutter_refuses_it() -> None:
+    with pytest.raises(ValueError, match=r"^Proxies has no place for clutter \(data.ood_train\): take a loss that has"):
+        Proxies().check_clutter()
+
+
 def test_a_loss_needs_its_forward() -> None:
     for kind in (base.EmbeddingLoss, base.ClassificationLoss):
         with pytest.raises(TypeError, match="abstract"):

@@ -10,13 +10,14 @@ from torch.nn.functional import normalize
 
 from dml_lightning.losses import ContrastiveLoss, MultiSimilarityLoss, NPairLoss, functional
 from dml_lightning.losses.base import EmbeddingLoss
+from dml_lightning.types import CLUTTER
 
 LOSSES = [ContrastiveLoss(1.0), NPairLoss(), MultiSimilarityLoss()]
 
 
 def pairs(labels: Tensor) -> list[tuple[int, int]]:
     n = range(len(labels))
-    return [(i, j) for i in n for j in n if i != j]
+    return [(i, j) for i in n for j in n if i != j and labels[i] != CLUTTER]
 
 
 def contrastive(x: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
@@ -46,23 +47,25 @@ def n_pair(x: Tensor, labels: Tensor) -> Tensor:
 def multi_similarity(x: Tensor, labels: Tensor, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> Tensor:
     every = pairs(labels)
     total = x.sum() * 0
-    for a in range(len(labels)):
+    anchors = [a for a in range(len(labels)) if labels[a] != CLUTTER]
+    for a in anchors:
         near = [x[a] @ x[p] for i, p in every if i == a and labels[p] == labels[a]]
         far = [x[a] @ x[n] for i, n in every if i == a and labels[n] != labels[a]]
         total = total + (1 + sum((-alpha * (s - base)).exp() for s in near)).log() / alpha if near else total
         total = total + (1 + sum((beta * (s - base)).exp() for s in far)).log() / beta if far else total
-    return total / len(labels)
+    return total / max(len(anchors), 1)
 
 
 SLOW = [contrastive, n_pair, multi_similarity]
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 4), st.booleans())
-def test_against_the_definition(seed: int, n: int, classes: int, duplicate: bool) -> None:
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 4), st.booleans(), st.booleans())
+def test_against_the_definition(seed: int, n: int, classes: int, duplicate: bool, clutter: bool) -> None:
     g = torch.Generator().manual_seed(seed)
     x = normalize(torch.randn(n, 3, generator=g, dtype=torch.float64), dim=1)
     labels = torch.randint(0, classes, (n,), generator=g)
+    labels[: n // 3] = CLUTTER if clutter else labels[: n // 3]
     if duplicate:
         x[-1] = x[0]
     for loss, slow in zip(LOSSES, SLOW, strict=True):

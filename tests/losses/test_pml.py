@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dml_lightning.losses import EmbeddingLoss, PMLLoss
+from dml_lightning.types import CLUTTER
 
 
 def batch(n: int = 24, dim: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -146,6 +147,94 @@ def test_refusals() -> None:
     for rate in (0.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="proxy_lr"):
             PMLLoss(losses.ContrastiveLoss(), proxy_lr=rate)
+
+
+MINERS: list[Callable[[], miners.BaseMiner] | None] = [
+    None,
+    miners.BatchHardMiner,
+    miners.BatchEasyHardMiner,
+    lambda: miners.BatchEasyHardMiner("all", "hard"),
+    miners.MultiSimilarityMiner,
+    miners.PairMarginMiner,
+    lambda: miners.TripletMarginMiner(0.3, "semihard"),
+]
+
+
+def slow_tuples(x: Tensor, labels: Tensor, miner: miners.BaseMiner | None) -> tuple[list[list[int]], list[list[int]]]:
+    """Anchor-positive and anchor-negative pairs, or triplets and nothing, with anchors numbered among the known.
+
+    For the miner every crop of clutter is a class of its own, so that none has a positive.
+    """
+    known = [row for row, label in enumerate(labels.tolist()) if label != CLUTTER]
+    rows = range(len(labels))
+    if miner is None:
+        positive = [[a, p] for a in known for p in rows if p != a and labels[p] == labels[a]]
+        parts = [positive, [[a, n] for a in known for n in rows if labels[n] != labels[a]]]
+    else:
+        alone = torch.where(labels == CLUTTER, 100 + torch.arange(len(labels)), labels)
+        mined = miner(x, alone)
+        columns = [mined] if len(mined) == 3 else [mined[:2], mined[2:]]
+        parts = [torch.stack(each, 1).tolist() for each in columns]
+    numbered = [[[known.index(a), *rest] for a, *rest in part if a in known] for part in parts]
+    return numbered[0], numbered[1] if len(numbered) == 2 else []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: losses.TripletMarginLoss(0.3),
+        losses.ContrastiveLoss,
+        losses.MultiSimilarityLoss,
+        losses.CircleLoss,
+        losses.SupConLoss,
+    ],
+)
+@pytest.mark.parametrize("make_miner", MINERS)
+def test_clutter_is_a_negative_only(
+    make: Callable[[], losses.BaseMetricLossFunction], make_miner: Callable[[], miners.BaseMiner] | None
+) -> None:
+    """As the library has it for the known crops as queries and all crops as references, pair by pair."""
+    x, labels = batch(17, seed=3)
+    labels[[0, 5, 6, 12, 16]] = CLUTTER
+    miner = None if make_miner is None else make_miner()
+    a, b = x.double().requires_grad_(), x.double().requires_grad_()
+    result = PMLLoss(make(), miner)(a, labels).loss
+    known, loss = labels != CLUTTER, make()
+    first, second = (torch.tensor(part) for part in slow_tuples(b.detach(), labels, miner))
+    if miner is None and isinstance(loss, losses.TripletMarginLoss):
+        first = torch.tensor([[a, p, n] for a, p in first.tolist() for own, n in second.tolist() if own == a])
+    indices = first.unbind(1) if first.shape[1] == 3 else (*first.unbind(1), *second.unbind(1))
+    expected = loss(b[known], labels[known], indices, ref_emb=b, ref_labels=labels)
+    torch.testing.assert_close(result, expected)
+    result.backward()
+    expected.backward()
+    torch.testing.assert_close(a.grad, b.grad)
+    assert a.grad is not None
+    assert a.grad[labels == CLUTTER].norm() > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: PMLLoss(losses.ProxyAnchorLoss(4, 6)), "ProxyAnchorLoss"),
+        (lambda: PMLLoss(losses.ArcFaceLoss(4, 6)), "ArcFaceLoss"),
+        (lambda: PMLLoss(losses.NTXentLoss()), "NTXentLoss"),
+        (lambda: PMLLoss(losses.TripletMarginLoss(swap=True)), "TripletMarginLoss"),
+        (lambda: PMLLoss(losses.MultipleLosses([losses.ContrastiveLoss()])), "MultipleLosses"),
+        (
+            lambda: PMLLoss(losses.ContrastiveLoss(), miners.DistanceWeightedMiner()),
+            "ContrastiveLoss with DistanceWeightedMiner",
+        ),
+    ],
+)
+def test_what_has_no_place_for_clutter_refuses_it_by_name(make: Callable[[], PMLLoss], name: str) -> None:
+    x, labels = batch()
+    labels[:3] = CLUTTER
+    message = rf"^pytorch-metric-learning's {name} has no place for clutter \(data.ood_train\): take a loss and a miner"
+    with pytest.raises(ValueError, match=message):
+        make()(x, labels)
+    with pytest.raises(ValueError, match=message):
+        make().check_clutter()
 
 
 def test_half_precision_computes_in_float32() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dml_lightning.losses import functional, mining
+from dml_lightning.types import CLUTTER
 
 
 def distance(x: Tensor, y: Tensor, squared: bool) -> Tensor:
@@ -41,6 +42,8 @@ def reference(
         return p + margin - n if n < p + margin else (p - n) * 0
 
     for a, label in enumerate(labels.tolist()):
+        if label == CLUTTER:
+            continue
         own = None if offset is None else offset + a
         d = [distance(x[a], row, squared) for row in y]
         positives = [d[i] for i, k in enumerate(y_labels) if k == label and i != own]
@@ -104,5 +107,5 @@ def grids(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     """Integer points: equal distances, duplicates, singletons and exact ties with the margin."""
     n = draw(st.integers(1, 8))
     points = draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=n, max_size=n))
-    labels = draw(st.lists(st.sampled_from([0, 1, 2, -(2**62), 2**62]), min_size=n, max_size=n))
+    labels = draw(st.lists(st.sampled_from([0, 1, 2, -(2**62), 2**62, CLUTTER]), min_size=n, max_size=n))
     return torch.tensor(points, dtype=torch.float64), torch.tensor(labels)

@@ -160,6 +160,23 @@ def test_one_class_is_nothing_to_fit(tmp_path: Path, arm: type[EmbeddingModule])
         trainer(tmp_path).fit(module, DataLoader(Blobs(24), 8), loaders())
 
 
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+@pytest.mark.parametrize("clutter", [True, False])
+def test_data_and_module_agree_on_clutter(tmp_path: Path, arm: type[EmbeddingModule], clutter: bool) -> None:
+    class Data(L.LightningDataModule):
+        has_clutter = not clutter
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(Blobs(24), 8)
+
+        def val_dataloader(self) -> list[DataLoader[Any]]:
+            return loaders()
+
+    message = f"clutter={clutter}, and ood_train of the data names (no )?classes: give both or neither"
+    with pytest.raises(ValueError, match=message):
+        trainer(tmp_path).fit(make(arm, clutter=clutter), datamodule=Data())
+
+
 def test_weights_of_another_module_are_named_in_one_sentence() -> None:
     other, module = make(SoftmaxModule), make(TripletModule)
     with pytest.raises(ValueError, match=r"^the checkpoint holds the weights of another arm .*: 2 of 4 tensors do not"):

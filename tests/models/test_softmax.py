@@ -1,10 +1,20 @@
 """The arm that classifies."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dml_lightning.losses import (
+    BinaryCrossEntropyLoss,
+    ClassificationLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    MetricCrossEntropyLoss,
+)
 from dml_lightning.models import SoftmaxModule
+from dml_lightning.types import CLUTTER
 from tests.models.small import make
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -25,6 +35,56 @@ def test_softmax_gradients_are_those_of_the_textbook() -> None:
     assert torch.allclose(_grad(logits), error)
     assert torch.allclose(_grad(f), p @ weight - weight[label])
     assert torch.allclose(_grad(weight), error.T @ f)
+
+
+LOSSES: list[Callable[[], ClassificationLoss]] = [
+    CrossEntropyLoss,
+    lambda: CrossEntropyLoss(0.1, [1.0, 2.0, 0.5, 3.0]),  # the reject class has the last weight
+    BinaryCrossEntropyLoss,
+    FocalLoss,
+    MetricCrossEntropyLoss,
+]
+
+
+@pytest.mark.parametrize(("loss", "turned"), [*((each, 1) for each in LOSSES), (CrossEntropyLoss, 4)])
+def test_clutter_is_one_class_more_of_the_loss(loss: Callable[[], ClassificationLoss], turned: int) -> None:
+    """As a plain classifier has it, whose last class is the reject class, behind the turned ones."""
+    module, last = make(SoftmaxModule, clutter=True, turned_classes=turned, loss=loss()).double(), 3 * turned
+    assert isinstance(module, SoftmaxModule)
+    f = torch.randn(6, 4, dtype=torch.float64)
+    labels = torch.tensor([2, CLUTTER, 0, CLUTTER, 1, 2])
+    value = module.compute_loss(f, labels).loss
+    value.backward()
+    joined = nn.Linear(4, last + 1).double()
+    with torch.no_grad():
+        assert module.reject is not None
+        joined.weight.copy_(torch.cat([module.classifier.weight, module.reject.weight]))
+        joined.bias.copy_(torch.cat([module.classifier.bias, module.reject.bias]))
+    plain = torch.where(labels == CLUTTER, last, labels)
+    expected = loss()(joined(16 * f), plain).loss
+    expected.backward()
+    torch.testing.assert_close(value, expected)
+    gradient = torch.cat([_grad(module.classifier.weight), _grad(module.reject.weight)])
+    torch.testing.assert_close(gradient, _grad(joined.weight))
+    for name, scalar in module.diagnostics(f, labels).items():
+        torch.testing.assert_close(scalar, loss().diagnostics(joined(16 * f), plain)[name])
+
+
+def test_names_and_heads_are_of_known_classes_alone() -> None:
+    """A crop that the reject class would win is still named: refusing is the business of a score."""
+    module = make(SoftmaxModule, clutter=True)
+    assert isinstance(module, SoftmaxModule)
+    assert module.reject is not None
+    nn.init.constant_(module.reject.bias, 1e6)
+    f = torch.randn(5, 4)
+    plain = make(SoftmaxModule)
+    torch.testing.assert_close(module.compute_logits(f), plain.compute_logits(f), rtol=0, atol=0)
+    head, reject = module.linear_head(), module.reject_head()
+    assert reject is not None
+    assert head.weight.shape == (3, 4)
+    torch.testing.assert_close(f @ reject.weight.T + reject.bias, module.reject(16 * f))
+    assert plain.reject_head() is None
+    assert "reject" not in "".join(plain.state_dict())
 
 
 def _grad(tensor: Tensor) -> Tensor:

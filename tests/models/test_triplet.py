@@ -25,6 +25,15 @@ def test_an_infeasible_margin_is_refused_before_training() -> None:
     make(TripletModule, loss=TripletLoss(margin=1.9), normalize=False)
 
 
+def test_clutter_is_one_kind_more_to_keep_apart() -> None:
+    """Four unit vectors have a pair nearer than 1.64, three do not."""
+    make(TripletModule, loss=TripletLoss(margin=1.7))
+    with pytest.raises(ValueError, match=r"4 classes.*1\.63"):
+        make(TripletModule, loss=TripletLoss(margin=1.7), clutter=True)
+    with pytest.raises(ValueError, match="ArcFaceLoss has no place for clutter"):
+        make(TripletModule, loss=PMLLoss(library.ArcFaceLoss), clutter=True)
+
+
 def test_proxies_are_of_the_module_s_classes_and_embedding() -> None:
     module = make(TripletModule, loss=PMLLoss(library.ArcFaceLoss))
     assert module.loss.loss.W.shape == (4, 3)

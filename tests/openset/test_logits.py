@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import EmpiricalCovariance
 
 from dml_lightning.metrics.functional import auroc
-from dml_lightning.openset import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, ViMDetector
+from dml_lightning.openset import EnergyDetector, MaxLogitDetector, MaxSoftmaxDetector, RejectDetector, ViMDetector
 
 Array = NDArray[np.float64]
 
@@ -39,6 +39,26 @@ def test_scores_equal_the_definitions(seed: int, temperature: float) -> None:
         assert softmax == pytest.approx(1 - max(map(math.exp, z)) / sum(map(math.exp, z)))
         assert logit == pytest.approx(-max(z))
         assert energy == pytest.approx(-temperature * math.log(sum(math.exp(v / temperature) for v in z)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_reject_score_orders_as_the_probability_and_does_not_tie(seed: int) -> None:
+    (weight, bias), (reject, own_bias), x = head(seed), head(seed + 1, classes=1), features(seed, 10)
+    scores = RejectDetector(weight, bias, reject, own_bias).score(x)
+    for vector, score in zip(x, scores, strict=True):
+        z = [float(w @ vector + b) for w, b in zip(weight, bias, strict=True)]
+        rejected = math.exp(float(reject[0] @ vector + own_bias[0]))
+        share = rejected / (sum(map(math.exp, z)) + rejected)
+        assert score == pytest.approx(math.log(share / (1 - share)))
+    far = RejectDetector(np.eye(1), [0.0], np.array([[2.0]]), [0.0]).score(np.array([[50.0], [60.0]]))
+    assert far.tolist() == [50.0, 60.0]  # both probabilities are 1 in float64
+
+
+def test_a_reject_class_of_another_shape_is_refused() -> None:
+    for reject in (head(1), head(1, classes=1, dim=5)):
+        with pytest.raises(ValueError, match=r"beside a head \(3, 8\) has weight \(1, 8\) and bias \(1,\), got"):
+            RejectDetector(*head(0), *reject)
 
 
 def vim_of_the_paper(reference: Array, fresh: Array, w: Array, b: Array, principal: int) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
+from dml_lightning.evaluation.npz import LISTS
 from dml_lightning.report.matrices import MOST_CLASSES
 from dml_lightning.report.numbers import Coverage
 from dml_lightning.report.sections import calibrated_on
@@ -35,6 +36,22 @@ def test_known_classes_alone(tmp_path: Path, made: Made) -> None:
         "Most confident mistakes",
     ]
     assert "OOD AUROC" not in page.split("<script")[0]
+
+
+def test_clutter_is_reported_apart_as_a_kind_that_was_seen(tmp_path: Path, made: Made) -> None:
+    content = made()
+    plain = audited(tmp_path, dict(content))
+    assert "clutter" not in plain.split("<script")[0]
+    rows = np.flatnonzero(content["roles"] == "ood")[:5]
+    more = {key: np.concatenate([value, value[rows]]) for key, value in content.items() if key not in LISTS}
+    more["roles"] = np.concatenate([content["roles"].astype("U9"), ["clutter"] * 5])
+    more["labels"] = np.concatenate([content["labels"].astype("U9"), ["ice"] * 5])
+    more["class_names"] = np.array([*content["class_names"], "ice"])
+    page = audited(tmp_path, more | {"far_ood": content["far_ood"]}).split("<script")[0]
+    text = " ".join(page.split())
+    assert "14 that are no waterfowl or of no class at all (OOD)" in text
+    assert "Beside them, 5 crops of clutter: of other flights, but of kinds that training saw" in text
+    assert "AUROC against clutter, a kind that was seen, by detector" in text
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -73,6 +73,8 @@ def test_what_makes_an_arm_or_changes_no_number_may_differ(path: str, value: Any
         ),
         ("data.samples_per_class", 4, "crops per step and process: a has 32, b has 16"),
         ("trainer.precision", "16", "trainer.precision: a has None, b has 16"),
+        ("data.ood_train", ["background"], "data.ood_train.0: a has None, b has background"),
+        ("data.clutter_per_batch", 8, "data.clutter_per_batch: a has None, b has 8"),
     ],
 )
 def test_everything_else_has_to_be_equal(path: str, value: Any, said: str) -> None:
@@ -107,6 +109,13 @@ def test_batches_of_as_many_crops_may_be_made_of_other_classes() -> None:
     other = changed("data.classes_per_batch", 8)
     other["data"]["samples_per_class"] = 4
     assert recipe_differences({"a": RECIPE, "b": other}, ["a", "b"]) == []
+
+
+def test_of_floors_the_clutter_is_compared() -> None:
+    """Clutter moves groups from split to split, and so changes what a floor is tested on."""
+    floor = changed("data.ood_train", ["background"])
+    (sentence,) = recipe_differences({"a": RECIPE, "floor": floor}, ["a"])
+    assert sentence == "data.ood_train.0: a has None, floor has background"
 
 
 def test_of_floors_the_model_is_not_compared() -> None:

@@ -22,10 +22,10 @@ from dml_lightning.runs.switches import (
 )
 
 
-def settings(rerun: int = 0, num_classes: int | None = None, **trainer: Any) -> Namespace:
+def settings(rerun: int = 0, num_classes: int | None = None, clutter: bool = False, **trainer: Any) -> Namespace:
     """Settings as the parser makes them, where options that are not given are None."""
     options = {rule.option: None for rule in RULES} | trainer
-    model = Namespace(init_args=Namespace(num_classes=num_classes))
+    model = Namespace(init_args=Namespace(num_classes=num_classes, clutter=clutter))
     return Namespace(trainer=Namespace(options), model=model, rerun=rerun)
 
 
@@ -91,6 +91,8 @@ def test_a_stage_is_asked_for_its_own_limits_alone() -> None:
 def test_what_follows_from_others_is_not_given_by_hand() -> None:
     with pytest.raises(ValueError, match="num_classes is 7 by hand"):
         check_options(settings(num_classes=7), "fit")
+    with pytest.raises(ValueError, match=r"clutter is true by hand, and data.ood_train makes it so"):
+        check_options(settings(clutter=True), "fit")
     with pytest.raises(ValueError, match="rerun is -1"):
         check_options(settings(rerun=-1), "fit")
     check_options(settings(rerun=2), "fit")

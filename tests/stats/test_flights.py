@@ -102,6 +102,7 @@ def test_flights_are_those_of_the_crops_that_a_metric_is_about(evidence: Evidenc
     groups = dict(evidence.groups)
     groups["novel"] = np.where(groups["novel"] == "flight_0", "elsewhere", groups["novel"])
     groups["ood"] = np.array(["over there"] * len(groups["ood"]))
+    groups["clutter"] = np.array(["far away"])
     given = replace(evidence, groups=groups)
     known = {f"flight_{n}" for n in range(4)}
     novel = set(groups["novel"].tolist())
@@ -115,6 +116,10 @@ def test_flights_are_those_of_the_crops_that_a_metric_is_about(evidence: Evidenc
         "ood_auroc_far": known | {"over there"},
         "oscr": known | {"over there"},
         "aurc": known,
+        "reject_ood_auroc": known | {"over there"},
+        "reject_novel_auroc": known | novel,
+        "clutter_auroc": known | {"far away"},
+        "reject_clutter_auroc": known | {"far away"},
     }.items():
         assert flights_of(given, metric) == names
     assert set(flight_values(given, "novel_recall_at_1")) == novel
