@@ -77,10 +77,10 @@ def detector_table(evidence: Evidence, *, k: int = 5, draws: int = 1000, seed: i
     Returns:
         One row per detector. Columns: `auroc` over all OOD crops, `auroc_near`, `auroc_far`, `auroc_macro` (mean
         over the OOD classes), `novel_auroc` (novel crops as the ones to refuse) and, where there is clutter,
-        `clutter_auroc` (clutter, a kind that training saw), each followed by the same name
-        with `_low` and `_high`, its 95 % interval over flights, and `_spread`, "interval"; with fewer than five flights
-        on either side they are the range of the values within single flights, "range"; then the other metrics of
-        `OODMetrics` over all OOD crops, which end in the numbers of `known` and `ood` crops; then the numbers of
+        `clutter_auroc` (clutter, a kind that training saw), each followed by the same name with `_low` and `_high`, its
+        95 % interval over flights, and `_spread`, "interval"; with fewer than five flights on either side they are the
+        range of the values within single flights, "range"; then the other metrics of `OODMetrics` over all OOD crops,
+        which end in the numbers of `known` and `ood` crops; then the numbers of
         `novel` crops and of `groups` (flights) that known and OOD crops come from.
 
     Raises:

@@ -200,7 +200,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
             )
-        given = getattr(getattr(self.trainer, "datamodule", None), "has_clutter", self.clutter)
+        given = getattr(getattr(self._trainer, "datamodule", None), "has_clutter", self.clutter)
         if given != self.clutter:
             raise ValueError(
                 f"the model was made with clutter={self.clutter}, and ood_train of the data "
