@@ -189,7 +189,8 @@ class EmbeddingModule(L.LightningModule, ABC):
         if self.encoder.freeze_batch_norm:  # what is frozen is meant to be in evaluation mode
             warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
         refuse_lost_activations(self)
-        turned = getattr(self.trainer.datamodule, "turned_classes", self.turned_classes)  # type: ignore[attr-defined]
+        data = getattr(self._trainer, "datamodule", None)
+        turned = getattr(data, "turned_classes", self.turned_classes)
         if turned != self.turned_classes:
             raise ValueError(
                 f"the model was made for turned_classes {self.turned_classes}, and the data have {turned}: give both "
@@ -200,7 +201,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
             )
-        given = getattr(getattr(self._trainer, "datamodule", None), "has_clutter", self.clutter)
+        given = getattr(data, "has_clutter", self.clutter)
         if given != self.clutter:
             raise ValueError(
                 f"the model was made with clutter={self.clutter}, and ood_train of the data "

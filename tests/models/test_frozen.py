@@ -83,7 +83,7 @@ def test_a_frozen_backbone_sees_each_crop_once_and_the_fit_is_the_same(
     tmp_path: Any, arm: type[EmbeddingModule]
 ) -> None:
     once, always = (fitted(tmp_path, arm, same_crops) for same_crops in (True, False))
-    validation = 30 + 21 + 6 + 9  # crops of index 0 to 29 are among those of training
+    validation = 30 + 21 + 6 + 9 + 6  # crops of index 0 to 29 are among those of training
     assert once.encoder.backbone.crops == 96 + validation - 30
     assert always.encoder.backbone.crops == 3 * 96 + validation
     torch.manual_seed(0)
