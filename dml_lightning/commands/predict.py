@@ -84,8 +84,8 @@ def predict(
     With a taxonomy `predictions.nodes.csv` counts the boxes of each flight by lowest node, as named and not corrected.
 
     Rules: A, outside the balls of the reference crops; B, threshold chosen on known and OOD crops of validation; C,
-    split conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says
-    whether a box shows a known species at all.
+    split conformal at a chosen rate of false refusals; C_class, the same per class, in runs that have it. The decision,
+    not the label, says whether a box shows a known species at all.
 
     Args:
         run: Folder of a finished run.

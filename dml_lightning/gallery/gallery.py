@@ -27,7 +27,7 @@ from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.sets import SetThresholds, set_thresholds
-from dml_lightning.openset.thresholds import Threshold
+from dml_lightning.openset.thresholds import COST, Threshold, validated_threshold
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
@@ -63,8 +63,8 @@ class Gallery:
     """Reference embeddings, their prototypes, thresholds by rule, and enrolled species.
 
     Rules: `A`, outside every ball of the reference crops; `B`, distance to the nearest prototype beyond a threshold
-    validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, refused by the
-    conformal threshold of every class. All embeddings are of one encoder, whose digest is `encoder`.
+    validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, if it was asked for,
+    refused by the conformal threshold of every class. All embeddings are of one encoder, whose digest is `encoder`.
     """
 
     reference: Embeddings
@@ -76,6 +76,7 @@ class Gallery:
     encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
     calibration: Calibration | None = None  # None without a calibration split, and in galleries of version 0.1
+    validation: NDArray[np.float64] | None = None  # (n, C) distances of known validation crops; None in older galleries
     base: int = 0  # number of the base record that it was read from
     record: int = 0  # number of the last record of that folder
 
@@ -90,7 +91,14 @@ class Gallery:
         return f"gallery/{self.base:04d}.json"
 
     @staticmethod
-    def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
+    def build(
+        evidence: Evidence,
+        encoder: str,
+        alpha: float = ALPHA,
+        per_flight: bool = False,
+        cost: float = COST,
+        per_class: bool = False,
+    ) -> "Gallery":
         """Build the gallery of a run; with rule B if there are OOD crops, with rule C if there is a calibration set.
 
         Args:
@@ -98,39 +106,57 @@ class Gallery:
             encoder: Digest of the encoder that made the embeddings.
             alpha: Rule C: largest share of known crops to refuse, on average.
             per_flight: Whether rule C takes one random crop of each flight, see `calibrated`.
+            cost: Rule B: largest share of known validation crops to refuse.
+            per_class: Whether to add rule C_class, see `calibrated`.
         """
         sets = evidence.sets
         reference, known = sets["reference"].to("cpu"), sets["known"]
         prototypes = PrototypeDetector().fit(reference.vectors, reference.labels)
-        thresholds = {"A": prototypes.threshold}
-        if len(sets["ood"]):
-            thresholds["B"] = prototypes.choose(known.vectors, rule="B", kind="nearest", ood=sets["ood"].vectors)
         gallery = Gallery(
             reference=reference,
             class_names=evidence.class_names[: evidence.num_classes],
             prediction_rule=evidence.prediction_rule,
             prototypes=prototypes,
-            thresholds=thresholds,
+            thresholds={},
             prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
+            validation=to_numpy(prototypes.distances(known.vectors)),
         )
-        held_out = sets["calibration"]
+        thresholds = {"A": gallery.measured(prototypes.threshold)}
+        if len(sets["ood"]):
+            scores = (to_numpy(prototypes.score(sets[name].vectors)) for name in ("known", "ood"))
+            thresholds["B"] = validated_threshold(*scores, cost)
+        gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery
-        return gallery.calibrated(held_out, evidence.groups["calibration"], alpha, per_flight)
+        return gallery.calibrated(held_out, evidence.groups["calibration"], alpha, per_flight, per_class)
+
+    def measured(self, threshold: Threshold) -> Threshold:
+        """A threshold with the share of known validation crops that it refuses, if the gallery keeps them."""
+        if self.validation is None:
+            return threshold
+        scores = judge.score(self.validation, self.prototypes.rule(threshold))
+        return replace(threshold, refused=float(threshold.refuses(scores).mean()))
 
     def calibrated(
-        self, crops: Embeddings, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
+        self,
+        crops: Embeddings,
+        groups: NDArray[Any],
+        alpha: float = ALPHA,
+        per_flight: bool = False,
+        per_class: bool = False,
     ) -> "Gallery":
-        """The same gallery with rule C from new calibration crops, and with `C_class` if each class has enough of them.
+        """The same gallery with rule C from new calibration crops.
 
         Args:
             crops: Embeddings of n crops of known classes, used for nothing else.
             groups: Flights (n,) of the crops.
             alpha: Largest share of known crops to refuse, on average.
             per_flight: Whether to take one random crop of each flight. These are exchangeable with a crop of a new
-                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha. All
-                crops are kept, for the drift test.
+                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha. Where
+                the flights are too few for alpha all crops count, and the threshold's origin says so. All crops are
+                kept, for the drift test.
+            per_class: Whether to add `C_class`, if each class has enough crops.
         """
         calibration = Calibration(
             to_numpy(self.prototypes.distances(crops.vectors)),
@@ -139,14 +165,15 @@ class Gallery:
             None if crops.logits is None else to_numpy(crops.logits),
             per_flight,
         )
-        rows = calibration.rows
+        rows = calibration.rows(alpha)
         embeddings, labels, groups = crops.vectors[rows], crops.labels[rows], groups[rows]
         thresholds = _uncalibrated(self.thresholds)
-        thresholds["C"] = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
+        rule_c = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
+        thresholds["C"] = replace(self.measured(rule_c), too_few_flights=per_flight and not rule_c.one_per_flight)
         sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
-        if sizes.min() >= samples_needed(alpha):
-            thresholds["C_class"] = self.prototypes.choose(
-                embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
+        if per_class and sizes.min() >= samples_needed(alpha):
+            thresholds["C_class"] = self.measured(
+                self.prototypes.choose(embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True)
             )
         return replace(self, thresholds=thresholds, calibration=calibration)
 
@@ -232,7 +259,7 @@ class Gallery:
         """Write this gallery as the base in `folder`, unless the last base is the same; enrolled species stay.
 
         A base of another encoder drops the species enrolled before, whose embeddings it cannot be compared with. One
-        that only adds the calibration crops, which version 0.1 did not keep, does not undo a recalibration.
+        that only replaces what an older version chose on the same crops does not undo a recalibration.
         """
         every = records.read(folder)
         bases = [record for record in every if record.kind == "base"]
@@ -240,10 +267,11 @@ class Gallery:
             last = _with_base(None, bases[-1])
             later = [each for each in every if each.number > last.base and each.kind == "calibrate"]
             recalibrated = any(each.words["encoder"] == self.encoder for each in later)
-            if _same(last, self) or (recalibrated and _same(last, replace(self, calibration=None))):
+            older = bases[-1].format < records.RECORD_FORMAT
+            if _same(last, self) or (recalibrated and older and _same(_bare(last), _bare(self))):
                 return
         arrays, fields = written_contents(self.thresholds, self.prototypes, self.calibration)
-        arrays |= _reference_arrays(self)
+        arrays |= _kept_arrays(self)
         content: dict[str, Any] = {
             "encoder": self.encoder,
             "class_names": self.class_names,
@@ -318,12 +346,18 @@ def _numbers(gallery: Gallery) -> ArrayState:
     arrays, fields = written_contents(gallery.thresholds, gallery.prototypes, gallery.calibration)
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in fields["texts"].items()}
-    return arrays | nested("prior", prior) | texts | _reference_arrays(gallery)
+    return arrays | nested("prior", prior) | texts | _kept_arrays(gallery)
 
 
-def _reference_arrays(gallery: Gallery) -> ArrayState:
-    """Embeddings, labels and indices of the reference crops, by the names of a record's arrays."""
-    return {key: getattr(gallery.reference, key).numpy() for key in ("vectors", "labels", "index")}
+def _bare(gallery: Gallery) -> Gallery:
+    """The gallery without all that is chosen on held-out crops."""
+    return replace(gallery, thresholds={}, calibration=None, validation=None)
+
+
+def _kept_arrays(gallery: Gallery) -> ArrayState:
+    """What is kept of reference and known validation crops, by the names of a record's arrays."""
+    arrays = {key: getattr(gallery.reference, key).numpy() for key in ("vectors", "labels", "index")}
+    return arrays if gallery.validation is None else arrays | {"validation": gallery.validation}
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
@@ -348,6 +382,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
         calibration=read_calibration(record),
+        validation=arrays.get("validation"),
         base=record.number,
     )
 

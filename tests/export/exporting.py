@@ -112,7 +112,7 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         said = replace(said, sets=sets, groups=groups)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the infinite threshold
-        Gallery.build(said, digest, alpha=0.1).save(run / "gallery")
+        Gallery.build(said, digest, alpha=0.1, per_class=True).save(run / "gallery")
     if case == "softmax":
         vectors = said.sets["novel"].vectors.numpy()
         add_species(run / "gallery", "swan", vectors[:3], digest)
