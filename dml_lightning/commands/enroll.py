@@ -211,13 +211,8 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddi
     """Embeddings of the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
     order = torch.cat([part.index for part in parts]).argsort()
-    logits = [part.logits for part in parts if part.logits is not None]
-    return Embeddings(
-        torch.cat([part.vectors for part in parts])[order],
-        torch.cat([part.labels for part in parts])[order],
-        torch.cat([part.index for part in parts])[order],
-        torch.cat(logits)[order] if logits else None,
-    )
+    columns = zip(*((p.vectors, p.labels, p.index, p.logits, p.features) for p in parts), strict=True)
+    return Embeddings(*(None if column[0] is None else torch.cat(column)[order] for column in columns))
 
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:

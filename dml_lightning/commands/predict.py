@@ -243,9 +243,7 @@ def _tables(
     """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box."""
     origin = gallery.threshold(rule).origin
     table = reading.table if "score" in reading.table else reading.table.assign(score=float("nan"))
-    reference = gallery.reference
-    nothing = Embeddings(reference.vectors[:0], reference.labels[:0], reference.index[:0])
-    for queries in chain([next(embedded, nothing)], embedded):
+    for queries in chain([next(embedded, gallery.reference.at(slice(0)))], embedded):
         answers = answer(gallery, queries, k, sets)
         nodes = [taxonomy.lowest(names) if taxonomy and sets else ("", "") for names in answers.species_set]
         boxes = table.iloc[queries.index.numpy()]

@@ -6,9 +6,10 @@ Format 3 stores the prototypes once, and the thresholds by rule:
     thresholds.<rule>.<field of Threshold>, and .per_class.* for a threshold per class
     calibration.{distances, labels, flights, logits, per_flight} where there are such crops
     validation, distances of the known validation crops
+    vectors, labels, index, features of the reference crops
 
-Format 2 had fewer fields of a threshold, no `validation`, and at first no `calibration`. Format 1 stored a whole
-detector for each rule, `rules.<rule>.*`, with a copy of the prototypes. Both are still read.
+Format 2 had fewer fields of a threshold, no `validation` and `features`, and at first no `calibration`. Format 1 stored
+a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes. Both are still read.
 """
 
 from collections.abc import Callable, Mapping

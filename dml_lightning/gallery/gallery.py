@@ -32,6 +32,7 @@ from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
 
+COLUMNS = ("vectors", "labels", "index", "features")  # of the reference crops; without features in older galleries
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
 
 
@@ -124,8 +125,8 @@ class Gallery:
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
         if len(sets["ood"]):
-            scores = (to_numpy(prototypes.score(sets[name].vectors)) for name in ("known", "ood"))
-            thresholds["B"] = validated_threshold(*scores, cost)
+            known_scores, ood_scores = prototypes.score(known.vectors), prototypes.score(sets["ood"].vectors)
+            thresholds["B"] = validated_threshold(known_scores, ood_scores, cost)
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery
@@ -356,7 +357,8 @@ def _bare(gallery: Gallery) -> Gallery:
 
 def _kept_arrays(gallery: Gallery) -> ArrayState:
     """What is kept of reference and known validation crops, by the names of a record's arrays."""
-    arrays = {key: getattr(gallery.reference, key).numpy() for key in ("vectors", "labels", "index")}
+    columns = {key: getattr(gallery.reference, key) for key in COLUMNS}
+    arrays = {key: column.numpy() for key, column in columns.items() if column is not None}
     return arrays if gallery.validation is None else arrays | {"validation": gallery.validation}
 
 
@@ -373,7 +375,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
     same_encoder = before is not None and before.encoder == fields["encoder"]
     _check_names(record.number, fields["class_names"], fields["prediction_rule"], len(read_prototypes(record).radii))
     return Gallery(
-        reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
+        reference=Embeddings(**{key: torch.from_numpy(arrays[key]) for key in COLUMNS if key in arrays}),
         class_names=list(fields["class_names"]),
         prediction_rule=cast(PredictionRule, fields["prediction_rule"]),
         prototypes=read_prototypes(record),

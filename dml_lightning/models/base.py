@@ -23,7 +23,7 @@ from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
-from dml_lightning.types import SETS, Batch, Embeddings, EvaluationSet, LinearHead, LossOutput, PredictionRule
+from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LinearHead, LossOutput, PredictionRule
 
 
 class EmbeddingModule(L.LightningModule, ABC):
@@ -94,16 +94,16 @@ class EmbeddingModule(L.LightningModule, ABC):
         return {}
 
     @override
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
         try:
-            vectors: Tensor = self.encoder(images)
+            encoded: Tensor | Encoded = self.encoder(images, with_features)
         except AssertionError as error:  # raised by timm's transformers for a size they do not take
             side = images.shape[-1]
             raise ValueError(
                 f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
                 f"backbone_args={{img_size: {side}}}."
             ) from error
-        return vectors
+        return encoded
 
     @override
     def load_state_dict(
@@ -164,9 +164,9 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
-        vectors = self(batch.images)
+        vectors, features = self(batch.images, with_features=True)
         logits = self.compute_logits(vectors)
-        row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
+        row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index, "features": features.float()}
         if logits is not None:
             row["logits"] = logits.float()
         self._rows[SETS[dataloader_idx]].append(row)

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from dml_lightning.types import Encoded
+
 _WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
 
 
@@ -80,20 +82,22 @@ class Encoder(nn.Module):
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
         """Embed a batch.
 
         Args:
             images: Normalised crops (B, 1, S, S).
+            with_features: Whether to return the backbone's features, too.
 
         Returns:
-            Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
+            Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision. With features both
+            as `Encoded`.
         """
-        vectors: Tensor = self.head(self.backbone(images))  # (B, D)
-        if not self.normalize:
-            return vectors
-        # float64 input stays float64; half precision would leave norms off by 1e-3
-        return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
+        features: Tensor = self.backbone(images)  # (B, F)
+        vectors: Tensor = self.head(features)  # (B, D)
+        if self.normalize:
+            vectors = _unit_length(vectors)
+        return Encoded(vectors, _unit_length(features)) if with_features else vectors
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set training mode; frozen batch norm stays in evaluation mode."""
@@ -103,6 +107,11 @@ class Encoder(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+
+def _unit_length(rows: Tensor) -> Tensor:
+    """Rows at unit length: float64 stays float64, half precision would leave norms off by 1e-3."""
+    return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)
 
 
 class RawPixels(Encoder):

@@ -201,3 +201,10 @@ def test_a_base_with_other_fields_than_were_written_is_named(
     change_base(stored, edit)
     with pytest.raises(ValueError, match=f"record 0 of .*{said}"):
         Gallery.load(stored)
+
+
+def test_features_of_the_reference_crops_are_kept(evidence: Evidence, stored: Path) -> None:
+    given, kept = evidence.sets["reference"].features, Gallery.load(stored).reference.features
+    assert given is not None
+    assert kept is not None
+    assert torch.equal(kept, given)
