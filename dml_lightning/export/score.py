@@ -34,12 +34,11 @@ from safetensors.numpy import load
 from dml_lightning.data import geometry
 from dml_lightning.data import pixels as files
 from dml_lightning.openset import judge as judgement
+from dml_lightning.openset import scores as scoring
 
 MODEL_FORMAT = 1
 BATCH = 256  # crops embedded at once
-ELEMENTS = 1 << 24  # largest number of elements of a block of distances
 BOX = ("x", "y", "width", "height")  # columns of a table of boxes
-MORE_CANDIDATES = 8  # candidates beyond the k nearest
 
 Float32 = NDArray[np.float32]
 
@@ -259,40 +258,13 @@ class Model:
         """Rows (N, k) of the nearest stored crops of each crop."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        return nearest_rows(embeddings, self.arrays["reference_vectors"], k)
+        return scoring.nearest_rows(embeddings, self.arrays["reference_vectors"], k)
 
     def _crop(self, row: int) -> str:
         """Name of a stored crop: its index, or "label/number" for one of an enrolled species."""
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
         enrolled = label >= len(self.content["classes"])
         return f"{self.names[label]}/{number}" if enrolled else str(number)
-
-
-def nearest_rows(queries: Float32, references: Float32, k: int) -> NDArray[np.int64]:
-    """Rows (N, k) of the nearest references (M, D) of each query (N, D).
-
-    References at equal distances (as float32) keep their order. Candidates are chosen by a product in float64, and
-    ordered by their exact differences.
-
-    >>> references = np.array([[0, 0], [3, 4], [0, 1]], np.float32)
-    >>> nearest_rows(np.array([[0, 0.9]], np.float32), references, 2).tolist()
-    [[2, 0]]
-    """
-    k = min(k, len(references))
-    centre = references.astype(np.float64).mean(axis=0)
-    right = references - centre
-    norms = (right**2).sum(axis=1)
-    count = min(k + MORE_CANDIDATES, len(references))
-    nearest = np.empty((len(queries), k), np.int64)
-    block = max(1, ELEMENTS // max(len(references), count * references.shape[1]))
-    for start in range(0, len(queries), block):
-        part = queries[start : start + block].astype(np.float64) - centre
-        candidates = np.argpartition(norms - 2 * part @ right.T, count - 1, axis=1)[:, :count]
-        candidates.sort(axis=1)
-        squared = ((right[candidates] - part[:, None]) ** 2).sum(axis=2).astype(np.float32)
-        order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-        nearest[start : start + block] = np.take_along_axis(candidates, order, axis=1)
-    return nearest
 
 
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

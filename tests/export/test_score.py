@@ -21,9 +21,10 @@ from dml_lightning.data.crops import CropOptions, centre_crop, cut_frame
 from dml_lightning.data.frames import Frame, Radiometry
 from dml_lightning.data.geometry import squares
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.export.score import Crops, Model, nearest_rows, read_boxes, read_crops
+from dml_lightning.export.score import Crops, Model, read_boxes, read_crops
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.openset.scores import nearest_rows
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings, PredictionRule
 from tests.data.pixels.mutations import GREY8, tiff_bytes
