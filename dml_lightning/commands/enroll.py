@@ -81,7 +81,9 @@ def list_species(run: str) -> pd.DataFrame:
     print(table.to_string(index=False, float_format="%.4g"))
     for rule, threshold in gallery.thresholds.items():
         default = ", the default" if rule == gallery.default_rule else ""
-        print(f"rule {rule}: {threshold.origin}; threshold {threshold.value:.4g}{default}")
+        print(f"rule {rule}: {threshold.score}; {threshold.origin}; threshold {threshold.value:.4g}{default}")
+    if gallery.why:
+        print(gallery.why)
     return table
 
 

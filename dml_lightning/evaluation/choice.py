@@ -9,7 +9,7 @@ Letters: N known and M unknown validation crops, G flights, T draws of flights.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,27 +58,38 @@ class Compared(NamedTuple):
     flights: int  # number of flights on the side, known or unknown, that has fewer
 
 
-def choose_score(evidence: Evidence, draws: int = DRAWS, seed: int = 0) -> ScoreChoice:
+def choose_score(evidence: Evidence, asked: str | None = None, draws: int = DRAWS, seed: int = 0) -> ScoreChoice:
     """Choose the score by the OOD classes of validation, or by each known class held out where there are none.
 
     Args:
         evidence: Embeddings of the validation split. No OOD class in it may have been trained on. Without features
             there are fewer scores to choose from.
+        asked: Kind of score to take without a choice.
         draws: Number of draws of flights for the standard error.
         seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the score that is asked for is none of those that there are.
     """
     arrays = fitted(evidence.sets["reference"])
     known = crops_of(evidence.sets["known"], evidence.sets["reference"])
     arrays = ranked(arrays, known) if len(evidence.sets["known"]) else arrays
+    if asked is not None and asked not in kinds(arrays):
+        raise ValueError(f"there is no score {asked!r} of these embeddings, only {', '.join(kinds(arrays))}.")
+    choice = _chosen(evidence, arrays, draws, seed) if asked is None else ScoreChoice(asked, "it was asked for")
+    own = {name: array for name, array in arrays.items() if _is_needed(name, choice.kind)}
+    return replace(choice, arrays=own, known=score(choice.kind, known, arrays))
+
+
+def _chosen(evidence: Evidence, arrays: ArrayState, draws: int, seed: int) -> ScoreChoice:
     trials = list(_ood_trials(evidence, arrays) if len(evidence.sets["ood"]) else _held_out_trials(evidence))
-    kind, reason, aurocs = "nearest", "there is neither an OOD class nor a second known class on validation", {}
-    if trials:
-        compared = compare(trials, draws, seed)
-        kind, aurocs = simplest(compared), compared.aurocs
-        what = "OOD classes" if len(evidence.sets["ood"]) else "known classes, each held out as unknown"
-        reason = _reason(compared, kind, f"{what} ({', '.join(trial.unknown_class for trial in trials)})")
-    own = {name: array for name, array in arrays.items() if _is_needed(name, kind)}
-    return ScoreChoice(kind, reason, aurocs, own, score(kind, known, arrays))
+    if not trials:
+        return ScoreChoice(reason="there is neither an OOD class nor a second known class on validation")
+    compared = compare(trials, draws, seed)
+    kind = simplest(compared)
+    what = "OOD classes" if len(evidence.sets["ood"]) else "known classes, each held out as unknown"
+    names = ", ".join(trial.unknown_class for trial in trials)
+    return ScoreChoice(kind, _reason(compared, kind, f"{what} ({names})"), compared.aurocs)
 
 
 def fitted(reference: Embeddings) -> ArrayState:

@@ -7,9 +7,11 @@ Format 3 stores the prototypes once, and the thresholds by rule:
     calibration.{distances, labels, flights, logits, per_flight} where there are such crops
     validation, distances of the known validation crops
     vectors, labels, index, features of the reference crops
+    score.{known, ...}, scores of the known validation crops, and what the score was fitted on beside the above
 
-Format 2 had fewer fields of a threshold, no `validation` and `features`, and at first no `calibration`. Format 1 stored
-a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes. Both are still read.
+Format 2 had fewer fields of a threshold, neither `validation` nor `features` nor `score`, and at first no
+`calibration`. Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes. Both are
+still read.
 """
 
 from collections.abc import Callable, Mapping

@@ -186,7 +186,8 @@ class PrototypeDetector(Detector):
         """A threshold in the form of `openset.judge`: with the radii that its score subtracts, if any."""
         if threshold.per_class is not None:
             return judge.DecisionRule(threshold.value, threshold.per_class.values)
-        return judge.DecisionRule(threshold.value, self.radii if threshold.kind == "radius" else None)
+        balls = self.radii if threshold.kind == "radius" else None
+        return judge.DecisionRule(threshold.value, balls, given=threshold.kind not in ("nearest", "radius"))
 
     @override
     def predict(self, embeddings: Vectors) -> Prediction:

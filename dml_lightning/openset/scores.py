@@ -102,6 +102,17 @@ def kinds(arrays: Arrays) -> list[str]:
     return single + [RANK_SUM] * any(name.startswith(RANKS) for name in arrays)
 
 
+def needs_features(kind: str, arrays: Arrays) -> bool:
+    """Whether a score, or one of those that the rank sum adds up, is of features.
+
+    Example:
+        >>> needs_features("mahalanobis", {}), needs_features("rank_sum", {"ranks.knn1": np.zeros(1)})
+        (True, False)
+    """
+    names = [name for name in KINDS if RANKS + name in arrays] if kind == RANK_SUM else [kind]
+    return any(KINDS[name].needs != "vectors" for name in names)
+
+
 def score(kind: str, crops: Crops, arrays: Arrays) -> Floats:
     """Score (N,) of crops, larger = more OOD; a crop's score does not depend on the others."""
     if kind != RANK_SUM:
@@ -111,18 +122,20 @@ def score(kind: str, crops: Crops, arrays: Arrays) -> Floats:
 
 
 def rank(known: Floats, scores: Floats) -> Floats:
-    """Share (N,) of known validation crops whose score is below; those with the same one count half.
+    """Share (N,) of known validation crops with a lower score, those with the same one counting half.
+
+    Between two known crops it is interpolated: rounding of a score moves it little, where a plain rank would jump.
 
     Args:
         known: Scores (n,) of the known validation crops, ascending.
         scores: Scores (N,) of the same kind.
 
     Example:
-        >>> rank(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0]))
-        array([0. , 0.5, 1. ])
+        >>> rank(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.0, 1.0, 1.5, 2.0, 9.0]))
+        array([0.125 , 0.125 , 0.3125, 0.5   , 0.875 ])
     """
-    places = [np.searchsorted(known, scores, side) for side in ("left", "right")]  # type: ignore[call-overload] # "left" and "right" are its literals
-    return np.asarray((places[0] + places[1]) / (2 * len(known)))
+    values, counts = np.unique(known, return_counts=True)
+    return np.interp(scores, values, (counts.cumsum() - counts / 2) / len(known))
 
 
 def ranked(arrays: Arrays, known: Crops) -> dict[str, NDArray[Any]]:

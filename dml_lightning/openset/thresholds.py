@@ -21,6 +21,7 @@ from dml_lightning.openset.conformal import (
     p_values,
     refused_when_left_out,
 )
+from dml_lightning.openset.scores import text
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 RuleName = Literal["A", "B", "C"]
@@ -46,7 +47,7 @@ class Threshold:
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )  # rule C: number (n,) of the flight of each score; empty if not given
-    kind: ScoreKind = "nearest"  # which score, where a detector has several
+    kind: str = "nearest"  # which score, where there are several; see `scores.KINDS`
     per_class: ClassThresholds | None = field(default=None, repr=False, compare=False)  # in place of a single value
     cost: float = float("nan")  # rule B: largest share of known validation samples to refuse; NaN: any share
     refused: float = float("nan")  # share of known validation samples refused; NaN if not measured
@@ -68,6 +69,11 @@ class Threshold:
             bound = "" if math.isnan(self.cost) else f" that refuses at most {100 * self.cost:g} % of known crops"
             return f"best balanced accuracy on validation{bound}{share}"
         return self._conformal_origin + share
+
+    @property
+    def score(self) -> str:
+        """What its score is, to complete "refused by its ..."."""
+        return text(self.kind) if self.per_class is None else "distance beyond the threshold of the most lenient class"
 
     @property
     def _conformal_origin(self) -> str:
@@ -131,7 +137,7 @@ class Threshold:
             groups=int(state["groups"]),
             scores=np.asarray(state["scores"], dtype=np.float64),
             owners=np.asarray(state.get("owners", ()), dtype=np.int64),
-            kind="radius" if str(state["kind"]) == "radius" else "nearest",
+            kind=str(state["kind"]),
             per_class=ClassThresholds.from_state(per_class) if per_class else None,
             cost=float(state.get("cost", nan)),
             refused=float(state.get("refused", nan)),

@@ -22,7 +22,7 @@ POINTS = 300  # largest number of points of a curve that are drawn
 def thresholds(
     evidence: Evidence, validation: Evidence | None = None, gallery: Gallery | None = None
 ) -> dict[str, Threshold]:
-    """Thresholds on the distance to the nearest prototype, by rule (B or C).
+    """Thresholds by rule (B or C), on the run's score, or on the distance to the nearest prototype.
 
     They are those of the run's gallery. Rule A is not among them, since it has a ball for each class. Without a
     gallery, rule B is chosen on validation crops, if there are known and OOD ones, and rule C on calibration crops, if
@@ -35,9 +35,7 @@ def thresholds(
     """
     if gallery is not None:
         return {
-            rule: each
-            for rule, each in gallery.thresholds.items()
-            if rule in ("B", "C") and each.kind == "nearest" and np.isfinite(each.value)
+            rule: each for rule, each in gallery.thresholds.items() if rule in ("B", "C") and np.isfinite(each.value)
         }
     prototypes, rules = reference_prototypes(evidence), dict[str, Threshold]()
     if validation is not None and len(validation.sets["ood"]) and len(validation.sets["known"]):
@@ -101,16 +99,17 @@ class Coverage:
     flights: int  # number of flights that they come from; as many as crops where one of each counts
 
 
-def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
+def coverage(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None = None) -> Coverage | None:
     """Measures the share of known test crops that rule C refuses, by the share asked for; None without rule C.
 
     Args:
         evidence: Test embeddings.
         rule: Rule C of `thresholds`.
+        gallery: Gallery of the same run, whose score the rule is on.
     """
     if rule is None:
         return None
-    scores = _nearest(evidence, "known")
+    scores = _nearest(evidence, "known") if gallery is None else gallery.scores(evidence.sets["known"])
     alphas = sorted({*ALPHAS, rule.alpha})
     refused = {
         alpha: float(conformal_threshold(rule.scores, alpha).refuses(scores).mean())

@@ -85,7 +85,8 @@ class ShownRuns:
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
         """Coverage of rule C by arm, of arms that have the rule."""
-        results = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
+        shown = self.given.shown
+        results = {arm: coverage(run.evidence, run.thresholds.get("C"), run.gallery) for arm, run in shown.items()}
         return {arm: each for arm, each in results.items() if each is not None}
 
     @cached_property
@@ -113,21 +114,25 @@ def _distances(runs: ShownRuns) -> Section:
         for arm, run in runs.given.shown.items()
     ]
     text = (
-        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
-        "refuses. Vertical lines are thresholds: crops to their right are refused."
+        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype. Vertical lines are "
+        "thresholds on that distance: crops to their right are refused."
     )
-    return Section("distances", "Distances", [text], figures=figures)
+    galleries = {arm: run.gallery for arm, run in runs.given.shown.items()}
+    whys = [f"{arm}: {gallery.why}" for arm, gallery in galleries.items() if gallery is not None and gallery.why]
+    return Section("distances", "Distances", [text, *whys], figures=figures)
 
 
 def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
-    """Thresholds to draw, by the text beside them.
+    """Thresholds on the distance to the nearest prototype, by the text to draw beside them.
 
     Args:
         thresholds: Thresholds by rule (B or C).
     """
     named = {"B": "B: validation"}
     return {
-        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value for rule, each in thresholds.items()
+        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value
+        for rule, each in thresholds.items()
+        if each.kind == "nearest"
     }
 
 

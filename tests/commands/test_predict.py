@@ -36,7 +36,19 @@ COLUMNS = (
     *("distance", "distance_trained", "neighbours", "neighbour_labels"),
     *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
     *("ood_score_C", "threshold_C"),
-    *("p_value", "decision", "rule", "rule_origin", "species_set", "set_alpha", "set_level", "set_node", "gallery"),
+    *(
+        "p_value",
+        "decision",
+        "rule",
+        "rule_origin",
+        "rule_score",
+        "rule_score_reason",
+        "species_set",
+        "set_alpha",
+        "set_level",
+        "set_node",
+        "gallery",
+    ),
 )
 
 
