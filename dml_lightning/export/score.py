@@ -254,11 +254,11 @@ class Model:
 
     def _rule(self, name: str) -> judgement.DecisionRule:
         threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]
-        balls = {"nearest": None, "radius": "radii", "class": f"class_thresholds.{name}"}
+        balls = {"radius": "radii", "class": f"class_thresholds.{name}"}
         return judgement.DecisionRule(
             math.inf if threshold is None else float(threshold),
-            self.arrays[balls[kind]] if balls.get(kind) else None,
-            given=kind not in balls,
+            self.arrays[balls[kind]] if kind in balls else None,
+            given=kind not in ("nearest", *balls),
         )
 
     def _scores(self, distances: NDArray[np.float64], embedded: Embedded) -> NDArray[np.float64]:

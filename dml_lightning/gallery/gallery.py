@@ -156,7 +156,8 @@ class Gallery:
         features = None if part.features is None else to_numpy(part.features)
         if features is None and needs_features(kind, self.choice.arrays):
             raise ValueError(
-                f"this gallery refuses by the {text(kind)}, and the crops come without features: embed them again."
+                f"this gallery refuses by the {text(kind)}, and the crops come without features: embed them again "
+                "(the test crops of a run: dml test --run RUN)."
             )
         return score(kind, Crops(to_numpy(self.prototypes.distances(vectors)), vectors, features), self.score_arrays)
 

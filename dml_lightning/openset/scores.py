@@ -58,7 +58,7 @@ def _knn(k: int, space: str) -> Callable[[Crops, Arrays], Floats]:
     def distance(crops: Crops, arrays: Arrays) -> Floats:
         own, references = getattr(crops, space), arrays[space]
         last = references[nearest_rows(own, references, k)[:, -1]]
-        return np.sqrt(np.square(own.astype(np.float64) - last).sum(axis=1))
+        return np.asarray(np.sqrt(np.square(own.astype(np.float64) - last).sum(axis=1)))
 
     return distance
 

@@ -9,7 +9,9 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import names_of_known
 from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
+from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import ALPHA, Gallery
+from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.thresholds import Threshold, conformal_threshold
@@ -109,6 +111,7 @@ def coverage(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None
     """
     if rule is None:
         return None
+    assert gallery is not None or rule.kind == "nearest"
     scores = _nearest(evidence, "known") if gallery is None else gallery.scores(evidence.sets["known"])
     alphas = sorted({*ALPHAS, rule.alpha})
     refused = {
@@ -123,6 +126,35 @@ def coverage(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None
         for flight in (names if len(names) < len(flights) else ())
     }
     return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
+
+
+@dataclass(frozen=True)
+class RuleOnTest:
+    """A rule of a gallery on the test crops."""
+
+    score: str  # what it compares with its threshold
+    known_refused: float  # share of known crops
+    ood_refused: float  # share of OOD crops
+    auroc: float  # of the score
+
+
+def rules_on_test(evidence: Evidence, gallery: Gallery) -> dict[str, RuleOnTest]:
+    """What each rule of a run refuses of its known and OOD test crops, by rule.
+
+    Args:
+        evidence: Test embeddings.
+        gallery: Gallery of the same run, whose enrolled species count as known.
+    """
+    known, ood = (answer(gallery, evidence.sets[name]) for name in ("known", "ood"))
+    return {
+        rule: RuleOnTest(
+            each.score,
+            float((~known.known[rule]).mean()),
+            float((~ood.known[rule]).mean()),
+            auroc(known.score[rule], ood.score[rule]),
+        )
+        for rule, each in gallery.thresholds.items()
+    }
 
 
 def drift_of_test(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None = None) -> list[FlightDrift]:

@@ -23,6 +23,7 @@ from dml_lightning.report.numbers import (
     coverage,
     drift_of_test,
     mistakes,
+    rules_on_test,
 )
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json, arm_styles
@@ -117,9 +118,7 @@ def _distances(runs: ShownRuns) -> Section:
         "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype. Vertical lines are "
         "thresholds on that distance: crops to their right are refused."
     )
-    galleries = {arm: run.gallery for arm, run in runs.given.shown.items()}
-    whys = [f"{arm}: {gallery.why}" for arm, gallery in galleries.items() if gallery is not None and gallery.why]
-    return Section("distances", "Distances", [text, *whys], figures=figures)
+    return Section("distances", "Distances", [text], figures=figures)
 
 
 def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
@@ -151,7 +150,26 @@ def _refusal(runs: ShownRuns) -> Section | None:
     )
     if what == "crops":
         text += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
-    return Section("refusal", "Refusing what is not known", [text], [detectors_table(runs.detectors)], [figure])
+    tables = [detectors_table(runs.detectors), *_rules_table(runs)]
+    return Section("refusal", "Refusing what is not known", [text, *_whys(runs)], tables, [figure])
+
+
+def _whys(runs: ShownRuns) -> list[str]:
+    """Which score each run refuses by, and why."""
+    galleries = {arm: run.gallery for arm, run in runs.given.shown.items()}
+    return [f"{arm}: {gallery.why}" for arm, gallery in galleries.items() if gallery is not None and gallery.why]
+
+
+def _rules_table(runs: ShownRuns) -> list[Table]:
+    """What the rules of each run refuse of the test crops; no table without a gallery."""
+    rows = [
+        [arm, rule, each.score, each.known_refused, each.ood_refused, each.auroc]
+        for arm, run in runs.given.shown.items()
+        if run.gallery is not None and len(run.evidence.sets["ood"])
+        for rule, each in rules_on_test(run.evidence, run.gallery).items()
+    ]
+    heads = ["arm", "rule", "score", "known refused", "OOD refused", "OOD AUROC"]
+    return [Table("Test crops refused by the rules of each run", heads, rows)] if rows else []
 
 
 def detectors_table(detectors: dict[str, pd.DataFrame]) -> Table:

@@ -1,5 +1,7 @@
 """Scores by NumPy alone, beside the detectors and by definition."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -39,11 +41,11 @@ def detectors() -> dict[str, object]:
     }
 
 
-def made(seed: int) -> tuple[Crops, dict[str, NDArray[np.float64]]]:
+def made(seed: int) -> tuple[Crops, dict[str, NDArray[Any]]]:
     """Crops, and what the scores were fitted on."""
     vectors, features, labels = sample(0)
     prototypes, gaussian = PrototypeDetector().fit(vectors, labels), MahalanobisDetector().fit(features, labels)
-    arrays = {"radii": prototypes.radii, "vectors": vectors, "features": features}
+    arrays: dict[str, NDArray[Any]] = {"radii": prototypes.radii, "vectors": vectors, "features": features}
     arrays |= {"centre": gaussian.centre, "whitening": gaussian.whitening, "means": gaussian.means}
     own, of_backbone, _ = sample(seed, 40)
     return Crops(prototypes.distances(own), own, of_backbone), arrays
