@@ -1,7 +1,7 @@
 """What rule C promises and what it keeps: share of known crops refused against the alpha that was chosen.
 
     python benchmarks/conformal_coverage.py [--draws 500] [--correlation 0.5] [--seed 0]      # nothing is written
-    python benchmarks/conformal_coverage.py --draws 5000 --save
+    python benchmarks/conformal_coverage.py --draws 1500 --save
 
 Scores are normal, a flight's crops share an offset (intra-class correlation 0.5). Each draw calibrates anew and
 then judges 100 crops of one new flight. The theory is exact for exchangeable samples: refused on average

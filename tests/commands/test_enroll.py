@@ -40,7 +40,8 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert table["origin"].tolist() == 4 * ["trained"] + ["enrolled"]
     assert table["crops"].tolist()[-1] == 5
     said = capsys.readouterr().out
-    assert "\nrule A: radius + epsilon; refuses " in said
+    assert "\nrule A: distance beyond the nearest ball of a class; radius + epsilon; refuses " in said
+    assert "\nRules B and C refuse by the " in said
     assert ", the default" in said
     main(["gallery", "remove", f"--run={run}", f"--label={NEW}"])
     after = predictions(run, flights, tmp_path / "after.csv")
