@@ -213,8 +213,8 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddi
     """Embeddings of the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
     order = torch.cat([part.index for part in parts]).argsort()
-    columns = zip(*((p.vectors, p.labels, p.index, p.logits, p.features) for p in parts), strict=True)
-    return Embeddings(*(None if column[0] is None else torch.cat(column)[order] for column in columns))
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
 
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:

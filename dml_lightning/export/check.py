@@ -78,9 +78,9 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
     frames = list(by_frame(read))
     parts = [model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in frames]
     order = np.concatenate([rows for _, rows in frames]).argsort()  # back to the order of the table
-    columns = zip(*parts, strict=True)
-    joined = Embedded(*(None if column[0] is None else np.concatenate(column)[order] for column in columns))
-    return deviation(trained, expected, model, joined)
+    columns = {name: [getattr(part, name) for part in parts] for name in Embedded._fields}
+    joined = {name: np.concatenate(own)[order] for name, own in columns.items() if own[0] is not None}
+    return deviation(trained, expected, model, Embedded(**joined))
 
 
 def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Embedded) -> Deviation:
