@@ -75,7 +75,7 @@ def model_with_encoder(trained: TrainedRun) -> Model:
     """The reader, with the encoder itself in place of the written graph."""
     graph, model = DeployedEncoder(trained.module.encoder, None, trained.options, "counts"), model_of(trained)
     with_encoder: Any = model
-    with_encoder.embed = lambda crops: (graph(torch.from_numpy(crops.pixels))[0].numpy(), None)
+    with_encoder.embed = lambda crops: Embedded(graph(torch.from_numpy(crops.pixels))[0].numpy())
     return model
 
 
