@@ -21,7 +21,7 @@ from dml_lightning.metrics.ood import Scores, auroc
 from dml_lightning.openset.arrays import ArrayState
 from dml_lightning.openset.mahalanobis import MahalanobisDetector
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.openset.scores import RANK_SUM, RANKS, Crops, kinds, ranked, score, text
+from dml_lightning.openset.scores import RANK_SUM, RANKS, Crops, kinds, rank_sum, ranked, score, text
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.types import Embeddings
 
@@ -165,7 +165,8 @@ def _ood_trials(evidence: Evidence, arrays: ArrayState) -> Iterator[Trial]:
     sets, groups = evidence.sets, evidence.groups
     known, others = (crops_of(sets[name], sets["reference"]) for name in ("known", "ood"))
     labels = to_numpy(sets["ood"].labels)
-    own, unknown = _all_scores(known, arrays), _all_scores(others, arrays)
+    single = _single_scores(known, arrays)
+    own, unknown = (_with_rank_sum(each, single) for each in (single, _single_scores(others, arrays)))
     for label in np.unique(labels):
         rows = labels == label
         chosen = {kind: values[rows] for kind, values in unknown.items()}
@@ -179,15 +180,19 @@ def _held_out_trials(evidence: Evidence) -> Iterator[Trial]:
     for label in np.unique(to_numpy(every.labels)):
         fewer, rows = reference.at(reference.labels != label), to_numpy(every.labels) == label
         if len(fewer) and not rows.all():
-            arrays, crops = fitted(fewer), crops_of(every, fewer)
-            known = Crops(*(None if part is None else part[~rows] for part in crops))  # type: ignore[arg-type] # features alone may be missing
-            scores = _all_scores(crops, ranked(arrays, known))
+            single = _single_scores(crops_of(every, fewer), fitted(fewer))
+            scores = _with_rank_sum(single, {kind: values[~rows] for kind, values in single.items()})
             own, unknown = ({kind: values[side] for kind, values in scores.items()} for side in (~rows, rows))
             yield Trial(evidence.class_names[label], own, unknown, flights[~rows], flights[rows])
 
 
-def _all_scores(crops: Crops, arrays: ArrayState) -> dict[str, Scores]:
-    return {kind: score(kind, crops, arrays) for kind in kinds(arrays)}
+def _single_scores(crops: Crops, arrays: ArrayState) -> dict[str, Scores]:
+    return {kind: score(kind, crops, arrays) for kind in kinds(arrays) if kind != RANK_SUM}
+
+
+def _with_rank_sum(single: dict[str, Scores], known: dict[str, Scores]) -> dict[str, Scores]:
+    """Scores of some crops and the sum of their ranks among the known crops of a trial."""
+    return {**single, RANK_SUM: rank_sum(single, {RANKS + kind: np.sort(own) for kind, own in known.items()})}
 
 
 def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> Scores:

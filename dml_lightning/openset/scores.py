@@ -118,7 +118,12 @@ def score(kind: str, crops: Crops, arrays: Arrays) -> Floats:
     if kind != RANK_SUM:
         return KINDS[kind].of(crops, arrays)
     names = [name for name in KINDS if RANKS + name in arrays]
-    return np.asarray(sum(rank(arrays[RANKS + name], score(name, crops, arrays)) for name in names))
+    return rank_sum({name: score(name, crops, arrays) for name in names}, arrays)
+
+
+def rank_sum(scores: Mapping[str, Floats], arrays: Arrays) -> Floats:
+    """Sum (N,) of the ranks of single scores (N,), by kind, among the known validation crops."""
+    return np.asarray(sum(rank(arrays[RANKS + name], own) for name, own in scores.items()))
 
 
 def rank(known: Floats, scores: Floats) -> Floats:
