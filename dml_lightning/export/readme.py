@@ -38,7 +38,8 @@ rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
 ## Files
 | file | content |
 |---|---|
-| `score.py` | the reader, with the files named `dml_*` beside it; the rest can be used without it |
+| `score.py` | the reader; the rest can be used without it |
+| `dml_geometry.py`, `dml_judge.py`, `dml_pixels`, `dml_scores.py` | what the reader needs |
 | `encoder.onnx` | {inputs} → {outputs}, float32, N free; opset {opset}, one file |
 | `encoder.pt2` | the same for PyTorch on the CPU: `torch.export.load("encoder.pt2").module()` |
 | `model.json` | classes, enrolled species, rules, thresholds (null refuses nothing), crops, versions |
