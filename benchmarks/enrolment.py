@@ -110,9 +110,7 @@ def class_mean(hits: NDArray[np.bool_], truth: NDArray[np.str_]) -> float:
 
 
 def subset(part: Embeddings, rows: NDArray[np.bool_]) -> Embeddings:
-    chosen = torch.from_numpy(rows)
-    logits = None if part.logits is None else part.logits[chosen]
-    return Embeddings(part.vectors[chosen], part.labels[chosen], part.index[chosen], logits)
+    return part.at(torch.from_numpy(rows))
 
 
 def measure(bench: Bench, number: int) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Letters in shapes: B crops of a batch, N crops of a set, D embedding size, C known classes, S crop side in px.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, NamedTuple
@@ -60,6 +61,13 @@ class Batch(NamedTuple):
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
 
 
+class Encoded(NamedTuple):
+    """What an encoder makes of a batch of crops."""
+
+    vectors: Tensor  # (B, D) embeddings
+    features: Tensor  # (B, F) output of the backbone, before the projection, at unit length
+
+
 class LossOutput(NamedTuple):
     """Loss and triplet counts, as every loss returns them."""
 
@@ -106,6 +114,7 @@ class Embeddings:
     labels: Tensor  # (N,) int64
     index: Tensor  # (N,) int64, strictly increasing
     logits: Tensor | None = None  # (N, C), from an arm that classifies
+    features: Tensor | None = None  # (N, F) backbone features of unit length; None if the encoder's are not known
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or not self.vectors.is_floating_point():
@@ -113,8 +122,9 @@ class Embeddings:
         for name, column in (("labels", self.labels), ("index", self.index)):
             if column.shape != self.vectors.shape[:1] or column.dtype not in _INTEGERS:
                 raise ValueError(f"{name} must be {len(self.vectors)} integers, one per row, got {_kind(column)}.")
-        if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != len(self.vectors)):
-            raise ValueError(f"logits must be ({len(self.vectors)}, C), got {_kind(self.logits)}.")
+        for name, rows, width in (("logits", self.logits, "C"), ("features", self.features, "F")):
+            if rows is not None and (rows.ndim != 2 or len(rows) != len(self.vectors)):
+                raise ValueError(f"{name} must be ({len(self.vectors)}, {width}), got {_kind(rows)}.")
         if self.index.device.type == "cpu" and bool((steps := self.index.diff()).le(0).any()):
             row = int(steps.le(0).nonzero()[0, 0]) + 1
             raise ValueError(
@@ -126,5 +136,18 @@ class Embeddings:
 
     def to(self, device: torch.device | str) -> "Embeddings":
         """The same rows on another device."""
-        logits = None if self.logits is None else self.logits.to(device)
-        return Embeddings(self.vectors.to(device), self.labels.to(device), self.index.to(device), logits)
+        return self._each(lambda column: column.to(device))
+
+    def at(self, rows: Tensor | slice) -> "Embeddings":
+        """Some of the rows, by a mask, a slice or ascending positions.
+
+        Example:
+            >>> every = Embeddings(torch.zeros(3, 8), labels=torch.tensor([0, 1, 1]), index=torch.arange(3))
+            >>> every.at(every.labels == 1).index
+            tensor([1, 2])
+        """
+        return self._each(lambda column: column[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Embeddings":
+        columns = (self.vectors, self.labels, self.index, self.logits, self.features)
+        return Embeddings(*(column if column is None else change(column) for column in columns))  # type: ignore[arg-type] # None where it was

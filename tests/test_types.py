@@ -15,13 +15,23 @@ def test_a_batch_names_its_index_which_tuples_have_as_a_method() -> None:
 
 def test_embeddings_move_with_all_their_columns() -> None:
     parts = (torch.rand(3, 2), torch.tensor([0, 1, 1]), torch.arange(3))
-    bare, whole = Embeddings(*parts), Embeddings(*parts, logits=torch.rand(3, 4))
+    bare, whole = Embeddings(*parts), Embeddings(*parts, logits=torch.rand(3, 4), features=torch.rand(3, 5))
     assert len(bare) == len(whole) == 3
     assert bare.to("meta").logits is None
     moved = whole.to("meta")
     assert moved.logits is not None
-    assert {column.device.type for column in (moved.vectors, moved.labels, moved.index, moved.logits)} == {"meta"}
+    assert {column.device.type for column in vars(moved).values()} == {"meta"}
     assert whole.vectors.device.type == "cpu"
+
+
+def test_some_rows_are_those_of_every_column() -> None:
+    whole = Embeddings(torch.rand(4, 2), torch.arange(4), torch.arange(4), torch.rand(4, 3), torch.rand(4, 5))
+    rows = torch.tensor([1, 3])
+    for chosen in (rows, torch.tensor([False, True, False, True])):
+        for name, column in vars(whole.at(chosen)).items():
+            assert torch.equal(column, getattr(whole, name)[rows])
+    none = Embeddings(torch.rand(2, 2), torch.arange(2), torch.arange(2)).at(slice(0))
+    assert (len(none), none.logits, none.features) == (0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +51,7 @@ def test_embeddings_move_with_all_their_columns() -> None:
         ({"index": torch.tensor([4, 3, 9])}, r"the index must increase from row to row: row 1 has 3 after 4\."),
         ({"logits": torch.zeros(2, 4)}, r"logits must be \(3, C\), got torch.float32 \(2, 4\)\."),
         ({"logits": torch.zeros(3)}, r"logits must be \(3, C\), got torch.float32 \(3,\)\."),
+        ({"features": torch.zeros(2, 4)}, r"features must be \(3, F\), got torch.float32 \(2, 4\)\."),
     ],
 )
 def test_columns_that_do_not_fit_are_refused_where_they_are_put_together(change: dict[str, Tensor], said: str) -> None:

@@ -16,6 +16,9 @@ from dml_lightning.evaluation.probabilities import temperature_on
 from dml_lightning.files import read_json, write_json
 from dml_lightning.gallery.gallery import ALPHA, Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.openset.conformal import check_alpha
+from dml_lightning.openset.scores import KINDS, RANK_SUM
+from dml_lightning.openset.thresholds import COST, check_cost
 from dml_lightning.runs import digests
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.types import SETS
@@ -32,16 +35,28 @@ class RunWriter(EvaluationCallback):
         alpha: Largest share of known crops that rule C of the gallery may refuse, on average. The rule needs a
             calibration split.
         per_flight: Whether rule C takes one random crop of each calibration flight. Its guarantee then holds for new
-            flights, but it needs 1/alpha - 1 calibration flights.
+            flights, but it needs 1/alpha - 1 calibration flights; of fewer it takes all crops.
+        cost: Largest share of known validation crops that rule B may refuse.
+        per_class: Whether the gallery has the rule C_class, too: refused by the conformal threshold of every class.
+        score: Kind of score of rules B and C, such as nearest or knn5_features; by default it is chosen on validation.
 
     Raises:
-        ValueError: If alpha does not lie strictly between 0 and 1.
+        ValueError: If alpha does not lie strictly between 0 and 1, the cost not from 0 to 1, or there is no such score.
     """
 
-    def __init__(self, alpha: float = ALPHA, per_flight: bool = False) -> None:
-        if not 0 < alpha < 1:
-            raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}.")
-        self.alpha, self.per_flight = alpha, per_flight
+    def __init__(
+        self,
+        alpha: float = ALPHA,
+        per_flight: bool = False,
+        cost: float = COST,
+        per_class: bool = False,
+        score: str | None = None,
+    ) -> None:
+        check_alpha(alpha)
+        check_cost(cost)
+        if score is not None and score not in (*KINDS, RANK_SUM):
+            raise ValueError(f"there is no score {score!r}, only {', '.join((*KINDS, RANK_SUM))}.")
+        self.alpha, self.per_flight, self.cost, self.per_class, self.score = alpha, per_flight, cost, per_class, score
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -82,7 +97,9 @@ class RunWriter(EvaluationCallback):
             folder = result_folder(trainer)
             _write_embeddings(trainer, evidence, folder / "embeddings" / f"{stage}.npz")
             if stage == "val":
-                gallery = Gallery.build(evidence, evidence.encoder, self.alpha, self.per_flight)
+                gallery = Gallery.build(
+                    evidence, evidence.encoder, self.alpha, self.per_flight, self.cost, self.per_class, self.score
+                )
                 gallery.save(folder / "gallery")
 
     @override

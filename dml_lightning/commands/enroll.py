@@ -81,7 +81,9 @@ def list_species(run: str) -> pd.DataFrame:
     print(table.to_string(index=False, float_format="%.4g"))
     for rule, threshold in gallery.thresholds.items():
         default = ", the default" if rule == gallery.default_rule else ""
-        print(f"rule {rule}: {threshold.origin}; threshold {threshold.value:.4g}{default}")
+        print(f"rule {rule}: {threshold.score}; {threshold.origin}; threshold {threshold.value:.4g}{default}")
+    if gallery.why:
+        print(gallery.why)
     return table
 
 
@@ -121,7 +123,7 @@ def recalibrate(
             trained on are left out and counted.
         alpha: Share of known crops that may be refused, on average.
         per_flight: Whether rule C takes one random crop of each flight, as `per_flight` of the run's `RunWriter` says;
-            by default as before.
+            by default as before. Of too few flights for alpha all crops count.
         batch_size: Number of crops embedded at once.
         device: Device of the encoder, such as cpu or cuda.
         trust: Modules whose classes the run's recipe may name beside the listed ones, joined by commas.
@@ -141,7 +143,7 @@ def recalibrate(
         raise ValueError(f"{data} has no crop of {', '.join(names)}; its labels are {labels}.")
     print(f"{len(kept)} crops of known classes; {len(table) - len(kept)} of others are left out.")
     single = trained.gallery.per_flight if per_flight is None else per_flight
-    _check_enough(kept, alpha, single)
+    _check_enough(kept, alpha)
     embedded = _embed(trained, kept, batch_size)
     _check_unseen(trained.gallery, embedded.vectors.numpy(), data)
     rows = embedded.index.numpy()
@@ -197,15 +199,13 @@ def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataF
     return table[table["label"] == wanted].reset_index(drop=True)
 
 
-def _check_enough(kept: pd.DataFrame, alpha: float, per_flight: bool) -> None:
-    """Refuses too few crops for alpha; one of each flight counts where rule C takes one crop per flight."""
-    count, needed = (kept["group"].nunique() if per_flight else len(kept)), samples_needed(alpha)
+def _check_enough(kept: pd.DataFrame, alpha: float) -> None:
+    """Refuses too few crops for alpha; where flights are too few for one crop of each, all crops count."""
+    count, needed = len(kept), samples_needed(alpha)
     if count < needed:
-        what = "flight(s) with checked crops" if per_flight else "checked crops"
-        every = ", or --per_flight false for all crops" if per_flight and len(kept) >= needed else ""
         raise ValueError(
-            f"{count} {what} are too few for alpha = {alpha:g}{' and one crop per flight' if per_flight else ''}: "
-            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}{every}."
+            f"{count} checked crops are too few for alpha = {alpha:g}: "
+            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}."
         )
 
 
@@ -213,13 +213,8 @@ def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddi
     """Embeddings of the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
     parts = list(trained.embed_table(table, batch_size, "stop", {}))
     order = torch.cat([part.index for part in parts]).argsort()
-    logits = [part.logits for part in parts if part.logits is not None]
-    return Embeddings(
-        torch.cat([part.vectors for part in parts])[order],
-        torch.cat([part.labels for part in parts])[order],
-        torch.cat([part.index for part in parts])[order],
-        torch.cat(logits)[order] if logits else None,
-    )
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
 
 
 def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:

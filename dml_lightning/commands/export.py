@@ -12,7 +12,7 @@ from dml_lightning.data.frames import FrameError, Unit, read_frame
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.export import score
 from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
-from dml_lightning.export.contents import model_arrays, model_content, sha256
+from dml_lightning.export.contents import model_arrays, model_content, sha256, uses_features
 from dml_lightning.export.graph import OPSET, DeployedEncoder, write_graphs
 from dml_lightning.export.reader import write_reader
 from dml_lightning.export.readme import readme
@@ -81,7 +81,8 @@ def write_folder(trained: TrainedRun, folder: Path, unit: Unit, table: pd.DataFr
 
 def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | None) -> list[str]:
     content = model_content(trained, unit)
-    graph = DeployedEncoder(trained.module.encoder, trained.module.linear_head(), trained.options, unit)
+    module, with_features = trained.module, uses_features(trained.gallery)
+    graph = DeployedEncoder(module.encoder, module.linear_head(), trained.options, unit, with_features)
     description = f"Raw thermal crops in {unit} to embeddings; run {content['run']}, encoder {content['encoder']}."
     write_graphs(graph, unit, folder, description)
     (folder / "arrays.safetensors").write_bytes(save(model_arrays(trained)))
@@ -94,7 +95,9 @@ def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | N
     write_json(folder / "model.json", content)
     size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
     inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
-    shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(content['classes'])})"}
+    shapes = {"embedding": f"(N, {module.encoder.embedding_dim})", "logits": f"(N, {len(content['classes'])})"}
+    if with_features:
+        shapes["features"] = f"(N, {trained.gallery.score_arrays['features'].shape[1]})"
     outputs = [f"{name} {shapes[name]}" for name in graph.output_names]
     write_text(folder / "README.md", readme(content, inputs, outputs, OPSET))
     return list(content["checks"])

@@ -64,7 +64,7 @@ def drift(
         owners,
         table["distance_trained"].to_numpy(np.float64),
         table["group"].to_numpy(str),
-        threshold.value,
+        gallery.distance_threshold(),
         level,
         cut=not checked,
     )

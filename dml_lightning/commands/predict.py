@@ -68,10 +68,11 @@ def predict(
     crops, nearest first: the row in the crop table that the run was trained on, or "species/number" for an enrolled
     species), neighbour_labels (JSON list of their classes), ood_score_R (larger is more OOD) and threshold_R for each
     rule R of the run, p_value (conformal, of rule C, for the classes trained on), decision (known or unknown), rule
-    (the one that decided), rule_origin (how its threshold was chosen), species_set (JSON list of the species that the
-    box may show, likeliest first), set_alpha, set_level and set_node (lowest node of the taxonomy that holds the set;
-    empty without one), gallery (digest of the encoder and number of the gallery's last record, which tells predictions
-    from before an enrolment or a recalibration apart).
+    (the one that decided), rule_origin (how its threshold was chosen), rule_score (what is compared with it),
+    rule_score_reason (why, for rules B and C), species_set (JSON list of the species that the box may show, likeliest
+    first), set_alpha, set_level and set_node (lowest node of the taxonomy that holds the set; empty without one),
+    gallery (digest of the encoder and number of the gallery's last record, which tells predictions from before an
+    enrolment or a recalibration apart).
 
     A set holds the species of a known box with probability 1 - set_alpha, before refusal: on average over
     calibrations, for boxes that are exchangeable with the calibration crops and of the classes trained on. A known box
@@ -84,8 +85,8 @@ def predict(
     With a taxonomy `predictions.nodes.csv` counts the boxes of each flight by lowest node, as named and not corrected.
 
     Rules: A, outside the balls of the reference crops; B, threshold chosen on known and OOD crops of validation; C,
-    split conformal at a chosen rate of false refusals; C_class, the same per class. The decision, not the label, says
-    whether a box shows a known species at all.
+    split conformal at a chosen rate of false refusals; C_class, the same per class, in runs that have it. The decision,
+    not the label, says whether a box shows a known species at all.
 
     Args:
         run: Folder of a finished run.
@@ -138,6 +139,8 @@ def predict(
     tree = read_taxonomy(Path(taxonomy), trained.gallery.names) if taxonomy else None
     reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True)
     print(reading.report)
+    if trained.gallery.why:
+        print(trained.gallery.why)
     bad: dict[str, str] = {}
     boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
@@ -241,11 +244,9 @@ def _tables(
     taxonomy: Taxonomy | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box."""
-    origin = gallery.threshold(rule).origin
+    deciding = gallery.threshold(rule)
     table = reading.table if "score" in reading.table else reading.table.assign(score=float("nan"))
-    reference = gallery.reference
-    nothing = Embeddings(reference.vectors[:0], reference.labels[:0], reference.index[:0])
-    for queries in chain([next(embedded, nothing)], embedded):
+    for queries in chain([next(embedded, gallery.reference.at(slice(0)))], embedded):
         answers = answer(gallery, queries, k, sets)
         nodes = [taxonomy.lowest(names) if taxonomy and sets else ("", "") for names in answers.species_set]
         boxes = table.iloc[queries.index.numpy()]
@@ -270,7 +271,9 @@ def _tables(
             p_value=answers.p_value,
             decision=["known" if known else "unknown" for known in answers.known[rule]],
             rule=rule,
-            rule_origin=origin,
+            rule_origin=deciding.origin,
+            rule_score=deciding.score,
+            rule_score_reason=gallery.choice.reason if rule in ("B", "C") else "",
             species_set=[json.dumps(names, ensure_ascii=False) if sets else "" for names in answers.species_set],
             set_alpha=float("nan") if sets is None else sets.alpha,
             set_level=[level for level, _ in nodes],

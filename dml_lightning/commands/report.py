@@ -156,7 +156,7 @@ def _audit_files(result: RunResult) -> dict[str, str]:
     if len(sample.ood):
         curve = oscr_curve(sample.known, sample.right, sample.ood)
         texts["oscr.csv"] = pd.DataFrame(curve._asdict()).to_csv(index=False)
-    rule = coverage(evidence, result.thresholds.get("C"))
+    rule = coverage(evidence, result.thresholds.get("C"), result.gallery)
     if rule is not None:
         overall = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
         flights = [[name, rule.alpha, share, n] for name, (share, n) in rule.by_flight.items()]

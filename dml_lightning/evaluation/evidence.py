@@ -21,6 +21,7 @@ from dml_lightning.types import SETS, Embeddings, EvaluationSet, LinearHead, Pre
 
 # prefix of a number's name in the log -> its evaluation set
 SEEN_AND_NOVEL: dict[str, EvaluationSet] = {"": "known", "novel_": "novel"}
+OF_SOME_ENCODERS = ("logits", "features")  # columns of embeddings that may be missing
 CLASSIFIER = ("logits", "head_weight", "head_bias")  # arrays with a column or row for each known class
 NORM_TOLERANCE = 1e-3  # deviation from unit length; half precision stays within it
 
@@ -74,9 +75,10 @@ class Evidence:
             "encoder": np.array(self.encoder),
             "other_groups": np.array(self.other_groups),
         }
-        logits = [part.logits for part in parts if part.logits is not None]
-        if len(logits) == len(parts):
-            arrays["logits"] = torch.cat(logits).cpu().numpy()
+        for key in OF_SOME_ENCODERS:
+            columns = [column for part in parts if (column := getattr(part, key)) is not None]
+            if len(columns) == len(parts):
+                arrays[key] = torch.cat(columns).cpu().numpy()
         if self.head is not None:
             arrays["head_weight"] = self.head.weight.cpu().numpy()
             arrays["head_bias"] = self.head.bias.cpu().numpy()
@@ -109,9 +111,10 @@ def read_evidence(path: Path) -> Evidence:
     Optional: `groups` (N,), flight of each crop (otherwise each crop is a flight of its own); `class_names`, by label,
     the reference's classes first, which a classifier needs where labels are names; `index` (N,), integers that are
     unique within a role; `far_ood`, class names; `logits` (N, C), `head_weight` (C, D) and `head_bias` (C,) of a
-    classifier, with `reject_weight` (1, D) and `reject_bias` (1,) of its reject class; `prediction_rule`; `thumbnails`
-    (N, S, S) uint8; `encoder`, a digest; `other_groups`, whether retrieval is measured without a query's own group too,
-    true if there are groups and it is not given; `temperature`, a number above 0 that was fitted on validation.
+    classifier, with `reject_weight` (1, D) and `reject_bias` (1,) of its reject class; `features` (N, F) of the
+    backbone, at unit length; `prediction_rule`; `thumbnails` (N, S, S) uint8; `encoder`, a digest; `other_groups`,
+    whether retrieval is measured without a query's own group too, true if there are groups and it is not given;
+    `temperature`, a number above 0 that was fitted on validation.
 
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
@@ -137,7 +140,6 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
     index = arrays.get("index", np.arange(len(vectors)))
     groups = arrays.get("groups", np.arange(len(vectors))).astype(str)
     rows = {name: _by_index(np.flatnonzero(roles == name), index, name) for name in SETS}
-    logits = arrays.get("logits")
     for key in ("logits", "head_weight"):
         classes = arrays[key].shape[key == "logits"] if key in arrays else num_classes
         if classes != num_classes:
@@ -155,7 +157,10 @@ def _evidence(arrays: dict[str, NDArray[Any]]) -> Evidence:
             torch.from_numpy(vectors[chosen].astype(np.float32)),
             torch.from_numpy(labels[chosen]),
             torch.from_numpy(index[chosen].astype(np.int64)),
-            None if logits is None else torch.from_numpy(logits[chosen].astype(np.float32)),
+            *(
+                torch.from_numpy(arrays[key][chosen].astype(np.float32)) if key in arrays else None
+                for key in OF_SOME_ENCODERS
+            ),
         )
 
     return Evidence(

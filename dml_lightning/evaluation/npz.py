@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 NEEDED = ("vectors", "labels", "roles")
-ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "thumbnails": 3}  # and dimensions
+# array with a row for each crop -> number of its dimensions
+ROW_BY_ROW = {"labels": 1, "roles": 1, "groups": 1, "index": 1, "logits": 2, "features": 2, "thumbnails": 3}
 LISTS = ("class_names", "far_ood")
 # array -> kinds of its elements (as in NumPy's dtype.kind), and what they are called
 KINDS = {
@@ -18,6 +19,7 @@ KINDS = {
     "class_names": ("iuUS", "class names or integers"),
     "far_ood": ("iuUS", "class names or integers"),
     "logits": ("fiu", "numbers"),
+    "features": ("f", "numbers"),
     "head_weight": ("fiu", "numbers"),
     "head_bias": ("fiu", "numbers"),
     "reject_weight": ("fiu", "numbers"),
@@ -25,7 +27,7 @@ KINDS = {
     "other_groups": ("b", "true or false"),
 }
 # as float32, in which they are used
-FINITE = ("vectors", "logits", "head_weight", "head_bias", "reject_weight", "reject_bias")
+FINITE = ("vectors", "logits", "features", "head_weight", "head_bias", "reject_weight", "reject_bias")
 
 
 def read_arrays(path: Path) -> Arrays:

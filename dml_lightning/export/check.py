@@ -15,14 +15,13 @@ from dml_lightning.data.frames import Unit
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.export.contents import set_thresholds
 from dml_lightning.export.graph import DeployedEncoder
-from dml_lightning.export.score import Model
+from dml_lightning.export.score import Crops, Embedded, Model
 from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.types import Embeddings
 
-TOLERANCE = 1e-4  # largest difference of a score
+TOLERANCE = 1e-4  # largest difference of a score, relative to scores above 1
 RANDOM_CROPS = 64
-Embedded = tuple[NDArray[np.float32], NDArray[np.float32] | None]  # embeddings (N, D), logits (N, C)
 
 
 class Deviation(NamedTuple):
@@ -30,7 +29,7 @@ class Deviation(NamedTuple):
 
     crops: int
     embedding: float  # largest absolute difference of a component
-    score: float  # largest absolute difference of a score, over all rules
+    score: float  # largest difference of a score over all rules, relative to scores above 1
     decisions: int  # number that differ although the score is farther than TOLERANCE from its threshold, and of sets
 
 
@@ -51,15 +50,15 @@ def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder
     import torch.export
 
     inputs = graph.example(RANDOM_CROPS, unit, seed=1)
-    vectors, *logits = graph(**inputs)
-    outputs = model.session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    named = dict(zip(graph.output_names, graph(**inputs), strict=True))
     rows = torch.arange(RANDOM_CROPS)
-    expected = Embeddings(vectors, rows, rows, logits[0] if logits else None)
+    expected = Embeddings(named["embedding"], rows, rows, named.get("logits"), named.get("features"))
     program = torch.export.load(folder / "encoder.pt2").module()
-    from_program = [value.numpy() for value in program(**inputs)]
+    from_program = dict(zip(graph.output_names, (value.numpy() for value in program(**inputs)), strict=True))
+    crops = Crops(*(value.numpy() for value in inputs.values()))
     return max(
-        deviation(trained, expected, model, (outputs[0], outputs[1] if logits else None)),
-        deviation(trained, expected, model, (from_program[0], from_program[1] if logits else None)),
+        deviation(trained, expected, model, model.embed(crops)),
+        deviation(trained, expected, model, Embedded(from_program.pop("embedding"), **from_program)),
         key=lambda difference: difference.score,
     )
 
@@ -79,9 +78,9 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
     frames = list(by_frame(read))
     parts = [model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in frames]
     order = np.concatenate([rows for _, rows in frames]).argsort()  # back to the order of the table
-    own_logits = [part[1] for part in parts if part[1] is not None]
-    vectors = np.concatenate([part[0] for part in parts])[order]
-    return deviation(trained, expected, model, (vectors, np.concatenate(own_logits)[order] if own_logits else None))
+    columns = {name: [getattr(part, name) for part in parts] for name in Embedded._fields}
+    joined = {name: np.concatenate(own)[order] for name, own in columns.items() if own[0] is not None}
+    return deviation(trained, expected, model, Embedded(**joined))
 
 
 def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Embedded) -> Deviation:
@@ -91,21 +90,22 @@ def deviation(trained: TrainedRun, expected: Embeddings, model: Model, found: Em
         trained: The run.
         expected: Embeddings (N, D) that the run made.
         model: Reader of the exported folder.
-        found: Embeddings (N, D) and logits (N, C) of the same crops that the folder made.
+        found: What the folder made of the same crops.
     """
     thresholds = trained.gallery.thresholds
     ours, score, decisions = answer(trained.gallery, expected), 0.0, 0
     for rule in thresholds:
-        theirs = model.judge(found[0], found[1], rule)
-        score = max(score, _largest(ours.score[rule], theirs[f"ood_score_{rule}"]))
+        theirs = model.judge(found, rule)
+        scale = np.maximum(1, np.abs(ours.score[rule]))
+        score = max(score, _largest(ours.score[rule] / scale, theirs[f"ood_score_{rule}"] / scale))
         decisions += int(_disagreements(ours, theirs, rule, thresholds[rule].value).sum())
-    decisions += _different_sets(trained, expected, model.judge(*found))
-    return Deviation(len(expected), _largest(expected.vectors.numpy(), found[0]), score, decisions)
+    decisions += _different_sets(trained, expected, model.judge(found))
+    return Deviation(len(expected), _largest(expected.vectors.numpy(), found.embeddings), score, decisions)
 
 
 def _disagreements(ours: Answer, theirs: dict[str, NDArray[Any]], rule: str, threshold: float) -> NDArray[np.bool_]:
     """Whether decisions (N,) differ that are clear: those whose score is not within TOLERANCE of the threshold."""
-    clear = np.abs(ours.score[rule] - threshold) > TOLERANCE
+    clear = np.abs(ours.score[rule] - threshold) > TOLERANCE * np.maximum(1, np.abs(ours.score[rule]))
     different: NDArray[np.bool_] = (ours.known[rule] != (theirs["decision"] == "known")) & clear
     return different
 

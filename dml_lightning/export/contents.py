@@ -16,6 +16,8 @@ from dml_lightning.data.frames import Unit
 from dml_lightning.export.score import MODEL_FORMAT
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.openset.arrays import nested
+from dml_lightning.openset.scores import needs_features
 from dml_lightning.openset.sets import SetThresholds
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.runs.folder import read_fit
@@ -45,6 +47,7 @@ def model_content(trained: TrainedRun, unit: Unit) -> dict[str, Any]:
         ],
         "prediction_rule": gallery.prediction_rule,
         "default_rule": gallery.default_rule,
+        "score": {"kind": gallery.choice.kind, "why": gallery.why},
         "rules": {name: rule_content(each) for name, each in gallery.thresholds.items()},
         "sets": set_content(gallery),
         "crop": {**asdict(options), "stored_size": options.stored_size, "unit": unit},
@@ -60,12 +63,18 @@ def rule_content(threshold: Threshold) -> dict[str, Any]:
     """
     return {
         "kind": "class" if threshold.per_class else threshold.kind,
+        "score": threshold.score,
         "threshold": threshold.value if math.isfinite(threshold.value) else None,
         "name": threshold.name,
         "alpha": None if math.isnan(threshold.alpha) else threshold.alpha,
         "calibration_crops": threshold.samples,
         "calibration_flights": threshold.groups,
     }
+
+
+def uses_features(gallery: Gallery) -> bool:
+    """Whether rules B and C refuse by features of the backbone, so that the graph has to give them."""
+    return needs_features(gallery.choice.kind, gallery.choice.arrays)
 
 
 def set_content(gallery: Gallery) -> dict[str, Any] | None:
@@ -94,6 +103,9 @@ def model_arrays(trained: TrainedRun) -> Arrays:
         "enrolled_radii": np.array([s.radius for s in enrolled], dtype=np.float64),  # (E,)
         **_references(gallery),
     }
+    arrays |= nested("score", gallery.choice.arrays)
+    if uses_features(gallery):
+        arrays["score.features"] = gallery.score_arrays["features"]  # of the reference crops
     for name, threshold in gallery.thresholds.items():
         if threshold.per_class:
             arrays[f"class_thresholds.{name}"] = threshold.per_class.values  # (C,)

@@ -15,7 +15,7 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Unit
 from dml_lightning.data.normalisation import Normalize
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import LinearHead
+from dml_lightning.types import Encoded, LinearHead
 
 OPSET = 18  # onnxruntime 1.14 and later
 EXAMPLES = 2  # crops to trace with; with 1 the number of crops would become a constant
@@ -29,10 +29,19 @@ class DeployedEncoder(nn.Module):
         head: Linear head of an arm that classifies, else None.
         options: Size and normalisation of the crops.
         unit: Unit of the raw crops.
+        with_features: Whether it returns the backbone's features, too.
     """
 
-    def __init__(self, encoder: Encoder, head: LinearHead | None, options: CropOptions, unit: Unit) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: LinearHead | None,
+        options: CropOptions,
+        unit: Unit,
+        with_features: bool = False,
+    ) -> None:
         super().__init__()
+        self.with_features = with_features
         self.normalize = Normalize(options.normalisation, unit, options.window)
         self.encoder = encoder
         self.classifies = head is not None
@@ -45,7 +54,7 @@ class DeployedEncoder(nn.Module):
     @property
     def output_names(self) -> list[str]:
         """Names of what `forward` returns, in its order."""
-        return ["embedding", "logits"] if self.classifies else ["embedding"]
+        return ["embedding"] + ["logits"] * self.classifies + ["features"] * self.with_features
 
     def forward(self, crops: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, ...]:
         """Embeds raw crops.
@@ -55,14 +64,16 @@ class DeployedEncoder(nn.Module):
             statistics: Location and scale (N, 2) of each crop's frame; only for normalisation "frame".
 
         Returns:
-            Embeddings (N, D), and logits (N, C) of an arm that classifies.
+            Embeddings (N, D), logits (N, C) of an arm that classifies, and features (N, F) if it has them.
         """
         count = crops.shape[0]
         crops, statistics = _at_least_one(crops), None if statistics is None else _at_least_one(statistics)
-        vectors: Tensor = self.encoder(self.normalize(crops, statistics))[:count]
-        if not self.classifies:
-            return (vectors,)
-        return vectors, F.linear(vectors, self.get_buffer("weight"), self.get_buffer("bias"))
+        encoded: Encoded = self.encoder(self.normalize(crops, statistics), with_features=True)
+        vectors, features = (part[:count] for part in encoded)
+        outputs = [vectors]
+        if self.classifies:
+            outputs.append(F.linear(vectors, self.get_buffer("weight"), self.get_buffer("bias")))
+        return (*outputs, features) if self.with_features else tuple(outputs)
 
     def example(self, count: int, unit: Unit, seed: int = 0) -> dict[str, Tensor]:
         """Random inputs of `count` crops, from flat to high contrast, by the argument names of `forward`."""

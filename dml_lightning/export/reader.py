@@ -5,7 +5,7 @@ from types import ModuleType
 
 from dml_lightning.data import geometry, pixels
 from dml_lightning.export import score
-from dml_lightning.openset import judge
+from dml_lightning.openset import judge, scores
 
 # Import statement of score.py -> the module imported, and the statement that replaces it beside a copy of that module.
 # The copies have names that no other project's module has.
@@ -13,6 +13,7 @@ SHARED_FILES: dict[str, tuple[ModuleType, str]] = {
     "from dml_lightning.data import geometry\n": (geometry, "import dml_geometry as geometry\n"),
     "from dml_lightning.data import pixels as files\n": (pixels, "import dml_pixels as files\n"),
     "from dml_lightning.openset import judge as judgement\n": (judge, "import dml_judge as judgement\n"),
+    "from dml_lightning.openset import scores as scoring\n": (scores, "import dml_scores as scoring\n"),
 }
 BESIDE = "sys.path.insert(0, str(Path(__file__).parent))  # for the files beside this one, however it is loaded\n"
 

@@ -21,6 +21,7 @@ result["label"], result["decision"], result["ood_score_{rule}"], result["p_value
 ```
 The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
 rule is above the rule's threshold; rule {rule} decides unless another is asked for.
+{why}
 {sets}
 
 | rule | score | threshold | where it comes from |
@@ -37,7 +38,8 @@ rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
 ## Files
 | file | content |
 |---|---|
-| `score.py` | the reader, with `dml_geometry.py`, `dml_judge.py`, `dml_pixels`; the rest can be used without it |
+| `score.py` | the reader; the rest can be used without it |
+| `dml_geometry.py`, `dml_judge.py`, `dml_pixels`, `dml_scores.py` | what the reader needs |
 | `encoder.onnx` | {inputs} → {outputs}, float32, N free; opset {opset}, one file |
 | `encoder.pt2` | the same for PyTorch on the CPU: `torch.export.load("encoder.pt2").module()` |
 | `model.json` | classes, enrolled species, rules, thresholds (null refuses nothing), crops, versions |
@@ -74,6 +76,7 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
         size=crop["crop_size"],
         unit=crop["unit"],
         rule=words["default_rule"],
+        why=words["score"]["why"],
         sets=_sets(words["sets"]),
         rules="\n".join(_row(name, rule) for name, rule in words["rules"].items()),
         frames=_frames(crop),
@@ -99,13 +102,8 @@ def _sets(sets: dict[str, Any] | None) -> str:
 
 def _row(name: str, rule: dict[str, Any]) -> str:
     """A row of the table of rules."""
-    scores = {
-        "nearest": "distance to the nearest prototype",
-        "radius": "distance beyond the nearest ball of a class",
-        "class": "distance beyond the threshold of the most lenient class",
-    }
     threshold = "none: refuses nothing" if rule["threshold"] is None else f"{rule['threshold']:.6g}"
-    return f"| {name} | {scores[rule['kind']]} | {threshold} | {rule['name']} |"
+    return f"| {name} | {rule['score']} | {threshold} | {rule['name']} |"
 
 
 def _frames(crop: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Names thermal crops with an exported model, and refuses what it does not know.
 
-It needs what lies beside it: the geometry of crops, the judgement of a box and the rules about frame files.
+It needs what lies beside it: the geometry of crops, the scores and the judgement of a box, the rules about frame files.
 
 Needs numpy, onnxruntime and safetensors; tifffile, imagecodecs and Pillow only to read frames.
 
@@ -34,12 +34,11 @@ from safetensors.numpy import load
 from dml_lightning.data import geometry
 from dml_lightning.data import pixels as files
 from dml_lightning.openset import judge as judgement
+from dml_lightning.openset import scores as scoring
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
 BATCH = 256  # crops embedded at once
-ELEMENTS = 1 << 24  # largest number of elements of a block of distances
 BOX = ("x", "y", "width", "height")  # columns of a table of boxes
-MORE_CANDIDATES = 8  # candidates beyond the k nearest
 
 Float32 = NDArray[np.float32]
 
@@ -49,6 +48,14 @@ class Crops(NamedTuple):
 
     pixels: Float32  # (N, 1, S, S) in the model's unit
     statistics: Float32 | None = None  # (N, 2) location and scale of the crop's frame, for normalisation "frame"
+
+
+class Embedded(NamedTuple):
+    """What the graph makes of N crops."""
+
+    embeddings: Float32  # (N, D)
+    logits: Float32 | None = None  # (N, C) of an arm that classifies
+    features: Float32 | None = None  # (N, F) of the backbone at unit length, if the model refuses by them
 
 
 class Model:
@@ -131,14 +138,11 @@ class Model:
 
     # Crops to embeddings to answers ----------------------------------------------------------------
 
-    def embed(self, crops: Any) -> tuple[Float32, Float32 | None]:
+    def embed(self, crops: Any) -> Embedded:
         """Embeds raw crops.
 
         Args:
             crops: Result of `cut`, or raw pixels (N, S, S) or (N, 1, S, S) in the model's unit.
-
-        Returns:
-            Embeddings (N, D), and logits (N, C) of an arm that classifies, else None.
 
         Raises:
             ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames.
@@ -160,7 +164,8 @@ class Model:
             for i in range(0, max(count, 1), BATCH)
         ]
         joined = [np.concatenate(parts)[:count] for parts in zip(*outputs, strict=True)]
-        return joined[0], joined[1] if len(joined) > 1 else None
+        named = dict(zip((output.name for output in self.session.get_outputs()), joined, strict=True))
+        return Embedded(named["embedding"], named.get("logits"), named.get("features"))
 
     def _checked_pixels(self, pixels: NDArray[Any]) -> Float32:
         size = self.crop["crop_size"]
@@ -195,18 +200,16 @@ class Model:
         Raises:
             ValueError: If `embed` cannot take the crops, there is no such rule, or k is less than 1.
         """
-        return self.judge(*self.embed(crops), rule=rule, k=k)
+        return self.judge(self.embed(crops), rule, k)
 
-    def judge(
-        self, embeddings: Float32, logits: Float32 | None, rule: str | None = None, k: int = 5
-    ) -> dict[str, NDArray[Any]]:
-        """The result of `predict` for embeddings (N, D) and logits (N, C) that `embed` returned."""
+    def judge(self, embedded: Embedded, rule: str | None = None, k: int = 5) -> dict[str, NDArray[Any]]:
+        """The result of `predict` for what `embed` returned."""
         chosen = self.content["default_rule"] if rule is None else rule
         if chosen not in self.rules:
             raise ValueError(f"there is no rule {chosen!r}; there are {', '.join(self.rules)}.")
-        vectors, arrays = embeddings.astype(np.float64), self.arrays
-        classifies = self.content["prediction_rule"] == "softmax" and logits is not None
-        logits = logits if classifies else None
+        embeddings, arrays = embedded.embeddings, self.arrays
+        vectors = embeddings.astype(np.float64)
+        logits = embedded.logits if self.content["prediction_rule"] == "softmax" else None
         trained = _distances(vectors, arrays["prototypes"])
         enrolled = _distances(vectors, arrays["enrolled_prototypes"])
         judged = judgement.judge(
@@ -217,6 +220,7 @@ class Model:
             {name: self._rule(name) for name in self.rules},
             arrays["calibration_scores"] if "C" in self.rules else None,
             None if logits is None else logits.argmax(axis=1),
+            self._scores(trained, embedded),
         )
         rows = self._neighbours(embeddings, k)  # (N, k)
         labels = arrays["reference_labels"][rows]
@@ -250,49 +254,32 @@ class Model:
 
     def _rule(self, name: str) -> judgement.DecisionRule:
         threshold, kind = self.rules[name]["threshold"], self.rules[name]["kind"]
-        balls = {"nearest": None, "radius": "radii", "class": f"class_thresholds.{name}"}[kind]
+        balls = {"radius": "radii", "class": f"class_thresholds.{name}"}
         return judgement.DecisionRule(
-            math.inf if threshold is None else float(threshold), None if balls is None else self.arrays[balls]
+            math.inf if threshold is None else float(threshold),
+            self.arrays[balls[kind]] if kind in balls else None,
+            given=kind not in ("nearest", *balls),
         )
+
+    def _scores(self, distances: NDArray[np.float64], embedded: Embedded) -> NDArray[np.float64]:
+        """Scores (N,) by the model's score, which is fitted on the crops of the classes trained on."""
+        own = {name.partition(".")[2]: array for name, array in self.arrays.items() if name.startswith("score.")}
+        trained = self.arrays["reference_labels"] < len(self.content["classes"])
+        own |= {"radii": self.arrays["radii"], "vectors": self.arrays["reference_vectors"][trained]}
+        kind = self.content.get("score", {"kind": "nearest"})["kind"]  # folders of format 1 have no choice
+        return scoring.score(kind, scoring.Crops(distances, embedded.embeddings, embedded.features), own)
 
     def _neighbours(self, embeddings: Float32, k: int) -> NDArray[np.int64]:
         """Rows (N, k) of the nearest stored crops of each crop."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        return nearest_rows(embeddings, self.arrays["reference_vectors"], k)
+        return scoring.nearest_rows(embeddings, self.arrays["reference_vectors"], k)
 
     def _crop(self, row: int) -> str:
         """Name of a stored crop: its index, or "label/number" for one of an enrolled species."""
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
         enrolled = label >= len(self.content["classes"])
         return f"{self.names[label]}/{number}" if enrolled else str(number)
-
-
-def nearest_rows(queries: Float32, references: Float32, k: int) -> NDArray[np.int64]:
-    """Rows (N, k) of the nearest references (M, D) of each query (N, D).
-
-    References at equal distances (as float32) keep their order. Candidates are chosen by a product in float64, and
-    ordered by their exact differences.
-
-    >>> references = np.array([[0, 0], [3, 4], [0, 1]], np.float32)
-    >>> nearest_rows(np.array([[0, 0.9]], np.float32), references, 2).tolist()
-    [[2, 0]]
-    """
-    k = min(k, len(references))
-    centre = references.astype(np.float64).mean(axis=0)
-    right = references - centre
-    norms = (right**2).sum(axis=1)
-    count = min(k + MORE_CANDIDATES, len(references))
-    nearest = np.empty((len(queries), k), np.int64)
-    block = max(1, ELEMENTS // max(len(references), count * references.shape[1]))
-    for start in range(0, len(queries), block):
-        part = queries[start : start + block].astype(np.float64) - centre
-        candidates = np.argpartition(norms - 2 * part @ right.T, count - 1, axis=1)[:, :count]
-        candidates.sort(axis=1)
-        squared = ((right[candidates] - part[:, None]) ** 2).sum(axis=2).astype(np.float32)
-        order = np.argsort(squared, axis=1, kind="stable")[:, :k]
-        nearest[start : start + block] = np.take_along_axis(candidates, order, axis=1)
-    return nearest
 
 
 def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,6 +62,7 @@ def answer(gallery: Gallery, queries: Embeddings, k: int = 5, sets: SetThreshold
         gallery.rules,
         gallery.thresholds["C"].scores if "C" in gallery.thresholds else None,
         None if logits is None else logits.argmax(axis=1),
+        gallery.scores(queries) if any(rule.given for rule in gallery.rules.values()) else None,
     )
     behind = gaps(trained, logits)
     return Answer(

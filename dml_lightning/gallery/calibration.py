@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dml_lightning.openset.arrays import ArrayState
-from dml_lightning.openset.conformal import one_per_group
+from dml_lightning.openset.conformal import counted_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class Calibration:
 
     Example:
         >>> held_out = Calibration(np.array([[1.0, 4.0], [5.0, 2.0]]), np.array([0, 1]), np.array([7, 7]))
-        >>> held_out.scores, held_out.rows
+        >>> held_out.scores, held_out.rows(alpha=0.5)
         (array([1., 2.]), array([0, 1]))
     """
 
@@ -25,7 +25,7 @@ class Calibration:
     labels: NDArray[np.int64]  # (n,) true classes
     flights: NDArray[np.int64]  # (n,) number of each crop's flight
     logits: NDArray[np.float32] | None = None  # (n, C) of an arm that classifies
-    per_flight: bool = False  # whether one random crop of each flight counts, not every crop
+    per_flight: bool = False  # whether one random crop of each flight is to count, not every crop
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -33,10 +33,9 @@ class Calibration:
         nearest: NDArray[np.float64] = self.distances.min(axis=1)
         return nearest
 
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Rows of the crops that count: all, or one random crop of each flight."""
-        return one_per_group(self.flights) if self.per_flight else np.arange(len(self.labels))
+    def rows(self, alpha: float) -> NDArray[np.int64]:
+        """Rows of the crops that rule C counts: all, or one random crop of each flight if those suffice for alpha."""
+        return counted_rows(self.flights, alpha, self.per_flight)
 
     def state(self) -> ArrayState:
         """The crops as plain arrays."""

@@ -122,7 +122,7 @@ def recalibrate_rule_c(
     gallery = Gallery.load(folder)
     _check_encoder(gallery, encoder)
     kept = gallery.per_flight if per_flight is None else per_flight
-    changed = gallery.calibrated(crops, groups, alpha, kept)
+    changed = gallery.calibrated(crops, groups, alpha, kept, per_class="C_class" in gallery.thresholds)
     thresholds = {name: each for name, each in changed.thresholds.items() if name.startswith("C")}
     arrays, fields = written_contents(thresholds, calibration=changed.calibration)
     fields |= {"encoder": encoder, "source": source}

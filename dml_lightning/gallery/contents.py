@@ -1,12 +1,17 @@
 """Prototypes and thresholds in the form of a record: numbers for safetensors, texts for JSON.
 
-Format 2 stores the prototypes once, and the thresholds by rule:
+Format 3 stores the prototypes once, and the thresholds by rule:
 
     prototypes.{radius_quantile, classes, prototypes, radii}
-    thresholds.<rule>.{value, alpha, samples, groups, scores, owners}, and .per_class.* for a threshold per class
-    calibration.{distances, labels, flights, logits, per_flight} from version 0.2 on, where there are such crops
+    thresholds.<rule>.<field of Threshold>, and .per_class.* for a threshold per class
+    calibration.{distances, labels, flights, logits, per_flight} where there are such crops
+    validation, distances of the known validation crops
+    vectors, labels, index, features of the reference crops
+    score.{known, ...}, scores of the known validation crops, and what the score was fitted on beside the above
 
-Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes; it is still read.
+Format 2 had fewer fields of a threshold, neither `validation` nor `features` nor `score`, and at first no
+`calibration`. Format 1 stored a whole detector for each rule, `rules.<rule>.*`, with a copy of the prototypes. Both are
+still read.
 """
 
 from collections.abc import Callable, Mapping

@@ -5,7 +5,7 @@ species enrolled or removed and for each recalibration (`gallery.changes`). Noth
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -16,22 +16,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dml_lightning.distributed import whole
+from dml_lightning.evaluation.choice import ScoreChoice, choose_score
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
 from dml_lightning.gallery.calibration import Calibration
 from dml_lightning.gallery.contents import read_calibration, read_prototypes, read_thresholds, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
 from dml_lightning.openset import judge
-from dml_lightning.openset.arrays import ArrayState, nested
-from dml_lightning.openset.conformal import samples_needed
+from dml_lightning.openset.arrays import ArrayState, nested, unnested
+from dml_lightning.openset.conformal import conformal_quantile, samples_needed
 from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.scores import Crops, needs_features, score, text
 from dml_lightning.openset.sets import SetThresholds, set_thresholds
-from dml_lightning.openset.thresholds import Threshold
+from dml_lightning.openset.thresholds import COST, Threshold, conformal_threshold, validated_threshold
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.runs import digests
 from dml_lightning.types import Embeddings, PredictionRule
 
+COLUMNS = ("vectors", "labels", "index", "features")  # of the reference crops; without features in older galleries
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
 
 
@@ -62,8 +65,8 @@ class Stored(NamedTuple):
 class Gallery:
     """Reference embeddings, their prototypes, thresholds by rule, and enrolled species.
 
-    Rules: `A`, outside every ball of the reference crops; `B`, distance to the nearest prototype beyond a threshold
-    validated on known and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, refused by the
+    Rules: `A`, outside every ball of the reference crops; `B`, the chosen score beyond a threshold validated on known
+    and OOD crops; `C`, the same with a split-conformal threshold; `C_class`, if it was asked for, refused by the
     conformal threshold of every class. All embeddings are of one encoder, whose digest is `encoder`.
     """
 
@@ -76,6 +79,8 @@ class Gallery:
     encoder: str  # digest
     enrolled: tuple[EnrolledSpecies, ...] = ()
     calibration: Calibration | None = None  # None without a calibration split, and in galleries of version 0.1
+    validation: NDArray[np.float64] | None = None  # (n, C) distances of known validation crops; None in older galleries
+    choice: ScoreChoice = field(default_factory=ScoreChoice)  # score of rules B and C; that of prototypes in older ones
     base: int = 0  # number of the base record that it was read from
     record: int = 0  # number of the last record of that folder
 
@@ -90,7 +95,15 @@ class Gallery:
         return f"gallery/{self.base:04d}.json"
 
     @staticmethod
-    def build(evidence: Evidence, encoder: str, alpha: float = ALPHA, per_flight: bool = False) -> "Gallery":
+    def build(
+        evidence: Evidence,
+        encoder: str,
+        alpha: float = ALPHA,
+        per_flight: bool = False,
+        cost: float = COST,
+        per_class: bool = False,
+        score: str | None = None,
+    ) -> "Gallery":
         """Build the gallery of a run; with rule B if there are OOD crops, with rule C if there is a calibration set.
 
         Args:
@@ -98,39 +111,88 @@ class Gallery:
             encoder: Digest of the encoder that made the embeddings.
             alpha: Rule C: largest share of known crops to refuse, on average.
             per_flight: Whether rule C takes one random crop of each flight, see `calibrated`.
+            cost: Rule B: largest share of known validation crops to refuse.
+            per_class: Whether to add rule C_class, see `calibrated`.
+            score: Kind of score of rules B and C, of `openset.scores`; chosen on the evidence if not given.
         """
         sets = evidence.sets
         reference, known = sets["reference"].to("cpu"), sets["known"]
         prototypes = PrototypeDetector().fit(reference.vectors, reference.labels)
-        thresholds = {"A": prototypes.threshold}
-        if len(sets["ood"]):
-            thresholds["B"] = prototypes.choose(known.vectors, rule="B", kind="nearest", ood=sets["ood"].vectors)
         gallery = Gallery(
             reference=reference,
             class_names=evidence.class_names[: evidence.num_classes],
             prediction_rule=evidence.prediction_rule,
             prototypes=prototypes,
-            thresholds=thresholds,
+            thresholds={},
             prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
+            choice=choose_score(evidence, score),
+            validation=to_numpy(prototypes.distances(known.vectors)),
         )
-        held_out = sets["calibration"]
+        thresholds = {"A": gallery.measured(prototypes.threshold)}
+        if len(sets["ood"]):
+            rule_b = validated_threshold(gallery.scores(known), gallery.scores(sets["ood"]), cost)
+            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind)
+        gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery
-        return gallery.calibrated(held_out, evidence.groups["calibration"], alpha, per_flight)
+        return gallery.calibrated(held_out, evidence.groups["calibration"], alpha, per_flight, per_class)
+
+    def measured(self, threshold: Threshold) -> Threshold:
+        """A threshold with the share of known validation crops that it refuses, if the gallery keeps them."""
+        if self.validation is None:
+            return threshold
+        rule = self.prototypes.rule(threshold)
+        scores = self.choice.known if rule.given else judge.score(self.validation, rule)
+        return replace(threshold, refused=float(threshold.refuses(scores).mean()))
+
+    def scores(self, part: Embeddings) -> NDArray[np.float64]:
+        """Scores (N,) of crops by the score of rules B and C.
+
+        Raises:
+            ValueError: If the score is of features and the crops have none.
+        """
+        vectors, kind = to_numpy(part.vectors), self.choice.kind
+        features = None if part.features is None else to_numpy(part.features)
+        if features is None and needs_features(kind, self.choice.arrays):
+            raise ValueError(
+                f"this gallery refuses by the {text(kind)}, and the crops come without features: embed them again "
+                "(the test crops of a run: dml test --run RUN)."
+            )
+        return score(kind, Crops(to_numpy(self.prototypes.distances(vectors)), vectors, features), self.score_arrays)
+
+    @property
+    def why(self) -> str:
+        """Which score rules B and C refuse by and why, as a sentence; empty where none was chosen."""
+        chosen = self.choice
+        return f"Rules B and C refuse by the {text(chosen.kind)}: {chosen.reason}." if chosen.reason else ""
+
+    @property
+    def score_arrays(self) -> ArrayState:
+        """What its score was fitted on, by the names of `openset.scores`."""
+        columns = {"vectors": self.reference.vectors, "features": self.reference.features}
+        stored = {name: column.numpy() for name, column in columns.items() if column is not None}
+        return {"radii": self.prototypes.radii, **stored, **self.choice.arrays}
 
     def calibrated(
-        self, crops: Embeddings, groups: NDArray[Any], alpha: float = ALPHA, per_flight: bool = False
+        self,
+        crops: Embeddings,
+        groups: NDArray[Any],
+        alpha: float = ALPHA,
+        per_flight: bool = False,
+        per_class: bool = False,
     ) -> "Gallery":
-        """The same gallery with rule C from new calibration crops, and with `C_class` if each class has enough of them.
+        """The same gallery with rule C from new calibration crops.
 
         Args:
             crops: Embeddings of n crops of known classes, used for nothing else.
             groups: Flights (n,) of the crops.
             alpha: Largest share of known crops to refuse, on average.
             per_flight: Whether to take one random crop of each flight. These are exchangeable with a crop of a new
-                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha. All
-                crops are kept, for the drift test.
+                flight; all crops of a few flights are not, and a threshold from them may refuse more than alpha. Where
+                the flights are too few for alpha all crops count, and the threshold's origin says so. All crops are
+                kept, for the drift test.
+            per_class: Whether to add `C_class`, if each class has enough crops.
         """
         calibration = Calibration(
             to_numpy(self.prototypes.distances(crops.vectors)),
@@ -139,14 +201,18 @@ class Gallery:
             None if crops.logits is None else to_numpy(crops.logits),
             per_flight,
         )
-        rows = calibration.rows
-        embeddings, labels, groups = crops.vectors[rows], crops.labels[rows], groups[rows]
+        rows = np.sort(calibration.rows(alpha))
+        counted, groups = crops.at(torch.from_numpy(rows)), groups[rows]
         thresholds = _uncalibrated(self.thresholds)
-        thresholds["C"] = self.prototypes.choose(embeddings, rule="C", kind="nearest", alpha=alpha, groups=groups)
-        sizes = np.bincount(to_numpy(labels), minlength=len(self.class_names))
-        if sizes.min() >= samples_needed(alpha):
-            thresholds["C_class"] = self.prototypes.choose(
-                embeddings, labels, rule="C", alpha=alpha, groups=groups, per_class=True
+        rule_c = conformal_threshold(self.scores(counted), alpha, groups=groups)
+        rule_c = replace(rule_c, kind=self.choice.kind, too_few_flights=per_flight and not rule_c.one_per_flight)
+        thresholds["C"] = self.measured(rule_c)
+        sizes = np.bincount(to_numpy(counted.labels), minlength=len(self.class_names))
+        if per_class and sizes.min() >= samples_needed(alpha):
+            thresholds["C_class"] = self.measured(
+                self.prototypes.choose(
+                    counted.vectors, counted.labels, rule="C", alpha=alpha, groups=groups, per_class=True
+                )
             )
         return replace(self, thresholds=thresholds, calibration=calibration)
 
@@ -158,7 +224,9 @@ class Gallery:
         return "C" in self.thresholds and 0 < self.thresholds["C"].samples == self.thresholds["C"].groups
 
     def calibration_scores(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Scores (n,) and flights (n,) of all calibration crops; of those of rule C in a gallery of version 0.1.
+        """Distances (n,) to the nearest prototype and flights (n,) of all calibration crops.
+
+        In a gallery of version 0.1 they are of the crops of rule C.
 
         Raises:
             ValueError: If the gallery has no rule C.
@@ -167,6 +235,18 @@ class Gallery:
         if self.calibration is None:
             return threshold.scores, threshold.owners
         return self.calibration.scores, self.calibration.flights
+
+    def distance_threshold(self) -> float:
+        """Threshold of rule C if it were on the distance to the nearest prototype, whatever its score is.
+
+        Raises:
+            ValueError: If the gallery has no rule C.
+        """
+        threshold = self.threshold("C")
+        if threshold.kind == "nearest" or self.calibration is None:
+            return threshold.value
+        counted = self.calibration.rows(threshold.alpha)
+        return conformal_quantile(self.calibration.scores[counted], threshold.alpha)
 
     def set_thresholds(self, alpha: float = ALPHA) -> SetThresholds:
         """Thresholds of the sets of species that hold the true one of a known crop with probability 1 - alpha.
@@ -232,7 +312,7 @@ class Gallery:
         """Write this gallery as the base in `folder`, unless the last base is the same; enrolled species stay.
 
         A base of another encoder drops the species enrolled before, whose embeddings it cannot be compared with. One
-        that only adds the calibration crops, which version 0.1 did not keep, does not undo a recalibration.
+        that only replaces what an older version chose on the same crops does not undo a recalibration.
         """
         every = records.read(folder)
         bases = [record for record in every if record.kind == "base"]
@@ -240,15 +320,17 @@ class Gallery:
             last = _with_base(None, bases[-1])
             later = [each for each in every if each.number > last.base and each.kind == "calibrate"]
             recalibrated = any(each.words["encoder"] == self.encoder for each in later)
-            if _same(last, self) or (recalibrated and _same(last, replace(self, calibration=None))):
+            older = bases[-1].format < records.RECORD_FORMAT
+            if _same(last, self) or (recalibrated and older and _same(_bare(last), _bare(self))):
                 return
         arrays, fields = written_contents(self.thresholds, self.prototypes, self.calibration)
-        arrays |= _reference_arrays(self)
+        arrays |= _kept_arrays(self)
         content: dict[str, Any] = {
             "encoder": self.encoder,
             "class_names": self.class_names,
             "prediction_rule": self.prediction_rule,
             "prior": asdict(self.prior),
+            "score": {"kind": self.choice.kind, "reason": self.choice.reason, "aurocs": self.choice.aurocs},
             **fields,
         }
         records.append(folder, "base", content, arrays)
@@ -316,14 +398,26 @@ def _same(first: Gallery, second: Gallery) -> bool:
 def _numbers(gallery: Gallery) -> ArrayState:
     """All arrays and texts of a base by name, for comparison."""
     arrays, fields = written_contents(gallery.thresholds, gallery.prototypes, gallery.calibration)
+    # the arrays of the score follow from those of the reference crops, and may be any of several equal ones
+    kept = {name: array for name, array in _kept_arrays(gallery).items() if not name.startswith("score.")}
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in fields["texts"].items()}
-    return arrays | nested("prior", prior) | texts | _reference_arrays(gallery)
+    return arrays | nested("prior", prior) | texts | kept
 
 
-def _reference_arrays(gallery: Gallery) -> ArrayState:
-    """Embeddings, labels and indices of the reference crops, by the names of a record's arrays."""
-    return {key: getattr(gallery.reference, key).numpy() for key in ("vectors", "labels", "index")}
+def _bare(gallery: Gallery) -> Gallery:
+    """The gallery without all that is chosen on held-out crops."""
+    reference = replace(gallery.reference, features=None)
+    return replace(gallery, reference=reference, thresholds={}, calibration=None, validation=None, choice=ScoreChoice())
+
+
+def _kept_arrays(gallery: Gallery) -> ArrayState:
+    """What is kept of reference and known validation crops and of the score, by the names of a record's arrays."""
+    columns = {key: getattr(gallery.reference, key) for key in COLUMNS}
+    arrays = {key: column.numpy() for key, column in columns.items() if column is not None}
+    if gallery.validation is not None:
+        arrays["validation"] = gallery.validation
+    return arrays | nested("score", gallery.choice.arrays | {"known": gallery.choice.known})
 
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
@@ -339,7 +433,7 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
     same_encoder = before is not None and before.encoder == fields["encoder"]
     _check_names(record.number, fields["class_names"], fields["prediction_rule"], len(read_prototypes(record).radii))
     return Gallery(
-        reference=Embeddings(*(torch.from_numpy(arrays[key]) for key in ("vectors", "labels", "index"))),
+        reference=Embeddings(**{key: torch.from_numpy(arrays[key]) for key in COLUMNS if key in arrays}),
         class_names=list(fields["class_names"]),
         prediction_rule=cast(PredictionRule, fields["prediction_rule"]),
         prototypes=read_prototypes(record),
@@ -348,8 +442,18 @@ def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
         encoder=fields["encoder"],
         enrolled=before.enrolled if before is not None and same_encoder else (),
         calibration=read_calibration(record),
+        validation=arrays.get("validation"),
+        choice=_read_choice(record),
         base=record.number,
     )
+
+
+def _read_choice(record: records.Record) -> ScoreChoice:
+    """The score of a base; the distance to the nearest prototype before format 3."""
+    if "score" not in record.words:
+        return ScoreChoice()
+    arrays = unnested("score", record.arrays)
+    return ScoreChoice(**record.words["score"], known=arrays.pop("known"), arrays=arrays)
 
 
 def _check_names(number: int, names: Any, rule: Any, classes: int) -> None:

@@ -1,8 +1,8 @@
 """Append-only folder of records, each a JSON file beside a safetensors file with its arrays.
 
 ```
-0000.json   {"format": 2, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
-0001.json   {"format": 2, "kind": "enroll", ...}
+0000.json   {"format": 3, "kind": "base", "file": "0000-5f0c....safetensors", "sha256": ..., ...}
+0001.json   {"format": 3, "kind": "enroll", ...}
 ```
 A record exists once its JSON file does, which is written last and in one step; no record is ever changed. Two writers
 never take the same number.
@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 
 from dml_lightning.files import sharing
 
-RECORD_FORMAT = 2  # format of new records; 1 is still read
+RECORD_FORMAT = 3  # format of new records; 1 and 2 are still read
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def check_device(device: str) -> None:
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
-        vectors = module(batch.images.to(device))
+        vectors, features = module(batch.images.to(device), with_features=True)
         logits = module.compute_logits(vectors)
         rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
         yield Embeddings(
@@ -104,6 +104,7 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
             batch.labels[rows],
             batch.index[rows],
             None if logits is None else logits.float().cpu()[rows],
+            features.float().cpu()[rows],
         )
 
 

@@ -229,7 +229,7 @@ class Resampled(NamedTuple):
             values: Result (T, P) of `aurocs`.
             sets: Its argument (P, M).
         """
-        return expanded_interval(_mean_of_held(values), self.fewest(sets))
+        return expanded_interval(mean_of_held(values), self.fewest(sets))
 
     def of_flights(self, known: Scores, others: Scores, sets: NDArray[np.bool_]) -> Scores:
         """Mean AUROC (G,) over the sets within each flight alone; NaN where it lacks a side.
@@ -240,10 +240,10 @@ class Resampled(NamedTuple):
             sets: Whether (P, M) each of the other samples belongs to each set.
         """
         alone = self._replace(times=np.eye(self.flights))
-        return _mean_of_held(alone.aurocs(known, others, sets))
+        return mean_of_held(alone.aurocs(known, others, sets))
 
 
-def _mean_of_held(values: Scores) -> Scores:
+def mean_of_held(values: Scores) -> Scores:
     """Mean (T,) of the values (T, P) that are not NaN; NaN where all are."""
     held = (~np.isnan(values)).sum(axis=1)
     means = np.full(len(held), np.nan)

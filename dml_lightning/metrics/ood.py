@@ -149,11 +149,16 @@ class BestThreshold(NamedTuple):
     balanced_accuracy: float
 
 
-def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
+def best_threshold(known_scores: Vectors, ood_scores: Vectors, most_refused: float = 1.0) -> BestThreshold:
     """Find the threshold that maximises the mean of the shares of known samples kept and OOD ones refused.
 
     It lies halfway between two neighbouring scores. Of equally good ones the highest is taken, which refuses
     the fewest samples. NaN if a side is empty.
+
+    Args:
+        known_scores: Scores (N,).
+        ood_scores: Scores (M,).
+        most_refused: Largest share of the known samples that it may refuse.
 
     Raises:
         ValueError: If the scores, (N,) and (M,), are not one-dimensional or hold NaN.
@@ -161,6 +166,8 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     Example:
         >>> best_threshold(np.array([1.0, 2.0, 5.0]), np.array([4.0, 6.0]))
         BestThreshold(value=3.0, balanced_accuracy=0.8333333333333334)
+        >>> best_threshold(np.array([1.0, 2.0, 5.0]), np.array([4.0, 6.0]), most_refused=0.1)
+        BestThreshold(value=5.5, balanced_accuracy=0.75)
     """
     positives, negatives = _oriented(known_scores, ood_scores, "ood")
     if len(positives) == 0 or len(negatives) == 0:
@@ -168,7 +175,8 @@ def best_threshold(known_scores: Vectors, ood_scores: Vectors) -> BestThreshold:
     thresholds, true, false = _cumulative_counts(positives, negatives)
     caught = np.append(0, true)  # OOD samples refused by ever lower thresholds, at first none
     lost = np.append(0, false)  # known samples refused by them
-    best = int((caught * len(negatives) - lost * len(positives)).argmax())  # exact in integers
+    allowed = np.searchsorted(lost, most_refused * len(negatives) + 1e-9, side="right")  # 1e-9: often whole
+    best = int((caught * len(negatives) - lost * len(positives))[:allowed].argmax())  # exact in integers
     accuracy = (caught[best] / len(positives) + 1 - lost[best] / len(negatives)) / 2
     return BestThreshold(_between(thresholds, best), float(accuracy))
 

@@ -27,7 +27,7 @@ from dml_lightning.models.layers import scale_rates, split_by_layer
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
-from dml_lightning.types import SETS, Batch, Embeddings, EvaluationSet, LinearHead, LossOutput, PredictionRule
+from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LinearHead, LossOutput, PredictionRule
 
 
 class EmbeddingModule(L.LightningModule, ABC):
@@ -126,10 +126,11 @@ class EmbeddingModule(L.LightningModule, ABC):
         return {}
 
     @override
-    def forward(self, images: Tensor) -> Tensor:
-        return self._sized(self.encoder, images)
+    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
+        encoded: Tensor | Encoded = self._sized(partial(self.encoder, with_features=with_features), images)
+        return encoded
 
-    def _sized(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _sized(self, function: Callable[[Tensor], Any], images: Tensor) -> Any:
         """Calls the encoder or a part of it; names the side of crops that it does not take."""
         try:
             return function(images)
@@ -140,15 +141,15 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"encoder.img_size: {side}, a multiple of their patches."
             ) from error
 
-    def _embed(self, batch: Batch, same_crops: bool) -> Tensor:
-        """Embeddings (B, D) of a batch; features of a frozen backbone are kept where an index means the same pixels.
+    def _embed(self, batch: Batch, same_crops: bool) -> Encoded:
+        """Embeddings and features of a batch; those of a frozen backbone are kept where an index means the same pixels.
 
         Sharded parameters are gathered by all ranks together, so there every rank computes all of its features.
         """
         if not (self.encoder.freeze and same_crops and self.device_mesh is None):
-            return self(batch.images)  # type: ignore[no-any-return]
+            return self(batch.images, with_features=True)  # type: ignore[no-any-return]
         compute = partial(self._sized, self.encoder.features)
-        return self.encoder.project(self._features(batch.images, batch.index, compute))
+        return self.encoder.encoded(self._features(batch.images, batch.index, compute))
 
     @override
     def load_state_dict(
@@ -220,7 +221,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
                 "(trainer.fit(module, datamodule=...)), which augments them on the device."
             )
-        embeddings = self._embed(batch, self._same_crops)
+        embeddings = self._embed(batch, self._same_crops).vectors
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
         for name, value in self.diagnostics(embeddings.detach(), batch.labels).items():
@@ -230,9 +231,9 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
-        vectors = self._embed(batch, same_crops=True)
+        vectors, features = self._embed(batch, same_crops=True)
         logits = self.compute_logits(vectors)
-        row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
+        row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index, "features": features.float()}
         if logits is not None:
             row["logits"] = logits.float()
         self._rows[SETS[dataloader_idx]].append(row)

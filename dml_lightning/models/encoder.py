@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dml_lightning.models.backbones import create_backbone
+from dml_lightning.types import Encoded
 
 
 class Encoder(nn.Module):
@@ -78,29 +79,31 @@ class Encoder(nn.Module):
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
         self.train()  # a fit keeps the modes that it finds, and calls no train()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
         """Embed a batch.
 
         Args:
             images: Normalised crops (B, 1, S, S).
+            with_features: Whether to return the backbone's features, too.
 
         Returns:
-            Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
+            Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision. With features both
+            as `Encoded`.
         """
-        return self.project(self.features(images))
+        encoded = self.encoded(self.features(images))
+        return encoded if with_features else encoded.vectors
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, W) of the backbone."""
+        """Features (B, F) of the backbone."""
         features: Tensor = self.backbone(images)
         return features
 
-    def project(self, features: Tensor) -> Tensor:
-        """Embeddings (B, D) of features (B, W), as `forward` returns them."""
+    def encoded(self, features: Tensor) -> Encoded:
+        """Embeddings (B, D) of features (B, F), and these at unit length."""
         vectors: Tensor = self.head(features)
-        if not self.normalize:
-            return vectors
-        # float64 input stays float64; half precision would leave norms off by 1e-3
-        return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
+        if self.normalize:
+            vectors = _unit_length(vectors)
+        return Encoded(vectors, _unit_length(features))
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set training mode; a frozen backbone and frozen batch norm stay in evaluation mode."""
@@ -112,6 +115,11 @@ class Encoder(nn.Module):
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
+
+
+def _unit_length(rows: Tensor) -> Tensor:
+    """Rows at unit length: float64 stays float64, half precision would leave norms off by 1e-3."""
+    return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)
 
 
 class RawPixels(Encoder):

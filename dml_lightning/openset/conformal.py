@@ -154,6 +154,49 @@ def one_per_group(groups: Vectors, seed: int = 0) -> NDArray[np.int64]:
     return rows[first]
 
 
+def counted_rows(groups: Vectors, alpha: float, per_group: bool) -> NDArray[np.int64]:
+    """Rows of the calibration samples that rule C counts: one random sample per group, or all.
+
+    All count, too, where the groups are too few for alpha: a threshold of one sample each would be infinite.
+
+    Args:
+        groups: Flight (N,) of each sample.
+        alpha: Largest share of known samples to refuse, on average.
+        per_group: Whether one sample per group is wanted.
+
+    Example:
+        >>> counted_rows(np.array(["a", "a", "b"]), alpha=0.5, per_group=True)
+        array([0, 2])
+        >>> counted_rows(np.array(["a", "a", "b"]), alpha=0.05, per_group=True)
+        array([0, 1, 2])
+    """
+    single = one_per_group(groups)
+    return single if per_group and len(single) >= samples_needed(alpha) else np.arange(len(groups))
+
+
+def refused_when_left_out(scores: Scores, groups: Vectors, alpha: float) -> float:
+    """Share of a group's samples that the threshold of the other groups refuses, mean over the groups.
+
+    It measures by how much samples that are not exchangeable between groups break the promise of alpha. A group whose
+    others are too few for alpha is left out of the mean; NaN if all are.
+
+    Args:
+        scores: Calibration scores (n,).
+        groups: Flight (n,) of each sample.
+        alpha: Largest share of known samples to refuse, on average.
+
+    Example:
+        >>> refused_when_left_out(np.array([1.0, 2.0, 3.0, 9.0]), np.array(["a", "a", "b", "b"]), alpha=0.4)
+        0.5
+    """
+    names, shares = to_numpy(groups), []
+    for own in (names == name for name in np.unique(names)):
+        limit = conformal_quantile(scores[~own], alpha)
+        if np.isfinite(limit):
+            shares.append(float((scores[own] > limit).mean()))
+    return float(np.mean(shares)) if shares else float("nan")
+
+
 @dataclass(frozen=True, eq=False)
 class ClassThresholds:
     """Conformal thresholds by class (rule C): a sample is refused only if every class refuses it.

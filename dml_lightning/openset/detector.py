@@ -69,7 +69,7 @@ class Detector(ABC):
 
         Args:
             embeddings: Known samples (N, D) that `fit` has not seen.
-            rule: "B": best balanced accuracy on `embeddings` and `ood`. "C": split conformal at `alpha`.
+            rule: "B": `validated_threshold` on `embeddings` and `ood`. "C": split conformal at `alpha`.
             alpha: Rule C: largest share of known samples to refuse, on average.
             ood: Rule B: OOD validation samples (M, D).
             groups: Flight (N,) of each known sample, to report their number; see `conformal.one_per_group`.

@@ -20,6 +20,7 @@ class DecisionRule(NamedTuple):
 
     threshold: float  # scores above it are refused; infinite refuses nothing
     balls: Floats | None = None  # (C,) radii to subtract from the distances; None: the distances themselves
+    given: bool = False  # whether its scores are given to `judge`, as distances alone do not tell them
 
 
 class Judgement(NamedTuple):
@@ -43,6 +44,7 @@ def judge(
     rules: Mapping[str, DecisionRule],
     calibration: Floats | None = None,
     classified: Whole | None = None,
+    given: Floats | None = None,
 ) -> Judgement:
     """Name N boxes, and decide by each rule whether they are known.
 
@@ -58,6 +60,7 @@ def judge(
         rules: Rules by name; a calibrated one must be called `C`.
         calibration: Scores (n,) of rule C's calibration crops, ascending; without them p-values are NaN.
         classified: Classes (N,) by a classifier, where there is one; otherwise the nearest prototype names.
+        given: Scores (N,) for the rules that need them.
 
     Example:
         >>> rules = {"A": DecisionRule(2.0)}
@@ -69,7 +72,7 @@ def judge(
     nearest = distances.argmin(axis=1)
     excess = enrolled - enrolled_radii  # (N, E)
     outside = _outside_own_ball(nearest - trained.shape[1], excess)
-    scores = {name: score(trained, rule) for name, rule in rules.items()}
+    scores = {name: given if rule.given and given is not None else score(trained, rule) for name, rule in rules.items()}
     return Judgement(
         name=np.where(outside <= 0, nearest, trained.argmin(axis=1) if classified is None else classified),
         nearest=nearest,

@@ -159,7 +159,7 @@ class PrototypeDetector(Detector):
         Args:
             embeddings: Rules B and C: known samples (N, D) that `fit` has not seen.
             labels: Classes (N,) of the samples; needed by `per_class` alone.
-            rule: "A": largest radius + epsilon (0 + epsilon for the radius score). "B": best balanced accuracy
+            rule: "A": largest radius + epsilon (0 + epsilon for the radius score). "B": `validated_threshold`
                 on `embeddings` and `ood`. "C": split conformal at `alpha`.
             kind: Score to decide by; `per_class` uses the distances themselves.
             alpha: Rule C: largest share of known samples to refuse, on average.
@@ -186,7 +186,8 @@ class PrototypeDetector(Detector):
         """A threshold in the form of `openset.judge`: with the radii that its score subtracts, if any."""
         if threshold.per_class is not None:
             return judge.DecisionRule(threshold.value, threshold.per_class.values)
-        return judge.DecisionRule(threshold.value, self.radii if threshold.kind == "radius" else None)
+        balls = self.radii if threshold.kind == "radius" else None
+        return judge.DecisionRule(threshold.value, balls, given=threshold.kind not in ("nearest", "radius"))
 
     @override
     def predict(self, embeddings: Vectors) -> Prediction:

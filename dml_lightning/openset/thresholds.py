@@ -5,8 +5,9 @@ from known and OOD validation samples, and rule C (split conformal) from held-ou
 guarantee that `conformal` explains.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +15,18 @@ from numpy.typing import NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores, best_threshold
 from dml_lightning.openset.arrays import ArrayState, nested, unnested
-from dml_lightning.openset.conformal import ClassThresholds, conformal_value, p_values
+from dml_lightning.openset.conformal import (
+    ClassThresholds,
+    conformal_value,
+    p_values,
+    refused_when_left_out,
+)
+from dml_lightning.openset.scores import text
 from dml_lightning.pairs.blocks import Vectors, to_numpy
 
 RuleName = Literal["A", "B", "C"]
 ScoreKind = Literal["nearest", "radius"]
+COST = 0.05  # rule B: largest share of known validation samples to refuse
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,12 @@ class Threshold:
     owners: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64), repr=False, compare=False
     )  # rule C: number (n,) of the flight of each score; empty if not given
-    kind: ScoreKind = "nearest"  # which score, where a detector has several
+    kind: str = "nearest"  # which score, where there are several; see `scores.KINDS`
     per_class: ClassThresholds | None = field(default=None, repr=False, compare=False)  # in place of a single value
+    cost: float = float("nan")  # rule B: largest share of known validation samples to refuse; NaN: any share
+    refused: float = float("nan")  # share of known validation samples refused; NaN if not measured
+    left_out: float = float("nan")  # rule C: share of a flight refused by the crops of the others; NaN if not measured
+    too_few_flights: bool = False  # rule C: for one crop of each, so that all crops count
 
     @property
     def name(self) -> str:
@@ -50,13 +62,34 @@ class Threshold:
     @property
     def origin(self) -> str:
         """How the threshold was chosen, as text for tables."""
+        share = "" if math.isnan(self.refused) else f"; refuses {100 * self.refused:.1f} % of known validation crops"
         if self.rule == "A":
-            return "radius + epsilon"
+            return "radius + epsilon" + share
         if self.rule == "B":
-            return "best balanced accuracy on validation"
+            bound = "" if math.isnan(self.cost) else f" that refuses at most {100 * self.cost:g} % of known crops"
+            return f"best balanced accuracy on validation{bound}{share}"
+        return self._conformal_origin + share
+
+    @property
+    def score(self) -> str:
+        """What its score is, to complete "refused by its ..."."""
+        return text(self.kind) if self.per_class is None else "distance beyond the threshold of the most lenient class"
+
+    @property
+    def _conformal_origin(self) -> str:
+        """What rule C was calibrated on, and what is known to be wrong with that."""
         flights = f" crops of {self.groups} flights" if self.groups else ""
         single = ", one of each" if self.one_per_flight else ""
-        return f"split conformal, alpha={self.alpha:g}, n={self.samples}{flights}{single}"
+        parts = [f"split conformal, alpha={self.alpha:g}, n={self.samples}{flights}{single}"]
+        if self.too_few_flights:
+            parts.append("too few flights for one crop of each, so all crops count")
+        if not math.isnan(self.left_out):
+            excess = 100 * (self.left_out - self.alpha)
+            measured = f"{100 * self.left_out:.1f} % of a flight refused by the others ({excess:+.1f} % against alpha)"
+            parts.append(measured)
+        if math.isinf(self.value):
+            parts.append("too few for that alpha, so it refuses nothing")
+        return "; ".join(parts)
 
     @property
     def one_per_flight(self) -> bool:
@@ -85,13 +118,17 @@ class Threshold:
             "groups": np.array(self.groups),
             "scores": self.scores,
             "owners": self.owners,
+            "cost": np.array(self.cost),
+            "refused": np.array(self.refused),
+            "left_out": np.array(self.left_out),
+            "too_few_flights": np.array(self.too_few_flights),
         }
         return state if self.per_class is None else state | nested("per_class", self.per_class.state())
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> "Threshold":
         """The threshold whose `state` this is."""
-        per_class = unnested("per_class", state)
+        per_class, nan = unnested("per_class", state), float("nan")
         return cls(
             rule=str(state["rule"]),  # type: ignore[arg-type] # written by `state`
             value=float(state["value"]),
@@ -100,28 +137,52 @@ class Threshold:
             groups=int(state["groups"]),
             scores=np.asarray(state["scores"], dtype=np.float64),
             owners=np.asarray(state.get("owners", ()), dtype=np.int64),
-            kind="radius" if str(state["kind"]) == "radius" else "nearest",
+            kind=str(state["kind"]),
             per_class=ClassThresholds.from_state(per_class) if per_class else None,
+            cost=float(state.get("cost", nan)),
+            refused=float(state.get("refused", nan)),
+            left_out=float(state.get("left_out", nan)),
+            too_few_flights=bool(state.get("too_few_flights", False)),
         )
 
 
-def validated_threshold(known_scores: Vectors, ood_scores: Vectors) -> Threshold:
-    """Rule B: the threshold of highest balanced accuracy on known (N,) and OOD (M,) validation scores.
+def check_cost(cost: float) -> None:
+    """Refuse a cost of rule B that is no share.
 
     Raises:
-        ValueError: If either side is empty.
+        ValueError: If it is not in [0, 1].
+
+    Example:
+        >>> check_cost(0.05)
+    """
+    if not 0 <= cost <= 1:
+        raise ValueError(f"cost is a share of the known crops, from 0 to 1, got {cost}.")
+
+
+def validated_threshold(known_scores: Vectors, ood_scores: Vectors, cost: float = COST) -> Threshold:
+    """Rule B: the threshold of highest balanced accuracy on validation among those that cost few known samples.
+
+    Args:
+        known_scores: Scores (N,) of known validation samples.
+        ood_scores: Scores (M,) of OOD validation samples.
+        cost: Largest share of the known samples that it may refuse, in [0, 1].
+
+    Raises:
+        ValueError: If either side is empty, or the cost is no share.
 
     Example:
         >>> validated_threshold(np.array([1.0, 2.0]), np.array([4.0, 5.0])).value
         3.0
     """
+    check_cost(cost)
     known = as_scores(known_scores, "known_scores")
     ood = as_scores(ood_scores, "ood_scores")
     if len(known) == 0 or len(ood) == 0:
         raise ValueError(
             f"rule B needs known and OOD samples, got {len(known)} and {len(ood)}; without OOD samples use rule C."
         )
-    return Threshold("B", best_threshold(known, ood).value, samples=len(known))
+    threshold = Threshold("B", best_threshold(known, ood, cost).value, samples=len(known), cost=cost)
+    return replace(threshold, refused=float(threshold.refuses(known).mean()))
 
 
 def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: Vectors | None = None) -> Threshold:
@@ -148,14 +209,17 @@ def conformal_threshold(known_scores: Vectors, alpha: float = 0.05, *, groups: V
         if len(groups) != len(scores):
             raise ValueError(f"there are {len(groups)} groups for {len(scores)} known_scores.")
         owners = np.unique(to_numpy(groups), return_inverse=True)[1][order]
+    flights = len(np.unique(owners))
+    several = 1 < flights < len(scores)
     return Threshold(
         "C",
         conformal_value(scores, alpha),
         alpha=alpha,
         samples=len(scores),
-        groups=len(np.unique(owners)),
+        groups=flights,
         scores=scores[order],
         owners=owners,
+        left_out=refused_when_left_out(scores[order], owners, alpha) if several else float("nan"),
     )
 
 
@@ -167,7 +231,7 @@ def choose_threshold(
     alpha: float = 0.05,
     groups: Vectors | None = None,
 ) -> Threshold:
-    """Threshold by rule B or C from the scores of held-out samples.
+    """Threshold by rule B, at its default cost, or by rule C from the scores of held-out samples.
 
     Args:
         rule: "B" or "C".
@@ -180,8 +244,8 @@ def choose_threshold(
         ValueError: If the rule is neither, or rule B has no OOD samples.
 
     Example:
-        >>> choose_threshold("B", np.array([1.0, 2.0]), np.array([4.0])).name
-        'B: best balanced accuracy on validation'
+        >>> choose_threshold("B", np.array([1.0, 2.0]), np.array([4.0])).value
+        3.0
     """
     if rule == "C":
         return conformal_threshold(known_scores, alpha, groups=groups)

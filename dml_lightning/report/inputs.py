@@ -75,7 +75,7 @@ class RunResult:
 
     @cached_property
     def thresholds(self) -> dict[str, Threshold]:
-        """Thresholds on the distance to the nearest prototype, by rule."""
+        """Thresholds by rule, on the score of the gallery or on the distance to the nearest prototype."""
         return thresholds(self.evidence, self.validation, self.gallery)
 
     @cached_property

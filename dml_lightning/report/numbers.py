@@ -9,7 +9,9 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.naming import names_of_known
 from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift, flight_drift
+from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import ALPHA, Gallery
+from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset import PrototypeDetector
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.thresholds import Threshold, conformal_threshold
@@ -22,7 +24,7 @@ POINTS = 300  # largest number of points of a curve that are drawn
 def thresholds(
     evidence: Evidence, validation: Evidence | None = None, gallery: Gallery | None = None
 ) -> dict[str, Threshold]:
-    """Thresholds on the distance to the nearest prototype, by rule (B or C).
+    """Thresholds by rule (B or C), on the run's score, or on the distance to the nearest prototype.
 
     They are those of the run's gallery. Rule A is not among them, since it has a ball for each class. Without a
     gallery, rule B is chosen on validation crops, if there are known and OOD ones, and rule C on calibration crops, if
@@ -35,9 +37,7 @@ def thresholds(
     """
     if gallery is not None:
         return {
-            rule: each
-            for rule, each in gallery.thresholds.items()
-            if rule in ("B", "C") and each.kind == "nearest" and np.isfinite(each.value)
+            rule: each for rule, each in gallery.thresholds.items() if rule in ("B", "C") and np.isfinite(each.value)
         }
     prototypes, rules = reference_prototypes(evidence), dict[str, Threshold]()
     if validation is not None and len(validation.sets["ood"]) and len(validation.sets["known"]):
@@ -101,16 +101,18 @@ class Coverage:
     flights: int  # number of flights that they come from; as many as crops where one of each counts
 
 
-def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
+def coverage(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None = None) -> Coverage | None:
     """Measures the share of known test crops that rule C refuses, by the share asked for; None without rule C.
 
     Args:
         evidence: Test embeddings.
         rule: Rule C of `thresholds`.
+        gallery: Gallery of the same run, whose score the rule is on.
     """
     if rule is None:
         return None
-    scores = _nearest(evidence, "known")
+    assert gallery is not None or rule.kind == "nearest"
+    scores = _nearest(evidence, "known") if gallery is None else gallery.scores(evidence.sets["known"])
     alphas = sorted({*ALPHAS, rule.alpha})
     refused = {
         alpha: float(conformal_threshold(rule.scores, alpha).refuses(scores).mean())
@@ -124,6 +126,35 @@ def coverage(evidence: Evidence, rule: Threshold | None) -> Coverage | None:
         for flight in (names if len(names) < len(flights) else ())
     }
     return Coverage(refused, rule.alpha, by_flight, rule.samples, rule.groups)
+
+
+@dataclass(frozen=True)
+class RuleOnTest:
+    """A rule of a gallery on the test crops."""
+
+    score: str  # what it compares with its threshold
+    known_refused: float  # share of known crops
+    ood_refused: float  # share of OOD crops
+    auroc: float  # of the score
+
+
+def rules_on_test(evidence: Evidence, gallery: Gallery) -> dict[str, RuleOnTest]:
+    """What each rule of a run refuses of its known and OOD test crops, by rule.
+
+    Args:
+        evidence: Test embeddings.
+        gallery: Gallery of the same run, whose enrolled species count as known.
+    """
+    known, ood = (answer(gallery, evidence.sets[name]) for name in ("known", "ood"))
+    return {
+        rule: RuleOnTest(
+            each.score,
+            float((~known.known[rule]).mean()),
+            float((~ood.known[rule]).mean()),
+            auroc(known.score[rule], ood.score[rule]),
+        )
+        for rule, each in gallery.thresholds.items()
+    }
 
 
 def drift_of_test(evidence: Evidence, rule: Threshold | None, gallery: Gallery | None = None) -> list[FlightDrift]:

@@ -24,6 +24,7 @@ from dml_lightning.report.numbers import (
     coverage,
     drift_of_test,
     mistakes,
+    rules_on_test,
 )
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json, arm_styles
@@ -86,7 +87,8 @@ class ShownRuns:
     @cached_property
     def coverage(self) -> dict[str, Coverage]:
         """Coverage of rule C by arm, of arms that have the rule."""
-        results = {arm: coverage(run.evidence, run.thresholds.get("C")) for arm, run in self.given.shown.items()}
+        shown = self.given.shown
+        results = {arm: coverage(run.evidence, run.thresholds.get("C"), run.gallery) for arm, run in shown.items()}
         return {arm: each for arm, each in results.items() if each is not None}
 
     @cached_property
@@ -114,21 +116,23 @@ def _distances(runs: ShownRuns) -> Section:
         for arm, run in runs.given.shown.items()
     ]
     text = (
-        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype, which is the score that "
-        "refuses. Vertical lines are thresholds: crops to their right are refused."
+        "Solid: pairs of known test crops. Broken: each crop to its nearest class prototype. Vertical lines are "
+        "thresholds on that distance: crops to their right are refused."
     )
     return Section("distances", "Distances", [text], figures=figures)
 
 
 def cuts(thresholds: Mapping[str, Threshold]) -> dict[str, float]:
-    """Thresholds to draw, by the text beside them.
+    """Thresholds on the distance to the nearest prototype, by the text to draw beside them.
 
     Args:
         thresholds: Thresholds by rule (B or C).
     """
     named = {"B": "B: validation"}
     return {
-        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value for rule, each in thresholds.items()
+        named.get(rule, f"{rule}: conformal {100 * each.alpha:g} %"): each.value
+        for rule, each in thresholds.items()
+        if each.kind == "nearest"
     }
 
 
@@ -147,10 +151,28 @@ def _refusal(runs: ShownRuns) -> Section | None:
     )
     if what == "crops":
         text += " Crops of one flight resemble each other: name their flights (`groups`) for wider, honest intervals."
-    tables = [detectors_table(runs.detectors)]
+    tables = [detectors_table(runs.detectors), *_rules_table(runs)]
     if any("clutter_auroc" in table for table in runs.detectors.values()):
         tables.append(detectors_table(runs.detectors, "clutter_auroc", "AUROC against clutter, a kind that was seen,"))
-    return Section("refusal", "Refusing what is not known", [text], tables, [figure])
+    return Section("refusal", "Refusing what is not known", [text, *_whys(runs)], tables, [figure])
+
+
+def _whys(runs: ShownRuns) -> list[str]:
+    """Which score each run refuses by, and why."""
+    galleries = {arm: run.gallery for arm, run in runs.given.shown.items()}
+    return [f"{arm}: {gallery.why}" for arm, gallery in galleries.items() if gallery is not None and gallery.why]
+
+
+def _rules_table(runs: ShownRuns) -> list[Table]:
+    """What the rules of each run refuse of the test crops; no table without a gallery."""
+    rows = [
+        [arm, rule, each.score, each.known_refused, each.ood_refused, each.auroc]
+        for arm, run in runs.given.shown.items()
+        if run.gallery is not None and len(run.evidence.sets["ood"])
+        for rule, each in rules_on_test(run.evidence, run.gallery).items()
+    ]
+    heads = ["arm", "rule", "score", "known refused", "OOD refused", "OOD AUROC"]
+    return [Table("Test crops refused by the rules of each run", heads, rows)] if rows else []
 
 
 def detectors_table(detectors: dict[str, pd.DataFrame], column: str = "auroc", what: str = "OOD AUROC") -> Table:

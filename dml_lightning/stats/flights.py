@@ -24,7 +24,7 @@ from dml_lightning.metrics.bootstrap import FEWEST_UNITS, expanded_interval, gro
 from dml_lightning.metrics.ranks import QueryRanks, query_ranks
 from dml_lightning.metrics.retrieval import summarise_retrieval
 from dml_lightning.stats.estimates import Estimate
-from dml_lightning.types import Embeddings, EvaluationSet
+from dml_lightning.types import EvaluationSet
 
 DRAWS = 2000
 TEST_SETS: tuple[EvaluationSet, ...] = ("known", "novel", "ood", "clutter")
@@ -164,8 +164,6 @@ def _of_flight(evidence: Evidence, flight: str) -> Evidence:
     sets, groups = dict(evidence.sets), dict(evidence.groups)
     for name in TEST_SETS:
         rows = groups[name] == flight
-        part, own = sets[name], torch.from_numpy(rows)
-        logits = None if part.logits is None else part.logits[own]
-        sets[name] = Embeddings(part.vectors[own], part.labels[own], part.index[own], logits)
+        sets[name] = sets[name].at(torch.from_numpy(rows))
         groups[name] = groups[name][rows]
     return replace(evidence, sets=sets, groups=groups)

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -25,6 +26,19 @@ def test_the_samples_seen_are_counted(flights: Path, tmp_path: Path) -> None:
     assert trainer.global_step == 4
     facts = json.loads((tmp_path / "facts.json").read_text())
     assert facts["samples_seen"] == 2 * 4 * 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": 0.0}, "alpha must lie strictly between 0 and 1, got 0.0"),
+        ({"cost": 5.0}, "cost is a share of the known crops, from 0 to 1, got 5.0"),
+        ({"score": "knn2"}, "there is no score 'knn2', only nearest, radius, knn1, knn5, .*, rank_sum"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunWriter(**arguments)
 
 
 class Killed(L.Callback):

@@ -40,7 +40,8 @@ def test_an_enrolled_species_is_predicted_and_removing_it_restores_every_row(
     assert table["origin"].tolist() == 4 * ["trained"] + ["enrolled"]
     assert table["crops"].tolist()[-1] == 5
     said = capsys.readouterr().out
-    assert "\nrule A: radius + epsilon; threshold 0" in said
+    assert "\nrule A: distance beyond the nearest ball of a class; radius + epsilon; refuses " in said
+    assert "\nRules B and C refuse by the " in said
     assert ", the default" in said
     main(["gallery", "remove", f"--run={run}", f"--label={NEW}"])
     after = predictions(run, flights, tmp_path / "after.csv")
@@ -158,13 +159,10 @@ def test_too_few_checked_crops_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--alpha=0"])
     assert "alpha must lie strictly between 0 and 1, got 0" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main([*words, "--alpha=0.1", "--per_flight=true"])
-    said = capsys.readouterr().err
-    assert "1 flight(s) with checked crops are too few for alpha = 0.1 and one crop per flight: check 9" in said
-    assert "--alpha 0.5, or --per_flight false for all crops." in said
     assert sorted((run / "gallery").iterdir()) == files
-    main([*words, "--alpha=0.1"])
+    changed = main([*words, "--alpha=0.1", "--per_flight=true"])
+    assert (changed.threshold("C").samples, changed.threshold("C").too_few_flights) == (9, True)
+    assert "too few flights for one crop of each, so all crops count" in capsys.readouterr().out
     table_of(unseen[unseen["label"] == NEW], tmp_path / "checked.csv")
     with pytest.raises(SystemExit, match="2"):
         main(words)

@@ -31,7 +31,7 @@ def trained(tmp_path: Path) -> TrainedRun:
 def test_the_folder_holds_what_its_readme_lists(exported: Callable[[str], Path]) -> None:
     folder = exported("frame") / "model"
     names = {path.name for path in folder.iterdir()} - {"__pycache__"}  # which reading leaves
-    reader = {"score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels"}
+    reader = {"score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels", "dml_scores.py"}
     model = {"encoder.onnx", "encoder.pt2", "arrays.safetensors", "model.json"}
     assert names == reader | model | {"README.md", "recipe.fit.yaml"}
     text = (folder / "README.md").read_text()

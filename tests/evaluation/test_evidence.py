@@ -122,6 +122,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
         "class_names": np.array(["duck", "coot"]),
         "far_ood": np.array(["tree"]),
         "logits": np.random.default_rng(1).normal(size=(12, 2)),
+        "features": np.random.default_rng(2).normal(size=(12, 5)),
         "head_weight": np.ones((2, 3)),
         "head_bias": np.array([1.0, 2.0]),
         "prediction_rule": np.array("softmax"),
@@ -139,13 +140,9 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
     assert second.head.bias.tolist() == [1.0, 2.0]
     for name, part in first.sets.items():
         other = second.sets[name]
-        assert part.logits is not None
-        assert other.logits is not None
-        for mine, theirs in zip(
-            (part.vectors, part.labels, part.index, part.logits),
-            (other.vectors, other.labels, other.index, other.logits),
-            strict=True,
-        ):
+        assert part.features is not None
+        assert part.features.shape == (len(part), 5)
+        for mine, theirs in zip(vars(part).values(), vars(other).values(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
         np.testing.assert_array_equal(first.groups[name], second.groups[name])
         np.testing.assert_array_equal(first.thumbnails[name], second.thumbnails[name])
@@ -210,6 +207,9 @@ def with_row(key: str, row: int, value: Any) -> Arrays:
         (changed(groups=np.zeros(11)), "groups has 11 rows, vectors has 12"),
         (changed(logits=np.zeros((5, 2))), "logits has 5 rows, vectors has 12"),
         (with_row("vectors", 3, np.nan), "row [0-9]+ of vectors holds NaN or infinity"),
+        (changed(features=np.zeros((5, 2))), "features has 5 rows, vectors has 12"),
+        (changed(features=np.zeros((12, 2), int)), "features must be numbers, got int64"),
+        (changed(features=np.full((12, 2), np.nan)), "row 0 of features holds NaN or infinity"),
         (with_row("roles", 3, "train"), "the role 'train' is none of reference, known"),
         (with_row("index", 1, 0), "index 0 comes twice among the reference rows"),
         (with_row("labels", 7, "duck"), "the class 'duck' is known in some rows and novel in others"),

@@ -24,10 +24,10 @@ with (folder / "boxes.csv").open() as file:
 boxes, answers = read_boxes(folder / "boxes.csv"), {}
 for path in dict.fromkeys(frames):
     crops = model.cut(tifffile.imread(path), boxes[frames == path])
-    vectors, logits = model.embed(crops)
-    answers.setdefault("vectors", []).append(vectors)
+    embedded = model.embed(crops)
+    answers.setdefault("vectors", []).append(embedded.embeddings)
     for rule in model.rules:
-        answers.setdefault(f"decision_{rule}", []).append(model.judge(vectors, logits, rule)["decision"])
+        answers.setdefault(f"decision_{rule}", []).append(model.judge(embedded, rule)["decision"])
     for name, array in model.predict(crops).items():
         answers.setdefault(name, []).append(array)
 np.savez(folder / "answers.npz", **{name: np.concatenate(parts) for name, parts in answers.items()})

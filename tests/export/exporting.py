@@ -27,7 +27,6 @@ from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
 from dml_lightning.models.encoder import RawPixels
-from dml_lightning.types import Embeddings
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}
 CENTIKELVIN = Radiometry(0.01, -273.15)
@@ -84,9 +83,8 @@ def evidence(trained: TrainedRun, table: pd.DataFrame, random: np.random.Generat
     sets, groups = {}, {}
     for name in SETS:
         rows = torch.from_numpy(names == name)
-        logits = None if embedded.logits is None else embedded.logits[rows]
-        shift = 1.0 if name == "ood" else 0.0
-        sets[name] = Embeddings(embedded.vectors[rows] + shift, kinds[rows], embedded.index[rows], logits)
+        own, shift = replace(embedded, labels=kinds).at(rows), 1.0 if name == "ood" else 0.0
+        sets[name] = replace(own, vectors=own.vectors + shift)
         groups[name] = np.array(["flight"] * len(sets[name]))
     return Evidence(sets, CLASSES, 3, groups, prediction_rule=trained.module.prediction_rule)
 
@@ -104,15 +102,13 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
     said = evidence(trained, table, np.random.default_rng(1))
     if case == "frame":  # too few crops to calibrate on, and no OOD crops
         few = {"calibration": 5, "ood": 0}
-        sets = {
-            name: Embeddings(*(part[: few[name]] for part in (s.vectors, s.labels, s.index))) if name in few else s
-            for name, s in said.sets.items()
-        }
+        sets = {name: part.at(slice(few[name])) if name in few else part for name, part in said.sets.items()}
         groups = {name: said.groups[name][: len(sets[name])] for name in sets}
         said = replace(said, sets=sets, groups=groups)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the infinite threshold
-        Gallery.build(said, digest, alpha=0.1).save(run / "gallery")
+        kind = "rank_sum" if case == "convnext_atto" else "nearest"  # the former needs all the others
+        Gallery.build(said, digest, alpha=0.1, per_class=True, score=kind).save(run / "gallery")
     if case == "softmax":
         vectors = said.sets["novel"].vectors.numpy()
         add_species(run / "gallery", "swan", vectors[:3], digest)

@@ -37,7 +37,8 @@ def random_run(folder: Path) -> TrainedRun:
         for name in SETS
     }
     groups = {name: np.array(["flight"] * 60) for name in SETS}
-    return run_with(Gallery.build(Evidence(sets, ["a", "b", "c"], 3, groups), "0123", alpha=0.1), folder)
+    split = Evidence(sets, ["a", "b", "c"], 3, groups)
+    return run_with(Gallery.build(split, "0123", alpha=0.1, per_class=True), folder)
 
 
 def model_of(trained: TrainedRun) -> Model:

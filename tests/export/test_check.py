@@ -11,7 +11,7 @@ import torch
 
 from dml_lightning.export import check
 from dml_lightning.export.graph import DeployedEncoder
-from dml_lightning.export.score import Model
+from dml_lightning.export.score import Embedded, Model
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.types import Embeddings
 from tests.export.made_up import model_of, random_run
@@ -29,7 +29,7 @@ def queries() -> Embeddings:
 
 def test_equal_answers_pass(trained: TrainedRun) -> None:
     expected = queries()
-    difference = check.deviation(trained, expected, model_of(trained), (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model_of(trained), Embedded(expected.vectors.numpy()))
     assert difference.crops == 50
     assert difference.score < 1e-12
     assert difference.decisions == 0
@@ -40,7 +40,7 @@ def test_equal_answers_pass(trained: TrainedRun) -> None:
 def test_other_prototypes_are_found(trained: TrainedRun, shift: float) -> None:
     expected, model = queries(), model_of(trained)
     model.arrays["prototypes"] = model.arrays["prototypes"] + shift
-    difference = check.deviation(trained, expected, model, (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model, Embedded(expected.vectors.numpy()))
     with pytest.raises(ValueError, match="differs from the run on 50 crops"):
         check.require(difference, "crops")
 
@@ -48,7 +48,7 @@ def test_other_prototypes_are_found(trained: TrainedRun, shift: float) -> None:
 def test_another_threshold_is_found(trained: TrainedRun) -> None:
     expected, model = queries(), model_of(trained)
     model.rules["B"]["threshold"] /= 2
-    difference = check.deviation(trained, expected, model, (expected.vectors.numpy(), None))
+    difference = check.deviation(trained, expected, model, Embedded(expected.vectors.numpy()))
     assert difference.decisions > 0
     with pytest.raises(ValueError, match="decisions; nothing was written"):
         check.require(difference, "crops")
@@ -57,9 +57,9 @@ def test_another_threshold_is_found(trained: TrainedRun) -> None:
 def test_other_limits_of_the_sets_are_found(trained: TrainedRun) -> None:
     expected, model = queries(), model_of(trained)
     model.arrays["set_limits"] = model.arrays["set_limits"] + 1e-4  # rounding
-    assert check.deviation(trained, expected, model, (expected.vectors.numpy(), None)).decisions == 0
+    assert check.deviation(trained, expected, model, Embedded(expected.vectors.numpy())).decisions == 0
     model.arrays["set_limits"] = model.arrays["set_limits"] / 2
-    assert check.deviation(trained, expected, model, (expected.vectors.numpy(), None)).decisions > 0
+    assert check.deviation(trained, expected, model, Embedded(expected.vectors.numpy())).decisions > 0
 
 
 def interleaved(folder: Path) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def model_with_encoder(trained: TrainedRun) -> Model:
     """The reader, with the encoder itself in place of the written graph."""
     graph, model = DeployedEncoder(trained.module.encoder, None, trained.options, "counts"), model_of(trained)
     with_encoder: Any = model
-    with_encoder.embed = lambda crops: (graph(torch.from_numpy(crops.pixels))[0].numpy(), None)
+    with_encoder.embed = lambda crops: Embedded(graph(torch.from_numpy(crops.pixels))[0].numpy())
     return model
 
 

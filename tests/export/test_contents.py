@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dml_lightning.export.contents import model_arrays, model_content, sha256
+from dml_lightning.export.score import Embedded
 from dml_lightning.gallery.gallery import EnrolledSpecies
 from tests.export.made_up import model_of, random_run, run_with
 
@@ -77,4 +78,4 @@ def test_limits_of_the_sets_are_those_of_the_gallery(tmp_path: Path) -> None:
     bare = run_with(replace(trained.gallery, calibration=None))
     assert "set_limits" not in model_arrays(bare)
     assert model_content(bare, "counts")["sets"] is None
-    assert "species_set" not in model_of(bare).judge(np.zeros((1, 4), np.float32), None)
+    assert "species_set" not in model_of(bare).judge(Embedded(np.zeros((1, 4), np.float32)))

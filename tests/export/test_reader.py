@@ -101,7 +101,8 @@ def files() -> dict[str, bytes]:
 
 def test_the_files_beside_the_reader_name_no_package(tmp_path: Path) -> None:
     write_reader(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"score.py", "dml_geometry.py", "dml_judge.py", "dml_pixels"}
+    own_files = {f"dml_{name}" for name in ("geometry.py", "judge.py", "pixels", "scores.py")}
+    assert {path.name for path in tmp_path.iterdir()} == {"score.py", *own_files}
     own = [path.name for path in (Path(pixels.__file__).parent).glob("*.py")]
     assert sorted(path.name for path in (tmp_path / "dml_pixels").iterdir()) == sorted(own)
     for path in tmp_path.rglob("*.py"):

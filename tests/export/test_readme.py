@@ -33,7 +33,7 @@ def test_rules_inputs_outputs_and_checks_are_listed(tmp_path: Path) -> None:
     assert len(rules) == 4
     for row, score in zip(rules, scores, strict=True):
         assert score in row
-    assert rules[2].endswith("| C: split conformal, alpha=0.1, n=60 crops of 1 flights |")
+    assert "| C: split conformal, alpha=0.1, n=60 crops of 1 flights; refuses " in rules[2]
     assert "| `encoder.onnx` | `crops (N, 1, 16, 16)` → `embedding (N, 4)`, `logits (N, 3)`, float32" in text
     assert text.endswith("- 64 random crops\n- 8 crops of the run's data\n")
     assert "of 3 classes (a, b, c) and refuses" in text  # no enrolled species

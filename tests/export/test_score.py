@@ -21,9 +21,10 @@ from dml_lightning.data.crops import CropOptions, centre_crop, cut_frame
 from dml_lightning.data.frames import Frame, Radiometry
 from dml_lightning.data.geometry import squares
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.export.score import Crops, Model, nearest_rows, read_boxes, read_crops
+from dml_lightning.export.score import Crops, Embedded, Model, read_boxes, read_crops
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.openset.scores import KINDS, RANK_SUM, nearest_rows
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings, PredictionRule
 from tests.data.pixels.mutations import GREY8, tiff_bytes
@@ -192,18 +193,19 @@ def test_crops_come_from_an_array_alone(tmp_path: Path) -> None:
 def around_centres(labels: list[int], size: int, seed: int) -> Embeddings:
     owners = np.repeat(np.array(labels, np.int64), size)
     vectors = CENTRES[owners] + np.random.default_rng(seed).normal(size=(len(owners), 2))
-    rows = torch.arange(len(owners))
-    return Embeddings(torch.from_numpy(vectors).float(), torch.from_numpy(owners), rows)
+    rows, noise = torch.arange(len(owners)), torch.from_numpy(np.random.default_rng(seed).normal(size=(len(owners), 2)))
+    features = torch.nn.functional.normalize(torch.cat([torch.from_numpy(vectors), noise], dim=1).float())
+    return Embeddings(torch.from_numpy(vectors).float(), torch.from_numpy(owners), rows, features=features)
 
 
-def gallery(named_by: PredictionRule) -> Gallery:
+def gallery(named_by: PredictionRule, score: str | None = None) -> Gallery:
     """With one species of a large ball, and one of a ball too small for its surroundings."""
     kinds = {"reference": [0, 1], "known": [0, 1], "novel": [], "ood": [2], "calibration": [0, 1]}
     sets = {name: around_centres(labels, 40, seed) for seed, (name, labels) in enumerate(kinds.items())}
     held_out = sets["calibration"]
     sets["calibration"] = replace(held_out, logits=torch.cos(3 * held_out.vectors.float()))
     groups = {name: np.array(["f"] * len(part)) for name, part in sets.items()}
-    built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest")
+    built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest", score=score)
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
     enrolled = (
         EnrolledSpecies("eider", (EIDER + spread).astype(np.float32), 3.5),
@@ -212,18 +214,23 @@ def gallery(named_by: PredictionRule) -> Gallery:
     return replace(built, prediction_rule=named_by, enrolled=enrolled)
 
 
-@pytest.mark.parametrize("named_by", ["prototype", "softmax"])
-def test_every_answer_is_the_run_s(named_by: PredictionRule) -> None:
-    of = gallery(named_by)
+@pytest.mark.parametrize(
+    ("named_by", "score"),
+    [("prototype", None), ("softmax", None), *(("prototype", kind) for kind in (*KINDS, RANK_SUM))],
+)
+def test_every_answer_is_the_run_s(named_by: PredictionRule, score: str | None) -> None:
+    of = gallery(named_by, score)
     line = np.arange(-9, 14, 0.7)
     places = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2).astype(np.float32)
     logits = np.random.default_rng(0).normal(size=places.shape).astype(np.float32)
     rows = torch.arange(len(places))
-    queries = Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits))
+    features = np.random.default_rng(1).normal(size=(len(places), 4)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    queries = Embeddings(torch.from_numpy(places), rows, rows, torch.from_numpy(logits), torch.from_numpy(features))
     ours = answer(of, queries, sets=of.set_thresholds())
     model = model_of(run_with(of))
     for rule in of.thresholds:
-        theirs = model.judge(places, logits, rule)
+        theirs = model.judge(Embedded(places, logits, features), rule)
         assert np.array_equal(ours.known[rule], theirs["decision"] == "known")
         assert np.allclose(ours.score[rule], theirs[f"ood_score_{rule}"])
     for name in ("label", "label_prototype", "label_radius", "label_knn"):

@@ -26,6 +26,6 @@ def evidence() -> Evidence:
 
 @pytest.fixture
 def stored(evidence: Evidence, tmp_path: Path) -> Path:
-    """A gallery on the disk."""
-    Gallery.build(evidence, DIGEST).save(tmp_path / "gallery")
+    """A gallery on the disk, with every rule that there is."""
+    Gallery.build(evidence, DIGEST, per_class=True).save(tmp_path / "gallery")
     return tmp_path / "gallery"

@@ -29,6 +29,7 @@ def embeddings(centres: list[int], size: int, seed: int, first: int = 0) -> Embe
         torch.from_numpy(labels),
         torch.arange(first, first + len(labels)),
         torch.from_numpy(logits).float(),
+        torch.nn.functional.normalize(torch.from_numpy(vectors.astype(np.float32))) ** 3,
     )
 
 

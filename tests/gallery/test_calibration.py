@@ -22,8 +22,9 @@ def test_a_score_is_the_distance_to_the_nearest_class(crops: Calibration) -> Non
 
 
 def test_all_crops_count_or_one_of_each_flight(crops: Calibration) -> None:
-    assert crops.rows.tolist() == list(range(40))
-    single = replace(crops, per_flight=True).rows
+    assert crops.rows(0.2).tolist() == list(range(40))
+    assert replace(crops, per_flight=True).rows(0.19).tolist() == list(range(40))  # needs five flights
+    single = replace(crops, per_flight=True).rows(0.2)
     assert crops.flights[single].tolist() == [0, 1, 2, 3]
     assert single.tolist() == one_per_group(crops.flights).tolist()  # the same draw whenever it is asked for
 

@@ -19,7 +19,7 @@ from tests.gallery.crops import DIGEST, NAMES, crops, embeddings, same
 
 
 def test_what_is_loaded_answers_as_what_was_saved(evidence: Evidence, stored: Path) -> None:
-    built, queries = Gallery.build(evidence, DIGEST), embeddings([0, 1, 2, 5, 9], 9, 5)
+    built, queries = Gallery.build(evidence, DIGEST, per_class=True), embeddings([0, 1, 2, 5, 9], 9, 5)
     loaded = Gallery.load(stored)
     assert same(answer(built, queries), answer(loaded, queries))
     assert (loaded.names, loaded.prior, loaded.encoder) == (NAMES, built.prior, DIGEST)
@@ -32,7 +32,7 @@ def test_what_is_loaded_answers_as_what_was_saved(evidence: Evidence, stored: Pa
 
 def test_saving_the_same_again_adds_nothing(evidence: Evidence, stored: Path) -> None:
     files = sorted(stored.iterdir())
-    Gallery.build(evidence, DIGEST).save(stored)
+    Gallery.build(evidence, DIGEST, per_class=True).save(stored)
     assert sorted(stored.iterdir()) == files
 
 
@@ -100,7 +100,7 @@ def test_a_gallery_is_built_from_embeddings_on_a_device(evidence: Evidence) -> N
     with pytest.raises(TypeError):
         np.asarray(moved["known"].labels)
     gallery = Gallery.build(replace(evidence, sets=moved), DIGEST)
-    assert list(gallery.rules) == ["A", "B", "C", "C_class"]
+    assert list(gallery.rules) == ["A", "B", "C"]
 
 
 def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
@@ -110,6 +110,63 @@ def test_one_crop_per_flight_is_an_option_of_rule_c(evidence: Evidence) -> None:
     everything = Gallery.build(evidence, DIGEST, alpha=0.3).threshold("C")
     assert everything is not None
     assert (everything.samples, everything.groups) == (120, 4)
+
+
+def test_too_few_flights_for_one_crop_of_each_give_all_crops_and_say_so(evidence: Evidence) -> None:
+    """Four flights allow no alpha below a fifth: one crop of each would give an infinite threshold."""
+    gallery = Gallery.build(evidence, DIGEST, alpha=0.1, per_flight=True)
+    threshold, pooled = gallery.threshold("C"), Gallery.build(evidence, DIGEST, alpha=0.1).threshold("C")
+    assert (threshold.value, threshold.samples, gallery.per_flight) == (pooled.value, 120, True)
+    shares = [
+        Gallery.build(without(evidence, flight), DIGEST, alpha=0.1).threshold("C").refuses(scores(evidence, flight))
+        for flight in np.unique(evidence.groups["calibration"])
+    ]
+    assert threshold.left_out == pytest.approx(np.mean([share.mean() for share in shares]))
+    excess = 100 * (threshold.left_out - 0.1)
+    assert (
+        "n=120 crops of 4 flights; too few flights for one crop of each, so all crops count; "
+        f"{100 * threshold.left_out:.1f} % of a flight refused by the others ({excess:+.1f} % against alpha); refuses "
+    ) in threshold.origin
+    assert "too few flights" not in pooled.origin
+    assert f"{100 * threshold.left_out:.1f} % of a flight refused" in pooled.origin
+
+
+def without(evidence: Evidence, flight: str) -> Evidence:
+    """The split without a calibration flight."""
+    rows = evidence.groups["calibration"] != flight
+    groups = {**evidence.groups, "calibration": evidence.groups["calibration"][rows]}
+    return replace(evidence, sets={**evidence.sets, "calibration": part(evidence, rows)}, groups=groups)
+
+
+def scores(evidence: Evidence, flight: str) -> np.ndarray:  # type: ignore[type-arg]
+    """Distances of a calibration flight's crops to their nearest prototype."""
+    own = part(evidence, evidence.groups["calibration"] == flight).vectors
+    return np.asarray(Gallery.build(evidence, DIGEST).prototypes.score(own))
+
+
+def part(evidence: Evidence, rows: np.ndarray) -> Embeddings:  # type: ignore[type-arg]
+    every, chosen = evidence.sets["calibration"], torch.from_numpy(rows)
+    return Embeddings(every.vectors[chosen], every.labels[chosen], every.index[chosen])
+
+
+def test_every_rule_says_what_it_refuses_of_the_known_validation_crops(evidence: Evidence, stored: Path) -> None:
+    known = evidence.sets["known"]
+    for gallery in (Gallery.load(stored), changes.recalibrate_rule_c(stored, known, evidence.groups["known"], DIGEST)):
+        kept = answer(gallery, known).known
+        assert list(kept) == ["A", "B", "C", "C_class"]
+        for rule, threshold in gallery.thresholds.items():
+            assert threshold.refused == pytest.approx(1 - kept[rule].mean())
+            assert threshold.origin.endswith(f"refuses {100 * threshold.refused:.1f} % of known validation crops")
+
+
+def test_rule_b_costs_what_it_may(evidence: Evidence) -> None:
+    near = {**evidence.sets, "ood": embeddings([0], 20, 3)}  # not to be told from known crops
+    for cost in (0.0, 0.05, 0.5):
+        rule = Gallery.build(replace(evidence, sets=near), DIGEST, cost=cost).threshold("B")
+        assert rule.refused <= cost == rule.cost
+    assert rule.refused > 0.05
+    with pytest.raises(ValueError, match=r"cost is a share of the known crops, from 0 to 1, got 1\.5"):
+        Gallery.build(evidence, DIGEST, cost=1.5)
 
 
 def change_base(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -144,3 +201,10 @@ def test_a_base_with_other_fields_than_were_written_is_named(
     change_base(stored, edit)
     with pytest.raises(ValueError, match=f"record 0 of .*{said}"):
         Gallery.load(stored)
+
+
+def test_features_of_the_reference_crops_are_kept(evidence: Evidence, stored: Path) -> None:
+    given, kept = evidence.sets["reference"].features, Gallery.load(stored).reference.features
+    assert given is not None
+    assert kept is not None
+    assert torch.equal(kept, given)

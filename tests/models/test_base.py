@@ -47,6 +47,8 @@ def test_embeddings_come_ordered_without_copies(tmp_path: Any) -> None:
     assert got.labels.tolist() == known.labels.tolist()
     with torch.no_grad():
         assert torch.allclose(got.vectors, module(known.images), atol=1e-6)
+    assert got.features is not None
+    assert torch.allclose(got.features, torch.nn.functional.normalize(known.images.flatten(1)), atol=1e-6)
 
 
 def test_embeddings_before_any_evaluation_are_an_error() -> None:

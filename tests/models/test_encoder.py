@@ -31,6 +31,19 @@ def test_norms_are_one_to_float32_under_bfloat16() -> None:
     assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-6)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_features_are_the_backbone_s_at_unit_length(normalize: bool) -> None:
+    encoder, images = tiny(normalize=normalize).eval(), torch.randn(4, 1, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors, features = encoder(images, with_features=True)
+        raw = encoder.backbone(images)
+    assert torch.equal(features, raw.float() / raw.float().norm(dim=1, keepdim=True))
+    assert features.dtype == torch.float32
+    vectors, features = encoder(images, with_features=True)
+    assert torch.equal(vectors, encoder(images))
+    assert features.shape == (4, 16)
+
+
 def test_a_zero_projection_has_a_finite_gradient() -> None:
     encoder = tiny()
     nn.init.zeros_(encoder.head[0].weight)

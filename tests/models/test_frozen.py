@@ -125,7 +125,7 @@ def test_a_frozen_encoder_of_timm_learns_its_projection_alone() -> None:
         "head.0.weight",
         "head.0.bias",
     }
-    assert torch.equal(encoder.project(encoder.features(images)), encoder(images))
+    assert torch.equal(encoder.encoded(encoder.features(images)).vectors, encoder(images))
     module = SoftmaxModule(encoder, torch.optim.SGD, num_classes=3)
     trained = [each for group in module.parameter_groups() for each in group["params"]]
     assert {id(each) for each in trained} == {

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from dml_lightning.cli import main
+from dml_lightning.evaluation.choice import ScoreChoice
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery import changes
@@ -99,7 +100,10 @@ def test_a_validation_does_not_undo_a_recalibration(run: Path) -> None:
     folder = run / "gallery"
     before, (base, *later) = Gallery.load(folder), read(folder)
     crops = Calibration(np.ones((3, len(before.class_names))), np.zeros(3, np.int64), np.arange(3))
-    rebuilt = replace(_with_base(None, base), calibration=crops)
+    rebuilt = _with_base(None, base)
+    reference = replace(rebuilt.reference, features=torch.ones(len(rebuilt.reference), 6))
+    choice, distances = ScoreChoice("knn1_features", "a reason", {"nearest": 0.5}), np.ones((3, 2))
+    rebuilt = replace(rebuilt, calibration=crops, reference=reference, choice=choice, validation=distances)
     assert before.threshold("C").value != rebuilt.threshold("C").value
     rebuilt.save(folder)
     assert Gallery.load(folder).version == before.version
@@ -109,6 +113,15 @@ def test_a_validation_does_not_undo_a_recalibration(run: Path) -> None:
     kept = Gallery.load(folder).calibration
     assert kept is not None
     assert kept.flights.tolist() == [0, 1, 2]
+    assert Gallery.load(folder).choice.kind == "knn1_features"
+
+
+def test_an_old_gallery_refuses_by_the_distance_to_the_prototype(run: Path) -> None:
+    gallery = Gallery.load(run / "gallery")
+    known = read_evidence(run / "embeddings" / "test.npz").sets["known"]
+    assert (gallery.choice.kind, gallery.why, known.features) == ("nearest", "", None)
+    assert gallery.scores(known).tolist() == answer(gallery, known).distance_trained.tolist()
+    assert all("refuses" not in threshold.origin for threshold in gallery.thresholds.values())
 
 
 def test_the_same_base_is_not_written_again(run: Path) -> None:

@@ -73,12 +73,67 @@ def test_rule_b() -> None:
     assert choose_threshold("B", np.array([0.0, 1.0]), np.array([3.0, 4.0])) == threshold
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    known=st.lists(st.integers(0, 8), min_size=1, max_size=25),
+    ood=st.lists(st.integers(0, 8), min_size=1, max_size=25),
+    cost=st.sampled_from([0.0, 0.05, 0.2, 1.0]),
+)
+def test_rule_b_is_the_best_of_those_that_cost_no_more(known: list[int], ood: list[int], cost: float) -> None:
+    x, o = np.array(known, float), np.array(ood, float)
+    threshold = validated_threshold(x, o, cost)
+    cuts = [t for t in np.arange(-0.5, 9.0) if (x > t).mean() <= cost + 1e-12]
+    best = max((x <= t).mean() + (o > t).mean() for t in cuts)
+    assert (x <= threshold.value).mean() + (o > threshold.value).mean() == pytest.approx(best)
+    assert threshold.refused == (x > threshold.value).mean() <= cost + 1e-12
+
+
+def test_rule_b_says_its_cost_and_what_it_refuses() -> None:
+    threshold = validated_threshold(np.arange(40.0), np.array([37.5, 50.0]), 0.05)
+    assert threshold.name == (
+        "B: best balanced accuracy on validation that refuses at most 5 % of known crops; refuses 5.0 % of known "
+        "validation crops"
+    )
+    with pytest.raises(ValueError, match=r"cost is a share of the known crops, from 0 to 1, got -0\.1"):
+        validated_threshold(np.arange(3.0), np.arange(3.0), -0.1)
+
+
+def test_what_a_threshold_of_before_says_is_what_it_said() -> None:
+    """Version 0.1 neither bounded the cost of rule B nor measured what a rule refuses."""
+    state = validated_threshold(np.arange(3.0), np.arange(3.0)).state()
+    old = Threshold.from_state({name: value for name, value in state.items() if name not in ("cost", "refused")})
+    assert old.name == "B: best balanced accuracy on validation"
+
+
+def test_flights_left_out_measure_what_pooled_crops_refuse_too_much() -> None:
+    rng, measured, true = np.random.default_rng(0), [], []
+    names = np.repeat(np.arange(5), 40)
+    for _ in range(300):
+        threshold = conformal_threshold(flights(rng, 5, 40).ravel(), 0.05, groups=names)
+        measured.append(threshold.left_out)
+        true.append(threshold.refuses(flights(rng, 1, 40).ravel()).mean())
+    assert 0.05 < np.mean(true) < np.mean(measured) + 0.01 < 0.13  # of four flights, so a bit more than of five
+    alone = conformal_threshold(np.arange(30.0), 0.1, groups=np.zeros(30))
+    single = conformal_threshold(np.arange(30.0), 0.1, groups=np.arange(30))
+    assert math.isnan(alone.left_out)
+    assert math.isnan(single.left_out)
+
+
+def test_a_threshold_that_refuses_nothing_says_so() -> None:
+    with pytest.warns(UserWarning, match="too few"):
+        threshold = conformal_threshold(np.arange(8.0), 0.05, groups=np.arange(8) % 2)
+    assert threshold.name == (
+        "C: split conformal, alpha=0.05, n=8 crops of 2 flights; too few for that alpha, so it refuses nothing"
+    )
+
+
 def test_state_round_trip() -> None:
     threshold = conformal_threshold(np.arange(30.0), 0.1, groups=np.arange(30) % 4)
     copy = Threshold.from_state(threshold.state())
     assert (copy.rule, copy.value, copy.alpha, copy.samples, copy.groups) == ("C", 27.0, 0.1, 30, 4)
     assert copy.scores.tolist() == threshold.scores.tolist()
-    assert copy.name == "C: split conformal, alpha=0.1, n=30 crops of 4 flights"
+    assert copy.name == threshold.name
+    assert copy.name.startswith("C: split conformal, alpha=0.1, n=30 crops of 4 flights; ")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1])

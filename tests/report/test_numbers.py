@@ -15,7 +15,16 @@ from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.flights.drift import FlightDrift
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.report.numbers import confusion_counts, coverage, drift_of_test, mistakes, named, roc, thresholds
+from dml_lightning.report.numbers import (
+    confusion_counts,
+    coverage,
+    drift_of_test,
+    mistakes,
+    named,
+    roc,
+    rules_on_test,
+    thresholds,
+)
 from dml_lightning.types import Embeddings
 from tests.made_up import Made
 
@@ -98,6 +107,21 @@ def test_coverage_counts_refused_known_crops_in_all_and_by_flight(evidence: Evid
     mean = sum(share * n for share, n in result.by_flight.values()) / 45
     assert mean == pytest.approx(result.refused[0.05])
     assert list(result.refused.values()) == sorted(result.refused.values())
+
+
+def test_rules_are_judged_on_test_crops_by_their_own_scores(evidence: Evidence) -> None:
+    gallery = Gallery.build(evidence, "digest", score="knn5")
+    known, ood = (gallery.scores(evidence.sets[name]) for name in ("known", "ood"))
+    rules = rules_on_test(evidence, gallery)
+    assert list(rules) == ["A", "B", "C"]
+    for rule in ("B", "C"):
+        value = gallery.threshold(rule).value
+        assert rules[rule].score == "distance to the 5th nearest reference crop"
+        assert (rules[rule].known_refused, rules[rule].ood_refused) == ((known > value).mean(), (ood > value).mean())
+        assert rules[rule].auroc == pytest.approx((known[:, None] < ood).mean())
+    result = coverage(evidence, thresholds(evidence, None, gallery)["C"], gallery)
+    assert result is not None
+    assert result.refused[0.05] == rules["C"].known_refused
 
 
 def test_drift_takes_all_calibration_crops_where_rule_c_takes_one_per_flight() -> None:

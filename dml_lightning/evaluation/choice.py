@@ -1,0 +1,209 @@
+"""Choice of the score by which a run refuses crops, on its validation split alone.
+
+Scores are fitted on the reference crops, which are of training flights, and told apart by their AUROC on validation
+crops, mean over kinds of what is unknown. A better one is taken only if it is better by more than the standard error
+over flights: the simplest score within one of the best wins. Calibration crops are never looked at, so that the promise
+of rule C holds whatever was chosen.
+
+Letters: N known and M unknown validation crops, G flights, T draws of flights.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.metrics.bootstrap import Resampled, group_draws, mean_of_held
+from dml_lightning.metrics.ood import Scores, auroc
+from dml_lightning.openset.arrays import ArrayState
+from dml_lightning.openset.mahalanobis import MahalanobisDetector
+from dml_lightning.openset.prototypes import PrototypeDetector
+from dml_lightning.openset.scores import RANK_SUM, RANKS, Crops, kinds, rank_sum, ranked, score, text
+from dml_lightning.pairs.blocks import to_numpy
+from dml_lightning.types import Embeddings
+
+DRAWS = 1000
+OF_CROPS = ("radii", "vectors", "features")  # arrays that a gallery holds as prototypes and reference crops
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreChoice:
+    """The score that a run refuses crops by, and why it is this one."""
+
+    kind: str = "nearest"  # see `openset.scores`
+    reason: str = ""  # a sentence; empty where nothing was chosen
+    aurocs: dict[str, float] = field(default_factory=dict)  # mean AUROC on validation by kind of score
+    arrays: ArrayState = field(default_factory=dict)  # what the score needs beside prototypes and reference crops
+    known: Scores = field(default_factory=lambda: np.empty(0))  # scores of the known validation crops
+
+
+class Trial(NamedTuple):
+    """Known and unknown validation crops, by scores that were fitted without the latter."""
+
+    unknown_class: str
+    known: dict[str, Scores]  # (N,) by kind of score
+    unknown: dict[str, Scores]  # (M,)
+    known_flights: NDArray[np.str_]  # (N,)
+    unknown_flights: NDArray[np.str_]  # (M,)
+
+
+class Compared(NamedTuple):
+    """Mean AUROC over trials by kind of score, and how far flights let it vary."""
+
+    aurocs: dict[str, float]
+    errors: dict[str, float]  # standard error over flights; infinite if known or unknown crops are of a single one
+    flights: int  # number of flights on the side, known or unknown, that has fewer
+
+
+def choose_score(evidence: Evidence, asked: str | None = None, draws: int = DRAWS, seed: int = 0) -> ScoreChoice:
+    """Choose the score by the OOD classes of validation, or by each known class held out where there are none.
+
+    Args:
+        evidence: Embeddings of the validation split. No OOD class in it may have been trained on. Without features
+            there are fewer scores to choose from.
+        asked: Kind of score to take without a choice.
+        draws: Number of draws of flights for the standard error.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the score that is asked for is none of those that there are.
+    """
+    arrays = fitted(evidence.sets["reference"])
+    known = crops_of(evidence.sets["known"], evidence.sets["reference"])
+    arrays = ranked(arrays, known) if len(evidence.sets["known"]) else arrays
+    if asked is not None and asked not in kinds(arrays):
+        raise ValueError(f"there is no score {asked!r} of these embeddings, only {', '.join(kinds(arrays))}.")
+    choice = _chosen(evidence, arrays, draws, seed) if asked is None else ScoreChoice(asked, "it was asked for")
+    own = {name: array for name, array in arrays.items() if _is_needed(name, choice.kind)}
+    return replace(choice, arrays=own, known=score(choice.kind, known, arrays))
+
+
+def _chosen(evidence: Evidence, arrays: ArrayState, draws: int, seed: int) -> ScoreChoice:
+    trials = list(_ood_trials(evidence, arrays) if len(evidence.sets["ood"]) else _held_out_trials(evidence))
+    if not trials:
+        return ScoreChoice(reason="there is neither an OOD class nor a second known class on validation")
+    compared = compare(trials, draws, seed)
+    kind = simplest(compared)
+    what = "OOD classes" if len(evidence.sets["ood"]) else "known classes, each held out as unknown"
+    names = ", ".join(trial.unknown_class for trial in trials)
+    return ScoreChoice(kind, _reason(compared, kind, f"{what} ({names})"), compared.aurocs)
+
+
+def fitted(reference: Embeddings) -> ArrayState:
+    """What the scores need of reference crops, by the names of `openset.scores`."""
+    vectors, labels = to_numpy(reference.vectors), to_numpy(reference.labels)
+    arrays: ArrayState = {"radii": PrototypeDetector().fit(vectors, labels).radii, "vectors": vectors}
+    if reference.features is None:
+        return arrays
+    features = to_numpy(reference.features)
+    gaussian = MahalanobisDetector().fit(features, labels)
+    own = {"centre": gaussian.centre, "whitening": gaussian.whitening, "means": gaussian.means}
+    return {**arrays, "features": features, **own}
+
+
+def crops_of(part: Embeddings, reference: Embeddings) -> Crops:
+    """What the scores look at of some crops; without features where the reference crops have none."""
+    prototypes = PrototypeDetector().fit(reference.vectors, reference.labels)
+    features = None if part.features is None or reference.features is None else to_numpy(part.features)
+    return Crops(to_numpy(prototypes.distances(part.vectors)), to_numpy(part.vectors), features)
+
+
+def compare(trials: list[Trial], draws: int = DRAWS, seed: int = 0) -> Compared:
+    """Mean AUROC over the trials of each score, with its standard error over flights, drawn once for all scores.
+
+    The standard error is corrected for the number of flights, sqrt(n / (n - 1)), as that of a mean would be.
+    """
+    sides = [(trial.known_flights, trial.unknown_flights) for trial in trials]
+    names = np.unique(np.concatenate([flights for side in sides for flights in side]))
+    times = group_draws(len(names), draws, seed).astype(np.float64)
+    fewest = min(len(np.unique(np.concatenate(side))) for side in zip(*sides, strict=True))
+    aurocs, errors = {}, {}
+    for kind in trials[0].known:
+        aurocs[kind] = float(np.mean([auroc(trial.known[kind], trial.unknown[kind]) for trial in trials]))
+        columns = [_drawn(trial, kind, times, names) for trial in trials]
+        spread = np.nanstd(mean_of_held(np.stack(columns, axis=1)), ddof=1) if fewest > 1 else np.inf
+        errors[kind] = float(spread * np.sqrt(fewest / (fewest - 1))) if fewest > 1 else float("inf")
+    return Compared(aurocs, errors, fewest)
+
+
+def simplest(compared: Compared) -> str:
+    """The first score, simplest first, that is within one standard error of the best.
+
+    Example:
+        >>> simplest(Compared({"nearest": 0.7, "knn1": 0.85, "knn5": 0.9}, {"knn5": 0.06}, flights=8))
+        'knn1'
+    """
+    best = _best(compared)
+    return next(
+        kind for kind, value in compared.aurocs.items() if value >= compared.aurocs[best] - compared.errors[best]
+    )
+
+
+def _best(compared: Compared) -> str:
+    return max(compared.aurocs, key=lambda kind: compared.aurocs[kind])
+
+
+def _reason(compared: Compared, kind: str, over: str) -> str:
+    """Why a score was chosen, as a sentence without a full stop."""
+    best = _best(compared)
+    mean = f"validation AUROC {compared.aurocs[kind]:.3f}, mean over {over}"
+    if kind == best and np.isfinite(compared.errors[best]):
+        return f"{mean}; no other score is better, and no simpler one is within one standard error"
+    if np.isinf(compared.errors[best]):
+        return f"{mean}; known or unknown crops are of a single flight, which does not tell scores apart"
+    return (
+        f"{mean}; the simplest score within one standard error ({compared.errors[best]:.3f}, {compared.flights} "
+        f"flights) of the best, the {text(best)}, with {compared.aurocs[best]:.3f}"
+    )
+
+
+def _ood_trials(evidence: Evidence, arrays: ArrayState) -> Iterator[Trial]:
+    """A trial for each OOD class."""
+    sets, groups = evidence.sets, evidence.groups
+    known, others = (crops_of(sets[name], sets["reference"]) for name in ("known", "ood"))
+    labels = to_numpy(sets["ood"].labels)
+    single = _single_scores(known, arrays)
+    own, unknown = (_with_rank_sum(each, single) for each in (single, _single_scores(others, arrays)))
+    for label in np.unique(labels):
+        rows = labels == label
+        chosen = {kind: values[rows] for kind, values in unknown.items()}
+        yield Trial(evidence.class_names[label], own, chosen, groups["known"], groups["ood"][rows])
+
+
+def _held_out_trials(evidence: Evidence) -> Iterator[Trial]:
+    """A trial for each known class, whose crops are left out of the references and are the unknown ones."""
+    reference, every = evidence.sets["reference"], evidence.sets["known"]
+    flights = evidence.groups["known"]
+    for label in np.unique(to_numpy(every.labels)):
+        fewer, rows = reference.at(reference.labels != label), to_numpy(every.labels) == label
+        if len(fewer) and not rows.all():
+            single = _single_scores(crops_of(every, fewer), fitted(fewer))
+            scores = _with_rank_sum(single, {kind: values[~rows] for kind, values in single.items()})
+            own, unknown = ({kind: values[side] for kind, values in scores.items()} for side in (~rows, rows))
+            yield Trial(evidence.class_names[label], own, unknown, flights[~rows], flights[rows])
+
+
+def _single_scores(crops: Crops, arrays: ArrayState) -> dict[str, Scores]:
+    return {kind: score(kind, crops, arrays) for kind in kinds(arrays) if kind != RANK_SUM}
+
+
+def _with_rank_sum(single: dict[str, Scores], known: dict[str, Scores]) -> dict[str, Scores]:
+    """Scores of some crops and the sum of their ranks among the known crops of a trial."""
+    return {**single, RANK_SUM: rank_sum(single, {RANKS + kind: np.sort(own) for kind, own in known.items()})}
+
+
+def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> Scores:
+    """AUROC (T,) of a trial in each draw of flights, NaN where a draw lacks a side."""
+    owners = (np.searchsorted(names, flights) for flights in (trial.known_flights, trial.unknown_flights))
+    everything = np.ones((1, len(trial.unknown_flights)), bool)
+    return Resampled(times, *owners).aurocs(trial.known[kind], trial.unknown[kind], everything)[:, 0]
+
+
+def _is_needed(name: str, kind: str) -> bool:
+    """Whether an array belongs to a score and is none that a gallery has anyway."""
+    if name in OF_CROPS:
+        return False
+    return kind == RANK_SUM or (kind == "mahalanobis" and not name.startswith(RANKS))

@@ -1,0 +1,139 @@
+"""Which score is chosen on validation, and why."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from dml_lightning.evaluation.choice import (
+    Compared,
+    Trial,
+    choose_score,
+    compare,
+    crops_of,
+    fitted,
+    simplest,
+)
+from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.metrics.bootstrap import group_draws
+from dml_lightning.metrics.ood import auroc
+from dml_lightning.openset.scores import KINDS, RANK_SUM, ranked, score
+from dml_lightning.types import SETS, Embeddings
+
+NAMES = ["coot", "gadwall", "mallard", "fox", "seal"]
+SIZES = {"reference": 90, "known": 60, "novel": 0, "ood": 40, "calibration": 60}
+
+
+def part(labels: torch.Tensor, seed: int, told_by: str) -> Embeddings:
+    """Crops around a point per class, 4 apart. `told_by` says where OOD crops (labels above 2) lie apart from them."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = {space: 4 * torch.eye(8)[labels % 3] for space in ("vectors", "features")}
+    centres[told_by] = 4 * torch.eye(8)[labels]
+    noisy = {space: at + 0.8 * torch.randn(len(labels), 8, generator=generator) for space, at in centres.items()}
+    index = torch.arange(len(labels))
+    return Embeddings(noisy["vectors"], labels, index, features=normalize(noisy["features"], dim=1))
+
+
+def evidence(told_by: str, ood: bool = True, flights: int = 8) -> Evidence:
+    labels = {name: torch.arange(size) % 3 + (3 if name == "ood" else 0) for name, size in SIZES.items()}
+    labels["ood"] = torch.arange(SIZES["ood"] if ood else 0) % 2 + 3
+    sets = {name: part(labels[name], seed, told_by) for seed, name in enumerate(SETS)}
+    groups = {name: np.array([f"f{i % flights}" for i in range(len(own))], dtype=str) for name, own in sets.items()}
+    return Evidence(sets, NAMES, 3, groups)
+
+
+def test_the_space_that_tells_ood_from_known_is_chosen() -> None:
+    choice = choose_score(evidence("features"))
+    assert choice.kind in ("knn1_features", "knn5_features", "mahalanobis")
+    assert choice.aurocs["nearest"] < 0.6 < 0.95 < choice.aurocs[choice.kind]
+    assert list(choice.aurocs) == [*KINDS, RANK_SUM]
+    assert "mean over OOD classes (fox, seal); " in choice.reason
+    assert choose_score(evidence("vectors")).kind in ("nearest", "radius", "knn1", "knn5")
+
+
+def test_calibration_crops_do_not_matter() -> None:
+    given = evidence("features")
+    others = part(torch.zeros(5, dtype=torch.int64), 99, "vectors")
+    changed = replace(given, sets={**given.sets, "calibration": others})
+    first, second = choose_score(given), choose_score(changed)
+    assert (first.kind, first.aurocs, first.reason) == (second.kind, second.aurocs, second.reason)
+
+
+def test_without_ood_each_known_class_is_held_out_of_references_and_known_crops() -> None:
+    given = evidence("features", ood=False)
+    choice, expected = choose_score(given), []
+    reference, known = given.sets["reference"], given.sets["known"]
+    for label in range(3):
+        fewer = reference.at(reference.labels != label)
+        own, unknown = (crops_of(known.at(known.labels == label), fewer) for _ in range(2))
+        own = crops_of(known.at(known.labels != label), fewer)
+        arrays = ranked(fitted(fewer), own)
+        expected.append(auroc(score(RANK_SUM, own, arrays), score(RANK_SUM, unknown, arrays)))
+    assert choice.aurocs[RANK_SUM] == pytest.approx(np.mean(expected))
+    assert "mean over known classes, each held out as unknown (coot, gadwall, mallard); " in choice.reason
+
+
+def test_without_anything_unknown_it_is_the_prototype_distance() -> None:
+    given = evidence("features", ood=False)
+    single = {name: own.at(own.labels == 0) for name, own in given.sets.items()}
+    groups = {name: given.groups[name][given.sets[name].labels.numpy() == 0] for name in SETS}
+    choice = choose_score(replace(given, sets=single, groups=groups))
+    assert (choice.kind, choice.aurocs) == ("nearest", {})
+    assert choice.reason == "there is neither an OOD class nor a second known class on validation"
+
+
+def test_a_single_flight_tells_no_scores_apart() -> None:
+    choice = choose_score(evidence("features", flights=1))
+    assert choice.kind == "nearest"
+    assert choice.reason.endswith("known or unknown crops are of a single flight, which does not tell scores apart")
+
+
+def test_embeddings_without_features_have_fewer_scores() -> None:
+    given = evidence("features")
+    bare = {name: replace(own, features=None) for name, own in given.sets.items()}
+    assert list(choose_score(replace(given, sets=bare)).aurocs) == ["nearest", "radius", "knn1", "knn5", RANK_SUM]
+
+
+def test_the_standard_error_is_that_of_whole_flights_drawn_again() -> None:
+    rng, trials = np.random.default_rng(0), []
+    names = np.array([f"f{i}" for i in range(6)])
+    for number in range(2):
+        flights = [rng.choice(names, size) for size in (40, 25)]
+        scores = [{"nearest": rng.normal(shift, 1, len(own))} for shift, own in zip((0, 1), flights, strict=True)]
+        trials.append(Trial(f"kind {number}", *scores, *flights))
+    means = []
+    for times in group_draws(6, 200, seed=3):
+        values = []
+        for trial in trials:
+            sides = ((trial.known, trial.known_flights), (trial.unknown, trial.unknown_flights))
+            drawn = [
+                np.concatenate([np.tile(own["nearest"][of == name], n) for name, n in zip(names, times, strict=True)])
+                for own, of in sides
+            ]
+            values += [auroc(*drawn)] if all(map(len, drawn)) else []
+        means += [np.mean(values)] if values else []
+    compared = compare(trials, draws=200, seed=3)
+    assert compared.errors["nearest"] == pytest.approx(np.std(means, ddof=1) * np.sqrt(6 / 5))
+    assert compared.flights == 6
+    expected = np.mean([auroc(trial.known["nearest"], trial.unknown["nearest"]) for trial in trials])
+    assert compared.aurocs["nearest"] == pytest.approx(expected)
+
+
+def test_the_simplest_within_one_standard_error_of_the_best_wins() -> None:
+    aurocs = {"nearest": 0.7, "radius": 0.8, "knn1": 0.9, "knn5": 0.88}
+    for error, kind in ((0.05, "knn1"), (0.1, "radius"), (0.2, "nearest"), (float("inf"), "nearest")):
+        assert simplest(Compared(aurocs, dict.fromkeys(aurocs, error), 8)) == kind
+    of_best = {"nearest": 1.0, "radius": 1.0, "knn1": 0.01, "knn5": 1.0}  # that of the best counts alone
+    assert simplest(Compared(aurocs, of_best, 8)) == "knn1"
+
+
+def test_only_what_the_score_needs_is_kept() -> None:
+    given = evidence("features")
+    choice = choose_score(given)
+    arrays = fitted(given.sets["reference"]) | choice.arrays
+    known = crops_of(given.sets["known"], given.sets["reference"])
+    assert score(choice.kind, known, arrays).tolist() == choice.known.tolist()
+    assert not {"vectors", "features", "radii"} & choice.arrays.keys()
+    assert choose_score(evidence("vectors")).arrays == {}
