@@ -12,9 +12,18 @@ from typing import Any, NamedTuple, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 from typing_extensions import override
 
-from dml_lightning.errors import ParserError, one_line, own_sentence, parser_sentence, system_sentence, trainer_sentence
+from dml_lightning.errors import (
+    ParserError,
+    extra_sentence,
+    one_line,
+    own_sentence,
+    parser_sentence,
+    system_sentence,
+    trainer_sentence,
+)
 from dml_lightning.printing import print_anything
 from dml_lightning.processes import sigterm_as_interrupt
+from dml_lightning.shipped import with_config_files
 
 
 class Command(NamedTuple):
@@ -37,7 +46,7 @@ COMMANDS = {
         positional="data",
     ),
     "fit": Command(
-        "train one arm: dml fit -c configs/base.yaml -c configs/data/D.yaml -c configs/model/M.yaml",
+        "train one arm: dml fit -c base -c data/DATA -c model/MODEL (shipped configs, or your files)",
         TRAIN,
         lightning=True,
     ),
@@ -70,7 +79,7 @@ COMMANDS = {
         "dml_lightning.commands.export:export",
     ),
     "compare": Command(
-        "fit and test several arms and tabulate them: dml compare --config configs/experiment/E.yaml",
+        "fit and test several arms and tabulate them: dml compare --config experiment/EXPERIMENT",
         "dml_lightning.commands.compare:compare",
     ),
     "report": Command(
@@ -130,7 +139,7 @@ def main(args: Sequence[str] | None = None) -> Any:
 
 def told(error: Exception) -> str | None:
     """The sentence that an error ends a command with; None for a mistake of this package, which needs its traceback."""
-    sentence = own_sentence(error) or system_sentence(error) or trainer_sentence(error)
+    sentence = own_sentence(error) or system_sentence(error) or trainer_sentence(error) or extra_sentence(error)
     if sentence is None and isinstance(error, ValueError | OSError):
         sentence = f"{one_line(str(error))}  {HINT}"
     return sentence
@@ -163,7 +172,7 @@ def run_command(words: list[str]) -> Any:
     with sigterm_as_interrupt():
         return auto_cli(
             function,
-            args=_named(words[1:], command.positional),
+            args=with_config_files(_named(words[1:], command.positional)),
             as_positional=False,
             parser_class=OneSentenceParser,
             allow_abbrev=False,

@@ -126,6 +126,10 @@ def test_words_come_from_the_process_where_none_are_given(
         ),
         (MisconfigurationException("No supported gpu backend\nfound!"), "No supported gpu backend found!"),
         (OSError("a library's\nown words"), f"a library's own words  {HINT}"),
+        (
+            ModuleNotFoundError("No module named 'plotly.offline'", name="plotly.offline"),
+            'this needs plotly, which an extra installs: pip install "dml-lightning[report]".',
+        ),
     ],
 )
 def test_what_the_system_and_the_trainer_refuse_is_one_sentence(

@@ -92,13 +92,15 @@ def _flush() -> None:
 def _outcome(job: Job) -> Outcome:
     """Fits and tests a run, and turns an error into an outcome."""
     from dml_lightning.commands.train import train
+    from dml_lightning.shipped import with_config_files
     from dml_lightning.trust import own_packages, trusted_in
 
     try:
         run: Path = train(job.first_words)
         _check_test(run)
         if job.train and job.test and not (run / "metrics" / "test.json").is_file():
-            own = ",".join(sorted({*own_packages(job.words), *trusted_in(job.words)}))  # the run is made of these
+            words = with_config_files(job.words)
+            own = ",".join(sorted({*own_packages(words), *trusted_in(words)}))  # the run is made of these
             train(["test", "--run", str(run), "--verbose=false", f"--trust={own}"])
     except Exception as error:
         traceback.print_exc(file=sys.stderr)

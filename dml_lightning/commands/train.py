@@ -33,6 +33,7 @@ from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
 from dml_lightning.runs.tracker import TrackingOptions, run_loggers, tolerated
+from dml_lightning.shipped import with_config_files
 from dml_lightning.trust import reading_recipes
 
 
@@ -314,6 +315,7 @@ def train(words: list[str]) -> Path:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
+            args = with_config_files(args)
             with reading_recipes(args):
                 return TrainingCLI(args, run).run
     finally:

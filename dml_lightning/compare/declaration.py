@@ -12,6 +12,7 @@ from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import CHANGES_NO_NUMBER
 from dml_lightning.runs.folder import code_digest, package_versions, read_run
 from dml_lightning.runs.recipes import fold_of, read_recipe
+from dml_lightning.shipped import config_file
 from dml_lightning.yaml_files import read_yaml
 
 NAME = "declared.json"
@@ -123,7 +124,7 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
         options += arm.options
     files |= {option.removeprefix("--config=") for option in options if option.startswith("--config=")}
     for path in sorted(files):
-        content = read_yaml(Path(path))  # comments do not count
+        content = read_yaml(config_file(path))  # comments do not count
         text = json.dumps(content, sort_keys=True, default=str)
         recipe[f"file {path}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as a file gives it back

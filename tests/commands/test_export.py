@@ -82,7 +82,7 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     error = error_of(capsys, "--run=nowhere", f"--out={tmp_path / 'out'}")
-    assert "dml export needs onnxscript; install with: pip install onnxscript" in error
+    assert 'needs onnxscript, which an extra installs: pip install "dml-lightning[export]".' in error
 
 
 def test_the_unit_is_that_of_the_frames(trained: TrainedRun, tmp_path: Path) -> None:
