@@ -8,7 +8,7 @@ TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "dml_lightning"
 # From the lowest floor up: a room imports only from those before it, and from itself.
 FLOORS = (
-    *("types", "theory", "distributed", "errors", "files", "yaml_files", "printing", "processes", "renamed"),
+    *("types", "theory", "distributed", "errors", "locks", "files", "yaml_files", "printing", "processes", "renamed"),
     *("shipped", "trust"),
     *("pairs", "data", "simulate", "losses", "models", "metrics", "openset", "evaluation", "runs", "gallery"),
     *("stats", "figures", "callbacks", "flights", "export", "report", "compare", "commands"),

@@ -6,7 +6,6 @@ size, time and a sample of the bytes of every frame, and is built again when a f
 damaged.
 """
 
-import fcntl
 import hashlib
 import json
 import secrets
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from dml_lightning import locks
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.sources.files import OnBadFrame
@@ -238,5 +238,5 @@ def _locked(path: Path) -> Iterator[None]:
         ) from error
     with file:
         # released when the file is closed, also by the death of the process
-        fcntl.flock(file, fcntl.LOCK_EX)
+        locks.lock(file.fileno(), wait=True)
         yield
