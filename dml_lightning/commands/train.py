@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields
 from logging import LogRecord, getLogger
@@ -31,6 +31,7 @@ from dml_lightning.runs.folder import claimed, read_fit, read_status, record_sta
 from dml_lightning.runs.history import history, history_start
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
+from dml_lightning.runs.sources import source_digests
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
 from dml_lightning.runs.tracker import TrackingOptions, run_loggers, tolerated
 from dml_lightning.shipped import with_config_files
@@ -113,6 +114,7 @@ class TrainingCLI(LightningCLI):
         settings = self._settings
         check_name("--name", settings.name)
         self._check_checkpoint(settings.ckpt_path)
+        self._sources = source_digests(config)
         digest = run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
@@ -121,6 +123,7 @@ class TrainingCLI(LightningCLI):
         if self._given_run is not None:
             self._check_data()
         if self.subcommand != "fit":
+            tell_other_sources(self.run, self._sources)
             digests.check(self.run, ("fit",) if self.subcommand == "validate" else ("fit", "val"))
         self._place_checkpoints()
         trainer = self._make_trainer(**kwargs)
@@ -215,7 +218,7 @@ class TrainingCLI(LightningCLI):
         digest = self.datamodule.data_digest
         active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
         try:
-            with record_stage(self.run, str(self.subcommand), digest, active):
+            with record_stage(self.run, str(self.subcommand), digest, active, self._sources):
                 yield
         finally:
             with tolerated("the end of the run"):
@@ -284,6 +287,19 @@ class TrainingCLI(LightningCLI):
             ckpt_path = None
         with self._recorded(), without_markup():
             stage(ckpt_path=ckpt_path, weights_only=True, **kwargs)
+
+
+def tell_other_sources(run: Path, sources: Mapping[str, str]) -> None:
+    """Warns if a run was fitted from another source of a class outside of this package than that of now.
+
+    Args:
+        run: Folder of the run.
+        sources: Digests of now, of `source_digests`.
+    """
+    fitted = read_fit(run).get("sources", {})
+    other = [name for name, digest in sources.items() if fitted.get(name, digest) != digest]
+    if other:
+        rank_zero_warn(f"The source of {', '.join(other)} has been changed since {run} was fitted.")
 
 
 def _listed(setting: Any) -> list[Any]:

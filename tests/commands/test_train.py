@@ -11,8 +11,12 @@ import yaml
 from lightning.pytorch.loggers import WandbLogger
 
 from dml_lightning.cli import main
+from dml_lightning.commands.train import tell_other_sources
+from dml_lightning.files import write_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.sources import source_digests
 from dml_lightning.types import Batch
 from tests.end_to_end.arms import arm_words
 
@@ -150,3 +154,17 @@ def test_the_data_are_shared_among_ranks_by_themselves(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False
+
+
+def test_an_evaluation_tells_of_a_class_that_was_edited_since_the_fit(tmp_path: Path) -> None:
+    fit = {"sources": {"ours.Loss": "a", "ours.Miner": "c"}}
+    write_json(tmp_path / "run.json", {"stages": {"fit": fit}})
+    tell_other_sources(tmp_path, {"ours.Loss": "a", "theirs.Other": "b"})
+    with pytest.warns(UserWarning, match=f"The source of ours.Loss has been changed since {tmp_path} was fitted"):
+        tell_other_sources(tmp_path, {"ours.Loss": "b", "ours.Miner": "c"})
+
+
+def test_the_digests_of_sources_are_recorded(runs: dict[str, Path]) -> None:
+    sources = read_run(runs["triplet"])["stages"]["fit"]["sources"]
+    assert sources["torch.optim.AdamW"] == source_digests({"class_path": "torch.optim.AdamW"})["torch.optim.AdamW"]
+    assert not any(name.startswith("dml_lightning") for name in sources)

@@ -90,10 +90,13 @@ def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: 
     assert "<html" in (folder / "report.html").read_text()[:200]
 
 
-def test_finished_runs_are_taken_as_they_are_and_tested_once(finished: list[str]) -> None:
+def test_finished_runs_are_taken_as_they_are_and_tested_once(
+    finished: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [Path(run) for run in table_of(finished)["run"]]
     before = {run: (run / "run.json").read_bytes() for run in runs}
     main(finished)
+    assert "6 of 6 runs were taken from an earlier run." in capsys.readouterr().out
     assert before == {run: (run / "run.json").read_bytes() for run in runs}
     assert {read_run(run)["stages"]["test"]["times"] for run in runs} == {1}
 
