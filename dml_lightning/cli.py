@@ -23,6 +23,7 @@ from dml_lightning.errors import (
 )
 from dml_lightning.printing import print_anything
 from dml_lightning.processes import sigterm_as_interrupt
+from dml_lightning.runs.names import with_runs
 from dml_lightning.shipped import with_config_files
 
 
@@ -172,7 +173,7 @@ def run_command(words: list[str]) -> Any:
     with sigterm_as_interrupt():
         return auto_cli(
             function,
-            args=with_config_files(_named(words[1:], command.positional)),
+            args=with_runs(with_config_files(_named(words[1:], command.positional))),
             as_positional=False,
             parser_class=OneSentenceParser,
             allow_abbrev=False,

@@ -30,7 +30,7 @@ def export(run: str, out: str, unit: Unit | None = None, trust: str | None = Non
     of the run, on random crops and, if the run's data can still be read, on its frames.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         out: Folder to write, which must not exist or be empty; it appears when it is complete.
         unit: Unit of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of
             the normalisation.

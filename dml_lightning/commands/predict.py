@@ -88,7 +88,7 @@ def predict(
     whether a box shows a known species at all.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         data: Data config, annotation file or folder of a data set; its layout is recognised by its content. In a .csv
             table with the columns of configs/data/csv.yaml label and flight may be missing.
         out: Table to write, .csv or .parquet; it appears when it is complete.

@@ -29,6 +29,7 @@ from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.history import history, history_start
+from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.sources import source_digests
@@ -350,7 +351,7 @@ def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:
     position = args.index("--run")
     if position + 1 == len(args):
         raise ValueError("--run needs the folder of a run.")
-    run = Path(args[position + 1])
+    run = find_run(args[position + 1])
     recipe = recipe_path(run)
     return [args[0], "-c", str(recipe), *args[1:position], *args[position + 2 :]], run
 
