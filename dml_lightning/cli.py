@@ -1,9 +1,11 @@
 """The `dml` command line: a table of commands, each of which is a function of its options."""
 
 import importlib
+import inspect
 import json
 import os
 import sys
+from argparse import HelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import takewhile
@@ -178,11 +180,28 @@ def run_command(words: list[str]) -> Any:
             parser_class=OneSentenceParser,
             allow_abbrev=False,
             prog=f"dml {name}",
+            epilog=_details(function),
         )
 
 
+def _details(function: Any) -> str:
+    """What a command's docstring says between its first line and the arguments, such as the columns of a table."""
+    text = inspect.getdoc(function) if inspect.isfunction(function) else None
+    return (text or "").partition("\nArgs:")[0].partition("\n")[2].strip()
+
+
 class OneSentenceParser(ArgumentParser):
-    """A parser that raises its errors, so that `main` prints them as one sentence."""
+    """A parser that raises its errors, so that `main` prints them as one sentence, and keeps the lines of the help."""
+
+    @override
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """The help, with the details of the command as they are written behind its options."""
+        details, self.epilog = self.epilog, None
+        try:
+            text = super().format_help(formatter)
+        finally:
+            self.epilog = details
+        return f"{text}\n{details}\n" if details else text
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
