@@ -35,6 +35,7 @@ class Command(NamedTuple):
     help: str  # line of `dml --help`
     target: str  # "module:name" of a function, or of a dictionary of functions by subcommand
     positional: str | None = None  # option that takes the arguments before the first option
+    flags: tuple[str, ...] = ()  # options that may stand without a value, for true
     lightning: bool = False  # whether the function takes the raw arguments, which Lightning's own parser reads
 
 
@@ -94,6 +95,11 @@ COMMANDS = {
         "compute every number and figure of a test from any embeddings: dml audit FILE.npz --out DIR",
         "dml_lightning.commands.report:audit",
         positional="file",
+    ),
+    "clean": Command(
+        "show, and remove if told to, caches and unfinished runs that have lain unused: dml clean [--yes]",
+        "dml_lightning.commands.clean:clean",
+        flags=("--yes",),
     ),
     "theory": Command(
         "compute what holds before any training: dml theory margin --classes 8 --dim 128",
@@ -175,7 +181,7 @@ def run_command(words: list[str]) -> Any:
     with sigterm_as_interrupt():
         return auto_cli(
             function,
-            args=with_runs(with_config_files(_named(words[1:], command.positional))),
+            args=_arguments(words[1:], command),
             as_positional=False,
             parser_class=OneSentenceParser,
             allow_abbrev=False,
@@ -207,6 +213,12 @@ class OneSentenceParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message on one line, without the usage."""
         raise ParserError(parser_sentence(message)) from ex
+
+
+def _arguments(args: list[str], command: Command) -> list[str]:
+    """Arguments with full names of options, values of flags, and paths in the place of names of configs and runs."""
+    named = [f"{arg}=true" if arg in command.flags else arg for arg in _named(args, command.positional)]
+    return with_runs(with_config_files(named))
 
 
 def _named(args: list[str], option: str | None) -> list[str]:
