@@ -221,6 +221,11 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if not any(each.requires_grad for each in self.parameters()):
+            raise ValueError(
+                f"{type(self).__name__} with the encoder {type(self.encoder).__name__} has nothing to train: evaluate "
+                "it as it is, by dml test --ckpt_path none."
+            )
         optimizer = self._optimizer(self.parameter_groups())
         check_rates(optimizer)
         if self._scheduler is not None:
