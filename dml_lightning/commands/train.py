@@ -18,13 +18,14 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.callbacks.writer import result_folder
 from dml_lightning.commands.parser import Parser
+from dml_lightning.commands.summary import summary
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import check_name, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.encoder import weights_follow
-from dml_lightning.printing import without_markup
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
@@ -263,6 +264,7 @@ class TrainingCLI(LightningCLI):
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
+                self._print_summary("val")
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
@@ -286,8 +288,19 @@ class TrainingCLI(LightningCLI):
             ckpt_path = str(best)
         elif ckpt_path == "none":
             ckpt_path = None
-        with self._recorded(), without_markup():
-            stage(ckpt_path=ckpt_path, weights_only=True, **kwargs)
+        verbose = kwargs.pop("verbose", True)
+        with self._recorded():
+            stage(ckpt_path=ckpt_path, verbose=False, weights_only=True, **kwargs)
+        if verbose:
+            self._print_summary("val" if self.subcommand == "validate" else "test")
+
+    def _print_summary(self, stage: str) -> None:
+        """Prints the main numbers, in place of Lightning's table of all."""
+        if self.trainer.is_global_zero:
+            print(summary({key: float(value) for key, value in self.trainer.callback_metrics.items()}, stage))
+            path = result_folder(self.trainer) / "metrics" / f"{stage}.json"
+            if path.is_file():  # a trial writes none
+                print(f"All numbers: {path}")
 
 
 def tell_other_sources(run: Path, sources: Mapping[str, str]) -> None:
