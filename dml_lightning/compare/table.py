@@ -11,7 +11,7 @@ from rich.table import Table
 from dml_lightning.compare.jobs import Outcome
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.estimates import cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Question
+from dml_lightning.stats.results import COLUMNS, Question, plain_name
 from dml_lightning.stats.tables import markdown_text
 from dml_lightning.stats.units import unit_means, units_are_independent
 
@@ -54,7 +54,7 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
         table: Table of `run_table`.
         question: Question of the comparison; its metric is the first row, its unit (seed or fold) is averaged over.
     """
-    first = {question.metric: COLUMNS.get(question.metric, question.metric)}
+    first = {question.metric: plain_name(question.metric)}
     shown = {key: title for key, title in (first | COLUMNS).items() if key in table and table[key].notna().any()}
     arms = table["arm"].unique().tolist()
     rows = []
@@ -75,8 +75,8 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
         rich.add_column(escape(COLUMNS[key]), justify="right", max_width=9)
     own = dict(zip(shown, rows, strict=True)).get(question.metric, ["", *("" for _ in arms)])
     for arm, cell in zip(arms, own[1:], strict=True):
-        means = (unit_means(table, key, question.unit)[arm].mean() for key in short)
-        rich.add_row(escape(arm), escape(cell), *("–" if mean != mean else f"{mean:.3f}" for mean in means))
+        values = [float(unit_means(table, key, question.unit)[arm].mean()) for key in short]
+        rich.add_row(escape(arm), escape(cell), *("–" if value != value else f"{value:.3f}" for value in values))
     heads = ["test split", *map(markdown_text, arms)]
     lines = [heads, ["---", *("---:" for _ in arms)], *rows]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + (f"\n{note}\n" if note else "")
