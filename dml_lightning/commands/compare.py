@@ -13,6 +13,7 @@ from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
+from dml_lightning.compare.tidy import write_tidy
 from dml_lightning.compare.tracking import track_summary
 from dml_lightning.errors import missing_extra
 from dml_lightning.files import check_output, locked, write_json
@@ -40,6 +41,7 @@ def compare(
     margin: float | None = None,
     schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     plan: float | None = None,
+    table: str | None = None,
     out: str = "runs",
 ) -> Path:
     """Fits and tests every arm, and says which differences the runs show.
@@ -71,6 +73,8 @@ def compare(
         schedule: Number of processes or GPUs, or SLURM.
         plan: Difference in the primary metric. If it is given, nothing is run: the finished runs tell how many seeds
             (or folds) would show this difference.
+        table: File, .csv or .parquet. If it is given, nothing is run: the results become one tidy table with a row per
+            run and number (arm, seed, fold, train_per_class, run, metric, value, higher_is_better).
         out: Folder of all runs.
 
     Returns:
@@ -95,6 +99,10 @@ def compare(
         raise ValueError(f"{folder} is the folder of a run; give the comparison another name.")
     if plan is not None:
         print(units_to_show(experiment, folder, plan))
+        return folder
+    if table is not None:
+        rows = write_tidy(folder, Path(table))
+        print(f"{len(rows)} numbers of {rows['run'].nunique()} runs in {table}.")
         return folder
     with locked(folder):
         epochs = _check_plan(experiment, allow_differences)

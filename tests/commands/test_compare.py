@@ -17,7 +17,7 @@ from dml_lightning.compare.findings import Findings
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
-from dml_lightning.files import read_json, write_json
+from dml_lightning.files import read_json, write_json, write_text
 from dml_lightning.runs.fairness import FACTS
 from tests.compare.experiments import experiment
 
@@ -90,6 +90,19 @@ def test_an_unfair_comparison_ends_with_the_first_seed(tmp_path: Path, ended: li
         compared(tmp_path)
     with pytest.raises(ValueError, match="6 of 6 runs failed"):
         compared(tmp_path, allow_differences=True)
+
+
+def test_a_tidy_table_of_the_results_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "run_all", None)
+    folder = tmp_path / "ours"
+    run = {"arm": "softmax", "seed": 0, "fold": 0, "train_per_class": None, "run": "a", "map_at_r": 0.5}
+    write_text(folder / "comparison.csv", pd.DataFrame([run]).to_csv(index=False))
+    compared(tmp_path, table=str(tmp_path / "tidy.csv"))
+    assert capsys.readouterr().out == f"1 numbers of 1 runs in {tmp_path / 'tidy.csv'}.\n"
+    assert pd.read_csv(tmp_path / "tidy.csv")[["metric", "value"]].to_numpy().tolist() == [["map_at_r", 0.5]]
+    assert [path.name for path in folder.iterdir()] == ["comparison.csv"]
 
 
 def test_without_the_extra_there_is_no_page_but_the_tables(
