@@ -264,7 +264,8 @@ class TrainingCLI(LightningCLI):
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
-                self._print_summary("val")
+        if not self._settings.trainer.fast_dev_run:
+            self._print_summary("val")
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
