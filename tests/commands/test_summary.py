@@ -27,5 +27,5 @@ def test_a_test_prints_one_short_table(
     told = capsys.readouterr().out
     expected = summary({f"val/{key}": value for key, value in read_metrics(run, "val").items()}, "val")
     assert (expected in told) == printed
-    assert told.count("balanced accuracy, prototype") == printed
+    assert told.count(COLUMNS["balanced_accuracy_prototype"]) == printed
     assert "DataLoader" not in told  # of Lightning's table
