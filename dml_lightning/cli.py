@@ -25,7 +25,6 @@ from dml_lightning.errors import (
 )
 from dml_lightning.printing import print_anything
 from dml_lightning.processes import sigterm_as_interrupt
-from dml_lightning.runs.names import with_runs
 from dml_lightning.shipped import with_config_files
 
 
@@ -217,6 +216,8 @@ class OneSentenceParser(ArgumentParser):
 
 def _arguments(args: list[str], command: Command) -> list[str]:
     """Arguments with full names of options, values of flags, and paths in the place of names of configs and runs."""
+    from dml_lightning.runs.names import with_runs  # which imports NumPy
+
     named = [f"{arg}=true" if arg in command.flags else arg for arg in _named(args, command.positional)]
     return with_runs(with_config_files(named))
 
