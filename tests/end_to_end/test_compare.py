@@ -122,7 +122,7 @@ def test_a_question_that_is_changed_after_the_runs_is_told_wherever_the_answer_i
     assert (folder / "declared.json").read_bytes() == declared
     main(["report", str(folder), "--metric=recall_at_1", "--format=md"])
     said = capsys.readouterr().out
-    assert "The comparison asks of map at r; this report asks of recall at 1, so its p-values" in said
+    assert "The comparison asks of MAP@R; this report asks of Recall@1, so its p-values" in said
 
 
 def test_runs_record_what_they_saw(finished: list[str]) -> None:
