@@ -1,9 +1,11 @@
 """The `dml` command line: a table of commands, each of which is a function of its options."""
 
 import importlib
+import inspect
 import json
 import os
 import sys
+from argparse import HelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import takewhile
@@ -12,9 +14,18 @@ from typing import Any, NamedTuple, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 from typing_extensions import override
 
-from dml_lightning.errors import ParserError, one_line, own_sentence, parser_sentence, system_sentence, trainer_sentence
+from dml_lightning.errors import (
+    ParserError,
+    extra_sentence,
+    one_line,
+    own_sentence,
+    parser_sentence,
+    system_sentence,
+    trainer_sentence,
+)
 from dml_lightning.printing import print_anything
 from dml_lightning.processes import sigterm_as_interrupt
+from dml_lightning.shipped import with_config_files
 
 
 class Command(NamedTuple):
@@ -23,6 +34,7 @@ class Command(NamedTuple):
     help: str  # line of `dml --help`
     target: str  # "module:name" of a function, or of a dictionary of functions by subcommand
     positional: str | None = None  # option that takes the arguments before the first option
+    flags: tuple[str, ...] = ()  # options that may stand without a value, for true
     lightning: bool = False  # whether the function takes the raw arguments, which Lightning's own parser reads
 
 
@@ -37,7 +49,7 @@ COMMANDS = {
         positional="data",
     ),
     "fit": Command(
-        "train one arm: dml fit -c configs/base.yaml -c configs/data/D.yaml -c configs/model/M.yaml",
+        "train one arm: dml fit -c base -c data/DATA -c model/MODEL (shipped configs, or your files)",
         TRAIN,
         lightning=True,
     ),
@@ -70,7 +82,7 @@ COMMANDS = {
         "dml_lightning.commands.export:export",
     ),
     "compare": Command(
-        "fit and test several arms and tabulate them: dml compare --config configs/experiment/E.yaml",
+        "fit and test several arms and tabulate them: dml compare --config experiment/EXPERIMENT",
         "dml_lightning.commands.compare:compare",
     ),
     "report": Command(
@@ -82,6 +94,11 @@ COMMANDS = {
         "compute every number and figure of a test from any embeddings: dml audit FILE.npz --out DIR",
         "dml_lightning.commands.report:audit",
         positional="file",
+    ),
+    "clean": Command(
+        "show, and remove if told to, caches and unfinished runs that have lain unused: dml clean [--yes]",
+        "dml_lightning.commands.clean:clean",
+        flags=("--yes",),
     ),
     "theory": Command(
         "compute what holds before any training: dml theory margin --classes 8 --dim 128",
@@ -130,7 +147,7 @@ def main(args: Sequence[str] | None = None) -> Any:
 
 def told(error: Exception) -> str | None:
     """The sentence that an error ends a command with; None for a mistake of this package, which needs its traceback."""
-    sentence = own_sentence(error) or system_sentence(error) or trainer_sentence(error)
+    sentence = own_sentence(error) or system_sentence(error) or trainer_sentence(error) or extra_sentence(error)
     if sentence is None and isinstance(error, ValueError | OSError):
         sentence = f"{one_line(str(error))}  {HINT}"
     return sentence
@@ -163,21 +180,46 @@ def run_command(words: list[str]) -> Any:
     with sigterm_as_interrupt():
         return auto_cli(
             function,
-            args=_named(words[1:], command.positional),
+            args=_arguments(words[1:], command),
             as_positional=False,
             parser_class=OneSentenceParser,
             allow_abbrev=False,
             prog=f"dml {name}",
+            epilog=_details(function),
         )
 
 
+def _details(function: Any) -> str:
+    """What a command's docstring says between its first line and the arguments, such as the columns of a table."""
+    text = inspect.getdoc(function) if inspect.isfunction(function) else None
+    return (text or "").partition("\nArgs:")[0].partition("\n")[2].strip()
+
+
 class OneSentenceParser(ArgumentParser):
-    """A parser that raises its errors, so that `main` prints them as one sentence."""
+    """A parser that raises its errors, so that `main` prints them as one sentence, and keeps the lines of the help."""
+
+    @override
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """The help, with the details of the command as they are written behind its options."""
+        details, self.epilog = self.epilog, None
+        try:
+            text = super().format_help(formatter)
+        finally:
+            self.epilog = details
+        return f"{text}\n{details}\n" if details else text
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message on one line, without the usage."""
         raise ParserError(parser_sentence(message)) from ex
+
+
+def _arguments(args: list[str], command: Command) -> list[str]:
+    """Arguments with full names of options, values of flags, and paths in the place of names of configs and runs."""
+    from dml_lightning.runs.names import with_runs  # which imports NumPy
+
+    named = [f"{arg}=true" if arg in command.flags else arg for arg in _named(args, command.positional)]
+    return with_runs(with_config_files(named))
 
 
 def _named(args: list[str], option: str | None) -> list[str]:

@@ -4,6 +4,7 @@ import errno
 import re
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE_FOLDER = Path(__file__).parent
@@ -34,6 +35,10 @@ REMEDIES = {
     errno.EIO: "the disk or network drive failed; see to it, and give the command again",
     errno.ESTALE: "the disk or network drive failed; see to it, and give the command again",
 }
+
+
+# Extra of this package -> what it installs, which only some commands need.
+EXTRAS = {"report": ("plotly", "jinja2"), "export": ("onnx", "onnxscript", "onnxruntime"), "slurm": ("submitit",)}
 
 
 class ParserError(ValueError):
@@ -98,6 +103,32 @@ def trainer_sentence(error: BaseException | None) -> str | None:
     """What Lightning's own checks said of the trainer's options; None if they raised nothing on the way to `error`."""
     said = [str(each) for each in chain(error) if type(each).__name__ == "MisconfigurationException"]
     return one_line(said[0]) if said else None
+
+
+def missing_extra(extra: str) -> str | None:
+    """Which packages of an extra are not installed, in a sentence; None if all are.
+
+    Example:
+        >>> missing_extra("report") is None
+        True
+    """
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    return _install(extra, missing) if missing else None
+
+
+def extra_sentence(error: BaseException | None) -> str | None:
+    """Which extra brings the package that could not be imported; None if that is none of an extra's.
+
+    Example:
+        >>> extra_sentence(ModuleNotFoundError("No module named 'onnx'", name="onnx"))
+        'this needs onnx, which an extra installs: pip install "dml-lightning[export]".'
+    """
+    names = [(each.name or "").partition(".")[0] for each in chain(error) if isinstance(each, ModuleNotFoundError)]
+    return next((_install(extra, [name]) for extra in EXTRAS for name in names if name in EXTRAS[extra]), None)
+
+
+def _install(extra: str, missing: list[str]) -> str:
+    return f'this needs {", ".join(missing)}, which an extra installs: pip install "dml-lightning[{extra}]".'
 
 
 def one_line(text: str) -> str:

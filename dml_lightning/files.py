@@ -1,6 +1,5 @@
 """Files that are written whole or not at all, where they may lie, locks that end with their process, and JSON."""
 
-import fcntl
 import glob
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dml_lightning import locks
 from dml_lightning.errors import chain
 
 RUN_MARKS = ("run.json", "recipe.fit.yaml", "recipe.test.yaml", "declared.json")  # in the folder of a run or comparison
@@ -39,7 +39,7 @@ def locked(run: Path) -> Iterator[None]:
     run.mkdir(parents=True, exist_ok=True)
     with (run / ".lock").open("a+b") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock_for_process(file.fileno())
         except (BlockingIOError, PermissionError):
             raise ValueError(_occupied(run)) from None
         except OSError as error:
@@ -81,11 +81,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name too
-        finally:
-            os.close(folder)
+        with _opened(path.parent) as folder:
+            if folder is not None:
+                os.fsync(folder)  # the new name too
 
 
 @contextmanager
@@ -99,14 +97,25 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         temporary.mkdir()
-        held = os.open(temporary, os.O_RDONLY)
         try:
-            _hold(held)
-            yield temporary
-            temporary.replace(folder)
+            with _opened(temporary) as held:
+                if held is not None:
+                    _hold(held)
+                yield temporary
+                temporary.replace(folder)
         finally:
-            os.close(held)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Descriptor of a folder; None where the system opens none."""
+    number = os.open(folder, os.O_RDONLY) if locks.FOLDERS else None
+    try:
+        yield number
+    finally:
+        if number is not None:
+            os.close(number)
 
 
 def _temporary(path: Path) -> Path:
@@ -116,7 +125,7 @@ def _temporary(path: Path) -> Path:
 def _hold(number: int) -> None:
     """Mark what a process is writing; the mark ends with the process, however it ends."""
     with suppress(OSError):  # a file system without locks: nothing is swept there
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock(number)
 
 
 def _sweep(path: Path) -> None:
@@ -125,7 +134,7 @@ def _sweep(path: Path) -> None:
         with suppress(OSError):
             number = os.open(stale, os.O_RDONLY)
             try:
-                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks.lock(number)
                 shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
             finally:
                 os.close(number)
@@ -134,18 +143,16 @@ def _sweep(path: Path) -> None:
 @contextmanager
 def sharing(folder: Path) -> Iterator[None]:
     """Hold a folder in which several processes may add files at once; with no other there, temporary files go first."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for stale in folder.glob(".*.tmp"):
-                stale.unlink()
-        with suppress(OSError):
-            fcntl.flock(number, fcntl.LOCK_SH)
+    with _opened(folder) as number:
+        if number is not None:
+            with suppress(OSError):
+                locks.lock(number)
+                for stale in folder.glob(".*.tmp"):
+                    stale.unlink()
+            with suppress(OSError):
+                locks.share(number)
         with _naming(folder, folder):
             yield
-    finally:
-        os.close(number)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -21,15 +19,3 @@ def print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def without_markup() -> Iterator[None]:
-    """Prints what Lightning's tables hold as it is, where rich would read a name such as `[/red]` as its own markup."""
-    import rich
-
-    rich.reconfigure(markup=False, emoji=False)
-    try:
-        yield
-    finally:
-        rich.reconfigure()

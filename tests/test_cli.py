@@ -11,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 import dml_lightning
 from dml_lightning.cli import COMMANDS, HINT, SEVERAL, _named, main, overview, run_command
+from dml_lightning.commands.report import audit
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +127,10 @@ def test_words_come_from_the_process_where_none_are_given(
         ),
         (MisconfigurationException("No supported gpu backend\nfound!"), "No supported gpu backend found!"),
         (OSError("a library's\nown words"), f"a library's own words  {HINT}"),
+        (
+            ModuleNotFoundError("No module named 'plotly.offline'", name="plotly.offline"),
+            'this needs plotly, which an extra installs: pip install "dml-lightning[report]".',
+        ),
     ],
 )
 def test_what_the_system_and_the_trainer_refuse_is_one_sentence(
@@ -161,3 +166,12 @@ def test_an_interrupt_is_one_sentence(capsys: pytest.CaptureFixture[str], monkey
         main(["predict"])
     said = "\ndml predict: interrupted; what was complete stays, and nothing is half-written.\n"
     assert capsys.readouterr().err == said
+
+
+def test_the_help_of_a_command_ends_with_its_details(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["audit", "--help"])
+    told = capsys.readouterr().out
+    details = inspect.getdoc(audit).partition("\nArgs:")[0].partition("\n\n")[2].strip()  # type: ignore[union-attr]
+    assert details
+    assert told.endswith(f"\n\n{details}\n")

@@ -1,6 +1,8 @@
 """Which sentence of a chain of errors is for the user."""
 
 import errno
+import sys
+import tomllib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +13,19 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from dml_lightning.cli import OneSentenceParser
-from dml_lightning.errors import own_sentence, parser_sentence, system_sentence, trainer_sentence
+from dml_lightning.errors import (
+    EXTRAS,
+    extra_sentence,
+    missing_extra,
+    own_sentence,
+    parser_sentence,
+    system_sentence,
+    trainer_sentence,
+)
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.files import read_json
 from dml_lightning.theory import max_feasible_margin
+from tests import ROOT
 
 
 def caught(work: Callable[[], object]) -> BaseException:
@@ -23,6 +34,18 @@ def caught(work: Callable[[], object]) -> BaseException:
     except Exception as error:
         return error
     raise AssertionError("nothing was raised")
+
+
+def test_extras_are_those_that_are_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {extra: tuple(each.partition(">=")[0] for each in declared[extra]) for extra in EXTRAS} == EXTRAS
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert (
+        missing_extra("export")
+        == 'this needs onnx, onnxruntime, which an extra installs: pip install "dml-lightning[export]".'
+    )
+    assert extra_sentence(ModuleNotFoundError("No module named 'ours'", name="ours")) is None
 
 
 def test_no_error_has_no_sentence() -> None:

@@ -1,4 +1,4 @@
-"""Callback that sends figures, tables and files of a tested run to Weights & Biases."""
+"""Callback that draws the figures of a tested run, and sends them, tables and files to Weights & Biases."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from dml_lightning.runs.tracker import tolerated
 
 
 class Tracking(EvaluationCallback):
-    """Sends figures, the table of OOD classes and the run's files to Weights & Biases after a test.
+    """Draws the figures of a test, and sends them, the table of OOD classes and the run's files to Weights & Biases.
 
-    It logs the images `test/projection` and `test/neighbours` (also written to the run's `figures/`), the table
-    `test/ood_by_class` and, if Weights & Biases is online, an artifact with the recipe, the gallery and the best
-    checkpoint. Without a Weights & Biases logger it does nothing. In the list of callbacks it has to come after
-    `RunWriter`, whose files it reads.
+    It writes `projection.png` and `neighbours.png` to the run's `figures/`. With a Weights & Biases logger it logs them
+    as the images `test/projection` and `test/neighbours`, the table `test/ood_by_class` and, if that is online, an
+    artifact with the recipe, the gallery and the best checkpoint. In the list of callbacks it has to come after
+    `RunWriter`, whose files it reads; without them it does nothing.
     """
 
     @override
@@ -33,7 +33,7 @@ class Tracking(EvaluationCallback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loggers = [each for each in trainer.loggers if isinstance(each, WandbLogger)]
         folder = result_folder(trainer)
-        if not loggers or not trainer.is_global_zero:
+        if not trainer.is_global_zero or not test_file(folder).is_file():
             return
         arm = Path(trainer.default_root_dir).parent.name
         pictures = {name: folder / "figures" / f"{name}.png" for name in ("projection", "neighbours")}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
-from dml_lightning.commands.report import report
 from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.findings import Findings, units_to_show, write_findings
@@ -14,7 +13,9 @@ from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.progress import Progress
 from dml_lightning.compare.scheduling import Schedule, run_all
 from dml_lightning.compare.search import Search
+from dml_lightning.compare.tidy import write_tidy
 from dml_lightning.compare.tracking import track_summary
+from dml_lightning.errors import missing_extra
 from dml_lightning.files import check_output, locked, write_json
 from dml_lightning.runs.checkpoints import SELECTION
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
@@ -40,6 +41,7 @@ def compare(
     margin: float | None = None,
     schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     plan: float | None = None,
+    table: str | None = None,
     out: str = "runs",
 ) -> Path:
     """Fits and tests every arm, and says which differences the runs show.
@@ -71,10 +73,13 @@ def compare(
         schedule: Number of processes or GPUs, or SLURM.
         plan: Difference in the primary metric. If it is given, nothing is run: the finished runs tell how many seeds
             (or folds) would show this difference.
+        table: File, .csv or .parquet. If it is given, nothing is run: the results become one tidy table with a row per
+            run and number (arm, seed, fold, train_per_class, run, metric, value, higher_is_better).
         out: Folder of all runs.
 
     Returns:
-        The folder with report.html, comparison.md, comparison.csv, comparison.json, declared.json and the figures.
+        The folder with report.html (if the extra `report` is installed), comparison.md, comparison.csv,
+        comparison.json, declared.json and the figures.
 
     Raises:
         ValueError: If the comparison is not fair, runs failed (finished ones are kept), or another process runs this
@@ -94,6 +99,10 @@ def compare(
         raise ValueError(f"{folder} is the folder of a run; give the comparison another name.")
     if plan is not None:
         print(units_to_show(experiment, folder, plan))
+        return folder
+    if table is not None:
+        rows = write_tidy(folder, Path(table))
+        print(f"{len(rows)} numbers of {rows['run'].nunique()} runs in {table}.")
         return folder
     with locked(folder):
         epochs = _check_plan(experiment, allow_differences)
@@ -124,10 +133,14 @@ def compare(
 
 def _publish(findings: Findings, name: str, folder: Path) -> None:
     """Writes the report, logs the summary to Weights & Biases, and prints where the files lie."""
-    report([str(folder)], out=str(folder / "report.html"))
+    missing = missing_extra("report")
+    if missing is None:
+        from dml_lightning.commands.report import report
+
+        report([str(folder)], out=str(folder / "report.html"))
     track_summary(name, folder, findings.table, findings.answer)
     print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
-    print(f"Open {folder / 'report.html'}")
+    print(f"Open {folder / 'report.html'}" if missing is None else f"No report.html: {missing}")
 
 
 def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:

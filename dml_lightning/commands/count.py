@@ -7,7 +7,7 @@ import pandas as pd
 
 from dml_lightning.commands.flights import check_table, print_effort
 from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
-from dml_lightning.files import write_text
+from dml_lightning.files import check_output, write_text
 from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, UNKNOWN, Confusion, held_out_confusion
 from dml_lightning.flights.counts import Corrected, Correction
 from dml_lightning.flights.false_boxes import FalseBoxes
@@ -38,7 +38,7 @@ def count(
         run: Folder of a finished and tested run.
         predictions: Table of `dml predict`, .csv or .parquet; its column `group` names the flights. With the table of
             frames beside it, flights without a box are counted, too.
-        out: File for the table, .csv.
+        out: File for the table, .csv; beside it the same numbers with a row per flight, as in `counts.wide.csv`.
         level: Probability that an interval holds the true count.
         false_boxes: Table of `dml predict` for flights without birds, with its table of frames: so many boxes per
             frame, with these answers, are false in the flights to count as well.
@@ -57,6 +57,8 @@ def count(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     check_table(out, ".csv", predictions)
+    if out:
+        check_output("--out", wide_path(Path(out)), [predictions])
     gallery = Gallery.of_run(Path(run))
     read = read_predictions(Path(predictions), gallery)
     path, evidence = test_file(Path(run)), _tested(Path(run), gallery.encoder)
@@ -72,7 +74,38 @@ def count(
     print("These are boxes, not birds: a bird in several frames counts in each.")
     if out:
         write_text(Path(out), counts.to_csv(index=False))
+        write_text(wide_path(Path(out)), wide(counts).to_csv(index=False))
+        print(f"Counts in {out}, and with a row per flight in {wide_path(Path(out))}.")
     return counts
+
+
+def wide_path(counts: Path) -> Path:
+    """Path of the sheet with a row per flight that belongs to a table of counts.
+
+    Example:
+        >>> wide_path(Path("night/counts.csv")).as_posix()
+        'night/counts.wide.csv'
+    """
+    return counts.with_name(f"{counts.stem}.wide.csv")
+
+
+def wide(counts: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of `count` with a row per flight: of each class what was named, the corrected count and its limits.
+
+    Example:
+        >>> numbers = {"named": [3, 0], "corrected": [2.5, 0.5], "low": [1, 0], "high": [4, 2], "limits": "interval"}
+        >>> flown = {"flight": "dawn", "frames": 7, "frames_unused": 1, "min_score": 0.3}
+        >>> sheet = wide(pd.DataFrame({"label": ["gadwall", "other"], **numbers, **flown}))
+        >>> print(sheet.iloc[:, 5:9].to_csv(index=False))
+        gadwall named,gadwall corrected,gadwall low,gadwall high
+        3,2.5,1,4
+        <BLANKLINE>
+    """
+    flights = counts.drop_duplicates("flight")[["flight", "limits", "frames", "frames_unused", "min_score"]]
+    names = ("named", "corrected", "low", "high")
+    by_name = {name: counts.pivot(index="flight", columns="label", values=name) for name in names}
+    ordered = {f"{label} {name}": by_name[name][label] for label in counts["label"].unique() for name in names}
+    return flights.join(pd.DataFrame(ordered), on="flight").reset_index(drop=True)
 
 
 def count_flights(

@@ -38,7 +38,7 @@ def enroll(
     training crops do. If the label was enrolled before, these crops are added to its crops.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         crops: Folder of pictures, each one crop; or boxes in frames, as `dml predict --data` takes them: a YAML config,
             a COCO .json, a .csv table, a YOLO data.yaml, or a folder with one folder per class.
         label: Name of the new species.
@@ -67,7 +67,7 @@ def list_species(run: str) -> pd.DataFrame:
     """Prints the classes and the rules of a run's gallery.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
 
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
@@ -91,7 +91,7 @@ def remove(run: str, label: str) -> None:
     """Removes an enrolled species; predictions are again what they were before its enrolment.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         label: Name of the species.
 
     Raises:
@@ -118,7 +118,7 @@ def recalibrate(
     differ.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         data: Checked boxes with labels, in any form that `dml predict --data` takes. Boxes of classes that were not
             trained on are left out and counted.
         alpha: Share of known crops that may be refused, on average.

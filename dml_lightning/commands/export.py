@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Collection
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +9,7 @@ from safetensors.numpy import save
 
 from dml_lightning.data.frames import FrameError, Unit, read_frame
 from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.errors import missing_extra
 from dml_lightning.export import score
 from dml_lightning.export.check import RANDOM_CROPS, frames_of_run, random_crops, require, said, sample
 from dml_lightning.export.contents import model_arrays, model_content, sha256, uses_features
@@ -21,8 +21,6 @@ from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.runs.recipes import recipe_path
 from dml_lightning.trust import modules_of
 
-NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-
 
 def export(run: str, out: str, unit: Unit | None = None, trust: str | None = None) -> Path:
     """Writes encoder (ONNX and PyTorch), normalisation, gallery, thresholds and a reader into one folder.
@@ -32,7 +30,7 @@ def export(run: str, out: str, unit: Unit | None = None, trust: str | None = Non
     of the run, on random crops and, if the run's data can still be read, on its frames.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         out: Folder to write, which must not exist or be empty; it appears when it is complete.
         unit: Unit of the frames, counts or degC; by default that of the run's own frames. It sets the noise floor of
             the normalisation.
@@ -49,9 +47,8 @@ def export(run: str, out: str, unit: Unit | None = None, trust: str | None = Non
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(f"--out {out} exists already; name a folder that does not, or an empty one.")
     check_output("--out", folder)
-    missing = [name for name in NEEDED_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
+    if missing := missing_extra("export"):
+        raise ValueError(missing)
     trusted = modules_of(trust)
     trained = TrainedRun.load(run, trust=trusted)
     table = _table_of(trained, trusted)

@@ -5,6 +5,7 @@ PyTorch is imported only when a job runs, so that a worker can be given its GPU 
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -15,7 +16,7 @@ from typing import Any
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.errors import own_sentence, system_sentence
 from dml_lightning.runs import digests
-from dml_lightning.runs.folder import read_status
+from dml_lightning.runs.folder import TIME, read_run, read_status
 
 TEST_FILES = ("metrics/test.json", "embeddings/test.npz")  # files that findings read
 
@@ -92,19 +93,23 @@ def _flush() -> None:
 def _outcome(job: Job) -> Outcome:
     """Fits and tests a run, and turns an error into an outcome."""
     from dml_lightning.commands.train import train
+    from dml_lightning.shipped import with_config_files
     from dml_lightning.trust import own_packages, trusted_in
 
+    begun = time.strftime(TIME)
     try:
         run: Path = train(job.first_words)
         _check_test(run)
         if job.train and job.test and not (run / "metrics" / "test.json").is_file():
-            own = ",".join(sorted({*own_packages(job.words), *trusted_in(job.words)}))  # the run is made of these
+            words = with_config_files(job.words)
+            own = ",".join(sorted({*own_packages(words), *trusted_in(words)}))  # the run is made of these
             train(["test", "--run", str(run), "--verbose=false", f"--trust={own}"])
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         sentence = own_sentence(error) or system_sentence(error) or f"{type(error).__name__}: {error}"
         return Outcome(job, error=sentence)
-    return Outcome(job, run)
+    taken = all(stage.get("started", "") < begun for stage in read_run(run)["stages"].values())
+    return Outcome(job, run, taken=taken)
 
 
 def _check_test(run: Path) -> None:

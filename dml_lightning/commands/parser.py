@@ -11,6 +11,7 @@ from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-define
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
+from dml_lightning.commands.keys import unrecognized
 from dml_lightning.errors import ParserError, parser_sentence
 
 
@@ -119,4 +120,9 @@ class Parser(LightningArgumentParser):
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the message, without the usage of a hundred options and the types of a union."""
-        raise ParserError(parser_sentence(message)) from ex
+        raise ParserError(unrecognized(parser_sentence(message), self._keys())) from ex
+
+    def _keys(self) -> list[str]:
+        """Keys of this parser, or of the subcommand's."""
+        inner = [] if self._subcommands_action is None else list(self._subcommands_action._name_parser_map.values())
+        return [action.dest for parser in inner[:1] or [self] for action in parser._actions]

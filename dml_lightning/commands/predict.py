@@ -39,6 +39,14 @@ from dml_lightning.trust import modules_of
 from dml_lightning.types import Embeddings
 
 BOX = ["frame", *BOX_COLUMNS, "group"]
+# Names of all columns but those of the rules, which begin with `RULES`.
+OWN = (
+    *(*BOX, "annotation", "score", "min_score", "species", "label", "label_prototype", "label_radius", "label_knn"),
+    *("distance", "distance_trained", "neighbours", "neighbour_labels", "p_value", "decision", "rule", "rule_origin"),
+    *("rule_score", "rule_score_reason"),
+    *("species_set", "set_alpha", "set_level", "set_node", "gallery"),
+)
+RULES = ("ood_score_", "threshold_")
 
 
 def predict(
@@ -60,8 +68,9 @@ def predict(
 ) -> Path:
     """Writes one row per box: label, neighbours, distance, OOD scores and decision; and beside it one row per frame.
 
-    Columns: frame, x, y, width, height (px), group (flight), annotation (label in the data set), score (of a detector,
-    empty without), min_score (smallest score of a box that was kept, empty if all were), label (by the arm's
+    Columns: frame (path below the folder of the data), x, y, width, height (px), group (flight), annotation (label in
+    the data set), score (of a detector, empty without), min_score (smallest score of a box that was kept, empty if all
+    were), species (the label of a known box, empty for a refused one), label (the guess for every box: by the arm's
     own rule, or the enrolled species in whose ball the box lies), label_prototype (of the nearest prototype),
     label_radius (of the smallest distance less the radius of the class), label_knn, distance (to the nearest
     prototype), distance_trained (to the nearest prototype of the classes trained on), neighbours (JSON list of stored
@@ -72,7 +81,8 @@ def predict(
     rule_score_reason (why, for rules B and C), species_set (JSON list of the species that the box may show, likeliest
     first), set_alpha, set_level and set_node (lowest node of the taxonomy that holds the set; empty without one),
     gallery (digest of the encoder and number of the gallery's last record, which tells predictions from before an
-    enrolment or a recalibration apart).
+    enrolment or a recalibration apart), and the further columns of a .csv table as they are, but for those of a name
+    given here.
 
     A set holds the species of a known box with probability 1 - set_alpha, before refusal: on average over
     calibrations, for boxes that are exchangeable with the calibration crops and of the classes trained on. A known box
@@ -89,7 +99,7 @@ def predict(
     not the label, says whether a box shows a known species at all.
 
     Args:
-        run: Folder of a finished run.
+        run: Folder of a finished run, or its name: NAME, or NAME@latest for the newest of several.
         data: Data config, annotation file or folder of a data set; its layout is recognised by its content. In a .csv
             table with the columns of configs/data/csv.yaml label and flight may be missing.
         out: Table to write, .csv or .parquet; it appears when it is complete.
@@ -137,7 +147,8 @@ def predict(
     trained.gallery.threshold(chosen)  # an unknown rule ends here
     sets = _sets(trained.gallery, set_alpha, asked=set_alpha is not None or taxonomy is not None)
     tree = read_taxonomy(Path(taxonomy), trained.gallery.names) if taxonomy else None
-    reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True)
+    own = [*OWN, *(f"{each}{name}" for each in RULES for name in trained.gallery.thresholds)]
+    reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True, carry=own)
     print(reading.report)
     if trained.gallery.why:
         print(trained.gallery.why)
@@ -168,13 +179,13 @@ def predict(
                 raise ValueError(f"no frame of the data set can be read, the first being: {first}")
             for frame in frames["frame"][frames["used"] & (frames["boxes"] == 0)] if write else ():
                 writer.add(frame, reading.table[:0])
-            write_text(frames_path(path), frames.to_csv(index=False))
+            write_text(frames_path(path), _relative(frames, reading.root).to_csv(index=False))
             if tree:
                 write_text(nodes_path(path), joined_counts(nodes).to_csv(index=False))
             else:
                 nodes_path(path).unlink(missing_ok=True)  # it would be of another table
 
-        _write(path, tables, WholeFrames(*receivers), finish)
+        _write(path, tables, WholeFrames(*receivers), finish, reading.root)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
     if map:
@@ -182,6 +193,7 @@ def predict(
         for sentence in drawn.lost.values():
             print(f"Not on the map: {sentence}")
     lost = len(reading.table) - boxes.total()
+    print(f"Frames are named relative to {reading.root}.")
     print(f"{boxes.total()} boxes in {path}; {lost} more lie in {len(bad)} unreadable frames.")
     empty = len(reading.frames) - len(boxes) - len(bad)
     print(f"All frames in {frames_path(path)}: {empty} of {len(reading.frames)} have no box.")
@@ -259,6 +271,7 @@ def _tables(
             annotation=boxes["label"],
             score=boxes["score"],
             min_score=float("nan") if reading.min_score is None else reading.min_score,
+            species=[name if known else "" for name, known in zip(answers.label, answers.known[rule], strict=True)],
             label=answers.label,
             label_prototype=answers.label_prototype,
             label_radius=answers.label_radius,
@@ -279,6 +292,7 @@ def _tables(
             set_level=[level for level, _ in nodes],
             set_node=[node for _, node in nodes],
             gallery=gallery.version,
+            **{name: boxes[name] for name in reading.carried},
         )
 
 
@@ -290,7 +304,15 @@ def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str], nodes: list[pd
         yield table
 
 
-def _write(path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames, finish: Callable[[], None]) -> None:
+def _relative(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The table with its frames as paths below the folder of the data."""
+    paths = {frame: Path(os.path.relpath(frame, root)).as_posix() for frame in table["frame"].unique()}
+    return table.assign(frame=table["frame"].map(paths).astype("str"))
+
+
+def _write(
+    path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames, finish: Callable[[], None], root: Path
+) -> None:
     """Writes a table that appears when it is complete, with one batch in memory at a time.
 
     Args:
@@ -298,14 +320,16 @@ def _write(path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames
         tables: Parts of the table, the first of which may have no rows.
         whole_frames: Receives the parts.
         finish: Called after the last part and before the table appears; it does not appear if this raises.
+        root: Folder that the frames are written relative to.
     """
     writer: pq.ParquetWriter | None = None
     with replacing(path) as file, ExitStack() as closing:
         for number, table in enumerate(tables):
+            rows = _relative(table, root)
             if path.suffix == ".csv":
-                table.to_csv(file, header=number == 0, index=False)
+                rows.to_csv(file, header=number == 0, index=False)
             else:
-                batch = pa.Table.from_pandas(table, preserve_index=False)
+                batch = pa.Table.from_pandas(rows, preserve_index=False)
                 writer = writer or closing.enter_context(pq.ParquetWriter(file, batch.schema))
                 writer.write_table(batch)
             whole_frames.add(table)

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields
 from logging import LogRecord, getLogger
@@ -18,21 +18,25 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
+from dml_lightning.callbacks.writer import result_folder
 from dml_lightning.commands.parser import Parser
+from dml_lightning.commands.summary import summary
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import DESCRIPTION, weights_follow
-from dml_lightning.printing import without_markup
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.history import history, history_start
+from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
+from dml_lightning.runs.sources import source_digests
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
 from dml_lightning.runs.tracker import TrackingOptions, run_loggers, tolerated
+from dml_lightning.shipped import with_config_files
 from dml_lightning.trust import reading_recipes
 
 
@@ -114,6 +118,7 @@ class TrainingCLI(LightningCLI):
         settings = self._settings
         check_name("--name", settings.name)
         self._check_checkpoint(settings.ckpt_path)
+        self._sources = source_digests(config)
         digest = run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
@@ -122,6 +127,7 @@ class TrainingCLI(LightningCLI):
         if self._given_run is not None:
             self._check_data()
         if self.subcommand != "fit":
+            tell_other_sources(self.run, self._sources)
             digests.check(self.run, ("fit",) if self.subcommand == "validate" else ("fit", "val"))
         self._place_checkpoints()
         trainer = self._make_trainer(**kwargs)
@@ -218,7 +224,7 @@ class TrainingCLI(LightningCLI):
         digest = self.datamodule.data_digest
         active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
         try:
-            with record_stage(self.run, str(self.subcommand), digest, active):
+            with record_stage(self.run, str(self.subcommand), digest, active, self._sources):
                 yield
         finally:
             with tolerated("the end of the run"):
@@ -262,6 +268,8 @@ class TrainingCLI(LightningCLI):
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
+        if not self._settings.trainer.fast_dev_run:
+            self._print_summary("val")
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
@@ -285,8 +293,32 @@ class TrainingCLI(LightningCLI):
             ckpt_path = str(best)
         elif ckpt_path == "none":
             ckpt_path = None
-        with self._recorded(), without_markup():
-            stage(ckpt_path=ckpt_path, weights_only=True, **kwargs)
+        verbose = kwargs.pop("verbose", True)
+        with self._recorded():
+            stage(ckpt_path=ckpt_path, verbose=False, weights_only=True, **kwargs)
+        if verbose:
+            self._print_summary("val" if self.subcommand == "validate" else "test")
+
+    def _print_summary(self, stage: str) -> None:
+        """Prints the main numbers, in place of Lightning's table of all."""
+        if self.trainer.is_global_zero:
+            print(summary({key: float(value) for key, value in self.trainer.callback_metrics.items()}, stage))
+            path = result_folder(self.trainer) / "metrics" / f"{stage}.json"
+            if path.is_file():  # a trial writes none
+                print(f"All numbers: {path}")
+
+
+def tell_other_sources(run: Path, sources: Mapping[str, str]) -> None:
+    """Warns if a run was fitted from another source of a class outside of this package than that of now.
+
+    Args:
+        run: Folder of the run.
+        sources: Digests of now, of `source_digests`.
+    """
+    fitted = read_fit(run).get("sources", {})
+    other = [name for name, digest in sources.items() if fitted.get(name, digest) != digest]
+    if other:
+        rank_zero_warn(f"The source of {', '.join(other)} has been changed since {run} was fitted.")
 
 
 def _listed(setting: Any) -> list[Any]:
@@ -318,6 +350,7 @@ def train(words: list[str]) -> Path:
                 warnings.filterwarnings("ignore", message=message)
             getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
+            args = with_config_files(args)
             with reading_recipes(args):
                 return TrainingCLI(args, run).run
     finally:
@@ -336,7 +369,7 @@ def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:
     position = args.index("--run")
     if position + 1 == len(args):
         raise ValueError("--run needs the folder of a run.")
-    run = Path(args[position + 1])
+    run = find_run(args[position + 1])
     recipe = recipe_path(run)
     return [args[0], "-c", str(recipe), *args[1:position], *args[position + 2 :]], run
 

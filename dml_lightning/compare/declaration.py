@@ -12,6 +12,7 @@ from dml_lightning.files import read_json, write_json
 from dml_lightning.runs.fairness import CHANGES_NO_NUMBER
 from dml_lightning.runs.folder import code_digest, package_versions, read_run
 from dml_lightning.runs.recipes import fold_of, read_recipe
+from dml_lightning.shipped import config_file
 from dml_lightning.yaml_files import read_yaml
 
 NAME = "declared.json"
@@ -36,6 +37,7 @@ class Declaration:
         code: Digest of the package's source files; "" in a file of an earlier version, which noted none.
         versions: Versions of the packages that numbers depend on, by name.
         data: Digest of the crop table by number of the fold, each from the fold's first test on.
+        sources: Digests of the files of classes outside of this package by their names, from the first test on.
         margin: Largest difference that counts as none; None if equality is not asked for.
     """
 
@@ -51,6 +53,7 @@ class Declaration:
     code: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     margin: float | None = None
 
     @classmethod
@@ -123,7 +126,7 @@ def _recipe(experiment: Experiment) -> dict[str, Any]:
         options += arm.options
     files |= {option.removeprefix("--config=") for option in options if option.startswith("--config=")}
     for path in sorted(files):
-        content = read_yaml(Path(path))  # comments do not count
+        content = read_yaml(config_file(path))  # comments do not count
         text = json.dumps(content, sort_keys=True, default=str)
         recipe[f"file {path}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return json.loads(json.dumps(recipe))  # type: ignore[no-any-return]  # as a file gives it back
@@ -170,15 +173,15 @@ def declare(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def note_data(folder: Path, runs: Iterable[Path]) -> list[str]:
-    """Adds the data of a fold's first test to declared.json, and compares data and packages of later tests with it.
+    """Adds what first tests were made of to declared.json, and compares later tests with it: data, sources, packages.
 
     Args:
         folder: Folder of the comparison, OUT/NAME, with a declared.json.
         runs: Folders of fitted and tested runs; those that were tested first count.
 
     Returns:
-        A sentence if a fold was tested on other data than declared, and one if a run was tested with packages that are
-        neither declared nor installed now; none otherwise.
+        A sentence if a fold was tested on other data than declared, one if a class outside of this package was tested
+        from another source, and one if a run was tested with packages that are neither declared nor installed now.
 
     Raises:
         ValueError: If declared.json is damaged, or a run's folder.
@@ -186,20 +189,25 @@ def note_data(folder: Path, runs: Iterable[Path]) -> list[str]:
     path = folder / NAME
     declared = _read(path)
     tests = [(read_run(run)["stages"].get("test", {}), run) for run in runs]
-    data, changed = dict(declared.data), set[str]()
+    data, sources = dict(declared.data), dict(declared.sources)
+    changed, edited = set[str](), set[str]()
     for test, run in sorted(tests, key=lambda each: str(each[0].get("started", ""))):
         digest = test.get("data")
         if digest is not None:
             fold = str(fold_of(read_recipe(run)))
             if data.setdefault(fold, digest) != digest:
                 changed.add(f"fold {fold} from {data[fold][:10]} to {digest[:10]}")
-    if data != declared.data:
-        write_json(path, asdict(replace(declared, data=data)))
+        for name, source in test.get("sources", {}).items():
+            if sources.setdefault(name, source) != source:
+                edited.add(f"{name} from {sources[name][:10]} to {source[:10]}")
+    if (data, sources) != (declared.data, declared.sources):
+        write_json(path, asdict(replace(declared, data=data, sources=sources)))
     sentences = [
-        f"The data set was changed after runs had been tested ({', '.join(sorted(changed))}), so the p-values are "
-        "exploratory."
+        f"{what} changed after runs had been tested ({', '.join(sorted(how))}), so the p-values are exploratory."
+        for what, how in (("The data set was", changed), ("Sources of classes were", edited))
+        if how
     ]
-    return sentences * bool(changed) + _other_packages(declared.versions, [test for test, _ in tests])
+    return sentences + _other_packages(declared.versions, [test for test, _ in tests])
 
 
 def _other_packages(declared: dict[str, str], tests: Iterable[dict[str, Any]]) -> list[str]:

@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Literal
 
 from dml_lightning.compare.jobs import Job, folder_of
 from dml_lightning.compare.search import Search
 from dml_lightning.files import check_name
 from dml_lightning.runs.fairness import short_name
+from dml_lightning.shipped import config_file
 from dml_lightning.stats.equivalence import check_margin
 from dml_lightning.stats.units import InferenceUnit
 
@@ -68,7 +68,7 @@ class Experiment:
         if any(size is not None and size < 1 for size in self.train_per_class):
             raise ValueError(f"train_per_class must be 1 or more, null standing for all, got {self.train_per_class}.")
         files = [*self.shared, *(path for arm in self.arms.values() for path in arm.configs)]
-        missing = [path for path in files if not Path(path).is_file()]
+        missing = [path for path in files if not config_file(path).is_file()]
         if missing:
             raise ValueError(f"there is no config file {missing[0]}.")
         for arm in self.arms:

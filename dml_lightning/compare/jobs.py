@@ -54,11 +54,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with the run's folder, or with an error of one sentence."""
+    """How a job ended: with the run's folder, or with an error of one sentence.
+
+    Args:
+        job: The job.
+        run: Folder of the run; None after an error.
+        error: The sentence; None without an error.
+        taken: Whether an earlier command had done all of it, and nothing was run.
+    """
 
     job: Job
     run: Path | None = None
     error: str | None = None
+    taken: bool = False
 
 
 def folder_of(arm: str) -> str:

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dml_lightning.compare.jobs import Job, Outcome, find_run
-from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.folder import TIME, read_run
 
 TAIL = 65536  # bytes at the end of a history that are read for its last epochs
+TAKEN = "taken from an earlier run"
 MOST_ENDED = 12  # largest number of ended jobs in the table
 
 
@@ -45,7 +46,7 @@ class Progress:
     def __post_init__(self) -> None:
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._started = time.monotonic()
-        self._printed = 0
+        self._printed = self._taken = 0
         self._failures: dict[str, int] = {}  # by error, the number of the first run that failed by it
 
     def __enter__(self) -> "Progress":
@@ -55,6 +56,8 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        if self._taken:
+            print(f"{self._taken} of {self.total} runs were {TAKEN}.")
 
     def look(self, ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:
         """Updates the table, or prints a line for each newly ended job.
@@ -63,6 +66,7 @@ class Progress:
             ended: Outcomes so far, in the order in which jobs ended.
             waiting: Jobs that have not ended, those that run first.
         """
+        self._taken = sum(outcome.taken for outcome in ended)
         if not self.console.is_terminal:
             for outcome in ended[self._printed :]:
                 self._printed += 1
@@ -72,7 +76,7 @@ class Progress:
         table = Table("run", "epoch", escape(self.metric), "time")
         for outcome in ended[-MOST_ENDED:]:
             value = _last(outcome.run, self.metric).value if outcome.run else None
-            state = "[red]failed[/red]" if outcome.error else "[green]done[/green]"
+            state = "[red]failed[/red]" if outcome.error else f"[green]{self._how(outcome)}[/green]"
             table.add_row(escape(outcome.job.title), state, _number(value), "")
         for job in waiting[: self.workers]:
             run = find_run(job, self.out, self.name)
@@ -84,7 +88,7 @@ class Progress:
     def _how(self, outcome: Outcome) -> str:
         """How the newest job ended; an error that was printed before is referred to by its number."""
         if outcome.error is None:
-            return "done"
+            return TAKEN if outcome.taken else "done"
         first = self._failures.setdefault(outcome.error, self._printed)
         return f"failed: {outcome.error}" if first == self._printed else f"failed like [{first}]"
 
@@ -111,7 +115,7 @@ def _last(run: Path, metric: str) -> Seen:
     started = stages.get("fit", {}).get("started")
     seconds = None
     if started is not None:
-        seconds = time.time() - time.mktime(time.strptime(started, "%Y-%m-%dT%H:%M:%S"))
+        seconds = time.time() - time.mktime(time.strptime(started, TIME))
     histories = sorted(run.glob("csv/fit*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     if not histories:
         return Seen(seconds=seconds)

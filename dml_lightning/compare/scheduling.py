@@ -14,6 +14,7 @@ from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.workers import Work, Worker, stop
 from dml_lightning.processes import sigterm_as_interrupt
 
+LIMITS = {"timeout_min", "slurm_time"}  # parameters that set the time limit of a job
 POLL = 0.5  # s between two looks at the jobs
 
 
@@ -27,11 +28,11 @@ class Schedule:
         workers: Number of jobs at once: processes of this machine, or tasks of the array.
         gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set.
         fresh: Whether each local job gets a new process, which jobs on several GPUs need.
-        slurm: Parameters of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition,
-            gpus_per_node, tasks_per_node and nodes.
+        slurm: Parameters of `submitit.AutoExecutor.update_parameters`: timeout_min (or slurm_time), the time limit of a
+            job in minutes, has to be given; slurm_partition, gpus_per_node, tasks_per_node, nodes and others may.
 
     Raises:
-        ValueError: If `workers` is less than 1.
+        ValueError: If `workers` is less than 1, or jobs of SLURM have no time limit.
     """
 
     where: Literal["local", "slurm", "slurm_debug"] = "local"
@@ -43,6 +44,11 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"schedule.workers is {self.workers}; it must be at least 1.")
+        if self.where != "local" and not LIMITS & self.slurm.keys():
+            raise ValueError(
+                f"schedule.where is {self.where}, and a job without a time limit would end after submitit's 5 minutes: "
+                "give schedule.slurm a timeout_min that one run keeps, as in --schedule.slurm '{timeout_min: 120}'."
+            )
 
 
 class Interrupted(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
+from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,9 +15,12 @@ from dml_lightning.stats.results import COLUMNS, Question, plain_name
 from dml_lightning.stats.tables import markdown_text
 from dml_lightning.stats.units import unit_means, units_are_independent
 
+SHORT = ("balanced_accuracy", "recall_at_1", "novel_recall_at_1", "ood_auroc")  # numbers for the terminal, by choice
+MOST_SHORT = 3
+
 
 class Rendered(NamedTuple):
-    """A table for the terminal and the same table in Markdown."""
+    """A short table for the terminal and the whole one in Markdown."""
 
     rich: Table
     markdown: str
@@ -44,6 +48,8 @@ def run_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
 def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     """Renders a row per metric and a column per arm: the mean over units, with its interval or range if there are more.
 
+    For the terminal there is a row per arm, within 80 columns: the question's metric in that way, and a few means.
+
     Args:
         table: Table of `run_table`.
         question: Question of the comparison; its metric is the first row, its unit (seed or fold) is averaged over.
@@ -60,13 +66,17 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     units = " or ".join(str(count) for count in sorted(set(counts)))
     note = cells_note((cell for _, *cells in rows for cell in cells), question.unit)
     several = f"{question.unit}s per arm, mean"
-    rich = Table(
-        title=f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}", caption=note
-    )
-    for title in ("", *arms):
-        rich.add_column(escape(title), justify="right" if title else "left")
-    for row in rows:
-        rich.add_row(*(escape(cell) for cell in row))
+    title = f"Test split, {units} {several if counts.max() > 1 else f'{question.unit} per arm'}"
+    short = [key for key in SHORT if key in shown and key != question.metric][:MOST_SHORT]
+    rich = Table(title=title, caption=note, box=SIMPLE)
+    rich.add_column("", overflow="fold", max_width=18)
+    rich.add_column(escape(shown.get(question.metric, question.metric)), justify="right", max_width=22)
+    for key in short:
+        rich.add_column(escape(COLUMNS[key]), justify="right", max_width=9)
+    own = dict(zip(shown, rows, strict=True)).get(question.metric, ["", *("" for _ in arms)])
+    for arm, cell in zip(arms, own[1:], strict=True):
+        values = [float(unit_means(table, key, question.unit)[arm].mean()) for key in short]
+        rich.add_row(escape(arm), escape(cell), *("–" if value != value else f"{value:.3f}" for value in values))
     heads = ["test split", *map(markdown_text, arms)]
     lines = [heads, ["---", *("---:" for _ in arms)], *rows]
     markdown = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n" + (f"\n{note}\n" if note else "")

@@ -6,9 +6,10 @@ size, time and a sample of the bytes of every frame, and is built again when a f
 damaged.
 """
 
-import fcntl
 import hashlib
 import json
+import os
+import re
 import secrets
 import shutil
 import zlib
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from dml_lightning import locks
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.sources.files import OnBadFrame
@@ -30,6 +32,7 @@ from dml_lightning.data.table import BOX_COLUMNS
 FORMAT = 2  # raise it when the meaning of a cached file changes
 SAMPLE = 4096  # bytes at the start, in the middle and at the end of a frame that enter its stamp
 SIDECARS = (".msk", ".aux.xml")  # what readers look at beside a frame
+CACHES = re.compile(r"crops-[0-9a-f]{16}(\.tmp[0-9a-f]{8})?")  # names of caches, and of what a killed process left
 PIXELS, STATISTICS, META = "pixels.npy", "statistics.npy", "meta.json"
 
 
@@ -147,10 +150,35 @@ def build_cache(
     folder = cache_dir / f"crops-{cache_key(table, options)}"
     cutter = Cutter(table, options)
     stamp = frames_stamp(path for path, _ in cutter.frames)
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(_lock_of(folder)):
         if not is_whole(folder, stamp, thorough=thorough):
             _build(cutter, stamp, folder, on_bad_frame)
+        os.utime(_lock_of(folder))  # when it was used last
     return folder
+
+
+def last_use(folder: Path) -> float:
+    """When a cache was opened last, or written, in s since 1970."""
+    lock = _lock_of(folder)
+    return max(each.stat().st_mtime for each in (folder, lock) if each.exists())
+
+
+def remove_cache(folder: Path, used: float) -> bool:
+    """Removes a cache that has not been used since, and says whether it did; a process that has it open keeps it.
+
+    Args:
+        folder: Folder of the cache, or what a killed process has left of one.
+        used: Its `last_use`.
+    """
+    with _locked(_lock_of(folder)):
+        if last_use(folder) > used:
+            return False
+        shutil.rmtree(folder)
+    return True
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
 
 
 def cache_bytes(folder: Path) -> int:
@@ -238,5 +266,5 @@ def _locked(path: Path) -> Iterator[None]:
         ) from error
     with file:
         # released when the file is closed, also by the death of the process
-        fcntl.flock(file, fcntl.LOCK_EX)
+        locks.lock(file.fileno(), wait=True)
         yield

@@ -17,10 +17,10 @@ from score import Model
 model = Model("this folder")
 frame = model.read("frame.tiff")
 result = model.predict(model.cut(frame, boxes))  # dict of arrays
-result["label"], result["decision"], result["ood_score_{rule}"], result["p_value"]
+result["species"], result["label"], result["ood_score_{rule}"], result["p_value"]
 ```
-The decision, not the label, says whether a crop shows a known species at all. It is `unknown` where the score of the
-rule is above the rule's threshold; rule {rule} decides unless another is asked for.
+The species is empty where the crop is refused, and the label then only a guess. It is refused, its decision `unknown`,
+where the score of the rule is above the rule's threshold; rule {rule} decides unless another is asked for.
 {why}
 {sets}
 

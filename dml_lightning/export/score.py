@@ -188,14 +188,15 @@ class Model:
             k: Number of stored crops that are named for each crop, and that vote for label_knn.
 
         Returns:
-            Arrays with one entry per crop: label (by the arm's own rule, or the enrolled species in whose ball the crop
-            lies), label_prototype (of the nearest prototype), label_radius (of the smallest distance less the radius of
-            the class), label_knn, distance (to the nearest prototype), distance_trained (to the nearest prototype of
-            the classes trained on), neighbours and neighbour_labels (JSON lists of the nearest stored crops and their
-            classes), ood_score_R for each rule R (larger is more OOD), p_value (of rule C, for the classes trained on;
-            NaN without rule C), decision (known or unknown), species_set (JSON list of the species that the crop may
-            show, likeliest first, which holds that of a known crop with probability 1 - `alpha` of `sets` in
-            model.json; not there if that is null).
+            Arrays with one entry per crop: species (the label of a known crop, empty for a refused one), label (the
+            guess for every crop: by the arm's own rule, or the enrolled species in whose ball it lies), label_prototype
+            (of the nearest prototype), label_radius (of the smallest distance less the radius of the class), label_knn,
+            distance (to the nearest prototype), distance_trained (to the nearest prototype of the classes trained on),
+            neighbours and neighbour_labels (JSON lists of the nearest stored crops and their classes), ood_score_R for
+            each rule R (larger is more OOD), p_value (of rule C, for the classes trained on; NaN without rule C),
+            decision (known or unknown), species_set (JSON list of the species that the crop may show, likeliest first,
+            which holds that of a known crop with probability 1 - `alpha` of `sets` in model.json; not there if that is
+            null).
 
         Raises:
             ValueError: If `embed` cannot take the crops, there is no such rule, or k is less than 1.
@@ -224,8 +225,10 @@ class Model:
         )
         rows = self._neighbours(embeddings, k)  # (N, k)
         labels = arrays["reference_labels"][rows]
+        known, label = judged.known[chosen], self.names[judged.name]
         return {
-            "label": self.names[judged.name],
+            "species": np.where(known, label, ""),
+            "label": label,
             "label_prototype": self.names[judged.nearest],
             "label_radius": self.names[judged.adjusted],
             "label_knn": self.names[judgement.vote(labels)],
@@ -237,7 +240,7 @@ class Model:
             ),
             **{f"ood_score_{name}": score for name, score in judged.score.items()},
             "p_value": judged.p_value,
-            "decision": np.where(judged.known[chosen], "known", "unknown"),
+            "decision": np.where(known, "known", "unknown"),
             **self._sets(trained, enrolled, logits),
         }
 

@@ -14,7 +14,7 @@ NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision"
 DECISIONS = ("known", "unknown")
 BLANK = {"score": [""], "min_score": [""], "set_alpha": [""]}  # numbers that may be missing
 TEXT_COLUMNS = (  # a class may be called 1 or NA
-    *("frame", "group", "annotation", "label", "label_prototype", "label_radius", "label_knn"),
+    *("frame", "group", "annotation", "species", "label", "label_prototype", "label_radius", "label_knn"),
     *("neighbours", "neighbour_labels", "decision", "rule", "rule_origin", "gallery"),
     *("species_set", "set_level", "set_node"),
 )

@@ -18,6 +18,7 @@ from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import weights_follow
 from dml_lightning.runs.checkpoints import read_checkpoint
+from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
 from dml_lightning.types import Batch, Embeddings
@@ -38,7 +39,7 @@ class TrainedRun:
         """Load a run from its folder, which may come from anyone: see `dml_lightning.trust`.
 
         Args:
-            run: Path of the folder.
+            run: Path of the folder, or the name of its only finished run; see `runs.names.find_run`.
             device: Device for the encoder, such as "cpu" or "cuda".
             trust: Modules whose classes its recipe may name in any role.
 
@@ -47,7 +48,7 @@ class TrainedRun:
                 checkpoint, or the recipe names a class that is not listed.
         """
         check_device(device)
-        folder = Path(run)
+        folder = find_run(run)
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         with reading(path, trust):

@@ -288,6 +288,11 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if not any(each.requires_grad for each in self.parameters()):
+            raise ValueError(
+                f"{type(self).__name__} with the encoder {type(self.encoder).__name__} has nothing to train: evaluate "
+                "it as it is, by dml test --ckpt_path none."
+            )
         groups = self.parameter_groups()
         if self._layer_decay is not None:
             groups = split_by_layer(groups, self.encoder.backbone, self._layer_decay)

@@ -20,15 +20,18 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dml_lightning.files import locked, read_json, write_json
+from dml_lightning.runs.sources import source_digests
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
+TIME = "%Y-%m-%dT%H:%M:%S"  # of the start of a stage
 # Settings that do not change the result, and paths of data, which the data digest replaces.
 _NOT_HASHED = {"seed_everything", "name", "runs_root", "tracking"}
 _PATH_KEYS = {
@@ -44,14 +47,16 @@ _PATH_KEYS = {
 
 
 def run_hash(config: dict[str, Any], data_digest: str) -> str:
-    """Hash, in ten hex digits, of recipe, data and code version; seed, paths and logger are left out.
+    """Hash, in ten hex digits, of recipe, data, code version and the sources of classes outside of this package.
+
+    Seed, paths and logger are left out.
 
     Args:
         config: Config of the fit.
         data_digest: Digest of the crop table.
     """
     recipe = _without_paths({key: value for key, value in config.items() if key not in _NOT_HASHED})
-    text = json.dumps([recipe, data_digest, code_digest()], sort_keys=True, default=str)
+    text = json.dumps([recipe, data_digest, code_digest(), source_digests(recipe)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -155,7 +160,9 @@ def read_status(run: Path, stage: str = "fit") -> Status | None:
 
 
 @contextmanager
-def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -> Iterator[None]:
+def record_stage(
+    run: Path, stage: str, data_digest: str, active: bool = True, sources: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
     """Record a stage in run.json: as running, and afterwards how it ended.
 
     Args:
@@ -163,6 +170,7 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
         stage: "fit", "validate" or "test".
         data_digest: Digest of the crop table.
         active: Whether to write; true on one rank only.
+        sources: Digests of `source_digests` for the stage's recipe.
     """
     if not active:
         yield
@@ -176,10 +184,11 @@ def record_stage(run: Path, stage: str, data_digest: str, active: bool = True) -
             "status": status,
             "times": before + (status == "finished"),
             "command": sys.argv[1:],
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+            "started": time.strftime(TIME, time.localtime(started)),
             "seconds": round(time.time() - started, 1),
             "versions": package_versions(),
             "code": code_digest(),
+            "sources": dict(sources),
             "data": data_digest,
             "host": socket.gethostname(),
             "pid": os.getpid(),

@@ -84,7 +84,7 @@ class RunLogger(WandbLogger):
     """
 
     def __init__(self, run: Path, **settings: Any) -> None:
-        super().__init__(save_dir=run, settings=timeouts(), **settings)
+        super().__init__(save_dir=run, settings={"quiet": True, **timeouts()}, **settings)
         self._sync = SYNC.format(run=shlex.quote(str(run)))
         logging.raiseExceptions = False  # on a full disk its log of itself would print a page for every line
 

@@ -1,6 +1,7 @@
 """What a tested run shows in Weights & Biases."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import lightning as L
 import pytest
 
 from dml_lightning.callbacks import tracking
+from dml_lightning.files import write_text
 
 
 def test_a_row_for_each_class_part_and_mean_of_the_nearest_score() -> None:
@@ -36,14 +38,26 @@ def test_without_ood_classes_there_is_no_row() -> None:
     assert tracking.ood_by_class({"test/accuracy": 1.0, "test/ood_auroc": 1.0}).empty
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_without_a_logger_or_on_another_rank_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
-    def draw(*_: Any) -> None:
-        raise AssertionError("drawn")
-
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Figures that are drawn, of a test whose folder is `tmp_path`."""
+    paths: list[Path] = []
     for name in ("draw_comparison", "draw_neighbours"):
-        monkeypatch.setattr(tracking, name, draw)
-    monkeypatch.setattr(tracking, "result_folder", lambda trainer: None)
-    loggers = [] if first else [object.__new__(tracking.WandbLogger)]
-    given: Any = SimpleNamespace(loggers=loggers, is_global_zero=first)
+        monkeypatch.setattr(tracking, name, lambda tested, path: paths.append(path))
+    monkeypatch.setattr(tracking, "result_folder", lambda trainer: tmp_path)
+    monkeypatch.setattr(tracking, "read_evidence", lambda path: None)
+    return paths
+
+
+@pytest.mark.parametrize(("first", "written"), [(True, True), (True, False), (False, True)])
+def test_figures_are_drawn_once_without_a_logger_and_where_there_is_a_test(
+    tmp_path: Path, drawn: list[Path], first: bool, written: bool
+) -> None:
+    if written:
+        write_text(tracking.test_file(tmp_path), "")
+    given: Any = SimpleNamespace(
+        loggers=[], is_global_zero=first, default_root_dir=str(tmp_path), callback_metrics={"test/accuracy": 1.0}
+    )
     tracking.Tracking().on_test_end(given, L.LightningModule())
+    figures = [tmp_path / "figures" / f"{name}.png" for name in ("projection", "neighbours")]
+    assert drawn == figures * (first and written)

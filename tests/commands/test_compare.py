@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dml_lightning.commands import compare as command
 from dml_lightning.commands.compare import compare
 from dml_lightning.compare.experiment import Arm
+from dml_lightning.compare.findings import Findings
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule
 from dml_lightning.compare.search import Search
-from dml_lightning.files import read_json, write_json
+from dml_lightning.files import read_json, write_json, write_text
 from dml_lightning.runs.fairness import FACTS
 from tests.compare.experiments import experiment
 
@@ -88,6 +90,32 @@ def test_an_unfair_comparison_ends_with_the_first_seed(tmp_path: Path, ended: li
         compared(tmp_path)
     with pytest.raises(ValueError, match="6 of 6 runs failed"):
         compared(tmp_path, allow_differences=True)
+
+
+def test_a_tidy_table_of_the_results_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "run_all", None)
+    folder = tmp_path / "ours"
+    run = {"arm": "softmax", "seed": 0, "fold": 0, "train_per_class": None, "run": "a", "map_at_r": 0.5}
+    write_text(folder / "comparison.csv", pd.DataFrame([run]).to_csv(index=False))
+    compared(tmp_path, table=str(tmp_path / "tidy.csv"))
+    assert capsys.readouterr().out == f"1 numbers of 1 runs in {tmp_path / 'tidy.csv'}.\n"
+    assert pd.read_csv(tmp_path / "tidy.csv")[["metric", "value"]].to_numpy().tolist() == [["map_at_r", 0.5]]
+    assert [path.name for path in folder.iterdir()] == ["comparison.csv"]
+
+
+def test_without_the_extra_there_is_no_page_but_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "comparison.md").write_text("a table\n")
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setattr(command, "track_summary", lambda *_: None)
+    command._publish(Findings(pd.DataFrame(), []), "ours", tmp_path)
+    assert capsys.readouterr().out == (
+        f"Results: {tmp_path / 'comparison.md'}\n"
+        'No report.html: this needs plotly, which an extra installs: pip install "dml-lightning[report]".\n'
+    )
 
 
 def test_other_data_than_those_tested_first_reach_the_answer(

@@ -22,6 +22,13 @@ def test_counts_add_up_to_the_boxes(
     effort = ("limits", "frames", "frames_unused", "min_score")
     assert tuple(written) == ("flight", "label", "named", "corrected", "low", "high", *effort)
     assert len(written) == len(counts) == 5 * (table["group"].nunique() + 1)
+    sheet = pd.read_csv(tmp_path / "counts.wide.csv")
+    assert sheet["flight"].tolist() == counts["flight"].drop_duplicates().tolist()
+    for row in written.to_dict("records"):
+        own = sheet[sheet["flight"] == row["flight"]]
+        for name in ("named", "corrected", "low", "high"):
+            assert own[f"{row['label']} {name}"].item() == row[name]
+        assert own["frames"].item() == row["frames"]
     sums = counts.groupby("flight")[["named", "corrected"]].sum()
     boxes = table["group"].value_counts()
     for flight, size in boxes.items():

@@ -82,7 +82,7 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     error = error_of(capsys, "--run=nowhere", f"--out={tmp_path / 'out'}")
-    assert "dml export needs onnxscript; install with: pip install onnxscript" in error
+    assert 'needs onnxscript, which an extra installs: pip install "dml-lightning[export]".' in error
 
 
 def test_the_unit_is_that_of_the_frames(trained: TrainedRun, tmp_path: Path) -> None:
@@ -130,10 +130,11 @@ def test_from_a_fit_to_the_same_decisions_as_predict(
     frame = table["frame"][0]
     expected = table[table["frame"] == frame]
     expected.to_csv(tmp_path / "boxes.csv", index=False)
-    text = output_of(out / "score.py", frame, "--boxes", tmp_path / "boxes.csv")
+    text = output_of(out / "score.py", flights / frame, "--boxes", tmp_path / "boxes.csv")
     rows = pd.DataFrame(csv.DictReader(io.StringIO(text)))
     for column in [name for name in expected if name.startswith("ood_score_")]:
         scores = rows[column].astype(float).to_numpy()
         assert np.abs(scores - expected[column].to_numpy()).max() < 1e-4
+    assert rows["species"].tolist() == expected["species"].fillna("").tolist()
     for column in ("label", "label_prototype", "label_knn", "neighbours", "decision"):
         assert rows[column].tolist() == expected[column].tolist()

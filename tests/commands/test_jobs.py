@@ -37,7 +37,7 @@ def test_a_run_that_lost_its_test_is_not_tested_twice(
         return run
 
     monkeypatch.setattr("dml_lightning.commands.train.train", run_command)
-    assert run_job(job) == Outcome(job, run)
+    assert run_job(job) == Outcome(job, run, taken=True)
     (run / lost).unlink()
     outcome = run_job(job)
     assert outcome.run is None

@@ -1,6 +1,7 @@
 """`dml predict`: a finished run and some frames in, one row per box out."""
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tifffile
 import yaml
 
 from dml_lightning.cli import main
-from dml_lightning.commands.predict import _tables, _write
+from dml_lightning.commands.predict import OWN, _tables, _write
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.data.sources.recognise import read_source
@@ -32,7 +33,7 @@ UNLABELLED = ["frame,x,y,width,height,label", "frame.tiff,5,6,7,8,"]
 BOX = ["frame", "x", "y", "width", "height"]
 COLUMNS = (
     *("frame", "x", "y", "width", "height", "group", "annotation", "score", "min_score"),
-    *("label", "label_prototype", "label_radius", "label_knn"),
+    *("species", "label", "label_prototype", "label_radius", "label_knn"),
     *("distance", "distance_trained", "neighbours", "neighbour_labels"),
     *("ood_score_A", "threshold_A", "ood_score_B", "threshold_B"),
     *("ood_score_C", "threshold_C"),
@@ -50,11 +51,12 @@ def table(runs: dict[str, Path], flights: Path, tmp_path_factory: pytest.TempPat
 
 
 def crop_table(run: Path, flights: Path) -> pd.DataFrame:
-    """The crop table that a run was trained on."""
+    """The crop table that a run was trained on, with frames as predictions name them."""
     data = yaml.safe_load((run / "recipe.fit.yaml").read_text())["data"]
     source = CocoJson(flights, annotations="annotations.json")
     chosen = {name: data[name] for name in (*ROLES, "split_fractions")}
-    return ThermalWaterfowlDataModule(source, **chosen).table
+    table = ThermalWaterfowlDataModule(source, **chosen).table
+    return table.assign(frame=[Path(frame).relative_to(flights).as_posix() for frame in table["frame"]])
 
 
 def test_every_box_gets_one_row(table: Path, runs: dict[str, Path], flights: Path) -> None:
@@ -67,7 +69,9 @@ def test_every_box_gets_one_row(table: Path, runs: dict[str, Path], flights: Pat
     assert sorted(rows.columns.tolist()) == sorted(expected)
     assert [name for name in COLUMNS if name in rows] == list(rows)
     assert len(rows) == len(boxes)
-    assert set(rows["decision"]) <= {"known", "unknown"}
+    assert set(rows["decision"]) == {"known", "unknown"}
+    assert (rows["species"].fillna("") == rows["label"].where(rows["decision"] == "known", "")).all()
+    assert all((flights / frame).is_file() and not Path(frame).is_absolute() for frame in rows["frame"])
     assert set(rows["gallery"]) == {Gallery.load(runs["softmax"] / "gallery").version}
     assert (rows["distance_trained"] == rows["distance"]).all()  # nothing is enrolled
     assert rows["group"].nunique() == 6
@@ -127,7 +131,7 @@ def test_parquet_holds_what_csv_holds(table: Path, runs: dict[str, Path], flight
     data = f"--data={flights}/annotations.json"
     words = [f"--run={runs['softmax']}", data, f"--out={tmp_path}/out.parquet"]
     found = pd.read_parquet(main(["predict", *words, "--batch_size=64"]))
-    expected = pd.read_csv(table).assign(set_level="", set_node="")  # there is no taxonomy
+    expected = pd.read_csv(table).assign(set_level="", set_node="").fillna({"species": ""})  # there is no taxonomy
     assert list(found) == list(expected)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-4, atol=1e-5)
 
@@ -214,7 +218,7 @@ def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: P
         embedded = trained.embed_table(reading.table, 32, "stop", {})
         tables = _tables(reading, embedded, trained.gallery, "A", 5)
         tracemalloc.start()
-        _write(tmp_path / "out.csv", tables, WholeFrames(), lambda: None)
+        _write(tmp_path / "out.csv", tables, WholeFrames(), lambda: None, tmp_path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(pd.read_csv(tmp_path / "out.csv")) == 3 * frames
@@ -229,6 +233,30 @@ def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path
         words = [f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv"]
         out = main(["predict", *words, f"--out={tmp_path}/out.csv"])
         assert len(pd.read_csv(out)) == 1
+
+
+def test_further_columns_of_a_table_are_carried_through(runs: dict[str, Path], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(28_000, 28_400, (60, 80)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "frame.tiff", pixels)
+    head = "id,frame,x,y,width,height,observer,label,decision,twice,twice,threshold_A"
+    lines = [head, "007,frame.tiff,5,6,7,8,NA,,sure,1,2,9", "008,frame.tiff,15,6,7,8", "009,frame.tiff,25,6,0,8,lost"]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    for ending in ("csv", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        main(["predict", f"--run={runs['triplet']}", f"--data={tmp_path}/boxes.csv", f"--out={out}"])
+        rows = pd.read_csv(out, dtype=str, keep_default_na=False) if ending == "csv" else pd.read_parquet(out)
+        assert rows[["id", "observer"]].to_numpy().tolist() == [["007", "NA"], ["008", ""]]
+        assert list(rows)[-3:] == ["gallery", "id", "observer"]
+        assert set(rows["decision"]) <= {"known", "unknown"}
+        assert read_predictions(out, Gallery.load(runs["triplet"] / "gallery")).flights == [tmp_path.name]
+
+
+def test_the_help_lists_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    told = capsys.readouterr().out
+    assert [name for name in OWN if not re.search(rf"\b{name}\b", told.partition("Columns:")[2])] == []
+    assert "\n\nColumns: frame (path below the folder of the data)," in told
 
 
 def test_flights_of_a_table_are_those_of_the_predictions(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -379,7 +407,7 @@ def test_an_unreadable_frame_without_a_box_is_not_counted_as_seen(old_run: Path,
     main(["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv", "--write=coco"])
     frames = pd.read_csv(tmp_path / "p.frames.csv").set_index("frame")
     assert frames["used"].rename(lambda name: Path(name).stem).to_dict() == {"good": True, "empty": True, "cut": False}
-    assert "truncated" in frames["reason"][str(cut)]
+    assert "truncated" in frames["reason"]["cut.tiff"]
 
 
 @pytest.fixture

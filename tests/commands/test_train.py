@@ -15,9 +15,13 @@ from lightning.pytorch.loggers import WandbLogger
 from timm.models import save_for_hf
 
 from dml_lightning.cli import main
+from dml_lightning.commands.train import tell_other_sources
+from dml_lightning.files import write_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models import EmbeddingModule
+from dml_lightning.runs.folder import read_run
+from dml_lightning.runs.sources import source_digests
 from dml_lightning.types import Batch
 from tests.end_to_end.arms import arm_words
 
@@ -188,3 +192,17 @@ def test_turned_classes_are_trained_on_and_known_classes_are_named(words: list[s
     assert logits.shape == (1, known)
     with np.load(run / "embeddings" / "test.npz") as written:
         assert int(written["labels"].max()) < len(written["class_names"])
+
+
+def test_an_evaluation_tells_of_a_class_that_was_edited_since_the_fit(tmp_path: Path) -> None:
+    fit = {"sources": {"ours.Loss": "a", "ours.Miner": "c"}}
+    write_json(tmp_path / "run.json", {"stages": {"fit": fit}})
+    tell_other_sources(tmp_path, {"ours.Loss": "a", "theirs.Other": "b"})
+    with pytest.warns(UserWarning, match=f"The source of ours.Loss has been changed since {tmp_path} was fitted"):
+        tell_other_sources(tmp_path, {"ours.Loss": "b", "ours.Miner": "c"})
+
+
+def test_the_digests_of_sources_are_recorded(runs: dict[str, Path]) -> None:
+    sources = read_run(runs["triplet"])["stages"]["fit"]["sources"]
+    assert sources["torch.optim.AdamW"] == source_digests({"class_path": "torch.optim.AdamW"})["torch.optim.AdamW"]
+    assert not any(name.startswith("dml_lightning") for name in sources)

@@ -62,6 +62,7 @@ def test_the_question_is_on_disk_before_any_run(tmp_path: Path) -> None:
         "code": code_digest(),
         "versions": package_versions(),
         "data": {},
+        "sources": {},
         "margin": None,
     }
 
@@ -232,6 +233,20 @@ def test_another_data_set_after_a_test_is_told(tmp_path: Path) -> None:
     assert declare(asked(), tmp_path) == []
     assert read_json(tmp_path / "declared.json")["data"] == {"0": "a" * 64, "1": "c" * 64}
     assert note_data(tmp_path, [later]) == [sentence]  # also where the earlier run is gone
+
+
+def test_another_source_of_a_class_after_a_test_is_told(tmp_path: Path) -> None:
+    declare(asked(), tmp_path)
+    first, later = write_data(tmp_path, "a" * 64), write_data(tmp_path, "a" * 64, fold=1, started="2027")
+    for run, digest in ((first, "1" * 16), (later, "2" * 16)):
+        stages = read_json(run / "run.json")["stages"]
+        write_json(run / "run.json", {"stages": {"test": stages["test"] | {"sources": {"ours.Loss": digest}}}})
+    assert note_data(tmp_path, [first]) == []
+    assert note_data(tmp_path, [later]) == [
+        "Sources of classes were changed after runs had been tested (ours.Loss from 1111111111 to 2222222222), so the "
+        "p-values are exploratory."
+    ]
+    assert read_json(tmp_path / "declared.json")["sources"] == {"ours.Loss": "1" * 16}
 
 
 def test_packages_that_were_changed_and_changed_back_are_told(tmp_path: Path) -> None:

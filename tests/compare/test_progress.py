@@ -31,3 +31,16 @@ def test_what_several_runs_fail_by_is_said_once(tmp_path: Path, capsys: pytest.C
         "[3/4] a, seed 2, fold 0: failed like [1]",
         "[4/4] a, seed 3, fold 0: failed: out of memory",
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_was_not_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    ended = [Outcome(Job("a", seed, 0, ()), tmp_path, taken=seed < 2) for seed in range(3)]
+    with Progress(tmp_path, "name", 3, "val/map_at_r", 1, 1, console) as progress:
+        progress.look(ended, [])
+    shown = console.file.getvalue() if terminal else capsys.readouterr().out  # type: ignore[attr-defined]
+    lines = [line for line in shown.splitlines() if "seed" in line][:3]  # a terminal's are drawn again at the end
+    assert ["taken from an earlier run" in line for line in lines] == [True, True, False]
+    assert ["done" in line for line in lines] == [False, False, True]
+    assert "2 of 3 runs were taken from an earlier run." in (capsys.readouterr().out if terminal else shown)

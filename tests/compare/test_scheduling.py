@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -86,6 +87,14 @@ def test_fresh_processes(tmp_path: Path) -> None:
 def test_no_worker_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Schedule(workers=0)
+
+
+@pytest.mark.parametrize("where", ["slurm", "slurm_debug"])
+def test_jobs_of_slurm_need_a_time_limit(where: Literal["slurm", "slurm_debug"]) -> None:
+    with pytest.raises(ValueError, match=f"schedule.where is {where}, and a job without a time limit"):
+        Schedule(where, slurm={"slurm_partition": "gpu"})
+    for name in ("timeout_min", "slurm_time"):
+        assert Schedule(where, slurm={name: 90}).slurm == {name: 90}
 
 
 def test_ctrl_c_ends_the_running_job_and_starts_no_other(tmp_path: Path) -> None:

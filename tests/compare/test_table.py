@@ -1,10 +1,14 @@
 """The table of a comparison."""
 
+import io
+
 import numpy as np
+from rich.console import Console
 
 from dml_lightning.compare.findings import _question
 from dml_lightning.compare.table import render_table
 from dml_lightning.stats.estimates import cell_text
+from dml_lightning.stats.results import COLUMNS
 from tests.compare.experiments import experiment, table_of
 
 
@@ -40,3 +44,19 @@ def test_folds_of_classes_have_intervals_for_their_new_classes_alone() -> None:
     lines = render_table(table, _question(asked)).markdown.splitlines()
     known, novel = (next(line for line in lines if line.startswith(f"| {title}")) for title in ("MAP@R", "novel MAP@R"))
     assert ("[" in known, "[" in novel) == (False, True)
+
+
+def test_the_table_of_a_terminal_fits_80_columns_and_cuts_no_number() -> None:
+    asked = experiment(train_per_class=[None], seeds=[*range(6)], primary="balanced_accuracy_prototype")
+    numbers = {key: np.linspace(0.5, 0.7, 12) for key in COLUMNS}
+    table = table_of(asked).assign(**numbers).replace({"arm": {"triplet": "[a]_triplet_of_a_very_long_name"}})
+    console = Console(file=io.StringIO(), width=80)
+    console.print(render_table(table, _question(asked)).rich)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= 80
+    for arm, rows in table.groupby("arm"):
+        assert cell_text(rows["balanced_accuracy_prototype"].to_numpy()) in shown
+        line = next(line for line in shown.splitlines() if str(arm)[:8] in line)
+        means = [f"{rows[key].mean():.3f}" for key in ("balanced_accuracy", "recall_at_1", "novel_recall_at_1")]
+        assert line.split()[-3:] == means
+    assert "…" not in shown

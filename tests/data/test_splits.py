@@ -309,7 +309,10 @@ def test_clutter_without_a_group_to_train_on() -> None:
     rows = labelled({"flight 0": ducks | {"goose": 5, "swan": 5, "stone": 5}, "flight 1": ducks, "flight 2": ducks})
     rows = rows.assign(frame="/" + rows["group"], x=0.0, y=0.0, width=9.0, height=9.0)[list(READER_COLUMNS)]
     reading = Reading(rows, rows[["frame", "group"]].drop_duplicates(), ReadReport())
-    message = "The split train has no crop of the class 'stone', .*: try another seed, another group_by or other lists in split_by.$"
+    message = (
+        "The split train has no crop of the class 'stone', .*: "
+        "try another seed, another group_by or other lists in split_by.$"
+    )
     with pytest.raises(ValueError, match=message):
         build_table(reading, novel_val=["goose", "swan"], ood_train=["stone"])
 

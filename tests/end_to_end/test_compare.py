@@ -90,10 +90,13 @@ def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: 
     assert "<html" in (folder / "report.html").read_text()[:200]
 
 
-def test_finished_runs_are_taken_as_they_are_and_tested_once(finished: list[str]) -> None:
+def test_finished_runs_are_taken_as_they_are_and_tested_once(
+    finished: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [Path(run) for run in table_of(finished)["run"]]
     before = {run: (run / "run.json").read_bytes() for run in runs}
     main(finished)
+    assert "6 of 6 runs were taken from an earlier run." in capsys.readouterr().out
     assert before == {run: (run / "run.json").read_bytes() for run in runs}
     assert {read_run(run)["stages"]["test"]["times"] for run in runs} == {1}
 
@@ -119,7 +122,7 @@ def test_a_question_that_is_changed_after_the_runs_is_told_wherever_the_answer_i
     assert (folder / "declared.json").read_bytes() == declared
     main(["report", str(folder), "--metric=recall_at_1", "--format=md"])
     said = capsys.readouterr().out
-    assert "The comparison asks of map at r; this report asks of recall at 1, so its p-values" in said
+    assert "The comparison asks of MAP@R; this report asks of Recall@1, so its p-values" in said
 
 
 def test_runs_record_what_they_saw(finished: list[str]) -> None:

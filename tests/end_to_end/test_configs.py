@@ -98,9 +98,9 @@ def test_experiments_are_fair_as_planned(
         raise ValueError("Here runs would start.")
 
     monkeypatch.setattr(command, "run_all", run_all)
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)  # where all files come from the package
     with pytest.raises(SystemExit):
-        main(["compare", f"--config=configs/experiment/{experiment}.yaml", f"--out={tmp_path}"])
+        main(["compare", f"--config=experiment/{experiment}", f"--out={tmp_path}"])
     assert "Here runs would start." in capsys.readouterr().err
 
 

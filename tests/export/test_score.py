@@ -233,6 +233,7 @@ def test_every_answer_is_the_run_s(named_by: PredictionRule, score: str | None) 
         theirs = model.judge(Embedded(places, logits, features), rule)
         assert np.array_equal(ours.known[rule], theirs["decision"] == "known")
         assert np.allclose(ours.score[rule], theirs[f"ood_score_{rule}"])
+        assert theirs["species"].tolist() == np.where(ours.known[rule], ours.label, "").tolist()
     for name in ("label", "label_prototype", "label_radius", "label_knn"):
         assert np.array_equal(np.array(getattr(ours, name)), theirs[name]), name
     for name in ("distance", "distance_trained", "p_value"):

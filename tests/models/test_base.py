@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from dml_lightning.losses import CrossEntropyLoss, TripletLoss
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
 from dml_lightning.models.base import has_compiler
+from dml_lightning.models.encoder import RawPixels
 from tests.models.small import Blobs, loaders, make, optimizer, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -130,6 +131,12 @@ def test_a_compiled_encoder_gives_the_same_embeddings(tmp_path: Any) -> None:
     images = Blobs(6).images
     assert torch.allclose(plain(images), compiled(images), atol=1e-6)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
+
+
+def test_a_floor_has_nothing_to_train(tmp_path: Path) -> None:
+    floor = TripletModule(RawPixels(side=4), optimizer, num_classes=2)
+    with pytest.raises(ValueError, match="TripletModule with the encoder RawPixels has nothing to train: evaluate it"):
+        trainer(tmp_path).fit(floor, DataLoader(Blobs(96), batch_size=24), loaders())
 
 
 def test_a_schedule_without_an_end_is_refused(tmp_path: Any) -> None:

@@ -40,6 +40,7 @@ FIT: dict[str, tuple[list[Any], list[Any]]] = {  # wrong, right
     "limit_train_batches": ([0, 0.0], [1, 0.5]),
     "limit_val_batches": ([0, 0.0], [1, 1.0]),
     "use_distributed_sampler": ([True], [False]),
+    "enable_checkpointing": ([False], [True]),
     "devices": ([0, "0", [], {"a": 1}], ["auto", 1, "2", [0, 1], -1]),
     "accelerator": ([], ["auto", "cpu", "tpu"]),
 }

@@ -54,6 +54,8 @@ class Reading:
             whether they show an animal is not known.
         identical: Pairs of frames with the same bytes in two groups.
         min_score: Smallest score of the boxes that were kept; None where all were.
+        root: Folder of the data set.
+        carried: Names of the table's columns that `Source.carried` named.
     """
 
     table: pd.DataFrame
@@ -63,6 +65,8 @@ class Reading:
     unused: pd.DataFrame = field(default_factory=_no_frames)
     identical: Sequence[tuple[Path, Path]] = ()
     min_score: float | None = None
+    root: Path = Path()
+    carried: Sequence[str] = ()
 
 
 class Source(ABC):
@@ -80,6 +84,7 @@ class Source(ABC):
     """
 
     min_score: float | None = None  # an option of readers whose layout may have scores
+    carried: Sequence[str] = ()  # names of further columns to read, where the layout is a table
 
     def __init__(self, root: str | Path, group_by: str = "parent") -> None:
         self.root = absolute(root)
@@ -141,7 +146,7 @@ class Source(ABC):
             names = " and ".join(os.path.relpath(path, self.root) for path in pair)
             report.note(SAME_BYTES, names)
         return Reading(
-            boxes_table(kept, groups),
+            boxes_table(kept, groups, self.carried),
             pd.DataFrame(
                 {"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]}, dtype="str"
             ),
@@ -150,6 +155,8 @@ class Source(ABC):
             self._unused({**scan.unused, **unused}, scan.groups),
             identical,
             lowest,
+            self.root,
+            self.carried,
         )
 
     def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:

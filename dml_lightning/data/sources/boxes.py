@@ -30,6 +30,7 @@ class Box(NamedTuple):
     stated: tuple[int, int] | None = None  # width, height of the frame in px as the annotation states them
     skip: str = ""  # reason to leave the box out; background crops still keep away from it
     score: float = math.nan  # a detector's confidence, from 0 to 1; NaN where there is none
+    carried: tuple[str, ...] = ()  # texts of further columns
 
 
 def usable_boxes(
@@ -131,12 +132,16 @@ def _note_contradictions(boxes: Iterable[Box], report: ReadReport) -> None:
             report.note("same box with two labels", f"{box.where}: {other.label}, {box.label}")
 
 
-def boxes_table(boxes: Sequence[Box], groups: dict[Path, str] | None = None) -> pd.DataFrame:
-    """Builds the reader's table; the column score is there where a box has one."""
+def boxes_table(
+    boxes: Sequence[Box], groups: dict[Path, str] | None = None, carried: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Builds the reader's table; the column score is there where a box has one, and the columns carried are last."""
     groups = groups or {}
     rows = [(str(b.frame), *b[1:5], b.label, groups.get(b.frame, "")) for b in boxes]
     table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
     kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
     table = table.astype(kinds)
     scores = pd.Series([b.score for b in boxes], dtype="float64")
-    return table.assign(score=scores) if scores.notna().any() else table
+    table = table.assign(score=scores) if scores.notna().any() else table
+    further = {name: pd.Series([b.carried[n] for b in boxes], dtype="str") for n, name in enumerate(carried)}
+    return table.assign(**further)

@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +102,7 @@ class CsvTable(Source):
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all rows of all files."""
-        files = sorted(self.root.glob(self.file))
+        files = self._files()
         if not files:
             raise ValueError(f"There is no file {self.file} in {self.root}.")
         finder = FrameFinder()
@@ -128,6 +128,15 @@ class CsvTable(Source):
         super().check_boxes(boxes, sizes, report)
         if self.box_format == "xyxy" and not (self.one_based or self.relative):
             warn_of_one_based(boxes, sizes, report)
+
+    def carry(self, reserved: Collection[str]) -> None:
+        """Has further columns read, as texts: all but those of the boxes, reserved ones and names that occur twice."""
+        headers = [self.header] if self.header else [read_header(each, self.delimiter) for each in self._files()]
+        names = dict.fromkeys(name for header in headers for name in header if header.count(name) == 1)
+        self.carried = [name for name in names if name and name not in {*self._needed(), *reserved}]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.root.glob(self.file))
 
     def _needed(self) -> list[str]:
         optional = [name for name in (self.label_column, self.group_column, self.score_column) if name is not None]
@@ -167,7 +176,9 @@ class CsvTable(Source):
         label = self.label_names.get(code, code)
         skip = "" if label or not all(map(math.isfinite, (x, y, width, height))) else "row without a label"
         score = math.nan if self.score_column is None else self._score(row[self.score_column], where)
-        return Box(frame, x - first, y - first, width, height, label, where, self.relative, skip=skip, score=score)
+        carried = tuple(row.get(name, "") for name in self.carried)
+        box = Box(frame, x - first, y - first, width, height, label, where, self.relative, skip=skip, score=score)
+        return box._replace(carried=carried) if carried else box
 
     def _number(self, text: str) -> float:
         return to_float(text if self.decimal == "." else text.replace(self.decimal, "."))

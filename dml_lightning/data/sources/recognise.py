@@ -43,6 +43,7 @@ def read_source(
     min_score: float | None = None,
     allow_empty: bool = False,
     trust: Collection[str] = (),
+    carry: Collection[str] | None = None,
 ) -> Reading:
     """Reads a data set by its config, or by the content of its files.
 
@@ -52,6 +53,8 @@ def read_source(
         min_score: See `Source.read`.
         allow_empty: See `Source.read`.
         trust: Modules whose classes a recipe of a run's folder may name beside the listed ones.
+        carry: Names that further columns of a .csv table may not have to be carried into the table of boxes; None
+            carries none.
 
     Returns:
         The data set; its report states the layout that was recognised.
@@ -60,6 +63,8 @@ def read_source(
         ValueError: There is no such path, it fits no layout or several, or it cannot be read.
     """
     source, layout = recognise(path, trust)
+    if carry is not None and isinstance(source, CsvTable):
+        source.carry(carry)
     reading = source.read(on_bad_frame, min_score, allow_empty)
     reading.report.layout = f"read as {layout}"
     return reading

@@ -1,0 +1,25 @@
+"""The few numbers that `dml fit`, `dml validate` and `dml test` print at their end; all of them are in metrics/."""
+
+from collections.abc import Mapping
+
+from dml_lightning.stats.results import COLUMNS
+
+WIDTH = max(map(len, COLUMNS.values())) + 2
+
+
+def summary(values: Mapping[str, float], stage: str) -> str:
+    """A row for each main number that was logged, narrower than 80 columns.
+
+    Args:
+        values: Logged values by key.
+        stage: "val" or "test".
+
+    Example:
+        >>> for line in summary({"test/recall_at_1": 0.91, "val/map_at_r": 0.4}, "test").splitlines():
+        ...     line.split()
+        ['test', 'split', 'value']
+        ['Recall@1', '0.910']
+    """
+    rows = [(title, values[f"{stage}/{key}"]) for key, title in COLUMNS.items() if f"{stage}/{key}" in values]
+    head = f"{'validation' if stage == 'val' else 'test'} split"
+    return "\n".join([f"{head:<{WIDTH}}{'value':>8}", *(f"{title:<{WIDTH}}{value:>8.3f}" for title, value in rows)])

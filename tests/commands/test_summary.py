@@ -1,0 +1,31 @@
+"""The numbers that a stage prints."""
+
+from pathlib import Path
+
+import pytest
+
+from dml_lightning.cli import main
+from dml_lightning.commands.summary import summary
+from dml_lightning.runs.folder import read_metrics
+from dml_lightning.stats.results import COLUMNS
+
+
+def test_every_main_number_has_a_row_that_fits_80_columns() -> None:
+    lines = summary({f"val/{key}": float("nan") for key in COLUMNS}, "val").splitlines()
+    assert len(lines) == 1 + len(COLUMNS)
+    assert max(map(len, lines)) < 80
+    assert len({len(line) for line in lines}) == 1
+    assert summary({}, "test").split() == ["test", "split", "value"]
+
+
+@pytest.mark.parametrize(("more", "printed"), [([], True), (["--verbose=false"], False)])
+def test_a_test_prints_one_short_table(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], printed: bool
+) -> None:
+    run = runs["softmax"]
+    main(["validate", "--run", str(run), *more])
+    told = capsys.readouterr().out
+    expected = summary({f"val/{key}": value for key, value in read_metrics(run, "val").items()}, "val")
+    assert (expected in told) == printed
+    assert told.count(COLUMNS["balanced_accuracy_prototype"]) == printed
+    assert "DataLoader" not in told  # of Lightning's table
