@@ -24,6 +24,7 @@ class Stream(IntEnum):
     AUGMENTATION = 102
     FEWER_CROPS = 103  # which crops are kept of a class that has more than requested
     TRAINING_STEP = 107
+    SIDE_INPUTS = 108
 
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,) int64; known classes are 0..C-1, then novel, then OOD classes
     # (B,) int64, the crop's row in the table; padding copies share it
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
+    side: Tensor = torch.empty(0)  # (B, n) float32, above 0: side inputs in their own units; empty without any
 
 
 class LossOutput(NamedTuple):

@@ -195,3 +195,29 @@ def background_rows(
         wanted = per_frame * len(reading.frames)
         log.warning("%d of %d background crops found no room", sampled.missing, wanted)
     return sampled.rows
+
+
+def with_shapes(table: pd.DataFrame) -> pd.DataFrame:
+    """Gives each background crop the shape of the known box whose longer side is nearest to its own.
+
+    Sampled squares would be told from boxes by their width and height alone. Centre and longer side stay, and with them
+    the pixels of the crop.
+
+    >>> rows = [(0.0, 0.0, 4.0, 8.0, "coot", "known"), (10.0, 10.0, 8.0, 8.0, BACKGROUND, "ood")]
+    >>> table = pd.DataFrame(rows, columns=[*BOX_COLUMNS, "label", "role"])
+    >>> with_shapes(table).loc[1, BOX_COLUMNS].tolist()
+    [12.0, 10.0, 4.0, 8.0]
+
+    Args:
+        table: Crop table whose class "background" was sampled.
+    """
+    known = table.loc[table["role"] == "known", ["width", "height"]].to_numpy(float)
+    known = known[known.max(axis=1).argsort(kind="stable")]
+    longer = known.max(axis=1)
+    squares = table["label"] == BACKGROUND
+    boxes = table.loc[squares, BOX_COLUMNS].to_numpy(float)
+    nearest = np.searchsorted((longer[1:] + longer[:-1]) / 2, boxes[:, 2])
+    sizes = boxes[:, 2:] * (known / longer[:, None])[nearest]
+    result = table.copy()
+    result.loc[squares, BOX_COLUMNS] = np.hstack([boxes[:, :2] + (boxes[:, 2:] - sizes) / 2, sizes])
+    return result

@@ -59,7 +59,8 @@ class CachedCrops:
 
 def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
     """Hash of everything that determines the cached pixels of a crop table, except the content of the frames."""
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
+    cutting = {name: value for name, value in asdict(options).items() if name != "side_inputs"}
+    digest = hashlib.sha256(json.dumps([FORMAT, cutting], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(table[BOX_COLUMNS].to_numpy(np.float64)).tobytes())
     digest.update("\n".join(table["frame"]).encode())
     return digest.hexdigest()[:16]

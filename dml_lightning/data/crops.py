@@ -9,7 +9,7 @@ Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ from dml_lightning.data.normalisation import (
     standardise,
     window_statistics,
 )
+from dml_lightning.data.side import SideInput, ordered, side_inputs
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.types import Batch
 
@@ -52,6 +53,9 @@ class CropOptions:
             temperatures.
         window: Lowest and highest degC for "window".
         radiometry: Camera's conversion of integer counts to degC.
+        side_inputs: What a crop carries beside its pixels, which cutting and normalising take away; kept in the order
+            of `SIDE_INPUTS`. "width" and "height" of the box, px of the picture that it was drawn on; "contrast", the
+            scale that the crop was divided by, counts or K.
 
     Raises:
         ValueError: An option is out of its range.
@@ -63,6 +67,7 @@ class CropOptions:
     normalisation: Normalisation = "crop"
     window: tuple[float, float] | None = None
     radiometry: Radiometry | None = None
+    side_inputs: tuple[SideInput, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.crop_size, int) or self.crop_size < 4:
@@ -80,6 +85,7 @@ class CropOptions:
             )
         if self.window is not None:
             window_statistics(self.window)
+        object.__setattr__(self, "side_inputs", ordered(self.side_inputs, self.normalisation))
 
     @property
     def stored_size(self) -> int:
@@ -183,6 +189,7 @@ def crop_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+    measured: Statistics = np.empty((len(table), 2), np.float32)
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):
         try:
@@ -193,16 +200,19 @@ def crop_batches(
             if bad_frames is not None:
                 bad_frames[path] = str(error)
             continue
+        measured[rows] = statistics
         images.append(centre_crop(to_images(patches, statistics, options), options.crop_size))
         index.append(torch.from_numpy(rows))
         waiting += len(rows)
         while waiting >= batch_size:
             all_images, all_index = torch.cat(images), torch.cat(index)
-            yield _unlabelled(all_images[:batch_size], all_index[:batch_size])
+            yield _unlabelled(all_images[:batch_size], all_index[:batch_size], boxes, measured, options)
             images, index, waiting = ([all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size)
     if waiting:
-        yield _unlabelled(torch.cat(images), torch.cat(index))
+        yield _unlabelled(torch.cat(images), torch.cat(index), boxes, measured, options)
 
 
-def _unlabelled(images: Tensor, index: Tensor) -> Batch:
-    return Batch(images, torch.full_like(index, -1), index)
+def _unlabelled(images: Tensor, index: Tensor, boxes: Boxes, statistics: Statistics, options: CropOptions) -> Batch:
+    rows = index.numpy()
+    side = torch.from_numpy(side_inputs(boxes[rows], statistics[rows], options.side_inputs))
+    return Batch(images, torch.full_like(index, -1), index, side)

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from dml_lightning.data.background import with_shapes
 from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
 from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
@@ -30,16 +31,17 @@ from dml_lightning.data.loaders import (
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import PKBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.side import SideInput, side_inputs
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
-from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
+from dml_lightning.data.table import BOX_COLUMNS, SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from dml_lightning.types import EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
-NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
+NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()
 
 
@@ -77,6 +79,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: "crop" or "frame", by robust statistics of the crop or its frame, or "window", by fixed
             temperatures.
         window: Lowest and highest degC, for "window".
+        side_inputs: What a crop carries beside its pixels: "width" and "height" of its box in px, "contrast", the scale
+            that it was divided by, in counts or K. The encoder takes as many, which the command line sees to; training
+            jitters them.
         augmentation: Strengths of the augmentation; None trains on crops as they are.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
@@ -122,6 +127,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         min_side: float = 16.0,
         normalisation: Normalisation = "crop",
         window: tuple[float, float] | None = None,
+        side_inputs: list[SideInput] = [],  # noqa: B006 - copied, never changed
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
@@ -148,7 +154,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.background = background
         self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
         self.split_seed, self.seed = split_seed, seed
-        self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
+        self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry, tuple(side_inputs))
         self.augmentation = augmentation or NO_AUGMENTATION
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
@@ -215,6 +221,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             seed=self.split_seed,
             allow_identical_frames=self.allow_identical_frames,
         )
+        if self.background and self.options.side_inputs:
+            table = with_shapes(table)
         readings = self._corrected_readings
         return with_corrected(table, self.reading.frames, readings) if readings else table
 
@@ -348,7 +356,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns the loader of known training crops, whose batches `on_after_batch_transfer` turns into `Batch`."""
         rows = self.training_rows()
-        crops = CropDataset(self._crops(), rows, self.labels[rows], self.options)
+        crops = self._dataset(rows)
         sampler = self._planned_sampler(self.labels[rows])
         sampler.repeats = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
@@ -395,7 +403,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if self._sheet.device != batch.patches.device:
             self._sheet = self._sheet.to(batch.patches.device)
         images = augment(batch.patches, batch.parameters, self.options.crop_size, self._sheet)
-        return Batch(images, batch.labels, batch.index)
+        return Batch(images, batch.labels, batch.index, batch.side)
 
     def rows(self, role: str, split: str) -> NDArray[np.int64]:
         """Rows of the table with that role in that split, ascending."""
@@ -416,7 +424,16 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             rows = self.rows("known", "calibration")
         else:
             rows = self.rows(name, split)
-        return CropDataset(self._crops(), rows, self.labels[rows], self.options)
+        return self._dataset(rows)
+
+    def _dataset(self, rows: NDArray[np.int64]) -> CropDataset:
+        return CropDataset(self._crops(), rows, self.labels[rows], self.options, self._side_inputs)
+
+    @cached_property
+    def _side_inputs(self) -> NDArray[np.float32]:
+        """Side inputs of every row of the table, (N, n)."""
+        boxes = self.full_table[BOX_COLUMNS].to_numpy(np.float64)
+        return side_inputs(boxes, self._crops().statistics, self.options.side_inputs)
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """Returns the loader of this rank's share of an evaluation set."""

@@ -7,6 +7,7 @@ Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a 
 FLOORS = {"counts": 1.0, "degC": 0.05}
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
+BOX_INPUTS = {"width": 2, "height": 3}  # side inputs that a box gives -> its column
 
 
 def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -45,6 +47,15 @@ def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) ->
     [16.0, 60.0]
     """
     return np.maximum(longer * (1 + context), min_side)
+
+
+def box_inputs(boxes: Boxes, names: Sequence[str]) -> NDArray[np.float32]:
+    """Side inputs (N, n) that boxes (N, 4) give, in the order of their names; any other name is left out.
+
+    >>> box_inputs(np.array([[10.0, 20.0, 8.0, 4.0]]), ["width", "height", "contrast"]).tolist()
+    [[8.0, 4.0]]
+    """
+    return boxes[:, [BOX_INPUTS[name] for name in names if name in BOX_INPUTS]].astype(np.float32)
 
 
 class BoxError(ValueError):

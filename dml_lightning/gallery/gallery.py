@@ -296,7 +296,8 @@ class Gallery:
 
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
     """Digest, in 16 hex digits, of an encoder's weights and of the options that cut and normalise its crops."""
-    digest = hashlib.sha256(repr(options).encode())
+    side_inputs = getattr(options, "side_inputs", ())
+    digest = hashlib.sha256((repr(options) + (repr(side_inputs) if side_inputs else "")).encode())
     for name, shards in sorted(encoder.state_dict().items()):
         tensor = whole(shards)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

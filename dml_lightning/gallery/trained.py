@@ -173,4 +173,6 @@ def crop_options(data: dict[str, Any]) -> CropOptions:
         options["radiometry"] = Radiometry(**options["radiometry"])
     if options.get("window") is not None:
         options["window"] = tuple(options["window"])
+    if options.get("side_inputs") is not None:
+        options["side_inputs"] = tuple(options["side_inputs"])
     return CropOptions(**options)

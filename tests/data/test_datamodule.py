@@ -643,3 +643,35 @@ def test_few_training_crops_are_the_reference_too(root: Path, tmp_path: Path) ->
     again, other = (module(root, tmp_path, train_per_class=3, seed=seed) for seed in (0, 1))
     assert np.array_equal(again.training_rows(), rows)
     assert not np.array_equal(other.training_rows(), rows)
+
+
+# Side inputs
+
+
+def test_side_inputs_travel_from_the_table_to_every_batch(root: Path, cache_dir: Path, tmp_path: Path) -> None:
+    class Looks(Spy):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            assert batch.side.shape == (len(batch.labels), 2)
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+            boxes = data.table.loc[batch.index.numpy(), ["width", "height"]].to_numpy(np.float32)
+            np.testing.assert_array_equal(batch.side, boxes)
+            super().validation_step(batch, batch_idx, dataloader_idx)
+
+    data = module(root, cache_dir, side_inputs=["height", "width"])
+    spy = Looks()
+    trainer(tmp_path, max_epochs=1).fit(spy, datamodule=data)
+    assert spy.seen
+    assert spy.evaluated
+
+
+def test_sampled_background_is_not_told_by_its_square_boxes(root: Path) -> None:
+    roles = {**ROLES, "ood_test": ["person", "background"]}
+    plain, shaped = (
+        module(root, None, **{**roles, "background": 2, "side_inputs": names}) for names in ([], ["width"])
+    )
+    square, box = (data.table[data.table["label"] == "background"] for data in (plain, shaped))
+    assert (square["width"] == square["height"]).all()
+    assert (box["width"] != box["height"]).all()
+    assert square["frame"].tolist() == box["frame"].tolist()
