@@ -93,6 +93,8 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        # not for encoders that have no such argument
+        parser.link_arguments("data.side_inputs", "model.init_args.encoder.init_args.side_inputs", compute_fn=len)
 
     @override
     def before_instantiate_classes(self) -> None:

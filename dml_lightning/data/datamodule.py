@@ -8,9 +8,11 @@ from typing import Any, Literal, cast
 import lightning as L
 import numpy as np
 import pandas as pd
+import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
@@ -414,6 +416,10 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Rows of the known crops to train on, ascending: at most `train_per_class` of each class."""
         rows = self.rows("known", "train")
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
+
+    def training_side_inputs(self) -> Tensor:
+        """Side inputs (N, n) of the crops to train on, as they are."""
+        return torch.from_numpy(self._side_inputs[self.training_rows()])
 
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> CropDataset:
         """Returns a whole evaluation set, unsharded; `reference` and `calibration` are the same for both splits."""

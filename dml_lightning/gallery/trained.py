@@ -50,9 +50,9 @@ class TrainedRun:
         folder = Path(run)
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
-        with reading(path, trust):
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names))
         options = _crop_options(path)
+        with reading(path, trust):
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), len(options.side_inputs))
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
                 f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
@@ -94,7 +94,7 @@ def check_device(device: str) -> None:
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
-        vectors = module(batch.images.to(device))
+        vectors = module(batch.images.to(device), batch.side.to(device))
         logits = module.compute_logits(vectors)
         rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
         yield Embeddings(
@@ -105,13 +105,14 @@ def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Ite
         )
 
 
-def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> EmbeddingModule:
+def _load_module(run: Path, model: dict[str, Any], num_classes: int, side_inputs: int = 0) -> EmbeddingModule:
     """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
 
     Args:
         run: Folder of the run.
         model: Model section of its recipe.
         num_classes: Number C of known classes.
+        side_inputs: Number n of side inputs, which the recipe states in its data section.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -124,6 +125,9 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int) -> Embeddin
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     try:
         config = parser.parse_object({"model": {**model, "init_args": arguments}})
+        encoder = config.model.init_args.encoder.init_args
+        if "side_inputs" in encoder:
+            encoder.side_inputs = side_inputs
         with weights_follow():
             module: EmbeddingModule = parser.instantiate(config).model
     except (ArgumentError, TypeError) as error:

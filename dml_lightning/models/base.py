@@ -94,14 +94,14 @@ class EmbeddingModule(L.LightningModule, ABC):
         return {}
 
     @override
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, side: Tensor | None = None) -> Tensor:
         try:
-            vectors: Tensor = self.encoder(images)
+            vectors: Tensor = self.encoder(images, *([] if side is None or not side.shape[-1] else [side]))
         except AssertionError as error:  # raised by timm's transformers for a size they do not take
-            side = images.shape[-1]
+            size = images.shape[-1]
             raise ValueError(
-                f"the backbone does not take crops of {side} px: {error} Many that need a fixed size take "
-                f"backbone_args={{img_size: {side}}}."
+                f"the backbone does not take crops of {size} px: {error} Many that need a fixed size take "
+                f"backbone_args={{img_size: {size}}}."
             ) from error
         return vectors
 
@@ -130,6 +130,12 @@ class EmbeddingModule(L.LightningModule, ABC):
             ) from None
 
     @override
+    def setup(self, stage: str) -> None:
+        side_inputs = getattr(getattr(self.trainer, "datamodule", None), "training_side_inputs", None)
+        if self.encoder.side_inputs and side_inputs is not None:
+            self.encoder.side.standardise(side_inputs())  # a checkpoint, which is read later, has its own
+
+    @override
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # only ModelParallelStrategy has one
             shard(self, self.device_mesh["data_parallel"])
@@ -154,7 +160,7 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
                 "(trainer.fit(module, datamodule=...)), which augments them on the device."
             )
-        embeddings = self(batch.images)
+        embeddings = self(batch.images, batch.side)
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
         for name, value in self.diagnostics(embeddings.detach(), batch.labels).items():
@@ -164,7 +170,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
-        vectors = self(batch.images)
+        vectors = self(batch.images, batch.side)
         logits = self.compute_logits(vectors)
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index}
         if logits is not None:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from dml_lightning.models.side import SIDE_FEATURES, SideFeatures
+
 _WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
 
 
@@ -41,6 +43,8 @@ class Encoder(nn.Module):
         freeze_batch_norm: Whether batch norm keeps its running statistics while training, which makes
             a crop's embedding independent of the rest of its batch.
         backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
+        side_inputs: Number n of side inputs that join the backbone's features at the head; the command line takes it
+            from the data (`data.side_inputs`).
 
     Raises:
         ValueError: If a setting is out of range, the backbone is unknown to timm or does not take `backbone_args`, or
@@ -52,6 +56,8 @@ class Encoder(nn.Module):
         torch.Size([2, 64])
     """
 
+    side_inputs = 0
+
     def __init__(
         self,
         backbone: str = "resnet10t",
@@ -62,6 +68,7 @@ class Encoder(nn.Module):
         head: Literal["linear", "mlp"] = "linear",
         freeze_batch_norm: bool = False,
         backbone_args: dict[str, Any] | None = None,
+        side_inputs: int = 0,
     ) -> None:
         super().__init__()
         if embedding_dim < 1:
@@ -70,6 +77,8 @@ class Encoder(nn.Module):
             raise ValueError("backbone is empty; name a model of timm, such as resnet10t.")
         if head not in ("linear", "mlp"):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
+        if side_inputs < 0:
+            raise ValueError(f"side_inputs must be at least 0, got {side_inputs}.")
         self.embedding_dim = embedding_dim
         self.normalize = normalize
         self.freeze_batch_norm = freeze_batch_norm
@@ -77,19 +86,32 @@ class Encoder(nn.Module):
         # A backbone with a head of its own can be wider than num_features (mobilenetv3: 1024, not 288).
         hidden_size = getattr(self.backbone, "head_hidden_size", None)
         width = cast(int, hidden_size or self.backbone.num_features)
+        if side_inputs:
+            self.side_inputs, self.side = side_inputs, SideFeatures(side_inputs)
+            width += SIDE_FEATURES
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, side: Tensor | None = None) -> Tensor:
         """Embed a batch.
 
         Args:
             images: Normalised crops (B, 1, S, S).
+            side: Side inputs (B, n) of the crops, for an encoder that takes some.
 
         Returns:
             Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision.
+
+        Raises:
+            ValueError: If there are more or fewer side inputs than the encoder takes.
         """
-        vectors: Tensor = self.head(self.backbone(images))  # (B, D)
+        features: Tensor = self.backbone(images)
+        given = 0 if side is None else side.shape[-1]
+        if given != self.side_inputs:
+            raise ValueError(f"the encoder takes {self.side_inputs} side inputs, and a crop came with {given}.")
+        if side is not None and given:
+            features = torch.cat([features, self.side(side)], dim=1)
+        vectors: Tensor = self.head(features)  # (B, D)
         if not self.normalize:
             return vectors
         # float64 input stays float64; half precision would leave norms off by 1e-3
@@ -106,7 +128,7 @@ class Encoder(nn.Module):
 
 
 class RawPixels(Encoder):
-    """Pixels of the crop as its embedding: the floor that every trained encoder has to beat.
+    """Pixels of the crop as its embedding, without side inputs: the floor that every trained encoder has to beat.
 
     Args:
         side: Side in px that crops are averaged or repeated to; D is its square.
@@ -124,6 +146,10 @@ class RawPixels(Encoder):
         self.freeze_batch_norm = False
         self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.head = nn.Sequential()
+
+    def forward(self, images: Tensor, side: Tensor | None = None) -> Tensor:
+        """Embed a batch by its pixels alone."""
+        return super().forward(images)
 
 
 def _create_backbone(name: str, pretrained: bool, checkpoint: str | None, arguments: dict[str, Any]) -> nn.Module:
