@@ -94,6 +94,7 @@ def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | N
     write_json(folder / "model.json", content)
     size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
     inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
+    inputs += [f"side (N, {len(graph.box_inputs)})"] * bool(graph.box_inputs)
     shapes = {"embedding": f"(N, {trained.module.encoder.embedding_dim})", "logits": f"(N, {len(content['classes'])})"}
     outputs = [f"{name} {shapes[name]}" for name in graph.output_names]
     write_text(folder / "README.md", readme(content, inputs, outputs, OPSET))

@@ -49,6 +49,7 @@ class Crops(NamedTuple):
 
     pixels: Float32  # (N, 1, S, S) in the model's unit
     statistics: Float32 | None = None  # (N, 2) location and scale of the crop's frame, for normalisation "frame"
+    side: Float32 | None = None  # (N, m) what the model takes of each box, such as width and height in px
 
 
 class Model:
@@ -75,6 +76,7 @@ class Model:
         graph = _checked(path, "encoder.onnx", self.content)
         self.session = onnxruntime.InferenceSession(graph, providers=list(providers))
         self.crop: dict[str, Any] = self.content["crop"]
+        self.box_inputs = [name for name in self.crop.get("side_inputs", []) if name in geometry.BOX_INPUTS]
         self.rules: dict[str, dict[str, Any]] = self.content["rules"]
         self.names = np.array(self.content["classes"] + [species["label"] for species in self.content["enrolled"]])
 
@@ -114,9 +116,10 @@ class Model:
         size, stored = options["crop_size"], options["stored_size"]
         inner = slice((stored - size) // 2, (stored - size) // 2 + size)
         crops = np.ascontiguousarray(patches[:, None, inner, inner])
+        side = geometry.box_inputs(corners, self.box_inputs)
         if self.crop["normalisation"] != "frame":
-            return Crops(crops)
-        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)))
+            return Crops(crops, None, side)
+        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)), side)
 
     def _radiometry(self) -> files.Radiometry | None:
         stated = self.crop["radiometry"]
@@ -141,7 +144,8 @@ class Model:
             Embeddings (N, D), and logits (N, C) of an arm that classifies, else None.
 
         Raises:
-            ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames.
+            ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames or the side
+                inputs of their boxes.
         """
         given = crops if isinstance(crops, Crops) else Crops(np.asarray(crops))
         feeds = {"crops": self._checked_pixels(given.pixels)}
@@ -152,6 +156,8 @@ class Model:
                     "take crops from `cut`, or give Crops(pixels, statistics)."
                 )
             feeds["statistics"] = np.asarray(given.statistics, np.float32).reshape(-1, 2)
+        if self.box_inputs:
+            feeds["side"] = self._checked_side(given)
         count = len(feeds["crops"])
         if count == 0:  # the graph needs at least one crop
             feeds = {key: np.ones((1, *part.shape[1:]), np.float32) for key, part in feeds.items()}
@@ -173,6 +179,16 @@ class Model:
         if not np.isfinite(result).all():
             raise ValueError("a crop holds NaN or infinity; fill such pixels before.")
         return result
+
+    def _checked_side(self, crops: Crops) -> Float32:
+        shape = (len(crops.pixels), len(self.box_inputs))
+        side = np.empty(0) if crops.side is None else np.asarray(crops.side, np.float32)
+        if side.shape != shape or not (np.isfinite(side) & (side > 0)).all():
+            raise ValueError(
+                f"this model takes {', '.join(self.box_inputs)} of each crop's box, which are above 0: take crops from "
+                "`cut`, or give Crops(pixels, statistics, side)."
+            )
+        return side
 
     def predict(self, crops: Any, rule: str | None = None, k: int = 5) -> dict[str, NDArray[Any]]:
         """Names crops and decides which are known.

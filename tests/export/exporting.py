@@ -46,6 +46,12 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
         lambda: TripletModule(RawPixels(4, normalize=False), torch.optim.SGD, 3),
         CropOptions(crop_size=16, normalisation="window", window=(10, 25), radiometry=CENTIKELVIN),
     ),
+    "sized": (
+        lambda: SoftmaxModule(
+            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=3), torch.optim.SGD, 3
+        ),
+        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "contrast")),
+    ),
     "mobilenetv3_small_050": (
         lambda: SoftmaxModule(Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True),
         CropOptions(crop_size=32),

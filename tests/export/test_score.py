@@ -36,6 +36,7 @@ CASES = [
     "softmax",
     "frame",
     "window",
+    "sized",
     pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow),
     pytest.param("convnext_atto", marks=pytest.mark.slow),
 ]
@@ -124,6 +125,13 @@ def test_a_frame_with_nan_is_refused() -> None:
 def test_crops_that_cannot_be_embedded(crops: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_cutting(CropOptions(crop_size=16, normalisation="frame"), "counts").embed(crops)
+
+
+@pytest.mark.parametrize("side", [None, np.ones((2, 1)), np.array([[3.0, 0.0], [1.0, 1.0]]), np.full((2, 2), np.nan)])
+def test_crops_without_their_boxes_are_refused_where_the_model_takes_them(side: Any) -> None:
+    model = model_cutting(CropOptions(crop_size=16, side_inputs=("height", "width")), "counts")
+    with pytest.raises(ValueError, match="this model takes width, height of each crop's box, which are above 0"):
+        model.embed(Crops(np.zeros((2, 1, 16, 16), np.float32), None, side))
 
 
 @pytest.mark.parametrize("k", [1, 5, 50])
