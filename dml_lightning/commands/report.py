@@ -16,12 +16,12 @@ from dml_lightning.figures.projection import Method
 from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.metrics.open_set import oscr_curve, risk_coverage_curve
 from dml_lightning.report.counts import read_counts
-from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs, words
+from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
 from dml_lightning.report.numbers import coverage
 from dml_lightning.report.page import render_page
 from dml_lightning.report.sections import sections
 from dml_lightning.report.summary import answer_text, arms_table
-from dml_lightning.stats.results import COLUMNS
+from dml_lightning.stats.results import plain_name
 from dml_lightning.stats.tables import Table
 
 Format = Literal["html", "md", "csv", "latex"]
@@ -137,7 +137,7 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bo
 
 def _reranked(table: pd.DataFrame) -> Table:
     """Retrieval by method, for the terminal."""
-    heads = [*table.columns[:2], *(COLUMNS.get(name, words(name)) for name in table.columns[2:])]
+    heads = [*table.columns[:2], *(plain_name(name) for name in table.columns[2:])]
     return Table("Retrieval after re-ranking", heads, table.to_numpy(object).tolist(), "Larger is better.")
 
 
