@@ -21,6 +21,7 @@ from torch import Tensor
 from dml_lightning.data import geometry
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
 from dml_lightning.data.geometry import FLOORS, Boxes
+from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.normalisation import (
     Normalisation,
     centre_crop,
@@ -28,7 +29,7 @@ from dml_lightning.data.normalisation import (
     standardise,
     window_statistics,
 )
-from dml_lightning.data.side import SideInput, ordered, side_inputs
+from dml_lightning.data.side import METRIC, SideInput, ordered, side_inputs
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.types import Batch
 
@@ -54,8 +55,8 @@ class CropOptions:
         window: Lowest and highest degC for "window".
         radiometry: Camera's conversion of integer counts to degC.
         side_inputs: What a crop carries beside its pixels, which cutting and normalising take away; kept in the order
-            of `SIDE_INPUTS`. "width" and "height" of the box, px of the picture that it was drawn on; "contrast", the
-            scale that the crop was divided by, counts or K.
+            of `SIDE_INPUTS`. "width" and "height" of the box, px of the picture that it was drawn on; "width_m" and
+            "height_m", the same in m on the ground; "contrast", the scale that the crop was divided by, counts or K.
 
     Raises:
         ValueError: An option is out of its range.
@@ -86,6 +87,11 @@ class CropOptions:
         if self.window is not None:
             window_statistics(self.window)
         object.__setattr__(self, "side_inputs", ordered(self.side_inputs, self.normalisation))
+
+    @property
+    def needs_gsd(self) -> bool:
+        """Whether frames must have a ground sampling distance."""
+        return any(name in METRIC for name in self.side_inputs)
 
     @property
     def stored_size(self) -> int:
@@ -173,7 +179,7 @@ def crop_batches(
     """Cuts every box of a table without roles, splits or a cache, frame by frame, each frame opened once.
 
     Args:
-        table: Table with the columns frame, x, y, width, height.
+        table: Table with the columns frame, x, y, width, height, and gsd for sizes in metres.
         options: Options of the crops.
         batch_size: Number of crops in a batch; the last may have fewer.
         on_bad_frame: Whether a frame that cannot be used raises ("stop") or is left out ("skip").
@@ -184,11 +190,13 @@ def crop_batches(
 
     Raises:
         FrameError: A frame cannot be used and on_bad_frame is "stop".
-        ValueError: The batch_size is below 1.
+        ValueError: The batch_size is below 1, or sizes in metres are asked for and a frame has no ground sampling
+            distance.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+    gsd = ground_distances(table) if options.needs_gsd else np.full(len(table), np.nan)
     measured: Statistics = np.empty((len(table), 2), np.float32)
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):
@@ -206,13 +214,20 @@ def crop_batches(
         waiting += len(rows)
         while waiting >= batch_size:
             all_images, all_index = torch.cat(images), torch.cat(index)
-            yield _unlabelled(all_images[:batch_size], all_index[:batch_size], boxes, measured, options)
+            yield _unlabelled(all_images[:batch_size], all_index[:batch_size], boxes, measured, gsd, options)
             images, index, waiting = ([all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size)
     if waiting:
-        yield _unlabelled(torch.cat(images), torch.cat(index), boxes, measured, options)
+        yield _unlabelled(torch.cat(images), torch.cat(index), boxes, measured, gsd, options)
 
 
-def _unlabelled(images: Tensor, index: Tensor, boxes: Boxes, statistics: Statistics, options: CropOptions) -> Batch:
+def _unlabelled(
+    images: Tensor,
+    index: Tensor,
+    boxes: Boxes,
+    statistics: Statistics,
+    gsd: NDArray[np.float64],
+    options: CropOptions,
+) -> Batch:
     rows = index.numpy()
-    side = torch.from_numpy(side_inputs(boxes[rows], statistics[rows], options.side_inputs))
+    side = torch.from_numpy(side_inputs(boxes[rows], statistics[rows], options.side_inputs, gsd[rows]))
     return Batch(images, torch.full_like(index, -1), index, side)

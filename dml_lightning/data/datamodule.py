@@ -1,6 +1,7 @@
 """From a data source to the loaders of one experiment."""
 
 import warnings
+from collections import ChainMap
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,6 +22,7 @@ from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
 from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.ground import COLUMN, ground_distances
 from dml_lightning.data.loaders import (
     CropDataset,
     EvaluationLoader,
@@ -81,9 +83,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: "crop" or "frame", by robust statistics of the crop or its frame, or "window", by fixed
             temperatures.
         window: Lowest and highest degC, for "window".
-        side_inputs: What a crop carries beside its pixels: "width" and "height" of its box in px, "contrast", the scale
-            that it was divided by, in counts or K. The encoder takes as many, which the command line sees to; training
-            jitters them.
+        side_inputs: What a crop carries beside its pixels: "width" and "height" of its box in px, or "width_m" and
+            "height_m" in metres on the ground, which do not change with the altitude; "contrast", the scale that it was
+            divided by, in counts or K. The encoder takes as many, which the command line sees to; training jitters
+            them.
+        gsd: Ground sampling distance of the frames for which the data set states none, m per px.
         augmentation: Strengths of the augmentation; None trains on crops as they are.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
@@ -130,6 +134,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: Normalisation = "crop",
         window: tuple[float, float] | None = None,
         side_inputs: list[SideInput] = [],  # noqa: B006 - copied, never changed
+        gsd: float | None = None,
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
@@ -157,6 +162,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
         self.split_seed, self.seed = split_seed, seed
         self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry, tuple(side_inputs))
+        self.gsd = gsd
         self.augmentation = augmentation or NO_AUGMENTATION
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
@@ -202,7 +208,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @cached_property
     def reading(self) -> Reading:
         """Data set as the source reads it."""
-        return self.source.read(self.on_bad_frame)
+        return self.source.read(self.on_bad_frame, gsd=self.gsd)
 
     @cached_property
     def full_table(self) -> pd.DataFrame:
@@ -226,7 +232,13 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if self.background and self.options.side_inputs:
             table = with_shapes(table)
         readings = self._corrected_readings
-        return with_corrected(table, self.reading.frames, readings) if readings else table
+        if readings:
+            table = with_corrected(table, self.reading.frames, readings)
+        if not self.options.needs_gsd:
+            return table
+        stated = ChainMap(*(dict(reading.gsd) for reading in (self.reading, *readings)))
+        table = table.assign(gsd=table["frame"].map(stated).astype(float))
+        return table.assign(gsd=ground_distances(table))
 
     @cached_property
     def _corrected_readings(self) -> list[Reading]:
@@ -439,7 +451,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def _side_inputs(self) -> NDArray[np.float32]:
         """Side inputs of every row of the table, (N, n)."""
         boxes = self.full_table[BOX_COLUMNS].to_numpy(np.float64)
-        return side_inputs(boxes, self._crops().statistics, self.options.side_inputs)
+        gsd = self.full_table[COLUMN].to_numpy(np.float64) if self.options.needs_gsd else None
+        return side_inputs(boxes, self._crops().statistics, self.options.side_inputs, gsd)
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """Returns the loader of this rank's share of an evaluation set."""

@@ -22,7 +22,7 @@ FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a 
 FLOORS = {"counts": 1.0, "degC": 0.05}
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
-BOX_INPUTS = {"width": 2, "height": 3}  # side inputs that a box gives -> its column
+BOX_INPUTS = ("width", "height", "width_m", "height_m")  # side inputs that a box gives, in px and in metres
 
 
 def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -49,13 +49,21 @@ def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) ->
     return np.maximum(longer * (1 + context), min_side)
 
 
-def box_inputs(boxes: Boxes, names: Sequence[str]) -> NDArray[np.float32]:
-    """Side inputs (N, n) that boxes (N, 4) give, in the order of their names; any other name is left out.
+def box_inputs(boxes: Boxes, names: Sequence[str], gsd: Any = np.nan) -> NDArray[np.float32]:
+    """Side inputs (N, n) that boxes give, in the order of their names; any other name is left out.
 
-    >>> box_inputs(np.array([[10.0, 20.0, 8.0, 4.0]]), ["width", "height", "contrast"]).tolist()
-    [[8.0, 4.0]]
+    >>> box_inputs(np.array([[10.0, 20.0, 8.0, 4.0]]), ["width", "height_m", "contrast"], gsd=0.25).tolist()
+    [[8.0, 1.0]]
+
+    Args:
+        boxes: (N, 4) in px.
+        names: Names, of which those in `BOX_INPUTS` count.
+        gsd: Ground sampling distance of the boxes, (N,) or one for all, m per px.
     """
-    return boxes[:, [BOX_INPUTS[name] for name in names if name in BOX_INPUTS]].astype(np.float32)
+    width, height = boxes[:, 2], boxes[:, 3]
+    columns = dict(zip(BOX_INPUTS, (width, height, width * gsd, height * gsd), strict=True))
+    chosen = [columns[name] for name in names if name in columns]
+    return np.column_stack([boxes[:, :0], *chosen]).astype(np.float32)
 
 
 class BoxError(ValueError):

@@ -14,9 +14,10 @@ from torch import Tensor
 from dml_lightning.data.geometry import Boxes, box_inputs
 from dml_lightning.data.normalisation import Normalisation
 
-SideInput = Literal["width", "height", "contrast"]
+SideInput = Literal["width", "height", "width_m", "height_m", "contrast"]
 SIDE_INPUTS: tuple[SideInput, ...] = get_args(SideInput)  # the order in which a crop carries them
-DRAWN = {"width": 0, "height": 1, "contrast": 2}  # column of `Augmentation.draw_side`
+DRAWN = {"width": 0, "height": 1, "width_m": 0, "height_m": 1, "contrast": 2}  # column of `Augmentation.draw_side`
+METRIC = ("width_m", "height_m")  # those that need the ground sampling distance
 
 
 def ordered(names: Sequence[SideInput], normalisation: Normalisation) -> tuple[SideInput, ...]:
@@ -38,14 +39,25 @@ def ordered(names: Sequence[SideInput], normalisation: Normalisation) -> tuple[S
     return tuple(name for name in SIDE_INPUTS if name in names)
 
 
-def side_inputs(boxes: Boxes, statistics: NDArray[np.float32], names: Sequence[SideInput]) -> NDArray[np.float32]:
-    """Side inputs (N, n) of crops with boxes (N, 4) and statistics (N, 2), in px and counts or K.
+def side_inputs(
+    boxes: Boxes,
+    statistics: NDArray[np.float32],
+    names: Sequence[SideInput],
+    gsd: NDArray[np.float64] | None = None,
+) -> NDArray[np.float32]:
+    """Side inputs (N, n) of crops, in px, m, and counts or K.
 
     >>> side_inputs(np.array([[10.0, 20.0, 8.0, 4.0]]), np.array([[29000, 150]], np.float32), ["width", "contrast"])
     array([[  8., 150.]], dtype=float32)
+
+    Args:
+        boxes: (N, 4) in px.
+        statistics: Location and scale (N, 2).
+        names: Names in the order of `SIDE_INPUTS`.
+        gsd: Ground sampling distance (N,) in m per px, for sizes in metres.
     """
     contrast = statistics[:, 1:] if "contrast" in names else statistics[:, :0]
-    return np.concatenate([box_inputs(boxes, names), contrast], axis=1)
+    return np.concatenate([box_inputs(boxes, names, np.nan if gsd is None else gsd), contrast], axis=1)
 
 
 def augmented(side: Tensor, names: Sequence[SideInput], parameters: Tensor, factors: Tensor) -> Tensor:

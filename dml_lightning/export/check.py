@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.crops import by_frame
 from dml_lightning.data.frames import Unit
+from dml_lightning.data.ground import COLUMN
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.export.contents import set_thresholds
 from dml_lightning.export.graph import DeployedEncoder
@@ -77,7 +78,16 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
         return None
     read = table.iloc[expected.index.numpy()]  # without the frames that were skipped
     frames = list(by_frame(read))
-    parts = [model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in frames]
+    parts = [
+        model.embed(
+            model.cut(
+                model.read(path),
+                read.iloc[rows][BOX_COLUMNS].to_numpy(),
+                read[COLUMN].iloc[rows[0]] if COLUMN in read else None,
+            )
+        )
+        for path, rows in frames
+    ]
     order = np.concatenate([rows for _, rows in frames]).argsort()  # back to the order of the table
     own_logits = [part[1] for part in parts if part[1] is not None]
     vectors = np.concatenate([part[0] for part in parts])[order]

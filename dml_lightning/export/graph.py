@@ -58,7 +58,7 @@ class DeployedEncoder(nn.Module):
         Args:
             crops: Raw pixels (N, 1, S, S) in the unit of the frames.
             statistics: Location and scale (N, 2) of each crop's frame; only for normalisation "frame".
-            side: Side inputs (N, m) by `box_inputs`, such as width and height in px; only where there are some. The
+            side: Side inputs (N, m) by `box_inputs`, such as the width in px; only where there are some. The
                 contrast follows from the crops.
 
         Returns:

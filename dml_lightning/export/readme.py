@@ -113,7 +113,9 @@ def _row(name: str, rule: dict[str, Any]) -> str:
 
 def _side(names: list[str]) -> str:
     """What the graph takes of each box beside its pixels."""
-    columns = f" The input `side` has {' and '.join(names)} of each box in px, as columns in this order."
+    columns = (
+        f" The input `side` has {' and '.join(names)} of each box in px (_m: in metres), as columns in this order."
+    )
     return columns if names else ""
 
 

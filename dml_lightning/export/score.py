@@ -49,7 +49,7 @@ class Crops(NamedTuple):
 
     pixels: Float32  # (N, 1, S, S) in the model's unit
     statistics: Float32 | None = None  # (N, 2) location and scale of the crop's frame, for normalisation "frame"
-    side: Float32 | None = None  # (N, m) what the model takes of each box, such as width and height in px
+    side: Float32 | None = None  # (N, m) what the model takes of each box, such as its width in px or metres
 
 
 class Model:
@@ -90,16 +90,21 @@ class Model:
         """
         return files.read_frame(path, self._radiometry())
 
-    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any) -> Crops:
+    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any, gsd: float | None = None) -> Crops:
         """Cuts the squares that the model was trained on.
 
         Args:
             frame: What `read` returns, or (H, W) as the camera wrote it: integers in counts, or floats in degC.
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
+            gsd: Ground sampling distance in m per px, for a model that takes sizes in metres.
 
         Raises:
-            ValueError: If the frame is of a kind that the model does not take, or a box lies outside the frame.
+            ValueError: If the frame is of a kind that the model does not take, a box lies outside the frame, or gsd
+                is needed and is no positive number.
         """
+        metric = [name for name in self.box_inputs if name.endswith("_m")]
+        if metric and not (gsd is not None and 0 < gsd < math.inf):
+            raise ValueError(f"this model takes {', '.join(metric)}: give gsd, metres per px of the frame (--gsd).")
         known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
         if known.unit != self.crop["unit"]:
             raise ValueError(f"the frame is in {known.unit}, and the model takes {self.crop['unit']}.")
@@ -116,7 +121,7 @@ class Model:
         size, stored = options["crop_size"], options["stored_size"]
         inner = slice((stored - size) // 2, (stored - size) // 2 + size)
         crops = np.ascontiguousarray(patches[:, None, inner, inner])
-        side = geometry.box_inputs(corners, self.box_inputs)
+        side = geometry.box_inputs(corners, self.box_inputs, math.nan if gsd is None else gsd)
         if self.crop["normalisation"] != "frame":
             return Crops(crops, None, side)
         return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)), side)
@@ -413,12 +418,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Names thermal crops, and refuses the unknown.")
     parser.add_argument("pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes")
     parser.add_argument("--boxes", type=Path, help="CSV with x, y, width, height in px")
+    parser.add_argument("--gsd", type=float, help="metres per px of the frame, for a model that takes sizes in metres")
     parser.add_argument("--rule", help="rule that decides; the model's default if not given")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
     args = parser.parse_args()
     try:
         model = Model(args.model)
-        crops = model.cut(model.read(args.pixels), read_boxes(args.boxes)) if args.boxes else read_crops(args.pixels)
+        if args.boxes:
+            crops: Any = model.cut(model.read(args.pixels), read_boxes(args.boxes), args.gsd)
+        else:
+            crops = read_crops(args.pixels)
         result = model.predict(crops, args.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None

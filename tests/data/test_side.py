@@ -14,12 +14,13 @@ from dml_lightning.data.cache import cache_key, open_crops
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.loaders import CropDataset, TrainingCrops
 from dml_lightning.data.plan import PlannedBatch
-from dml_lightning.data.side import SIDE_INPUTS, augmented, side_inputs
+from dml_lightning.data.side import SideInput, augmented, side_inputs
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from tests.data.making import counts_table
 
-OPTIONS = CropOptions(crop_size=8, side_inputs=SIDE_INPUTS)
+PIXELS: tuple[SideInput, ...] = ("width", "height", "contrast")
+OPTIONS = CropOptions(crop_size=8, side_inputs=PIXELS)
 NAMES = ["contrast", "width"]  # in another order than they are carried
 
 
@@ -42,7 +43,7 @@ def test_names_are_kept_in_one_order() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"side_inputs": ("wing",)}, "side_inputs are \\['wing'\\]; choose among width, height, contrast, each once"),
+        ({"side_inputs": ("wing",)}, "side_inputs are \\['wing'\\]; choose among width, .*, contrast, each once"),
         ({"side_inputs": ("width", "width")}, "each once"),
         ({"side_inputs": ("contrast",), "normalisation": "window", "window": (0, 9)}, "one number for all crops"),
     ],
@@ -85,7 +86,7 @@ def test_an_enlarged_crop_shows_a_larger_box_and_more_contrast() -> None:
     images = augment(patch.expand(40, 1, 48, 48), drawn, 32, noise_sheet())[:, 0]
     u = torch.arange(32, dtype=torch.float64) + 0.5 - 16
     spread = ((images * u**2).sum((1, 2)) / images.sum((1, 2))).sqrt()
-    found = augmented(torch.tensor([[3.0, 6.0, 1.0]]).expand(40, 3), SIDE_INPUTS, drawn, torch.ones(40, 3))
+    found = augmented(torch.tensor([[3.0, 6.0, 1.0]]).expand(40, 3), PIXELS, drawn, torch.ones(40, 3))
     torch.testing.assert_close(found[:, 0].double(), spread, rtol=0.01, atol=0)
     torch.testing.assert_close(found[:, 1], 2 * found[:, 0])
     height = images.sum((1, 2)).abs() / (2 * math.pi * spread**2)
@@ -109,6 +110,26 @@ def test_the_batches_of_two_ranks_are_the_parts_of_one(table: pd.DataFrame, tmp_
     second = crops.__getitems__(PlannedBatch([0, 7], 1, 2, np.array([2, 3]), 4))
     assert torch.equal(second.side, whole.side[2:])
     assert not torch.equal(whole.side, crops.crops.__getitems__([4, 2, 0, 7]).side)
+
+
+def test_a_size_in_metres_changes_as_that_in_px_does() -> None:
+    drawn, factors = Augmentation().draw(0, 0, 0, 9), Augmentation().draw_side(0, 0, 0, 9)
+    names: tuple[SideInput, ...] = ("width", "height", "width_m", "height_m")
+    found = augmented(torch.tensor([[8.0, 4.0, 0.4, 0.2]]).expand(9, 4), names, drawn, factors)
+    torch.testing.assert_close(found[:, 2:], 0.05 * found[:, :2])
+
+
+# Metres
+
+
+def test_metres_are_px_times_the_distance_of_each_frame(table: pd.DataFrame) -> None:
+    options = CropOptions(crop_size=8, side_inputs=("height_m", "width"))
+    frames = sorted(table["frame"].unique())
+    located = table.assign(gsd=table["frame"].map({frame: 0.01 * (n + 1) for n, frame in enumerate(frames)}))
+    for batch in crop_batches(located, options, batch_size=7):
+        rows = located.iloc[batch.index.numpy()]
+        expected = np.stack([rows["width"], rows["height"] * rows["gsd"]], axis=1)
+        np.testing.assert_allclose(batch.side, expected, rtol=1e-6)
 
 
 # Background crops

@@ -31,6 +31,7 @@ from dml_lightning.types import Embeddings
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}
 CENTIKELVIN = Radiometry(0.01, -273.15)
+GSD = 0.08  # m per px
 CLASSES = ["goose", "gull", "teal"]
 SETS = {"reference": 0.3, "known": 0.3, "calibration": 0.3, "novel": 0.05, "ood": 0.05}  # shares
 CASES: dict[str, tuple[Any, CropOptions]] = {
@@ -48,9 +49,9 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
     ),
     "sized": (
         lambda: SoftmaxModule(
-            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=3), torch.optim.SGD, 3
+            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=4), torch.optim.SGD, 3
         ),
-        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "contrast")),
+        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "width_m", "contrast")),
     ),
     "mobilenetv3_small_050": (
         lambda: SoftmaxModule(Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True),
@@ -130,7 +131,7 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
 
 
 def main(case: str, folder: Path) -> None:
-    table = draw_frames(folder / "frames")
+    table = draw_frames(folder / "frames").assign(gsd=GSD)
     trained = make_run(case, folder, table)
     embedded = next(trained.embed_table(table, len(table), "stop", {}))
     said = answer(trained.gallery, embedded, sets=trained.gallery.set_thresholds())

@@ -134,6 +134,17 @@ def test_crops_without_their_boxes_are_refused_where_the_model_takes_them(side: 
         model.embed(Crops(np.zeros((2, 1, 16, 16), np.float32), None, side))
 
 
+@pytest.mark.parametrize("gsd", [None, 0.0, float("nan")])
+def test_metres_need_the_distance_of_the_frame(gsd: float | None) -> None:
+    model = model_cutting(CropOptions(crop_size=16, side_inputs=("height_m", "width")), "counts")
+    frame, box = np.zeros((40, 60), np.uint8), [[1, 2, 8, 4]]
+    with pytest.raises(ValueError, match="this model takes height_m: give gsd"):
+        model.cut(frame, box, gsd)
+    side = model.cut(frame, box, 0.25).side
+    assert side is not None
+    assert side.tolist() == [[8, 1]]
+
+
 @pytest.mark.parametrize("k", [1, 5, 50])
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_neighbours_by_definition(k: int, offset: float) -> None:
