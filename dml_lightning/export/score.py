@@ -121,7 +121,7 @@ class Model:
         size, stored = options["crop_size"], options["stored_size"]
         inner = slice((stored - size) // 2, (stored - size) // 2 + size)
         crops = np.ascontiguousarray(patches[:, None, inner, inner])
-        side = geometry.box_inputs(corners, self.box_inputs, math.nan if gsd is None else gsd)
+        side = geometry.box_inputs(corners, self.box_inputs, gsd if metric else math.nan)
         if self.crop["normalisation"] != "frame":
             return Crops(crops, None, side)
         return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)), side)

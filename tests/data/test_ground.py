@@ -8,9 +8,11 @@ import pytest
 
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.ground import check_gsd, ground_distances
+from dml_lightning.data.positions import ground_scale
 from dml_lightning.data.sources import CocoJson, CsvTable, Reading
 from dml_lightning.data.sources.recognise import read_source
 from tests.data.sources.making import picture
+from tests.data.test_positions import camera
 
 
 def frames(root: Path, number: int = 6) -> list[str]:
@@ -97,6 +99,14 @@ def test_a_frame_without_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b.tif: its ground sampling distance is not known \(2 such frames\)"):
         ground_distances(table)
     with pytest.raises(ValueError, match=r"a.tif: .* or as data.gsd of a config"):
+        ground_distances(table.drop(columns="gsd"))
+
+
+def test_what_a_set_does_not_state_its_frames_may(tmp_path: Path) -> None:
+    flown, plain = camera(tmp_path / "a.jpg"), camera(tmp_path / "b.jpg", RelativeAltitude=None)
+    table = pd.DataFrame({"frame": [str(plain), str(flown)], "gsd": [0.2, None]})
+    assert ground_distances(table).tolist() == [0.2, ground_scale(flown)]
+    with pytest.raises(ValueError, match=r"b\.jpg: .* states no altitude, focal length and view straight down"):
         ground_distances(table.drop(columns="gsd"))
 
 
