@@ -88,6 +88,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             divided by, in counts or K. The encoder takes as many, which the command line sees to; training jitters
             them.
         gsd: Ground sampling distance of the frames for which the data set states none, m per px.
+        crop_metres: Side of a crop in m on the ground, in place of context and min_side.
         augmentation: Strengths of the augmentation; None trains on crops as they are.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
         classes_per_batch: Number P of classes in a training batch, per rank.
@@ -135,6 +136,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         window: tuple[float, float] | None = None,
         side_inputs: list[SideInput] = [],  # noqa: B006 - copied, never changed
         gsd: float | None = None,
+        crop_metres: float | None = None,
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
         sampler: Literal["pk", "shuffled"] = "pk",
         classes_per_batch: int = 8,
@@ -161,7 +163,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.background = background
         self.split_fractions, self.unseen_groups = list(split_fractions), unseen_groups
         self.split_seed, self.seed = split_seed, seed
-        self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry, tuple(side_inputs))
+        self.options = CropOptions(
+            crop_size, context, min_side, normalisation, window, radiometry, tuple(side_inputs), crop_metres
+        )
         self.gsd = gsd
         self.augmentation = augmentation or NO_AUGMENTATION
         self.sampler = sampler
@@ -224,6 +228,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             background=self.background,
             context=self.options.context,
             min_side=self.options.min_side,
+            shown_sides_of=self._shown_sides(),
             split_fractions=self.split_fractions,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
@@ -239,6 +244,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         stated = ChainMap(*(dict(reading.gsd) for reading in (self.reading, *readings)))
         table = table.assign(gsd=table["frame"].map(stated).astype(float))
         return table.assign(gsd=ground_distances(table))
+
+    def _shown_sides(self) -> dict[str, float] | None:
+        """Side in px of what a crop shows in each frame, where it is one of metres and background is sampled."""
+        if self.options.crop_metres is None or not self.background:
+            return None
+        frames = self.reading.frames["frame"]
+        gsd = ground_distances(pd.DataFrame({"frame": frames, COLUMN: frames.map(self.reading.gsd).astype(float)}))
+        return dict(zip(frames, self.options.crop_metres / gsd, strict=True))
 
     @cached_property
     def _corrected_readings(self) -> list[Reading]:

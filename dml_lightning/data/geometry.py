@@ -102,7 +102,14 @@ def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
 
 
 def cut(
-    pixels: Any, boxes: Boxes, *, crop_size: int, stored_size: int, context: float, min_side: float
+    pixels: Any,
+    boxes: Boxes,
+    *,
+    crop_size: int,
+    stored_size: int,
+    context: float,
+    min_side: float,
+    sides: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Cuts the squares around boxes out of a frame.
 
@@ -118,6 +125,7 @@ def cut(
         stored_size: Side P of a patch in px, whose central S px are the crop.
         context: Margin as a fraction of the box's longer side, both sides together.
         min_side: Smallest side of a square, in px of the frame.
+        sides: Sides (N,) of the squares in px of the frame, in place of those by context and min_side.
 
     Returns:
         Patches (N, P, P) in the unit of the frame. Missing pixels have the value of the nearest pixel of the patch
@@ -127,8 +135,8 @@ def cut(
         BoxError: A patch would show more than `LARGEST_SQUARE` px, or more than half of a crop or of its box is
             missing.
     """
-    centres, sides = squares(boxes, context, min_side)
-    fields = sides * (stored_size / crop_size)
+    centres, by_box = squares(boxes, context, min_side)
+    fields = (by_box if sides is None else sides) * (stored_size / crop_size)
     absurd = np.flatnonzero(~(fields <= LARGEST_SQUARE))
     if len(absurd):
         what = f"needs {fields[absurd[0]]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"

@@ -31,7 +31,7 @@ rule is above the rule's threshold; rule {rule} decides unless another is asked 
 
 ## Frames and crops
 Frames are {frames}. A crop is the square around the centre of its box with the side
-max({factor:g} × the box's longer side, {min_side:g} px), resampled to {size} × {size} px: linear interpolation
+{shown}, resampled to {size} × {size} px: linear interpolation
 when it is enlarged, a triangle as wide as the step when it is reduced, reflection beyond the edges of the frame, no
 rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
 {normalisation} This happens inside the graph: give raw pixels.{side}
@@ -79,8 +79,7 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
         sets=_sets(words["sets"]),
         rules="\n".join(_row(name, rule) for name, rule in words["rules"].items()),
         frames=_frames(crop),
-        factor=1 + crop["context"],
-        min_side=crop["min_side"],
+        shown=_shown(crop),
         normalisation=NORMALISED[crop["normalisation"]].format(window=window),
         side=_side([name for name in crop["side_inputs"] if name in BOX_INPUTS]),
         inputs=", ".join(f"`{name}`" for name in inputs),
@@ -109,6 +108,13 @@ def _row(name: str, rule: dict[str, Any]) -> str:
     }
     threshold = "none: refuses nothing" if rule["threshold"] is None else f"{rule['threshold']:.6g}"
     return f"| {name} | {scores[rule['kind']]} | {threshold} | {rule['name']} |"
+
+
+def _shown(crop: dict[str, Any]) -> str:
+    """The side of the square that a crop shows."""
+    if crop["crop_metres"] is not None:
+        return f"{crop['crop_metres']:g} m on the ground, by the frame's metres per px (`gsd`)"
+    return f"max({1 + crop['context']:g} × the box's longer side, {crop['min_side']:g} px)"
 
 
 def _side(names: list[str]) -> str:

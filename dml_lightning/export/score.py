@@ -96,22 +96,25 @@ class Model:
         Args:
             frame: What `read` returns, or (H, W) as the camera wrote it: integers in counts, or floats in degC.
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
-            gsd: Ground sampling distance in m per px, for a model that takes sizes in metres.
+            gsd: Ground sampling distance in m per px, for a model that takes sizes or crops in metres.
 
         Raises:
             ValueError: If the frame is of a kind that the model does not take, a box lies outside the frame, or gsd
                 is needed and is no positive number.
         """
-        metric = [name for name in self.box_inputs if name.endswith("_m")]
+        metres = self.crop.get("crop_metres")
+        metric = [name for name in self.box_inputs if name.endswith("_m")] + ["crops in metres"] * (metres is not None)
         if metric and not (gsd is not None and 0 < gsd < math.inf):
             raise ValueError(f"this model takes {', '.join(metric)}: give gsd, metres per px of the frame (--gsd).")
         known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
         if known.unit != self.crop["unit"]:
             raise ValueError(f"the frame is in {known.unit}, and the model takes {self.crop['unit']}.")
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        options = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
+        options: dict[str, Any] = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
         try:
             geometry.check_boxes(corners, known.size)
+            if metres is not None and gsd is not None:
+                options["sides"] = known.sides_of(metres, np.full(len(corners), gsd))
             patches = geometry.cut(known.pixels, known.on_pixels(corners), **options)
         except geometry.BoxError as error:
             box = corners[error.number].tolist()
@@ -418,7 +421,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Names thermal crops, and refuses the unknown.")
     parser.add_argument("pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes")
     parser.add_argument("--boxes", type=Path, help="CSV with x, y, width, height in px")
-    parser.add_argument("--gsd", type=float, help="metres per px of the frame, for a model that takes sizes in metres")
+    parser.add_argument("--gsd", type=float, help="metres per px of the frame, for a model that takes metres")
     parser.add_argument("--rule", help="rule that decides; the model's default if not given")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
     args = parser.parse_args()

@@ -120,6 +120,10 @@ def test_metres_reach_the_batches_of_the_data_module(tmp_path: Path) -> None:
         rows = data.table.iloc[batch.index.numpy()]
         assert batch.side[:, 0].tolist() == pytest.approx((rows["width"] * rows["gsd"]).tolist())
         assert len(crops)
+    squares = ThermalWaterfowlDataModule(CocoJson(root), crop_metres=0.4, gsd=0.2, **options)
+    batch = squares.evaluation_crops("known", "test")[0]
+    assert batch.images.shape == (1, 1, 8, 8)
+    assert batch.side.shape == (1, 0)
     unknown = ThermalWaterfowlDataModule(CocoJson(root), side_inputs=["width_m"], **options)
     with pytest.raises(ValueError, match=r"f3/a\.png: its ground sampling distance is not known"):
         _ = unknown.table

@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
         lambda: SoftmaxModule(
             Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=4), torch.optim.SGD, 3
         ),
-        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "width_m", "contrast")),
+        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "width_m", "contrast"), crop_metres=2),
     ),
     "mobilenetv3_small_050": (
         lambda: SoftmaxModule(Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True),

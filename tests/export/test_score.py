@@ -140,6 +140,8 @@ def test_metres_need_the_distance_of_the_frame(gsd: float | None) -> None:
     frame, box = np.zeros((40, 60), np.uint8), [[1, 2, 8, 4]]
     with pytest.raises(ValueError, match="this model takes height_m: give gsd"):
         model.cut(frame, box, gsd)
+    with pytest.raises(ValueError, match="this model takes crops in metres: give gsd"):
+        model_cutting(CropOptions(crop_size=16, crop_metres=3.0), "counts").cut(frame, box, gsd)
     side = model.cut(frame, box, 0.25).side
     assert side is not None
     assert side.tolist() == [[8, 1]]
