@@ -26,6 +26,7 @@ class Stream(IntEnum):
     FEWER_CROPS = 103  # which crops are kept of a class that has more than requested
     CLUTTER = 104  # which clutter comes into which batch
     TRAINING_STEP = 107
+    SIDE_INPUTS = 108
 
 
 Floats = NDArray[np.float64]
@@ -59,6 +60,7 @@ class Batch(NamedTuple):
     labels: Tensor
     # (B,) int64, the crop's row in the table; padding copies share it
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
+    side: Tensor = torch.empty(0)  # (B, n) float32, above 0: side inputs in their own units; empty without any
 
 
 class Encoded(NamedTuple):

@@ -92,6 +92,7 @@ def _fill(folder: Path, trained: TrainedRun, unit: Unit, table: pd.DataFrame | N
     write_json(folder / "model.json", content)
     size, options = f"(N, 1, {graph.size}, {graph.size})", trained.options
     inputs = [f"crops {size}"] + ["statistics (N, 2)"] * (options.normalisation == "frame")
+    inputs += [f"side (N, {len(graph.box_inputs)})"] * bool(graph.box_inputs)
     shapes = {"embedding": f"(N, {module.encoder.embedding_dim})", "logits": f"(N, {len(content['classes'])})"}
     if with_features:
         shapes["features"] = f"(N, {trained.gallery.score_arrays['features'].shape[1]})"

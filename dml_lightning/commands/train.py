@@ -99,6 +99,8 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.turned_classes", "model.init_args.turned_classes")
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("data.has_clutter", "model.init_args.clutter", apply_on="instantiate")
+        # not for encoders that have no such argument
+        parser.link_arguments("data.side_inputs", "model.init_args.encoder.init_args.side_inputs", compute_fn=len)
 
     @override
     def before_instantiate_classes(self) -> None:

@@ -4,7 +4,7 @@ import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ def sample_background(
     margin: float = MARGIN,
     context: float = CONTEXT,
     min_side: float = 0.0,
+    shown_sides_of: Mapping[str, float] | None = None,
 ) -> Background:
     """Samples square crops of the class "background" in every frame.
 
@@ -58,6 +59,7 @@ def sample_background(
         margin: Least distance to every box in px, to which a quarter of the crop's side is added.
         context: Margin of a crop as a fraction of its box's longer side, as in `CropOptions`.
         min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
+        shown_sides_of: Side in px of what a crop shows in each frame, in place of context and min_side.
 
     Returns:
         The crops, fewer where a frame has no room, and the number of those that are missing.
@@ -78,7 +80,8 @@ def sample_background(
         marked = taken[frame].to_numpy(float) if frame in taken else np.empty((0, 4))
         rng = np.random.default_rng([seed, _identity(frame)])
         drawn = rng.choice(pool, per_frame)
-        shown = (shown_sides(drawn, context, min_side) - drawn) / 2  # px around the box
+        whole = shown_sides(drawn, context, min_side) if shown_sides_of is None else shown_sides_of[frame]
+        shown = (whole - drawn) / 2  # px around the box
         clearances = np.maximum(margin + CONTEXT / 2 * drawn, shown)
         squares = _place(rng, frame_size(frame), marked, drawn, clearances)
         rows += [(frame, x, y, side, side, BACKGROUND, group) for x, y, side in squares]
@@ -168,9 +171,7 @@ def background_sides(
     return [float(drawn) for drawn in np.linspace(low, high, 101)]
 
 
-def background_rows(
-    reading: Reading, per_frame: int, sides: Sequence[float], seed: int, **around: float
-) -> pd.DataFrame:
+def background_rows(reading: Reading, per_frame: int, sides: Sequence[float], seed: int, **around: Any) -> pd.DataFrame:
     """Samples background crops away from every box, also those of classes that are not used.
 
     Args:
@@ -178,7 +179,7 @@ def background_rows(
         per_frame: Number of crops in each frame.
         sides: Sides to draw from, px.
         seed: Seed of the places and sides, at least 0.
-        **around: The arguments `context` and `min_side` of `sample_background`.
+        **around: The arguments `context`, `min_side` and `shown_sides_of` of `sample_background`.
 
     Raises:
         ValueError: No frame has room.
@@ -195,3 +196,29 @@ def background_rows(
         wanted = per_frame * len(reading.frames)
         log.warning("%d of %d background crops found no room", sampled.missing, wanted)
     return sampled.rows
+
+
+def with_shapes(table: pd.DataFrame) -> pd.DataFrame:
+    """Gives each background crop the shape of the known box whose longer side is nearest to its own.
+
+    Sampled squares would be told from boxes by their width and height alone. Centre and longer side stay, and with them
+    the pixels of the crop.
+
+    >>> rows = [(0.0, 0.0, 4.0, 8.0, "coot", "known"), (10.0, 10.0, 8.0, 8.0, BACKGROUND, "ood")]
+    >>> table = pd.DataFrame(rows, columns=[*BOX_COLUMNS, "label", "role"])
+    >>> with_shapes(table).loc[1, BOX_COLUMNS].tolist()
+    [12.0, 10.0, 4.0, 8.0]
+
+    Args:
+        table: Crop table whose class "background" was sampled.
+    """
+    known = table.loc[table["role"] == "known", ["width", "height"]].to_numpy(float)
+    known = known[known.max(axis=1).argsort(kind="stable")]
+    longer = known.max(axis=1)
+    squares = table["label"] == BACKGROUND
+    boxes = table.loc[squares, BOX_COLUMNS].to_numpy(float)
+    nearest = np.searchsorted((longer[1:] + longer[:-1]) / 2, boxes[:, 2])
+    sizes = boxes[:, 2:] * (known / longer[:, None])[nearest]
+    result = table.copy()
+    result.loc[squares, BOX_COLUMNS] = np.hstack([boxes[:, :2] + (boxes[:, 2:] - sizes) / 2, sizes])
+    return result

@@ -25,6 +25,7 @@ import pandas as pd
 from dml_lightning import locks
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
+from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.stores import CropStore, Cutter, Rows, UncachedCrops
 from dml_lightning.data.table import BOX_COLUMNS
@@ -62,7 +63,13 @@ class CachedCrops:
 
 def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
     """Hash of everything that determines the cached pixels of a crop table, except the content of the frames."""
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(options)], sort_keys=True).encode())
+    cutting = asdict(options)
+    del cutting["side_inputs"]  # which change no pixel
+    if options.crop_metres is None:
+        del cutting["crop_metres"]  # older caches know nothing of it
+    digest = hashlib.sha256(json.dumps([FORMAT, cutting], sort_keys=True).encode())
+    if options.crop_metres is not None:
+        digest.update(ground_distances(table).tobytes())
     digest.update(np.ascontiguousarray(table[BOX_COLUMNS].to_numpy(np.float64)).tobytes())
     digest.update("\n".join(table["frame"]).encode())
     return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from dml_lightning.data import geometry
 from dml_lightning.data.frames import Frame, FrameError, Radiometry, read_frame
 from dml_lightning.data.geometry import FLOORS, Boxes
+from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.normalisation import (
     Normalisation,
     centre_crop,
@@ -28,6 +29,7 @@ from dml_lightning.data.normalisation import (
     standardise,
     window_statistics,
 )
+from dml_lightning.data.side import METRIC, SideInput, ordered, side_inputs
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.types import Batch
 
@@ -52,6 +54,11 @@ class CropOptions:
             temperatures.
         window: Lowest and highest degC for "window".
         radiometry: Camera's conversion of integer counts to degC.
+        side_inputs: What a crop carries beside its pixels, which cutting and normalising take away; kept in the order
+            of `SIDE_INPUTS`. "width" and "height" of the box, px of the picture that it was drawn on; "width_m" and
+            "height_m", the same in m on the ground; "contrast", the scale that the crop was divided by, counts or K.
+        crop_metres: Side of the square in m on the ground, in place of context and min_side, so that a bird has one
+            size at any altitude; what of a box lies beyond it is cut off. None for squares by the boxes.
 
     Raises:
         ValueError: An option is out of its range.
@@ -63,6 +70,8 @@ class CropOptions:
     normalisation: Normalisation = "crop"
     window: tuple[float, float] | None = None
     radiometry: Radiometry | None = None
+    side_inputs: tuple[SideInput, ...] = field(default=(), repr=False)
+    crop_metres: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.crop_size, int) or self.crop_size < 4:
@@ -80,6 +89,19 @@ class CropOptions:
             )
         if self.window is not None:
             window_statistics(self.window)
+        if self.crop_metres is not None and not 0 < self.crop_metres < math.inf:
+            raise ValueError(f"crop_metres is {self.crop_metres}; it is the side of a crop in m, a positive number.")
+        object.__setattr__(self, "side_inputs", ordered(self.side_inputs, self.normalisation))
+
+    @property
+    def needs_gsd(self) -> bool:
+        """Whether frames must have a ground sampling distance."""
+        return self.crop_metres is not None or any(name in METRIC for name in self.side_inputs)
+
+    @property
+    def later(self) -> str:
+        """Those options that `repr` leaves out, where they are set, for digests that are older than they."""
+        return f"{self.side_inputs or ''}{self.crop_metres or ''}"
 
     @property
     def stored_size(self) -> int:
@@ -88,7 +110,9 @@ class CropOptions:
         return self.crop_size + 2 * half_edge
 
 
-def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tuple[Patches, Statistics]:
+def cut_frame(
+    frame: Frame, boxes: Boxes, options: CropOptions, path: str, gsd: NDArray[np.float64] | None = None
+) -> tuple[Patches, Statistics]:
     """Cuts all boxes of one frame.
 
     Pixels that the frame marks as missing have no weight in a crop. Where a crop has no other pixels, it takes the
@@ -99,6 +123,7 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
         boxes: Boxes (N, 4) in px of the picture that they were drawn on.
         options: Options of the crops.
         path: Path of the frame, for messages.
+        gsd: Ground sampling distance (N,) in m per px, which `crop_metres` needs.
 
     Returns:
         Patches (N, P, P) in the unit of the frame and statistics (N, 2) for `standardise`, over the central S px.
@@ -107,6 +132,10 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
         FrameError: A box lies outside its frame, is absurdly large or has too few pixels that are not missing, or
             a window in degC meets a frame in counts.
     """
+    sides = None
+    if options.crop_metres is not None:
+        assert gsd is not None
+        sides = frame.sides_of(options.crop_metres, gsd)
     try:
         geometry.check_boxes(boxes, frame.size)
         patches = geometry.cut(
@@ -116,6 +145,7 @@ def cut_frame(frame: Frame, boxes: Boxes, options: CropOptions, path: str) -> tu
             stored_size=options.stored_size,
             context=options.context,
             min_side=options.min_side,
+            sides=sides,
         )
     except geometry.BoxError as error:
         box = [float(value) for value in boxes[error.number]]
@@ -167,7 +197,7 @@ def crop_batches(
     """Cuts every box of a table without roles, splits or a cache, frame by frame, each frame opened once.
 
     Args:
-        table: Table with the columns frame, x, y, width, height.
+        table: Table with the columns frame, x, y, width, height, and gsd where metres are asked for.
         options: Options of the crops.
         batch_size: Number of crops in a batch; the last may have fewer.
         on_bad_frame: Whether a frame that cannot be used raises ("stop") or is left out ("skip").
@@ -178,31 +208,45 @@ def crop_batches(
 
     Raises:
         FrameError: A frame cannot be used and on_bad_frame is "stop".
-        ValueError: The batch_size is below 1.
+        ValueError: The batch_size is below 1, or metres are asked for and a frame has no ground sampling
+            distance.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
     boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+    gsd = ground_distances(table) if options.needs_gsd else np.full(len(table), np.nan)
+    measured: Statistics = np.empty((len(table), 2), np.float32)
     images, index, waiting = list[Tensor](), list[Tensor](), 0
     for path, rows in by_frame(table):
         try:
-            patches, statistics = cut_frame(read_frame(path, options.radiometry), boxes[rows], options, path)
+            frame = read_frame(path, options.radiometry)
+            patches, statistics = cut_frame(frame, boxes[rows], options, path, gsd[rows])
         except FrameError as error:
             if on_bad_frame == "stop":
                 raise
             if bad_frames is not None:
                 bad_frames[path] = str(error)
             continue
+        measured[rows] = statistics
         images.append(centre_crop(to_images(patches, statistics, options), options.crop_size))
         index.append(torch.from_numpy(rows))
         waiting += len(rows)
         while waiting >= batch_size:
             all_images, all_index = torch.cat(images), torch.cat(index)
-            yield _unlabelled(all_images[:batch_size], all_index[:batch_size])
+            yield _unlabelled(all_images[:batch_size], all_index[:batch_size], boxes, measured, gsd, options)
             images, index, waiting = ([all_images[batch_size:]], [all_index[batch_size:]], waiting - batch_size)
     if waiting:
-        yield _unlabelled(torch.cat(images), torch.cat(index))
+        yield _unlabelled(torch.cat(images), torch.cat(index), boxes, measured, gsd, options)
 
 
-def _unlabelled(images: Tensor, index: Tensor) -> Batch:
-    return Batch(images, torch.full_like(index, -1), index)
+def _unlabelled(
+    images: Tensor,
+    index: Tensor,
+    boxes: Boxes,
+    statistics: Statistics,
+    gsd: NDArray[np.float64],
+    options: CropOptions,
+) -> Batch:
+    rows = index.numpy()
+    side = torch.from_numpy(side_inputs(boxes[rows], statistics[rows], options.side_inputs, gsd[rows]))
+    return Batch(images, torch.full_like(index, -1), index, side)

@@ -1,6 +1,7 @@
 """From a data source to the loaders of one experiment."""
 
 import warnings
+from collections import ChainMap
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -8,16 +9,20 @@ from typing import Any, Literal, cast
 import lightning as L
 import numpy as np
 import pandas as pd
+import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from dml_lightning.data.background import with_shapes
 from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
 from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.ground import COLUMN, ground_distances
 from dml_lightning.data.loaders import (
     CropDataset,
     EvaluationLoader,
@@ -31,17 +36,18 @@ from dml_lightning.data.named_splits import single_groups
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler, ShuffledBatchSampler
+from dml_lightning.data.side import SideInput, side_inputs
 from dml_lightning.data.sources import Reading, Source
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
-from dml_lightning.data.table import SPLITS, format_summary, summarise, table_digest
+from dml_lightning.data.table import BOX_COLUMNS, SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from dml_lightning.data.turned import check_turned, turned_names
 from dml_lightning.types import CLUTTER, EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
 
-NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
+NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()
 
 
@@ -84,6 +90,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         normalisation: "crop" or "frame", by robust statistics of the crop or its frame, or "window", by fixed
             temperatures.
         window: Lowest and highest degC, for "window".
+        side_inputs: What a crop carries beside its pixels: "width" and "height" of its box in px, or "width_m" and
+            "height_m" in metres on the ground, which do not change with the altitude; "contrast", the scale that it was
+            divided by, in counts or K. The encoder takes as many, which the command line sees to; training jitters
+            them.
+        gsd: Ground sampling distance of the frames for which the data set states none, m per px.
+        crop_metres: Side of a crop in m on the ground, in place of context and min_side.
         augmentation: Strengths of the augmentation; None trains on crops as they are.
         turned_classes: Number of classes that training makes of each known one: 4 for its quarter turns, 8 with mirror
             images of these, 1 for none. Evaluation sees upright crops and the known classes alone. An epoch grows as
@@ -136,6 +148,9 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         min_side: float = 16.0,
         normalisation: Normalisation = "crop",
         window: tuple[float, float] | None = None,
+        side_inputs: list[SideInput] = [],  # noqa: B006 - copied, never changed
+        gsd: float | None = None,
+        crop_metres: float | None = None,
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
         turned_classes: Literal[1, 4, 8] = 1,
         sampler: Literal["pk", "shuffled"] = "pk",
@@ -166,7 +181,10 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         self.split_fractions, self.split_by = list(split_fractions), split_by
         self.unseen_groups = unseen_groups
         self.split_seed, self.seed = split_seed, seed
-        self.options = CropOptions(crop_size, context, min_side, normalisation, window, radiometry)
+        self.options = CropOptions(
+            crop_size, context, min_side, normalisation, window, radiometry, tuple(side_inputs), crop_metres
+        )
+        self.gsd = gsd
         self.augmentation, self.turned_classes = augmentation or NO_AUGMENTATION, turned_classes
         self.sampler = sampler
         self.classes_per_batch, self.samples_per_class = classes_per_batch, samples_per_class
@@ -209,6 +227,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
                 "leave split_seed at 0."
             )
         check_turned(self.turned_classes, self.augmentation.rotate, self.augmentation.flip)
+        if self.turned_classes > 1 and set(self.options.side_inputs) - {"contrast"}:
+            raise ValueError(
+                f"side_inputs {list(self.options.side_inputs)} hold sizes of upright boxes, which turned_classes would "
+                "turn: leave the sizes out, or set turned_classes to 1."
+            )
         if self.clutter_per_batch is not None and not self.ood_train:
             raise ValueError(f"clutter_per_batch is {self.clutter_per_batch}, and ood_train names no class to fill it.")
         if self.on_bad_frame not in ("stop", "skip"):
@@ -221,7 +244,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     @cached_property
     def reading(self) -> Reading:
         """Data set as the source reads it."""
-        return self.source.read(self.on_bad_frame)
+        return self.source.read(self.on_bad_frame, gsd=self.gsd)
 
     @cached_property
     def full_table(self) -> pd.DataFrame:
@@ -238,14 +261,31 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             background=self.background,
             context=self.options.context,
             min_side=self.options.min_side,
+            shown_sides_of=self._shown_sides(),
             split_fractions=self.split_fractions,
             split_by=self.split_by,
             unseen_groups=self.unseen_groups,
             seed=self.split_seed,
             allow_identical_frames=self.allow_identical_frames,
         )
+        if self.background and self.options.side_inputs:
+            table = with_shapes(table)
         readings = self._corrected_readings
-        return with_corrected(table, self.reading.frames, readings) if readings else table
+        if readings:
+            table = with_corrected(table, self.reading.frames, readings)
+        if not self.options.needs_gsd:
+            return table
+        stated = ChainMap(*(dict(reading.gsd) for reading in (self.reading, *readings)))
+        table = table.assign(gsd=table["frame"].map(stated).astype(float))
+        return table.assign(gsd=ground_distances(table))
+
+    def _shown_sides(self) -> dict[str, float] | None:
+        """Side in px of what a crop shows in each frame, where it is one of metres and background is sampled."""
+        if self.options.crop_metres is None or not self.background:
+            return None
+        frames = self.reading.frames["frame"]
+        gsd = ground_distances(pd.DataFrame({"frame": frames, COLUMN: frames.map(self.reading.gsd).astype(float)}))
+        return dict(zip(frames, self.options.crop_metres / gsd, strict=True))
 
     @cached_property
     def _corrected_readings(self) -> list[Reading]:
@@ -408,7 +448,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         known = np.tile(upright, self.turned_classes)
         classes = self.labels[known] + self.num_classes * turns
         labels = np.concatenate([classes, np.full(len(clutter), CLUTTER)])
-        crops = CropDataset(self._crops(), np.concatenate([known, clutter]), labels, self.options)
+        rows = np.concatenate([known, clutter])
+        crops = CropDataset(self._crops(), rows, labels, self.options, self._side_inputs)
         turns = np.concatenate([turns, np.zeros_like(clutter)])
         sampler = self._planned_sampler(classes)
         if self.has_clutter:
@@ -458,7 +499,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if self._sheet.device != batch.patches.device:
             self._sheet = self._sheet.to(batch.patches.device)
         images = augment(batch.patches, batch.parameters, self.options.crop_size, self._sheet)
-        return Batch(images, batch.labels, batch.index)
+        return Batch(images, batch.labels, batch.index, batch.side)
 
     def rows(self, role: str, split: str) -> NDArray[np.int64]:
         """Rows of the table with that role in that split, ascending."""
@@ -475,6 +516,10 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         rows = self.rows("clutter", "train")
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
 
+    def training_side_inputs(self) -> Tensor:
+        """Side inputs (N, n) of the known crops to train on, as they are."""
+        return torch.from_numpy(self._side_inputs[self.training_rows()])
+
     def evaluation_crops(self, name: EvaluationSet, split: Literal["val", "test"]) -> CropDataset:
         """Returns a whole evaluation set, unsharded; `reference` and `calibration` are the same for both splits."""
         if name == "reference":
@@ -484,7 +529,17 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             rows = self.rows("known", "calibration")
         else:
             rows = self.rows(name, split)
-        return CropDataset(self._crops(), rows, self.labels[rows], self.options)
+        return self._dataset(rows)
+
+    def _dataset(self, rows: NDArray[np.int64]) -> CropDataset:
+        return CropDataset(self._crops(), rows, self.labels[rows], self.options, self._side_inputs)
+
+    @cached_property
+    def _side_inputs(self) -> NDArray[np.float32]:
+        """Side inputs of every row of the table, (N, n)."""
+        boxes = self.full_table[BOX_COLUMNS].to_numpy(np.float64)
+        gsd = self.full_table[COLUMN].to_numpy(np.float64) if self.options.needs_gsd else None
+        return side_inputs(boxes, self._crops().statistics, self.options.side_inputs, gsd)
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """Returns the loader of this rank's share of an evaluation set."""

@@ -7,6 +7,7 @@ Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a 
 FLOORS = {"counts": 1.0, "degC": 0.05}
 
 Boxes = NDArray[np.float64]  # (N, 4): x, y of the top left corner, width, height, in px
+BOX_INPUTS = ("width", "height", "width_m", "height_m")  # side inputs that a box gives, in px and in metres
 
 
 def squares(boxes: Boxes, context: float, min_side: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -45,6 +47,23 @@ def shown_sides(longer: NDArray[np.float64], context: float, min_side: float) ->
     [16.0, 60.0]
     """
     return np.maximum(longer * (1 + context), min_side)
+
+
+def box_inputs(boxes: Boxes, names: Sequence[str], gsd: Any = np.nan) -> NDArray[np.float32]:
+    """Side inputs (N, n) that boxes give, in the order of their names; any other name is left out.
+
+    >>> box_inputs(np.array([[10.0, 20.0, 8.0, 4.0]]), ["width", "height_m", "contrast"], gsd=0.25).tolist()
+    [[8.0, 1.0]]
+
+    Args:
+        boxes: (N, 4) in px.
+        names: Names, of which those in `BOX_INPUTS` count.
+        gsd: Ground sampling distance of the boxes, (N,) or one for all, m per px.
+    """
+    width, height = boxes[:, 2], boxes[:, 3]
+    columns = dict(zip(BOX_INPUTS, (width, height, width * gsd, height * gsd), strict=True))
+    chosen = [columns[name] for name in names if name in columns]
+    return np.column_stack([boxes[:, :0], *chosen]).astype(np.float32)
 
 
 class BoxError(ValueError):
@@ -83,7 +102,14 @@ def check_boxes(boxes: Boxes, size: tuple[int, int]) -> None:
 
 
 def cut(
-    pixels: Any, boxes: Boxes, *, crop_size: int, stored_size: int, context: float, min_side: float
+    pixels: Any,
+    boxes: Boxes,
+    *,
+    crop_size: int,
+    stored_size: int,
+    context: float,
+    min_side: float,
+    sides: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Cuts the squares around boxes out of a frame.
 
@@ -99,6 +125,7 @@ def cut(
         stored_size: Side P of a patch in px, whose central S px are the crop.
         context: Margin as a fraction of the box's longer side, both sides together.
         min_side: Smallest side of a square, in px of the frame.
+        sides: Sides (N,) of the squares in px of the frame, in place of those by context and min_side.
 
     Returns:
         Patches (N, P, P) in the unit of the frame. Missing pixels have the value of the nearest pixel of the patch
@@ -108,8 +135,8 @@ def cut(
         BoxError: A patch would show more than `LARGEST_SQUARE` px, or more than half of a crop or of its box is
             missing.
     """
-    centres, sides = squares(boxes, context, min_side)
-    fields = sides * (stored_size / crop_size)
+    centres, by_box = squares(boxes, context, min_side)
+    fields = (by_box if sides is None else sides) * (stored_size / crop_size)
     absurd = np.flatnonzero(~(fields <= LARGEST_SQUARE))
     if len(absurd):
         what = f"needs {fields[absurd[0]]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"

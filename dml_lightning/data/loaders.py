@@ -19,6 +19,7 @@ from dml_lightning.data.crops import CropOptions, to_images
 from dml_lightning.data.normalisation import centre_crop
 from dml_lightning.data.plan import PlannedBatch, PlannedBatchSampler
 from dml_lightning.data.samplers import ShardBatchSampler
+from dml_lightning.data.side import augmented
 from dml_lightning.data.stores import CropStore, Rows
 from dml_lightning.data.transforms import Augmentation
 from dml_lightning.data.turned import turn
@@ -32,6 +33,7 @@ class TrainingBatch(NamedTuple):
     labels: Tensor  # (B,) int64
     index: Tensor  # type: ignore[assignment]  # (B,) int64; hides tuple.index, as in Batch
     parameters: Tensor  # (B, 12) float32, rows of `Augmentation.draw`
+    side: Tensor  # (B, n) float32, side inputs after augmentation
 
 
 class CropDataset(Dataset[Batch]):
@@ -42,10 +44,19 @@ class CropDataset(Dataset[Batch]):
         rows: Rows (N,) of the crop table that this set holds.
         labels: Class (N,) of each of these rows.
         options: Options of the crops.
+        side: Side inputs (M, n) of every row of the crop table; none if not given.
     """
 
-    def __init__(self, store: CropStore, rows: Rows, labels: Rows, options: CropOptions) -> None:
+    def __init__(
+        self,
+        store: CropStore,
+        rows: Rows,
+        labels: Rows,
+        options: CropOptions,
+        side: NDArray[np.float32] | None = None,
+    ) -> None:
         self.store, self.rows, self.labels, self.options = store, rows, labels, options
+        self.side = np.empty((len(store.statistics), 0), np.float32) if side is None else side
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,14 +66,15 @@ class CropDataset(Dataset[Batch]):
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """Returns the crops at the given positions of this set as one batch."""
-        images, labels, index = self.read(positions)
-        return Batch(centre_crop(images, self.options.crop_size).contiguous(), labels, index)
+        images, labels, index, side = self.read(positions)
+        return Batch(centre_crop(images, self.options.crop_size).contiguous(), labels, index, side)
 
-    def read(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns normalised patches (B, 1, P, P), labels (B,) and index (B,)."""
+    def read(self, positions: Sequence[int]) -> Batch:
+        """Returns normalised patches (B, 1, P, P) in place of crops."""
         rows = self.rows[positions]
         images = to_images(self.store.patches(rows), self.store.statistics[rows], self.options)
-        return images, torch.from_numpy(self.labels[positions]), torch.from_numpy(rows)
+        labels, side = torch.from_numpy(self.labels[positions]), torch.from_numpy(self.side[rows])
+        return Batch(images, labels, torch.from_numpy(rows), side)
 
 
 class TrainingCrops(Dataset[TrainingBatch]):
@@ -89,11 +101,14 @@ class TrainingCrops(Dataset[TrainingBatch]):
 
     def __getitems__(self, batch: PlannedBatch) -> TrainingBatch:
         """Returns one rank's batch with its rows of the parameters drawn for the global batch."""
-        drawn = self.augmentation.draw(self.seed, batch.epoch, batch.step, batch.crops)
-        patches, labels, index = self.crops.read(batch)
+        place = (self.seed, batch.epoch, batch.step, batch.crops)
+        slots = torch.from_numpy(batch.slots)
+        parameters, factors = self.augmentation.draw(*place)[slots], self.augmentation.draw_side(*place)[slots]
+        patches, labels, index, side = self.crops.read(batch)
+        side = augmented(side, self.crops.options.side_inputs, parameters, factors)
         turns = self.turns[list(batch)]
         index = index + turns * len(self.crops.store.statistics)
-        return TrainingBatch(turn(patches, turns), labels, index, drawn[torch.from_numpy(batch.slots)])
+        return TrainingBatch(turn(patches, turns), labels, index, parameters, side)
 
 
 class TrainingLoader(DataLoader[Any]):

@@ -109,23 +109,24 @@ class Normalize(nn.Module):
             self.register_buffer("fixed", torch.tensor([window_statistics(window)]), persistent=False)
 
     def forward(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Normalises raw crops.
+        """Normalised crops (B, 1, S, S); arguments and errors are those of `measure`."""
+        return standardise(images, self.measure(images, statistics), clamp=self.normalisation == "window")
+
+    def measure(self, images: Tensor, statistics: Tensor | None = None) -> Tensor:
+        """Location and scale (B, 2) by which raw crops are normalised.
 
         Args:
             images: Crops (B, 1, S, S) in counts or degC.
             statistics: Location and scale (B, 2) of each crop's frame, for "frame" only.
 
-        Returns:
-            Normalised crops (B, 1, S, S).
-
         Raises:
             ValueError: "frame" came without statistics.
         """
         if self.normalisation == "crop":
-            return standardise(images, robust_statistics(images, self.floor))
+            return robust_statistics(images, self.floor)
         if self.normalisation == "window":
             fixed: Tensor = self.get_buffer("fixed").expand(images.shape[0], 2)
-            return standardise(images, fixed, clamp=True)
+            return fixed
         if statistics is None:
             raise ValueError("normalisation 'frame' needs the location and scale of each crop's frame.")
-        return standardise(images, statistics)
+        return statistics

@@ -27,6 +27,7 @@ ALTITUDE_ERROR = 0.1  # of the altitude, which is that above the take-off point 
 YAW_ERROR = 5.0  # degrees, of a compass
 STEEPEST = 10.0  # degrees from straight down, up to which a view counts as nadir
 FULL_FRAME = math.hypot(36, 24)  # mm, diagonal to which 35 mm equivalents refer
+PLANE_UNITS = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF's units of the resolution of the sensor, mm
 LARGEST_XMP = 1 << 20  # bytes
 PROJECTED = 1  # kind of a coordinate system
 USER_DEFINED = 32767  # code of a coordinate system without a number
@@ -174,18 +175,64 @@ def _by_camera(path: Path) -> Locate:
     return locate
 
 
-def _camera(path: Path) -> _Camera:
+class _Shot(NamedTuple):
+    """What a file states of its frame."""
+
+    orientation: int
+    size: tuple[int, int]  # px
+    gps: Mapping[int, Any]
+    flown: Mapping[str, float]  # numbers of its XMP
+    focal: float  # mm, of the equivalent 35 mm film
+
+
+def ground_scale(path: str | Path) -> float:
+    """Metres on the ground per px of a frame, by altitude, focal length and size of a pixel.
+
+    The altitude is that above the take-off point, and usually right to a tenth.
+
+    Returns:
+        The distance in m; NaN where the file does not state all of them, or the camera did not look straight down.
+    """
+    try:
+        shot = _shot(Path(path))
+    except (FrameError, OSError):
+        return math.nan
+    altitude, pitch = (shot.flown.get(name, math.nan) for name in ("RelativeAltitude", "GimbalPitchDegree"))
+    looks_down = abs(90 + pitch) <= STEEPEST and altitude > 0 and shot.focal > 0
+    return _scale(altitude, shot) if looks_down else math.nan
+
+
+def _scale(altitude: float, shot: _Shot) -> float:
+    return altitude * FULL_FRAME / (shot.focal * math.hypot(*shot.size))
+
+
+def _shot(path: Path) -> _Shot:
     try:
         with Image.open(path) as image:
-            exif, stored = image.getexif(), image.size
-            gps, details = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
-            flown = _xmp(path, image)
+            exif = image.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+            gps, flown = exif.get_ifd(ExifTags.IFD.GPSInfo), _xmp(path, image)
+            return _Shot(exif.get(orientation.TAG, 1), image.size, gps, flown, _focal_length(details, image.size))
     except UnidentifiedImageError:  # a TIFF of a kind that no drone writes
         raise FrameError(path, "states neither a transform nor a position", "map GeoTIFF frames") from None
-    if exif.get(orientation.TAG, 1) != 1:
-        raise FrameError(path, f"has the orientation {exif[orientation.TAG]}", "only upright frames can be mapped")
+
+
+def _focal_length(details: Mapping[int, Any], size: tuple[int, int]) -> float:
+    """Equivalent focal length, mm: as stated, or by the focal length and the size of a pixel."""
+    stated = _number(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    if not math.isnan(stated):
+        return stated
+    unit = PLANE_UNITS.get(details.get(ExifTags.Base.FocalPlaneResolutionUnit, 2), math.nan)
+    diagonal = math.hypot(*size) * unit / (_number(details.get(ExifTags.Base.FocalPlaneXResolution)) or math.nan)
+    return _number(details.get(ExifTags.Base.FocalLength)) * FULL_FRAME / diagonal
+
+
+def _camera(path: Path) -> _Camera:
+    shot = _shot(path)
+    gps, flown, focal = shot.gps, shot.flown, shot.focal
+    if shot.orientation != 1:
+        raise FrameError(path, f"has the orientation {shot.orientation}", "only upright frames can be mapped")
     latitude, longitude = _position(gps, flown)
-    focal = _number(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
     stated = {
         "a position (EXIF GPSLatitude, GPSLongitude)": latitude + longitude,
         "a height (XMP RelativeAltitude)": flown.get("RelativeAltitude", math.nan),
@@ -214,7 +261,7 @@ def _camera(path: Path) -> _Camera:
         altitude,
         flown["GimbalYawDegree"] + turned,
         tilt,
-        altitude * FULL_FRAME / (focal * math.hypot(*stored)),
+        _scale(altitude, shot),
     )
 
 

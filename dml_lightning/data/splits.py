@@ -171,6 +171,7 @@ def build_table(
     background_side: float | tuple[float, float] | None = None,
     context: float = 0.0,
     min_side: float = 0.0,
+    shown_sides_of: Mapping[str, float] | None = None,
     split_fractions: Sequence[float] = (0.6, 0.2, 0.2),
     split_by: Mapping[str, Sequence[str]] | None = None,
     unseen_groups: Literal["split", "all"] = "split",
@@ -194,6 +195,7 @@ def build_table(
             of the known boxes.
         context: Margin of a crop, as in `CropOptions`: a background crop keeps away from every box with its margin.
         min_side: Smallest side of a crop in px of the frame, as in `CropOptions`.
+        shown_sides_of: Side in px of what a crop shows in each frame, in place of context and min_side.
         split_fractions: Shares of train, val, test and, as an option, calibration, for the known classes.
         split_by: Groups of each split, as in `named_split`, in place of split_fractions.
         unseen_groups: Whether crops of unseen classes come from groups of their split only ("split"), or from all
@@ -222,7 +224,7 @@ def build_table(
     rows = reading.table
     if background:
         sides = background_sides(reading, place, background_side)
-        around = {"context": context, "min_side": min_side}
+        around = {"context": context, "min_side": min_side, "shown_sides_of": shown_sides_of}
         rows = pd.concat([rows, background_rows(reading, background, sides, seed, **around)])
     rows = assign_roles(
         rows,

@@ -14,6 +14,7 @@ from rich.progress import track
 from dml_lightning.data.crops import CropOptions, Patches, Statistics, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.geometry import Boxes
+from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.table import BOX_COLUMNS
 
@@ -42,6 +43,7 @@ class Cutter:
     def __init__(self, table: pd.DataFrame, options: CropOptions) -> None:
         self.options = options
         self.boxes: Boxes = table[BOX_COLUMNS].to_numpy(np.float64)
+        self.gsd = None if options.crop_metres is None else ground_distances(table)
         self.frames = list(by_frame(table))
         self.statistics: Statistics = np.full((len(table), 2), np.nan, np.float32)
         self.bad_frames: dict[str, str] = {}
@@ -52,7 +54,8 @@ class Cutter:
         """Opens one frame and returns its patches, their statistics and the unit."""
         frame = read_frame(path, self.options.radiometry)
         self.notes.update(frame.notes)
-        return *cut_frame(frame, self.boxes[rows], self.options, path), frame.unit
+        gsd = None if self.gsd is None else self.gsd[rows]
+        return *cut_frame(frame, self.boxes[rows], self.options, path, gsd), frame.unit
 
     def cut_all(self, on_bad_frame: OnBadFrame) -> Iterator[tuple[Rows, Patches]]:
         """Cuts all frames in order with a progress bar, and yields the rows and patches of each.

@@ -39,6 +39,8 @@ class Augmentation:
         offset: Largest added level, in units of the crop's scale.
         noise: Largest standard deviation of white noise, in units of the crop's scale.
         blur: Largest standard deviation of a Gaussian blur, in px of the output.
+        side: Largest relative change of each side input on its own, 0.2 for 1/1.2 to 1.2: boxes are drawn more or less
+            tightly.
     """
 
     rotate: float = 180.0
@@ -50,6 +52,7 @@ class Augmentation:
     offset: float = 0.1
     noise: float = 0.05
     blur: float = 0.7
+    side: float = 0.2
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -95,6 +98,11 @@ class Augmentation:
             self.blur * uniform[:, 11],
         ]
         return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+    def draw_side(self, seed: int, epoch: int, step: int, crops: int) -> Tensor:
+        """Draws factors (crops, 3) of width, height and contrast of one global batch, as `draw` does parameters."""
+        uniform = np.random.default_rng([Stream.SIDE_INPUTS, seed, epoch, step]).random((crops, 3))
+        return torch.from_numpy(((1 + self.side) ** (2 * uniform - 1)).astype(np.float32))
 
 
 def warp(patches: Tensor, matrix: Tensor, shift: Tensor, side: int) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dml_lightning.data.crops import by_frame
 from dml_lightning.data.frames import Unit
+from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.export.contents import set_thresholds
 from dml_lightning.export.graph import DeployedEncoder
@@ -76,7 +77,17 @@ def frames_of_run(trained: TrainedRun, table: pd.DataFrame, model: Model) -> Dev
         return None
     read = table.iloc[expected.index.numpy()]  # without the frames that were skipped
     frames = list(by_frame(read))
-    parts = [model.embed(model.cut(model.read(path), read.iloc[rows][BOX_COLUMNS].to_numpy())) for path, rows in frames]
+    gsd = ground_distances(read) if trained.options.needs_gsd else np.full(len(read), np.nan)
+    parts = [
+        model.embed(
+            model.cut(
+                model.read(path),
+                read.iloc[rows][BOX_COLUMNS].to_numpy(),
+                gsd[rows[0]],
+            )
+        )
+        for path, rows in frames
+    ]
     order = np.concatenate([rows for _, rows in frames]).argsort()  # back to the order of the table
     columns = {name: [getattr(part, name) for part in parts] for name in Embedded._fields}
     joined = {name: np.concatenate(own)[order] for name, own in columns.items() if own[0] is not None}

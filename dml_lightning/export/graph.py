@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Unit
+from dml_lightning.data.geometry import BOX_INPUTS
 from dml_lightning.data.normalisation import Normalize
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.types import Encoded, LinearHead
@@ -49,6 +50,8 @@ class DeployedEncoder(nn.Module):
             self.register_buffer("weight", head.weight.detach().cpu().clone())
             self.register_buffer("bias", head.bias.detach().cpu().clone())
         self.size = options.crop_size
+        self.box_inputs = [name for name in options.side_inputs if name in BOX_INPUTS]
+        self.takes_contrast = "contrast" in options.side_inputs
         self.eval().cpu().to(memory_format=torch.contiguous_format)
 
     @property
@@ -56,19 +59,27 @@ class DeployedEncoder(nn.Module):
         """Names of what `forward` returns, in its order."""
         return ["embedding"] + ["logits"] * self.classifies + ["features"] * self.with_features
 
-    def forward(self, crops: Tensor, statistics: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, crops: Tensor, statistics: Tensor | None = None, side: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Embeds raw crops.
 
         Args:
             crops: Raw pixels (N, 1, S, S) in the unit of the frames.
             statistics: Location and scale (N, 2) of each crop's frame; only for normalisation "frame".
+            side: Side inputs (N, m) by `box_inputs`, such as the width in px; only where there are some. The
+                contrast follows from the crops.
 
         Returns:
             Embeddings (N, D), logits (N, C) of an arm that classifies, and features (N, F) if it has them.
         """
         count = crops.shape[0]
         crops, statistics = _at_least_one(crops), None if statistics is None else _at_least_one(statistics)
-        encoded: Encoded = self.encoder(self.normalize(crops, statistics), with_features=True)
+        known = [] if side is None else [_at_least_one(side)]
+        if self.takes_contrast:
+            known.append(self.normalize.measure(crops, statistics)[:, 1:])
+        joined = [torch.cat(known, dim=1)] if known else []
+        encoded: Encoded = self.encoder(self.normalize(crops, statistics), *joined, with_features=True)
         vectors, features = (part[:count] for part in encoded)
         outputs = [vectors]
         if self.classifies:
@@ -81,10 +92,12 @@ class DeployedEncoder(nn.Module):
         level, spread = (29_000.0, 300.0) if unit == "counts" else (10.0, 3.0)
         shape = (count, 1, self.size, self.size)
         contrast = torch.linspace(0, 2 * spread, count)[:, None, None, None]
-        crops = level + contrast * torch.randn(shape, generator=generator)
-        if self.normalize.normalisation != "frame":
-            return {"crops": crops}
-        return {"crops": crops, "statistics": torch.tensor([[level, spread]]).repeat(count, 1)}
+        inputs = {"crops": level + contrast * torch.randn(shape, generator=generator)}
+        if self.normalize.normalisation == "frame":
+            inputs["statistics"] = torch.tensor([[level, spread]]).repeat(count, 1)
+        if self.box_inputs:
+            inputs["side"] = torch.exp(torch.randn(count, len(self.box_inputs), generator=generator))
+        return inputs
 
 
 def _at_least_one(rows: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from dml_lightning.data.geometry import BOX_INPUTS
+
 TEXT = """# {run}: an exported model
 
 Names thermal crops of {number} classes ({classes}){species} and refuses what it does not know.
@@ -30,10 +32,10 @@ where the score of the rule is above the rule's threshold; rule {rule} decides u
 
 ## Frames and crops
 Frames are {frames}. A crop is the square around the centre of its box with the side
-max({factor:g} × the box's longer side, {min_side:g} px), resampled to {size} × {size} px: linear interpolation
+{shown}, resampled to {size} × {size} px: linear interpolation
 when it is enlarged, a triangle as wide as the step when it is reduced, reflection beyond the edges of the frame, no
 rounding to whole pixels. `cut` in `score.py` does it with NumPy alone.
-{normalisation} This happens inside the graph: give raw pixels.
+{normalisation} This happens inside the graph: give raw pixels.{side}
 
 ## Files
 | file | content |
@@ -80,9 +82,9 @@ def readme(words: dict[str, Any], inputs: list[str], outputs: list[str], opset: 
         sets=_sets(words["sets"]),
         rules="\n".join(_row(name, rule) for name, rule in words["rules"].items()),
         frames=_frames(crop),
-        factor=1 + crop["context"],
-        min_side=crop["min_side"],
+        shown=_shown(crop),
         normalisation=NORMALISED[crop["normalisation"]].format(window=window),
+        side=_side([name for name in crop["side_inputs"] if name in BOX_INPUTS]),
         inputs=", ".join(f"`{name}`" for name in inputs),
         outputs=", ".join(f"`{name}`" for name in outputs),
         opset=opset,
@@ -104,6 +106,21 @@ def _row(name: str, rule: dict[str, Any]) -> str:
     """A row of the table of rules."""
     threshold = "none: refuses nothing" if rule["threshold"] is None else f"{rule['threshold']:.6g}"
     return f"| {name} | {rule['score']} | {threshold} | {rule['name']} |"
+
+
+def _shown(crop: dict[str, Any]) -> str:
+    """The side of the square that a crop shows."""
+    if crop["crop_metres"] is not None:
+        return f"{crop['crop_metres']:g} m on the ground, by the frame's metres per px (`gsd`)"
+    return f"max({1 + crop['context']:g} × the box's longer side, {crop['min_side']:g} px)"
+
+
+def _side(names: list[str]) -> str:
+    """What the graph takes of each box beside its pixels."""
+    columns = (
+        f" The input `side` has {' and '.join(names)} of each box in px (_m: in metres), as columns in this order."
+    )
+    return columns if names else ""
 
 
 def _frames(crop: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ class Crops(NamedTuple):
 
     pixels: Float32  # (N, 1, S, S) in the model's unit
     statistics: Float32 | None = None  # (N, 2) location and scale of the crop's frame, for normalisation "frame"
+    side: Float32 | None = None  # (N, m) what the model takes of each box, such as its width in px or metres
 
 
 class Embedded(NamedTuple):
@@ -82,6 +83,7 @@ class Model:
         graph = _checked(path, "encoder.onnx", self.content)
         self.session = onnxruntime.InferenceSession(graph, providers=list(providers))
         self.crop: dict[str, Any] = self.content["crop"]
+        self.box_inputs = [name for name in self.crop.get("side_inputs", []) if name in geometry.BOX_INPUTS]
         self.rules: dict[str, dict[str, Any]] = self.content["rules"]
         self.names = np.array(self.content["classes"] + [species["label"] for species in self.content["enrolled"]])
 
@@ -95,23 +97,31 @@ class Model:
         """
         return files.read_frame(path, self._radiometry())
 
-    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any) -> Crops:
+    def cut(self, frame: files.Frame | NDArray[Any], boxes: Any, gsd: float | None = None) -> Crops:
         """Cuts the squares that the model was trained on.
 
         Args:
             frame: What `read` returns, or (H, W) as the camera wrote it: integers in counts, or floats in degC.
             boxes: (N, 4): x and y of the top left corner, width and height, in px.
+            gsd: Ground sampling distance in m per px, for a model that takes sizes or crops in metres.
 
         Raises:
-            ValueError: If the frame is of a kind that the model does not take, or a box lies outside the frame.
+            ValueError: If the frame is of a kind that the model does not take, a box lies outside the frame, or gsd
+                is needed and is no positive number.
         """
+        metres = self.crop.get("crop_metres")
+        metric = [name for name in self.box_inputs if name.endswith("_m")] + ["crops in metres"] * (metres is not None)
+        if metric and not (gsd is not None and 0 < gsd < math.inf):
+            raise ValueError(f"this model takes {', '.join(metric)}: give gsd, metres per px of the frame (--gsd).")
         known = frame if isinstance(frame, files.Frame) else files.frame_of(np.asarray(frame), self._radiometry())
         if known.unit != self.crop["unit"]:
             raise ValueError(f"the frame is in {known.unit}, and the model takes {self.crop['unit']}.")
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        options = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
+        options: dict[str, Any] = {key: self.crop[key] for key in ("crop_size", "stored_size", "context", "min_side")}
         try:
             geometry.check_boxes(corners, known.size)
+            if metres is not None and gsd is not None:
+                options["sides"] = known.sides_of(metres, np.full(len(corners), gsd))
             patches = geometry.cut(known.pixels, known.on_pixels(corners), **options)
         except geometry.BoxError as error:
             box = corners[error.number].tolist()
@@ -121,9 +131,10 @@ class Model:
         size, stored = options["crop_size"], options["stored_size"]
         inner = slice((stored - size) // 2, (stored - size) // 2 + size)
         crops = np.ascontiguousarray(patches[:, None, inner, inner])
+        side = geometry.box_inputs(corners, self.box_inputs, gsd if metric else math.nan)
         if self.crop["normalisation"] != "frame":
-            return Crops(crops)
-        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)))
+            return Crops(crops, None, side)
+        return Crops(crops, np.tile(self._frame_statistics(known.pixels), (len(crops), 1)), side)
 
     def _radiometry(self) -> files.Radiometry | None:
         stated = self.crop["radiometry"]
@@ -145,7 +156,8 @@ class Model:
             crops: Result of `cut`, or raw pixels (N, S, S) or (N, 1, S, S) in the model's unit.
 
         Raises:
-            ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames.
+            ValueError: If the crops have another size, hold NaN, or lack the statistics of their frames or the side
+                inputs of their boxes.
         """
         given = crops if isinstance(crops, Crops) else Crops(np.asarray(crops))
         feeds = {"crops": self._checked_pixels(given.pixels)}
@@ -156,6 +168,8 @@ class Model:
                     "take crops from `cut`, or give Crops(pixels, statistics)."
                 )
             feeds["statistics"] = np.asarray(given.statistics, np.float32).reshape(-1, 2)
+        if self.box_inputs:
+            feeds["side"] = self._checked_side(given)
         count = len(feeds["crops"])
         if count == 0:  # the graph needs at least one crop
             feeds = {key: np.ones((1, *part.shape[1:]), np.float32) for key, part in feeds.items()}
@@ -178,6 +192,16 @@ class Model:
         if not np.isfinite(result).all():
             raise ValueError("a crop holds NaN or infinity; fill such pixels before.")
         return result
+
+    def _checked_side(self, crops: Crops) -> Float32:
+        shape = (len(crops.pixels), len(self.box_inputs))
+        side = np.empty(0) if crops.side is None else np.asarray(crops.side, np.float32)
+        if side.shape != shape or not (np.isfinite(side) & (side > 0)).all():
+            raise ValueError(
+                f"this model takes {', '.join(self.box_inputs)} of each crop's box, which are above 0: take crops from "
+                "`cut`, or give Crops(pixels, statistics, side)."
+            )
+        return side
 
     def predict(self, crops: Any, rule: str | None = None, k: int = 5) -> dict[str, NDArray[Any]]:
         """Names crops and decides which are known.
@@ -387,12 +411,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Names thermal crops, and refuses the unknown.")
     parser.add_argument("pixels", type=Path, help="crops (N, S, S) as .npy; or a frame, with --boxes")
     parser.add_argument("--boxes", type=Path, help="CSV with x, y, width, height in px")
+    parser.add_argument("--gsd", type=float, help="metres per px of the frame, for a model that takes metres")
     parser.add_argument("--rule", help="rule that decides; the model's default if not given")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, help="exported folder")
     args = parser.parse_args()
     try:
         model = Model(args.model)
-        crops = model.cut(model.read(args.pixels), read_boxes(args.boxes)) if args.boxes else read_crops(args.pixels)
+        if args.boxes:
+            crops: Any = model.cut(model.read(args.pixels), read_boxes(args.boxes), args.gsd)
+        else:
+            crops = read_crops(args.pixels)
         result = model.predict(crops, args.rule)
     except (ValueError, OSError) as error:
         raise SystemExit(f"score.py: {error}") from None

@@ -378,7 +378,7 @@ class Gallery:
 
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
     """Digest, in 16 hex digits, of an encoder's weights and of the options that cut and normalise its crops."""
-    digest = hashlib.sha256(repr(options).encode())
+    digest = hashlib.sha256(f"{options!r}{getattr(options, 'later', '')}".encode())
     for name, shards in sorted(encoder.state_dict().items()):
         tensor = whole(shards)
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

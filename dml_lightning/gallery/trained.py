@@ -51,11 +51,15 @@ class TrainedRun:
         folder = find_run(run)
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
-        with reading(path, trust):
-            data = _section(path, "data")
-            training = {"turned_classes": data.get("turned_classes") or 1, "clutter": bool(data.get("ood_train"))}
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), training)
         options = _crop_options(path)
+        data = _section(path, "data")
+        training = {
+            "turned_classes": data.get("turned_classes") or 1,
+            "clutter": bool(data.get("ood_train")),
+            "side_inputs": len(options.side_inputs),
+        }
+        with reading(path, trust):
+            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), training)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
                 f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
@@ -97,7 +101,7 @@ def check_device(device: str) -> None:
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
-        vectors, features = module(batch.images.to(device), with_features=True)
+        vectors, features = module(batch.images.to(device), batch.side.to(device), with_features=True)
         logits = module.compute_logits(vectors)
         rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
         yield Embeddings(
@@ -116,7 +120,8 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: d
         run: Folder of the run.
         model: Model section of its recipe.
         num_classes: Number C of known classes.
-        training: What the data said of training: `turned_classes` and `clutter` of `EmbeddingModule`.
+        training: What the data said of training: `turned_classes` and `clutter` of `EmbeddingModule`, and the number of
+            `side_inputs` of its encoder.
 
     Raises:
         ValueError: If the folder has no checkpoint.
@@ -125,11 +130,15 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: d
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
     given = {"num_classes": num_classes, **training, "compile": False}
+    side_inputs = given.pop("side_inputs", 0)
     arguments = {**(model.get("init_args") or {}), **given}
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
     try:
         config = parser.parse_object({"model": {**model, "init_args": arguments}})
+        encoder = config.model.init_args.encoder.init_args
+        if "side_inputs" in encoder:
+            encoder.side_inputs = side_inputs
         with weights_follow(run):
             module: EmbeddingModule = parser.instantiate(config).model
     except (ArgumentError, TypeError) as error:
@@ -179,4 +188,6 @@ def crop_options(data: dict[str, Any]) -> CropOptions:
         options["radiometry"] = Radiometry(**options["radiometry"])
     if options.get("window") is not None:
         options["window"] = tuple(options["window"])
+    if options.get("side_inputs") is not None:
+        options["side_inputs"] = tuple(options["side_inputs"])
     return CropOptions(**options)

@@ -126,19 +126,20 @@ class EmbeddingModule(L.LightningModule, ABC):
         return {}
 
     @override
-    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
-        encoded: Tensor | Encoded = self._sized(partial(self.encoder, with_features=with_features), images)
+    def forward(self, images: Tensor, side: Tensor | None = None, with_features: bool = False) -> Tensor | Encoded:
+        own = {} if side is None or not side.shape[-1] else {"side": side}
+        encoded: Tensor | Encoded = self._sized(partial(self.encoder, with_features=with_features, **own), images)
         return encoded
 
     def _sized(self, function: Callable[[Tensor], Any], images: Tensor) -> Any:
-        """Calls the encoder or a part of it; names the side of crops that it does not take."""
+        """Calls the encoder or a part of it; names the size of crops that it does not take."""
         try:
             return function(images)
         except AssertionError as error:  # raised by timm's transformers for a size they do not take
-            side = images.shape[-1]
+            size = images.shape[-1]
             raise ValueError(
-                f"the backbone does not take crops of {side} px: {error} Those of a fixed size take that of "
-                f"encoder.img_size: {side}, a multiple of their patches."
+                f"the backbone does not take crops of {size} px: {error} Those of a fixed size take that of "
+                f"encoder.img_size: {size}, a multiple of their patches."
             ) from error
 
     def _embed(self, batch: Batch, same_crops: bool) -> Encoded:
@@ -147,9 +148,9 @@ class EmbeddingModule(L.LightningModule, ABC):
         Sharded parameters are gathered by all ranks together, so there every rank computes all of its features.
         """
         if not (self.encoder.freeze and same_crops and self.device_mesh is None):
-            return self(batch.images, with_features=True)  # type: ignore[no-any-return]
+            return self(batch.images, batch.side, with_features=True)  # type: ignore[no-any-return]
         compute = partial(self._sized, self.encoder.features)
-        return self.encoder.encoded(self._features(batch.images, batch.index, compute))
+        return self.encoder.encoded(self._features(batch.images, batch.index, compute), batch.side)
 
     @override
     def load_state_dict(
@@ -179,6 +180,9 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def setup(self, stage: str) -> None:
         self._features.clear()  # the data may be others
+        side_inputs = getattr(getattr(self.trainer, "datamodule", None), "training_side_inputs", None)
+        if self.encoder.side_inputs and side_inputs is not None:
+            self.encoder.side.standardise(side_inputs())  # a checkpoint, which is read later, has its own
 
     @override
     def configure_model(self) -> None:

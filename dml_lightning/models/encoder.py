@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dml_lightning.models.backbones import create_backbone
+from dml_lightning.models.side import SIDE_FEATURES, SideFeatures
 from dml_lightning.types import Encoded
 
 
@@ -31,6 +32,8 @@ class Encoder(nn.Module):
         img_size: Side S of the crops in px for backbones that need to know it (vision transformers), which resample
             their weights to it; the others take any side.
         backbone_args: Further arguments of `timm.create_model`, such as `channels` or `output_stride`.
+        side_inputs: Number n of side inputs that join the backbone's features at the head; the command line takes it
+            from the data (`data.side_inputs`).
 
     Raises:
         ValueError: If a setting is out of range, the backbone is unknown to timm, cannot be reached or does not take
@@ -43,6 +46,7 @@ class Encoder(nn.Module):
     """
 
     freeze = False
+    side_inputs = 0
     description: dict[str, Any] | None = None  # of a backbone of the hub or of a local folder, for its run
 
     def __init__(
@@ -57,6 +61,7 @@ class Encoder(nn.Module):
         freeze_batch_norm: bool = False,
         img_size: int | None = None,
         backbone_args: dict[str, Any] | None = None,
+        side_inputs: int = 0,
     ) -> None:
         super().__init__()
         if embedding_dim < 1:
@@ -65,6 +70,8 @@ class Encoder(nn.Module):
             raise ValueError("backbone is empty; name a model of timm, such as resnet10t.")
         if head not in ("linear", "mlp"):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
+        if side_inputs < 0:
+            raise ValueError(f"side_inputs must be at least 0, got {side_inputs}.")
         self.embedding_dim = embedding_dim
         self.normalize = normalize
         self.freeze, self.freeze_batch_norm = freeze, freeze_batch_norm or freeze
@@ -75,22 +82,29 @@ class Encoder(nn.Module):
         # A backbone with a head of its own can be wider than num_features (mobilenetv3: 1024, not 288).
         hidden_size = getattr(self.backbone, "head_hidden_size", None)
         width = cast(int, hidden_size or self.backbone.num_features)
+        if side_inputs:
+            self.side_inputs, self.side = side_inputs, SideFeatures(side_inputs)
+            width += SIDE_FEATURES
         hidden: list[nn.Module] = [nn.Linear(width, width), nn.ReLU()] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(width, embedding_dim))
         self.train()  # a fit keeps the modes that it finds, and calls no train()
 
-    def forward(self, images: Tensor, with_features: bool = False) -> Tensor | Encoded:
+    def forward(self, images: Tensor, side: Tensor | None = None, with_features: bool = False) -> Tensor | Encoded:
         """Embed a batch.
 
         Args:
             images: Normalised crops (B, 1, S, S).
+            side: Side inputs (B, n) of the crops, for an encoder that takes some.
             with_features: Whether to return the backbone's features, too.
 
         Returns:
             Embeddings (B, D); if `normalize`, of length 1 and in float32 even under mixed precision. With features both
             as `Encoded`.
+
+        Raises:
+            ValueError: If there are more or fewer side inputs than the encoder takes.
         """
-        encoded = self.encoded(self.features(images))
+        encoded = self.encoded(self.features(images), side)
         return encoded if with_features else encoded.vectors
 
     def features(self, images: Tensor) -> Tensor:
@@ -98,9 +112,13 @@ class Encoder(nn.Module):
         features: Tensor = self.backbone(images)
         return features
 
-    def encoded(self, features: Tensor) -> Encoded:
-        """Embeddings (B, D) of features (B, F), and these at unit length."""
-        vectors: Tensor = self.head(features)
+    def encoded(self, features: Tensor, side: Tensor | None = None) -> Encoded:
+        """Embeddings (B, D) of features (B, F) and side inputs (B, n), and the features at unit length."""
+        given = 0 if side is None else side.shape[-1]
+        if given != self.side_inputs:
+            raise ValueError(f"the encoder takes {self.side_inputs} side inputs, and a crop came with {given}.")
+        joined = features if side is None or not given else torch.cat([features, self.side(side)], dim=1)
+        vectors: Tensor = self.head(joined)
         if self.normalize:
             vectors = _unit_length(vectors)
         return Encoded(vectors, _unit_length(features))
@@ -123,7 +141,7 @@ def _unit_length(rows: Tensor) -> Tensor:
 
 
 class RawPixels(Encoder):
-    """Pixels of the crop as its embedding: the floor that every trained encoder has to beat.
+    """Pixels of the crop as its embedding, without side inputs: the floor that every trained encoder has to beat.
 
     Args:
         side: Side in px that crops are averaged or repeated to; D is its square.
@@ -141,3 +159,7 @@ class RawPixels(Encoder):
         self.freeze_batch_norm = False
         self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.head = nn.Sequential()
+
+    def forward(self, images: Tensor, side: Tensor | None = None, with_features: bool = False) -> Tensor | Encoded:
+        """Embed a batch by its pixels alone."""
+        return super().forward(images, with_features=with_features)

@@ -45,9 +45,9 @@ def simulate(
 
     `out` receives `flight_00/frame_0000.tiff` and so on (16-bit counts of 10 mK; the scale to degC is also in each
     file's ImageDescription), `annotations.json` (COCO; the supercategory is known species, novel species or
-    lookalike), `taxonomy.csv` (genus, group and family of each species) and `simulation.json` (all parameters, and the
-    conditions of every flight). The same arguments write the same bytes, whatever the number of workers; a flight does
-    not depend on the number of flights.
+    lookalike; `gsd` of an image is its metres per px), `taxonomy.csv` (genus, group and family of each species) and
+    `simulation.json` (all parameters, and the conditions of every flight). The same arguments write the same bytes,
+    whatever the number of workers; a flight does not depend on the number of flights.
 
     Args:
         out: Folder to write; it must be absent or empty, and is filled only when everything is done.
@@ -174,7 +174,7 @@ def _coco(jobs: list[FlightJob], notes: list[list[Annotation]], width: int, heig
     return {
         "info": {"description": f"Simulated thermal waterfowl flights; {SCALE}"},
         "images": [
-            {"id": number, "file_name": _name(job), "width": width, "height": height}
+            {"id": number, "file_name": _name(job), "width": width, "height": height, "gsd": job[0].gsd}
             for number, job in enumerate(jobs, 1)
         ],
         "categories": [{"id": ids[name], "name": name, "supercategory": group} for name, group in CATEGORIES],

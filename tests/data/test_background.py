@@ -48,6 +48,16 @@ def test_what_a_background_crop_shows_around_its_box_holds_no_object(tmp_path: P
                 assert gap(row, box) >= (shown - 6) / 2
 
 
+def test_background_keeps_as_far_as_a_crop_in_metres_shows_in_its_frame(tmp_path: Path) -> None:
+    frames = make_frames(tmp_path, 20)
+    boxes, shown = boxes_in(frames), {frame: 20.0 + n for n, frame in enumerate(frames["frame"])}
+    rows = sample_background(frames, boxes, 2, sides=[6.0], shown_sides_of=shown).rows
+    assert len(rows)
+    for _, row in rows.iterrows():
+        for _, box in boxes[boxes["frame"] == row.frame].iterrows():
+            assert gap(row, box) >= (shown[row.frame] - 6) / 2
+
+
 def test_background_sides_come_from_the_boxes(tmp_path: Path) -> None:
     frames = make_frames(tmp_path, 8)
     boxes = boxes_in(frames)

@@ -93,6 +93,13 @@ def test_every_option_enters_the_key(table: pd.DataFrame, change: dict[str, Any]
     assert cache_key(table, OPTIONS) != cache_key(table, CropOptions(**{"crop_size": 16, **change}))
 
 
+def test_crops_in_metres_depend_on_the_distance_of_each_frame(table: pd.DataFrame) -> None:
+    options = CropOptions(crop_size=16, crop_metres=2.0)
+    near, far = (table.assign(gsd=distance) for distance in (0.05, 0.1))
+    assert len({cache_key(near, OPTIONS), cache_key(near, options), cache_key(far, options)}) == 3
+    assert cache_key(near, OPTIONS) == cache_key(far, OPTIONS)
+
+
 def test_every_box_enters_the_key_and_labels_do_not(table: pd.DataFrame) -> None:
     key = cache_key(table, OPTIONS)
     for column in ("x", "y", "width", "height"):

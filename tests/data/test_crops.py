@@ -370,3 +370,42 @@ def test_crop_batches_stops_or_skips(table: pd.DataFrame) -> None:
     assert bad in found[bad]
     index = torch.cat([b.index for b in batches]).tolist()
     assert sorted(index) == np.flatnonzero(table["frame"] != bad).tolist()
+
+
+# Crops of so many metres
+
+
+def test_a_crop_in_metres_shows_the_same_ground_at_any_altitude() -> None:
+    """A smooth scene at two distances, and by a camera whose picture is twice as large as its pixels."""
+
+    def seen(gsd: float, drawn: int) -> Frame:
+        x, y = (np.arange(0.5, count) * gsd for count in (int(64 / gsd), int(48 / gsd)))
+        scene = 20 + np.sin(x / 6)[None, :] * np.cos(y / 5)[:, None]
+        size = (scene.shape[1] * drawn, scene.shape[0] * drawn)
+        return Frame(scene.astype(np.float32), "degC", drawn=size if drawn > 1 else None)
+
+    options = CropOptions(crop_size=16, crop_metres=16.0)
+    crops = []
+    for gsd, drawn in ((0.25, 1), (0.5, 1), (0.25, 2)):
+        box = np.array([[28.0, 22.0, 6.0, 3.0]]) / (gsd / drawn)  # px of the picture
+        crops.append(cut_frame(seen(gsd, drawn), box, options, "f", np.array([gsd / drawn]))[0][0])
+    edge = (options.stored_size - 16) // 2
+    inner = slice(edge, edge + 16)
+    x, y = 31 + np.arange(-7.5, 8), 23.5 + np.arange(-7.5, 8)  # m, the centres of the crop's pixels
+    expected = 20 + np.sin(x / 6)[None, :] * np.cos(y / 5)[:, None]
+    for crop in crops:
+        np.testing.assert_allclose(crop[inner, inner], expected, atol=0.02)
+
+
+@pytest.mark.parametrize("metres", [0.0, -1.0, math.inf, math.nan])
+def test_a_side_that_no_crop_has_is_refused(metres: float) -> None:
+    with pytest.raises(ValueError, match="it is the side of a crop in m, a positive number"):
+        CropOptions(crop_metres=metres)
+
+
+def test_a_crop_in_metres_needs_the_distance(table: pd.DataFrame) -> None:
+    options = CropOptions(crop_size=16, crop_metres=2.0)
+    with pytest.raises(ValueError, match="its ground sampling distance is not known"):
+        next(crop_batches(table, options))
+    near, far = (next(crop_batches(table.assign(gsd=gsd), options)).images for gsd in (0.05, 0.1))
+    assert not torch.equal(near, far)

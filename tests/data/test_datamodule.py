@@ -684,7 +684,7 @@ def test_turned_classes_are_classes_of_training_alone(root: Path, cache_dir: Pat
     seen: list[int] = []
     for batch in map(data.augment, loader):
         assert (torch.bincount(batch.labels, minlength=3 * turned) == 2).all()  # P x K with all classes in it
-        for image, label, index in zip(*batch, strict=True):
+        for image, label, index, _ in zip(*batch, strict=True):
             number, row = divmod(int(index), len(data.table))
             assert int(label) == int(upright[row].labels) + 3 * number
             expected = turn(upright[row].images, torch.tensor([number]))[0]
@@ -709,6 +709,13 @@ def test_turned_classes_have_names_and_crops_of_their_own(root: Path, cache_dir:
 def test_turns_that_augmentation_undoes_are_refused(root: Path, cache_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"rotate 180 and flip 0\.5 makes one of 4 turned classes of another"):
         module(root, cache_dir, turned_classes=4)
+
+
+def test_sizes_of_upright_boxes_are_refused_beside_turned_classes(root: Path, cache_dir: Path) -> None:
+    options = {"augmentation": None, "turned_classes": 4}
+    with pytest.raises(ValueError, match="hold sizes of upright boxes"):
+        module(root, cache_dir, **options, side_inputs=["width", "contrast"])
+    module(root, cache_dir, **options, side_inputs=["contrast"])
 
 
 SPLIT_BY = {"train": ["flight_[0-2]"], "val": ["flight_3"], "test": ["flight_4"], "calibration": ["flight_5"]}
@@ -777,3 +784,35 @@ def test_few_training_crops_are_the_reference_too(root: Path, tmp_path: Path) ->
     again, other = (module(root, tmp_path, train_per_class=3, seed=seed) for seed in (0, 1))
     assert np.array_equal(again.training_rows(), rows)
     assert not np.array_equal(other.training_rows(), rows)
+
+
+# Side inputs
+
+
+def test_side_inputs_travel_from_the_table_to_every_batch(root: Path, cache_dir: Path, tmp_path: Path) -> None:
+    class Looks(Spy):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            assert batch.side.shape == (len(batch.labels), 2)
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+            boxes = data.table.loc[batch.index.numpy(), ["width", "height"]].to_numpy(np.float32)
+            np.testing.assert_array_equal(batch.side, boxes)
+            super().validation_step(batch, batch_idx, dataloader_idx)
+
+    data = module(root, cache_dir, side_inputs=["height", "width"])
+    spy = Looks()
+    trainer(tmp_path, max_epochs=1).fit(spy, datamodule=data)
+    assert spy.seen
+    assert spy.evaluated
+
+
+def test_sampled_background_is_not_told_by_its_square_boxes(root: Path) -> None:
+    roles = {**ROLES, "ood_test": ["person", "background"]}
+    plain, shaped = (
+        module(root, None, **{**roles, "background": 2, "side_inputs": names}) for names in ([], ["width"])
+    )
+    square, box = (data.table[data.table["label"] == "background"] for data in (plain, shaped))
+    assert (square["width"] == square["height"]).all()
+    assert (box["width"] != box["height"]).all()
+    assert square["frame"].tolist() == box["frame"].tolist()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dml_lightning.data import positions
 from dml_lightning.data.frames import FrameError
-from dml_lightning.data.positions import FULL_FRAME, check_geo, locator
+from dml_lightning.data.positions import FULL_FRAME, check_geo, ground_scale, locator
 
 UTM_32_NORTH, WGS84, LV95 = 32632, 4326, 2056
 TOP, HEIGHT, FOCAL = (52.5, 13.4), 50.0, 58  # degrees, m, mm
@@ -46,7 +46,15 @@ def geotiff(
     return path
 
 
-def camera(path: Path, *, gps: bool = True, focal: int | None = FOCAL, exif: Any = None, **flown: str | None) -> Path:
+def camera(
+    path: Path,
+    *,
+    gps: bool = True,
+    focal: int | None = FOCAL,
+    exif: Any = None,
+    details: dict[int, Any] | None = None,
+    **flown: str | None,
+) -> Path:
     """A picture of 640 x 512 px as a drone writes it; fields of XMP may be changed, or left out by None."""
     image, tags = Image.new("L", (640, 512)), Image.Exif()
     if gps:
@@ -55,6 +63,7 @@ def camera(path: Path, *, gps: bool = True, focal: int | None = FOCAL, exif: Any
         )
     if focal is not None:
         tags.get_ifd(0x8769)[41989] = focal
+    tags.get_ifd(0x8769).update(details or {})
     for key, value in (exif or {}).items():
         (tags.get_ifd(0x8825) if key < 100 else tags)[key] = value
     fields = {name: value for name, value in (FLOWN | flown).items() if value is not None}
@@ -204,3 +213,44 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(positions, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs pyproj, which is not installed: pip install \"dml-lightning\[geo\]\""):
         check_geo()
+
+
+# Metres per px
+
+
+def test_the_scale_of_a_frame_is_that_of_the_map(tmp_path: Path) -> None:
+    expected = HEIGHT * FULL_FRAME / (FOCAL * math.hypot(640, 512))
+    assert ground_scale(camera(tmp_path / "a.jpg")) == pytest.approx(expected)
+    assert ground_scale(camera(tmp_path / "b.jpg", gps=False, GimbalYawDegree=None)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit"), [(2, 25.4 / 0.012), (3, 10 / 0.012), (4, 1 / 0.012), (None, 25.4 / 0.012)]
+)
+def test_a_pixel_of_12_um_behind_13_5_mm_at_60_m_is_5_3_cm(tmp_path: Path, unit: int | None, per_unit: float) -> None:
+    details = {37386: 13.5, 41486: per_unit} | ({} if unit is None else {41488: unit})
+    path = camera(tmp_path / "a.jpg", focal=None, details=details, RelativeAltitude="+60.0")
+    assert ground_scale(path) == pytest.approx(60 * 0.012 / 13.5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"focal": None},
+        {"focal": 0},
+        {"focal": None, "details": {37386: 13.5, 41486: 0.0}},
+        {"focal": None, "details": {37386: 13.5, 41486: 2000.0, 41488: 9}},
+        {"RelativeAltitude": None},
+        {"RelativeAltitude": "-3.0"},
+        {"GimbalPitchDegree": None},
+        {"GimbalPitchDegree": "-45.0"},
+    ],
+)
+def test_a_frame_that_does_not_state_all_has_no_scale(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert math.isnan(ground_scale(camera(tmp_path / "a.jpg", **change)))
+
+
+def test_what_is_no_picture_has_no_scale(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    assert math.isnan(ground_scale(tmp_path / "a.jpg"))
+    assert math.isnan(ground_scale(tmp_path / "gone.jpg"))

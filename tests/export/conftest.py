@@ -23,7 +23,7 @@ with (folder / "boxes.csv").open() as file:
     frames = np.array([row["frame"] for row in csv.DictReader(file)])
 boxes, answers = read_boxes(folder / "boxes.csv"), {}
 for path in dict.fromkeys(frames):
-    crops = model.cut(tifffile.imread(path), boxes[frames == path])
+    crops = model.cut(tifffile.imread(path), boxes[frames == path], gsd=0.08)
     embedded = model.embed(crops)
     answers.setdefault("vectors", []).append(embedded.embeddings)
     for rule in model.rules:

@@ -30,6 +30,7 @@ from dml_lightning.models.encoder import RawPixels
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}
 CENTIKELVIN = Radiometry(0.01, -273.15)
+GSD = 0.08  # m per px
 CLASSES = ["goose", "gull", "teal"]
 SETS = {"reference": 0.3, "known": 0.3, "calibration": 0.3, "novel": 0.05, "ood": 0.05}  # shares
 CASES: dict[str, tuple[Any, CropOptions]] = {
@@ -44,6 +45,12 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
     "window": (
         lambda: TripletModule(RawPixels(4, normalize=False), torch.optim.SGD, 3),
         CropOptions(crop_size=16, normalisation="window", window=(10, 25), radiometry=CENTIKELVIN),
+    ),
+    "sized": (
+        lambda: SoftmaxModule(
+            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=4), torch.optim.SGD, 3
+        ),
+        CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "width_m", "contrast"), crop_metres=2),
     ),
     "mobilenetv3_small_050": (
         lambda: SoftmaxModule(Encoder("mobilenetv3_small_050", 16), torch.optim.SGD, 3, channels_last=True),
@@ -120,7 +127,7 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
 
 
 def main(case: str, folder: Path) -> None:
-    table = draw_frames(folder / "frames")
+    table = draw_frames(folder / "frames").assign(gsd=GSD)
     trained = make_run(case, folder, table)
     embedded = next(trained.embed_table(table, len(table), "stop", {}))
     said = answer(trained.gallery, embedded, sets=trained.gallery.set_thresholds())

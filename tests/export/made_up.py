@@ -45,7 +45,7 @@ def model_of(trained: TrainedRun) -> Model:
     """What `score.py` makes of the exported files, but for the graph."""
     model = Model.__new__(Model)
     model.content, model.arrays = model_content(trained, "counts"), model_arrays(trained)
-    model.rules, model.crop = model.content["rules"], model.content["crop"]
+    model.rules, model.crop, model.box_inputs = model.content["rules"], model.content["crop"], []
     model.names = np.array(trained.gallery.names)
     return model
 
@@ -54,6 +54,7 @@ def model_cutting(options: CropOptions, unit: str) -> Model:
     """A reader that knows its crops alone."""
     model = Model.__new__(Model)
     radiometry = options.radiometry
+    model.box_inputs = list(options.side_inputs)
     model.crop = {
         **vars(options),
         "stored_size": options.stored_size,

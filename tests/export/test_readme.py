@@ -45,6 +45,11 @@ def test_rules_inputs_outputs_and_checks_are_listed(tmp_path: Path) -> None:
         ({"normalisation": "crop"}, "normalised by its own median and contrast"),
         ({"normalisation": "frame"}, "the second input `statistics`"),
         ({"normalisation": "window", "window": [10, 25]}, "scaled from 10 to 25 degC to -1..1"),
+        (
+            {"side_inputs": ["width", "height", "contrast"]},
+            "`side` has width and height of each box in px (_m: in metres), as columns",
+        ),
+        ({"crop_metres": 2.5}, "2.5 m on the ground, by the frame's metres per px"),
         ({"unit": "counts"}, "Frames are 8- or 16-bit unsigned integers in counts."),
         ({"unit": "degC"}, "Frames are floats in degC."),
     ],

@@ -37,6 +37,7 @@ CASES = [
     "softmax",
     "frame",
     "window",
+    "sized",
     pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow),
     pytest.param("convnext_atto", marks=pytest.mark.slow),
 ]
@@ -125,6 +126,26 @@ def test_a_frame_with_nan_is_refused() -> None:
 def test_crops_that_cannot_be_embedded(crops: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_cutting(CropOptions(crop_size=16, normalisation="frame"), "counts").embed(crops)
+
+
+@pytest.mark.parametrize("side", [None, np.ones((2, 1)), np.array([[3.0, 0.0], [1.0, 1.0]]), np.full((2, 2), np.nan)])
+def test_crops_without_their_boxes_are_refused_where_the_model_takes_them(side: Any) -> None:
+    model = model_cutting(CropOptions(crop_size=16, side_inputs=("height", "width")), "counts")
+    with pytest.raises(ValueError, match="this model takes width, height of each crop's box, which are above 0"):
+        model.embed(Crops(np.zeros((2, 1, 16, 16), np.float32), None, side))
+
+
+@pytest.mark.parametrize("gsd", [None, 0.0, float("nan")])
+def test_metres_need_the_distance_of_the_frame(gsd: float | None) -> None:
+    model = model_cutting(CropOptions(crop_size=16, side_inputs=("height_m", "width")), "counts")
+    frame, box = np.zeros((40, 60), np.uint8), [[1, 2, 8, 4]]
+    with pytest.raises(ValueError, match="this model takes height_m: give gsd"):
+        model.cut(frame, box, gsd)
+    with pytest.raises(ValueError, match="this model takes crops in metres: give gsd"):
+        model_cutting(CropOptions(crop_size=16, crop_metres=3.0), "counts").cut(frame, box, gsd)
+    side = model.cut(frame, box, 0.25).side
+    assert side is not None
+    assert side.tolist() == [[8, 1]]
 
 
 @pytest.mark.parametrize("k", [1, 5, 50])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dml_lightning.data.crops import CropOptions
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
@@ -75,6 +76,10 @@ def test_the_digest_knows_weights_names_and_options() -> None:
     assert first == encoder_digest(encoder, "options")
     assert len(first) == 16
     assert first != encoder_digest(encoder, "other options")
+    sizes = [CropOptions(side_inputs=names) for names in ((), ("width",), ("height",))]
+    sizes.append(CropOptions(crop_metres=2.0))
+    assert len({encoder_digest(encoder, options) for options in sizes}) == 4
+    assert "side_inputs" not in repr(sizes[0])  # galleries from before have the same digest
     with torch.no_grad():
         encoder[0].bias[0] += 1e-6
     assert first != encoder_digest(encoder, "options")

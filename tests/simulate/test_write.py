@@ -71,8 +71,9 @@ def test_coco_is_valid_and_frames_carry_their_scale(tmp_path: Path) -> None:
             assert file.pages[0].description == "degC = 0.01 * counts - 273.15"
         assert pixels.dtype == np.uint16
         assert pixels.shape == (image["height"], image["width"]) == (128, 160)
-        water = conditions["conditions"][int(image["file_name"][7:9])]["water"]
-        assert np.median(pixels * 0.01 - 273.15) == pytest.approx(water, abs=4.0)
+        flown = conditions["conditions"][int(image["file_name"][7:9])]
+        assert np.median(pixels * 0.01 - 273.15) == pytest.approx(flown["water"], abs=4.0)
+        assert image["gsd"] == flown["gsd"]
 
 
 def test_an_empty_folder_is_filled_and_one_worker_per_core_is_the_default(

@@ -52,6 +52,15 @@ class Frame:
         across, down = self.pixels.shape[1] / self.drawn[0], self.pixels.shape[0] / self.drawn[1]
         return np.asarray(boxes * np.array([across, down, across, down]))
 
+    def sides_of(self, metres: float, gsd: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sides (N,), in pixels, of squares of so many metres where a px of the picture measures gsd (N,) metres.
+
+        >>> frame = Frame(np.zeros((256, 320), np.float32), "degC", drawn=(640, 512))
+        >>> frame.sides_of(2.0, np.array([0.05])).tolist()
+        [20.0]
+        """
+        return np.asarray(metres / gsd * (self.pixels.shape[1] / self.size[0]))
+
 
 def read_frame(path: StrPath, radiometry: Radiometry | None = None) -> Frame:
     """Reads one frame.

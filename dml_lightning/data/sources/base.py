@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dml_lightning.data.ground import check_gsd
 from dml_lightning.data.sources.boxes import Box, boxes_table, usable_boxes
 from dml_lightning.data.sources.checks import check_forms, cut_scores, identical_frames, warn_of_groups
 from dml_lightning.data.sources.files import OnBadFrame, absolute, check_root, frame_sizes
@@ -25,6 +26,7 @@ class Scan(NamedTuple):
     boxes: Sequence[Box]
     groups: Mapping[Path, str] = MappingProxyType({})  # frame -> group, where the layout states it
     unused: Mapping[Path, str] = MappingProxyType({})  # frame on disk that is not used -> reason
+    gsd: Mapping[Path, float] = MappingProxyType({})  # frame -> ground sampling distance in m per px, where stated
 
 
 NOT_ANNOTATED = "frame that nobody has annotated"
@@ -45,7 +47,8 @@ class Reading:
 
     Attributes:
         table: Table with one row per box and the columns `READER_COLUMNS`, in the order of the frames; with a column
-            `score` where a detector has given scores, NaN for a box without one.
+            `score` where a detector has given scores, NaN for a box without one; and with a column `gsd` where
+            ground sampling distances are stated, NaN for a frame without one.
         frames: Table with the columns frame and group: every frame that was annotated, including those without a box.
         report: Report of what was skipped or changed.
         obstacles: Table with the columns frame, x, y, width, height: boxes that mark something but are no crops
@@ -56,6 +59,7 @@ class Reading:
         min_score: Smallest score of the boxes that were kept; None where all were.
         root: Folder of the data set.
         carried: Names of the table's columns that `Source.carried` named.
+        gsd: Ground sampling distance of each frame that has one, m per px.
     """
 
     table: pd.DataFrame
@@ -67,6 +71,7 @@ class Reading:
     min_score: float | None = None
     root: Path = Path()
     carried: Sequence[str] = ()
+    gsd: Mapping[str, float] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -102,7 +107,11 @@ class Source(ABC):
         """Reads the annotation files of this layout, and counts in the report what it skips."""
 
     def read(
-        self, on_bad_frame: OnBadFrame = "stop", min_score: float | None = None, allow_empty: bool = False
+        self,
+        on_bad_frame: OnBadFrame = "stop",
+        min_score: float | None = None,
+        allow_empty: bool = False,
+        gsd: float | None = None,
     ) -> Reading:
         """Reads the whole data set; opens every frame's header, decodes no pixels.
 
@@ -111,6 +120,7 @@ class Source(ABC):
             min_score: Smallest score of the boxes to keep, in place of the reader's own option.
             allow_empty: Whether a data set of frames without any box may be read; one whose boxes were all skipped may
                 not.
+            gsd: Ground sampling distance of the frames for which the data set states none, m per px.
 
         Returns:
             The table of boxes, all frames and the report.
@@ -121,6 +131,7 @@ class Source(ABC):
                 boxes are of another form than stated, or no usable box is left.
         """
         check_root(self.root)
+        check_gsd(gsd)
         report = ReadReport()
         try:
             scan = self.scan(report)
@@ -145,8 +156,10 @@ class Source(ABC):
         for pair in identical:
             names = " and ".join(os.path.relpath(path, self.root) for path in pair)
             report.note(SAME_BYTES, names)
+        distances = {str(path): distance for path in sizes if (distance := scan.gsd.get(path, gsd)) is not None}
+        table = boxes_table(kept, groups, self.carried)
         return Reading(
-            boxes_table(kept, groups, self.carried),
+            table.assign(gsd=table["frame"].map(distances).astype(float)) if distances else table,
             pd.DataFrame(
                 {"frame": [str(path) for path in sizes], "group": [groups[path] for path in sizes]}, dtype="str"
             ),
@@ -157,6 +170,7 @@ class Source(ABC):
             lowest,
             self.root,
             self.carried,
+            distances,
         )
 
     def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:

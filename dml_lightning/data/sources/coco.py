@@ -23,6 +23,7 @@ class CocoImage(NamedTuple):
     frame: Path
     stated: tuple[int, int] | None  # width, height, px
     flight: str  # as `dml predict --write coco` states it, else empty
+    gsd: float  # ground sampling distance, m per px; NaN where none is stated
 
 
 class CocoJson(Source):
@@ -33,7 +34,7 @@ class CocoJson(Source):
     are background frames. Crowd annotations are skipped, and background crops keep away from them; an annotation
     without a box marks the whole of its frame in the same way, unless its category is "empty" or "blank". A `score`
     beside a box is kept. The `flight` of an image, which `dml predict --write coco` states, is its group, unless
-    group_by says otherwise.
+    group_by says otherwise. The `gsd` of an image is its ground sampling distance in metres per px.
 
     Args:
         root: The data set's folder.
@@ -72,6 +73,7 @@ class CocoJson(Source):
         frames: list[Path] = []
         boxes: list[Box] = []
         groups: dict[Path, str] = {}
+        gsd: dict[Path, float] = {}
         finder = FrameFinder()
         for file in self._files():
             content = load_coco(file)
@@ -80,8 +82,9 @@ class CocoJson(Source):
             frames += [image.frame for image in images.values()]
             if self.group_by == "parent":
                 groups |= {image.frame: image.flight for image in images.values() if image.flight}
+            gsd |= {image.frame: image.gsd for image in images.values() if 0 < image.gsd < math.inf}
             boxes += self._boxes(file, content, names, images, report)
-        return Scan(frames, boxes, groups)
+        return Scan(frames, boxes, groups, gsd=gsd)
 
     def _files(self) -> list[Path]:
         if self.annotations is not None:
@@ -124,7 +127,7 @@ class CocoJson(Source):
                 skip = "iscrowd annotation"
             elif category not in names:
                 skip = "annotation of an unknown category" if category else "annotation without a category"
-            frame, stated, _ = images[image]
+            frame, stated = images[image].frame, images[image].stated
             if "bbox" not in entry and not skip:
                 if names[category].casefold() in EMPTY:
                     continue  # states that the image shows nothing, as do its frames without a box
@@ -193,7 +196,9 @@ def read_images(
             report.skip("image id occurs twice", f"{where}: {name}")
         else:
             frame = finder.find(name, places, where, own=own, once=True)
-            images[key] = CocoImage(frame, _stated_size(image), as_text(image.get("flight")))
+            images[key] = CocoImage(
+                frame, _stated_size(image), as_text(image.get("flight")), as_number(image.get("gsd"))
+            )
     return images
 
 

@@ -1,5 +1,6 @@
 """COCO results: the list of boxes with scores that a detector writes."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,17 @@ class CocoResults(Source):
             raise ValueError(f"{file} is no list of objects: COCO results are a list of detections.")
         finder = FrameFinder()
         names: dict[str, str] = {}
+        gsd: dict[Path, float] = {}
         if self.annotations is not None:
             content = load_coco(self.root / self.annotations)
             images = read_images(self.root, self.images, self.root / self.annotations, content, finder, report)
             names = read_categories(self.root / self.annotations, content)
+            gsd = {image.frame: image.gsd for image in images.values() if 0 < image.gsd < math.inf}
             by_id, frames = {key: image.frame for key, image in images.items()}, [i.frame for i in images.values()]
         else:
             frames = list_frames(self.root / (self.images or "."))
             by_id = _by_stem(frames)
-        return Scan(frames, list(self._boxes(file.name, entries, by_id, names, finder, report)))
+        return Scan(frames, list(self._boxes(file.name, entries, by_id, names, finder, report)), gsd=gsd)
 
     def _boxes(
         self,

@@ -46,6 +46,7 @@ class CsvTable(Source):
         decimal: Decimal separator of the numbers, "." or ","; a comma needs another delimiter.
         frames: Folder of all frames that were flown, or text file with one frame per line, so that frames without a
             row count as background.
+        gsd_column: Column of the frame's ground sampling distance, metres per px; None where there is none.
 
     Raises:
         ValueError: The file, the delimiter, the box columns or group_by cannot be used.
@@ -71,6 +72,7 @@ class CsvTable(Source):
         one_based: bool = False,
         decimal: Literal[".", ","] = ".",
         frames: str | None = None,
+        gsd_column: str | None = None,
     ) -> None:
         super().__init__(root, group_by)
         if box_format not in BOX_FORMATS:
@@ -99,6 +101,7 @@ class CsvTable(Source):
         self.relative, self.one_based = relative, one_based
         self.decimal = decimal
         self.frames = frames
+        self.gsd_column = gsd_column
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all rows of all files."""
@@ -109,6 +112,7 @@ class CsvTable(Source):
         frames: dict[Path, None] = {}
         boxes: list[Box] = []
         groups: dict[Path, str] = {}
+        distances: dict[Path, str] = {}
         for file in files:
             for number, row in read_rows(file, self._needed(), self.delimiter, self.header):
                 where = f"{file.name} row {number}"
@@ -118,10 +122,13 @@ class CsvTable(Source):
                 frame = finder.find(self._name(file, row[self.frame_column], where), [self.root], where)
                 frames[frame] = None
                 if self.group_column is not None:
-                    _set_group(groups, frame, row[self.group_column], where)
+                    _set_once(groups, frame, row[self.group_column], "group", where)
+                if self.gsd_column is not None and 0 < self._number(row[self.gsd_column]) < math.inf:
+                    _set_once(distances, frame, row[self.gsd_column], "ground sampling distance", where)
                 if any(row[name] for name in self.box_columns):
                     boxes.append(self._box(frame, row, where))
-        return Scan([*frames, *self._flown(finder)], boxes, groups)
+        gsd = {frame: self._number(text) for frame, text in distances.items()}
+        return Scan([*frames, *self._flown(finder)], boxes, groups, gsd=gsd)
 
     def check_boxes(self, boxes: Sequence[Box], sizes: dict[Path, tuple[int, int]], report: ReadReport) -> None:
         """Warns where corners seem to count from 1."""
@@ -139,8 +146,8 @@ class CsvTable(Source):
         return sorted(self.root.glob(self.file))
 
     def _needed(self) -> list[str]:
-        optional = [name for name in (self.label_column, self.group_column, self.score_column) if name is not None]
-        return [self.frame_column, *self.box_columns, *optional]
+        optional = (self.label_column, self.group_column, self.score_column, self.gsd_column)
+        return [self.frame_column, *self.box_columns, *(name for name in optional if name is not None)]
 
     def _flown(self, finder: FrameFinder) -> list[Path]:
         """Returns the frames that the option frames names."""
@@ -253,13 +260,13 @@ def to_float(text: str) -> float:
         return math.nan
 
 
-def _set_group(groups: dict[Path, str], frame: Path, group: str, where: str) -> None:
-    """Adds the group of a frame to the groups.
+def _set_once(values: dict[Path, str], frame: Path, value: str, what: str, where: str) -> None:
+    """Adds the group of a frame, or what else a row says of its frame, to the values.
 
     Raises:
-        ValueError: The group is empty or contradicts an earlier row.
+        ValueError: The value is empty or contradicts an earlier row.
     """
-    if not group:
-        raise ValueError(f"{where}: the frame {frame} has an empty group.")
-    if groups.setdefault(frame, group) != group:
-        raise ValueError(f"{where}: the frame {frame} has the group {group!r}, an earlier row said {groups[frame]!r}.")
+    if not value:
+        raise ValueError(f"{where}: the frame {frame} has an empty {what}.")
+    if values.setdefault(frame, value) != value:
+        raise ValueError(f"{where}: the frame {frame} has the {what} {value!r}, an earlier row said {values[frame]!r}.")

@@ -26,7 +26,8 @@ from dml_lightning.data.sources.yolo import NAME_FILES, Yolo
 from dml_lightning.trust import is_recipe, reading
 from dml_lightning.yaml_files import read_yaml
 
-LABEL, GROUP, SCORES = ("label", "class"), ("flight",), ("score", "confidence")  # columns of a CSV that may be missing
+# columns of a CSV that may be missing
+LABEL, GROUP, SCORES, GSD = ("label", "class"), ("flight",), ("score", "confidence"), ("gsd",)
 LAYOUTS = (
     "a data config, a YOLO set, Pascal VOC, LabelMe, CVAT XML, Label Studio JSON, MegaDetector JSON, COCO JSON or "
     "results, a CSV table with the columns frame, x, y, width, height, or a folder of crops with a folder per class"
@@ -65,7 +66,7 @@ def read_source(
     source, layout = recognise(path, trust)
     if carry is not None and isinstance(source, CsvTable):
         source.carry(carry)
-    reading = source.read(on_bad_frame, min_score, allow_empty)
+    reading = source.read(on_bad_frame, min_score, allow_empty, _stated_gsd(path))
     reading.report.layout = f"read as {layout}"
     return reading
 
@@ -146,8 +147,10 @@ def _voc(folder: Path) -> Source:
 
 def _table(file: Path) -> Readers:
     delimiter, frame, form = kinds.csv_form(file) or (",", "frame", "xywh")  # the reader then names the missing columns
-    filled = _filled_columns(file, delimiter, (*LABEL, *GROUP, *SCORES))
-    label, group, score = (next((name for name in each if name in filled), None) for each in (LABEL, GROUP, SCORES))
+    filled = _filled_columns(file, delimiter, (*LABEL, *GROUP, *SCORES, *GSD))
+    label, group, score, gsd = (
+        next((name for name in each if name in filled), None) for each in (LABEL, GROUP, SCORES, GSD)
+    )
     source = CsvTable(
         file.parent,
         file.name,
@@ -157,6 +160,7 @@ def _table(file: Path) -> Readers:
         group_column=group,
         delimiter=delimiter,
         score_column=score,
+        gsd_column=gsd,
     )
     return {f"{kinds.CSV} ({file.name})": source}
 
@@ -178,6 +182,16 @@ def _yaml(file: Path) -> Readers:
         raise ValueError(f"{file} has neither `data: source:` of a data config nor `names:` of a YOLO set.")
     source = _configured(file, section["source"])
     return {f"{type(source).__name__} as {file.name} says": source}
+
+
+def _stated_gsd(path: Path) -> float | None:
+    """Ground sampling distance that a data config states for all frames, m per px."""
+    content = read_yaml(path) if path.is_file() and path.suffix in (".yaml", ".yml") else None
+    section: Any = (content.get("data") or content) if isinstance(content, dict) else {}
+    gsd = section.get("gsd") if isinstance(section, dict) and "source" in section else None
+    if gsd is not None and not isinstance(gsd, int | float):
+        raise ValueError(f"{path}: gsd is {gsd!r}; it is metres per px, a positive number such as 0.05.")
+    return gsd
 
 
 def _configured(file: Path, section: Any) -> Source:
