@@ -23,7 +23,7 @@ from dml_lightning.openset.scores import KINDS, RANK_SUM, ranked, score
 from dml_lightning.types import SETS, Embeddings
 
 NAMES = ["coot", "gadwall", "mallard", "fox", "seal"]
-SIZES = {"reference": 90, "known": 60, "novel": 0, "ood": 40, "calibration": 60}
+SIZES = {"reference": 90, "known": 60, "novel": 0, "ood": 40, "clutter": 0, "calibration": 60}
 
 
 def part(labels: torch.Tensor, seed: int, told_by: str) -> Embeddings:

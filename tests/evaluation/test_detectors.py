@@ -78,7 +78,7 @@ def test_rows_are_the_detectors_of_the_arm() -> None:
 
 def test_scores_are_those_of_the_detectors() -> None:
     given = evidence()
-    x, y, _, _ = vars(given.sets["reference"]).values()
+    x, y = given.sets["reference"].vectors, given.sets["reference"].labels
     z, result = given.sets["ood"].vectors, scorers(given)
     assert given.head is not None
     for name, expected in {
