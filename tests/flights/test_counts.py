@@ -229,7 +229,7 @@ def test_the_correlation_is_that_of_the_simulation(correlation: float) -> None:
 def test_the_correlation_scatters_no_more_than_its_degrees_of_freedom_say(flights: int) -> None:
     found = [held_out(np.random.default_rng([flights, seed]), flights, 0.1) for seed in range(150)]
     values = np.array([matrix.correlation for matrix in found])
-    assert 1 < 2 * values.mean() ** 2 / values.var() / found[0].freedom < 3
+    assert 1 < 2 * values.mean() ** 2 / values.var() / found[0].freedom < 4.5
 
 
 def test_one_flight_has_no_correlation_to_measure() -> None:
