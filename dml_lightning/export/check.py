@@ -56,7 +56,8 @@ def random_crops(trained: TrainedRun, graph: DeployedEncoder, unit: Unit, folder
     expected = Embeddings(named["embedding"], rows, rows, named.get("logits"), named.get("features"))
     program = torch.export.load(folder / "encoder.pt2").module()
     from_program = dict(zip(graph.output_names, (value.numpy() for value in program(**inputs)), strict=True))
-    crops = Crops(*(value.numpy() for value in inputs.values()))
+    given = {name: value.numpy() for name, value in inputs.items()}
+    crops = Crops(given["crops"], given.get("statistics"), given.get("side"))
     return max(
         deviation(trained, expected, model, model.embed(crops)),
         deviation(trained, expected, model, Embedded(from_program.pop("embedding"), **from_program)),

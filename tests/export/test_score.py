@@ -346,7 +346,7 @@ def test_damage_is_named(exported: Callable[[str], Path], tmp_path: Path) -> Non
         Model(folder)
     content_of: dict[str, Any] = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content_of, "format": 99}))
-    with pytest.raises(ValueError, match=r"format 99, and this score\.py reads 1"):
+    with pytest.raises(ValueError, match=r"format 99, and this score\.py reads 2"):
         Model(folder)
     (folder / "model.json").write_text("{}")
     with pytest.raises(ValueError, match="is damaged"):
