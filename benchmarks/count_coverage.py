@@ -15,6 +15,7 @@ numpyro (0.22).
 import itertools
 import json
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -53,9 +54,9 @@ class World(NamedTuple):
     answers: Counts  # (G, K)
 
 
-def settings(accuracies: tuple[float, ...], correlations: tuple[float, ...]) -> Iterator[Setting]:
+def settings(args: Namespace) -> Iterator[Setting]:
     """Every combination."""
-    for values in itertools.product(accuracies, correlations, (5, 10, 20), MIXTURES, (20, 100, 500)):
+    for values in itertools.product(args.accuracies, args.correlations, args.held_out, args.mixtures, args.boxes):
         yield Setting(*values)
 
 
@@ -139,9 +140,12 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=4, help="of each setting, ten flights in each (default 4)")
     parser.add_argument("--accuracies", type=float, nargs="+", default=[0.65, 0.9])
     parser.add_argument("--correlations", type=float, nargs="+", default=[0.05, 0.1])
+    parser.add_argument("--held_out", type=int, nargs="+", default=[5, 10, 20], help="flights")
+    parser.add_argument("--mixtures", nargs="+", default=list(MIXTURES), choices=MIXTURES)
+    parser.add_argument("--boxes", type=int, nargs="+", default=[20, 100, 500], help="of a flight")
     parser.add_argument("--peer", type=int, default=0, help="worlds for quapy, of the smallest correlation (300 MB)")
     args = parser.parse_args()
-    cells = list(settings(tuple(args.accuracies), tuple(args.correlations)))
+    cells = list(settings(args))
     with Result(__file__, "Coverage of corrected counts, at 95 %", PACKAGES, args) as result:
         shared = [cell for cell in cells if args.peer and cell.correlation == min(args.correlations)]
         beside = dict(zip(shared, peers(shared, args.peer) if shared else [], strict=True))
@@ -175,7 +179,7 @@ def main() -> None:
         error = (least * (1 - least) / (args.worlds * FLIGHTS)) ** 0.5
         result.text(
             f"Commonest species: least {least:.3f} (standard error {error:.3f}), mean over even and skewed flights "
-            f"{np.mean(inside):.3f}. Sums: least {min(own.summed for own in found):.3f}, "
+            f"{np.mean(inside or np.nan):.3f}. Sums: least {min(own.summed for own in found):.3f}, "
             f"mean {np.mean([own.summed for own in found]):.3f}."
         )
 
