@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dml_lightning.compare import declaration
 from dml_lightning.data.cache import CACHES, cache_bytes, last_use, remove_cache
 from dml_lightning.files import locked
 from dml_lightning.runs.folder import read_run
 from dml_lightning.runs.recipes import recipe_file
 
 DAY = 24 * 3600  # s
-DECLARED = "declared.json"  # in the folder of a comparison
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _runs(root: Path) -> Iterator[Unused]:
     for path in sorted(root.rglob("run.json")):
         run = path.parent
         statuses = {stage.get("status") for stage in read_run(run)["stages"].values()}
-        declared = any((folder / DECLARED).is_file() for folder in run.parents)
+        declared = any((folder / declaration.NAME).is_file() for folder in run.parents)
         if "finished" in statuses or declared or run.is_symlink() or recipe_file(run) is None or not _is_free(run):
             continue
         files = [each for each in run.rglob("*") if each.is_file() and each.name != ".lock"]

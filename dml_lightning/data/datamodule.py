@@ -508,12 +508,14 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def training_rows(self) -> NDArray[np.int64]:
         """Rows of the known crops to train on, ascending: at most `train_per_class` of each class."""
-        rows = self.rows("known", "train")
-        return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
+        return self._rows_to_train("known")
 
     def clutter_rows(self) -> NDArray[np.int64]:
         """Rows of the clutter to train on, ascending: at most `train_per_class` of each class."""
-        rows = self.rows("clutter", "train")
+        return self._rows_to_train("clutter")
+
+    def _rows_to_train(self, role: str) -> NDArray[np.int64]:
+        rows = self.rows(role, "train")
         return rows[capped_rows(rows, self.labels[rows], self.train_per_class, self.seed)]
 
     def training_side_inputs(self) -> Tensor:

@@ -102,10 +102,11 @@ class TrainingCrops(Dataset[TrainingBatch]):
     def __getitems__(self, batch: PlannedBatch) -> TrainingBatch:
         """Returns one rank's batch with its rows of the parameters drawn for the global batch."""
         place = (self.seed, batch.epoch, batch.step, batch.crops)
-        slots = torch.from_numpy(batch.slots)
-        parameters, factors = self.augmentation.draw(*place)[slots], self.augmentation.draw_side(*place)[slots]
+        slots, names = torch.from_numpy(batch.slots), self.crops.options.side_inputs
+        parameters = self.augmentation.draw(*place)[slots]
         patches, labels, index, side = self.crops.read(batch)
-        side = augmented(side, self.crops.options.side_inputs, parameters, factors)
+        if names:
+            side = augmented(side, names, parameters, self.augmentation.draw_side(*place)[slots])
         turns = self.turns[list(batch)]
         index = index + turns * len(self.crops.store.statistics)
         return TrainingBatch(turn(patches, turns), labels, index, parameters, side)

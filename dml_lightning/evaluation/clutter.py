@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.evaluation.ood import SCORE_KINDS, class_part, reference_prototypes
-from dml_lightning.metrics.ood import auroc, fpr_at_tpr
+from dml_lightning.evaluation.ood import SCORE_KINDS, class_part, reference_prototypes, separation
+from dml_lightning.metrics.ood import auroc
 from dml_lightning.openset.logits import RejectDetector
 from dml_lightning.types import EvaluationSet
 
@@ -35,7 +35,7 @@ def clutter_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str
             )
             suffix = "" if kind == "nearest" else f"_{kind}"
             for part, chosen in _parts(evidence).items():
-                values |= _separation(known, clutter[chosen], suffix + part)
+                values |= separation("clutter", known, clutter[chosen], suffix + part)
     return values | reject_values(evidence)
 
 
@@ -44,14 +44,6 @@ def _parts(evidence: Evidence) -> dict[str, Tensor]:
     labels = evidence.sets["clutter"].labels
     names = {label: f"_{class_part(evidence.class_names[label])}" for label in sorted(set(labels.tolist()))}
     return {"": torch.ones_like(labels, dtype=torch.bool)} | {name: labels == label for label, name in names.items()}
-
-
-def _separation(known: Tensor, clutter: Tensor, end: str) -> dict[str, float]:
-    return {
-        f"clutter_auroc{end}": auroc(known, clutter),
-        f"clutter_fpr95_clutter_positive{end}": fpr_at_tpr(known, clutter, positive="ood"),
-        f"clutter_fpr95_known_positive{end}": fpr_at_tpr(known, clutter, positive="known"),
-    }
 
 
 def reject_values(evidence: Evidence) -> dict[str, float]:

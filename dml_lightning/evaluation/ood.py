@@ -46,6 +46,20 @@ def ood_values(evidence: Evidence, radius_quantile: float = 1.0) -> dict[str, fl
     return result
 
 
+def separation(others: str, known: Tensor, scores: Tensor, end: str = "") -> dict[str, float]:
+    """AUROC and both FPR95 of known crops against others, whose name begins the keys.
+
+    Example:
+        >>> sorted(separation("ood", torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0]), "/mammal"))
+        ['ood_auroc/mammal', 'ood_fpr95_known_positive/mammal', 'ood_fpr95_ood_positive/mammal']
+    """
+    return {
+        f"{others}_auroc{end}": auroc(known, scores),
+        f"{others}_fpr95_{others}_positive{end}": fpr_at_tpr(known, scores, positive="ood"),
+        f"{others}_fpr95_known_positive{end}": fpr_at_tpr(known, scores, positive="known"),
+    }
+
+
 def class_part(name: str) -> str:
     """What stands for an OOD class in names of numbers: the class itself, unless that would name another number.
 
@@ -72,10 +86,7 @@ def _by_part(known: Tensor, scores: Tensor, ood: Embeddings, evidence: Evidence)
     values: dict[str, float] = {}
     for part, chosen in parts.items():
         if chosen.any():
-            values[f"ood_auroc{part}"] = auroc(known, scores[chosen])
-            for positive in POSITIVES:
-                rate = fpr_at_tpr(known, scores[chosen], positive=positive)
-                values[f"ood_fpr95_{positive}_positive{part}"] = rate
+            values |= separation("ood", known, scores[chosen], part)
     classes = [values[f"ood_auroc/{class_part(names[label])}"] for label in present]
     return values | {"ood_auroc/macro": sum(classes) / len(classes)}
 
