@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from dml_lightning.simulate import simulate
-from dml_lightning.simulate.camera import GAIN, OFFSET, expose, paint, quantise
-from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_distance
+from dml_lightning.simulate.camera import expose, paint, quantise
+from dml_lightning.simulate.flight import GAIN, OFFSET, Flight, draw_flight, ground_sample_distance
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part, Posture, bird_parts
 from dml_lightning.simulate.species import KNOWN, SPECIES

@@ -1,16 +1,21 @@
 """Types that the whole package shares: roles, evaluation sets, batches, embeddings and loss outputs.
 
 Letters in shapes: B crops of a batch, N crops of a set, D embedding size, C known classes, S crop side in px.
+PyTorch is not imported here: what only names a type does not wait for it.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Stream(IntEnum):
@@ -35,6 +40,10 @@ EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "oo
 SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only if it is configured
 
 PredictionRule = Literal["softmax", "prototype"]
+OnBadFrame = Literal["stop", "skip"]
+AnnotationTool = Literal["labelme", "coco", "yolo"]
+Projection = Literal["tsne", "pca"]  # of embeddings to the plane
+ReportFormat = Literal["html", "md", "csv", "latex"]
 
 
 class Batch(NamedTuple):
@@ -57,6 +66,7 @@ class LinearHead(NamedTuple):
     """A classifier on the embedding: logits = vectors @ weight.T + bias.
 
     Example:
+        >>> import torch
         >>> head = LinearHead(weight=torch.eye(2), bias=torch.tensor([0.0, 1.0]))
         >>> torch.tensor([[3.0, 4.0]]) @ head.weight.T + head.bias
         tensor([[3., 5.]])
@@ -66,7 +76,7 @@ class LinearHead(NamedTuple):
     bias: Tensor  # (C,)
 
 
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -84,6 +94,7 @@ class Embeddings:
         ValueError: If the columns do not fit each other, or an index is not above the one before.
 
     Example:
+        >>> import torch
         >>> len(Embeddings(torch.zeros(2, 8), labels=torch.tensor([0, 1]), index=torch.tensor([3, 7])))
         2
     """
@@ -97,7 +108,7 @@ class Embeddings:
         if self.vectors.ndim != 2 or not self.vectors.is_floating_point():
             raise ValueError(f"vectors must be floating-point (N, D), got {_kind(self.vectors)}.")
         for name, column in (("labels", self.labels), ("index", self.index)):
-            if column.shape != self.vectors.shape[:1] or column.dtype not in _INTEGERS:
+            if column.shape != self.vectors.shape[:1] or str(column.dtype) not in _INTEGERS:
                 raise ValueError(f"{name} must be {len(self.vectors)} integers, one per row, got {_kind(column)}.")
         if self.logits is not None and (self.logits.ndim != 2 or len(self.logits) != len(self.vectors)):
             raise ValueError(f"logits must be ({len(self.vectors)}, C), got {_kind(self.logits)}.")
@@ -110,7 +121,7 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> "Embeddings":
+    def to(self, device: torch.device | str) -> Embeddings:
         """The same rows on another device."""
         logits = None if self.logits is None else self.logits.to(device)
         return Embeddings(self.vectors.to(device), self.labels.to(device), self.index.to(device), logits)

@@ -14,8 +14,8 @@ from rich.progress import track
 from dml_lightning.data.crops import CropOptions, Patches, Statistics, by_frame, cut_frame
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.geometry import Boxes
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.types import OnBadFrame
 
 Rows = NDArray[np.int64]
 

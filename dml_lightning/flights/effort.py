@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from dml_lightning.data.frames import FrameError, read_frame
-from dml_lightning.data.sources import OnBadFrame, Reading
+from dml_lightning.data.sources import Reading
+from dml_lightning.types import OnBadFrame
 
 SUFFIX = ".frames.csv"
 FIRST_ROW = 2  # of a table whose row 1 holds the names of the columns

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dml_lightning.gallery import records
 from dml_lightning.gallery.contents import written_contents
 from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
+from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings
 
@@ -135,4 +136,44 @@ def _check_encoder(gallery: Gallery, encoder: str) -> None:
         raise ValueError(
             f"the embeddings come from the encoder {encoder}, and the gallery is of {gallery.encoder}: "
             "embeddings of two encoders do not share a space."
+        )
+
+
+def check_enough(groups: NDArray[np.str_], alpha: float, per_flight: bool) -> None:
+    """Refuse too few crops for alpha; one of each flight counts where rule C takes one crop per flight.
+
+    Args:
+        groups: Flight (n,) of each crop.
+        alpha: Largest share of known crops to refuse, on average.
+        per_flight: Whether rule C takes one random crop of each flight.
+
+    Raises:
+        ValueError: If there are too few; says how many it takes, or which alpha or option serves.
+    """
+    count, needed = (len(set(groups.tolist())) if per_flight else len(groups)), samples_needed(alpha)
+    if count < needed:
+        what = "flight(s) with checked crops" if per_flight else "checked crops"
+        every = ", or --per_flight false for all crops" if per_flight and len(groups) >= needed else ""
+        raise ValueError(
+            f"{count} {what} are too few for alpha = {alpha:g}{' and one crop per flight' if per_flight else ''}: "
+            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}{every}."
+        )
+
+
+def check_unseen(gallery: Gallery, vectors: NDArray[np.float32], source: str) -> None:
+    """Refuse crops that were trained on: they lie nearer to the prototypes than new ones, and lower the threshold.
+
+    Args:
+        gallery: Gallery with the crops that were trained on.
+        vectors: Embeddings (n, D) of the crops.
+        source: Origin of the crops, for the message.
+
+    Raises:
+        ValueError: If one was trained on.
+    """
+    seen = repeated(vectors, gallery.reference.vectors.numpy())
+    if seen.any():
+        raise ValueError(
+            f"{int(seen.sum())} of the {len(vectors)} crops of {source} were trained on, and lie nearer to the "
+            "prototypes than new ones: leave them out."
         )

@@ -26,6 +26,8 @@ from typing import Any, Literal
 
 from dml_lightning.files import locked, read_json, write_json
 
+SELECTION = "val/selection_map_at_r"  # log key by which the best checkpoint is chosen; logged by callbacks.Retrieval
+
 Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 # Settings that do not change the result, and paths of data, which the data digest replaces.
