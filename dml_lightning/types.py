@@ -41,6 +41,7 @@ SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last 
 
 PredictionRule = Literal["softmax", "prototype"]
 OnBadFrame = Literal["stop", "skip"]
+UNKNOWN = "unknown"  # the answer for a refused box
 AnnotationTool = Literal["labelme", "coco", "yolo"]
 Projection = Literal["tsne", "pca"]  # of embeddings to the plane
 ReportFormat = Literal["html", "md", "csv", "latex"]

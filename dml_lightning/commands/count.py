@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dml_lightning.commands.flights import check_table, print_effort
+from dml_lightning.commands.flights import check_inputs, check_table, print_effort
 from dml_lightning.files import write_text
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def count(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     check_table(out, ".csv", predictions)
+    check_inputs(run, predictions)
     from dml_lightning.flights.predictions import read_predictions
     from dml_lightning.gallery.gallery import Gallery
 

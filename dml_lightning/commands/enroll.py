@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dml_lightning.runs.recipes import recipe_path
+from dml_lightning.gallery.records import check_gallery, check_trained
 from dml_lightning.trust import modules_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def enroll(
         ValueError: If the run is not finished, no crop can be read, or the label is a class that the run was
             trained on.
     """
-    recipe_path(Path(run))
+    check_trained(Path(run))
     trusted = modules_of(trust)
     if not Path(crops).exists():
         raise ValueError(f"--data {crops} is neither a file nor a folder.")
@@ -75,6 +75,7 @@ def list_species(run: str) -> "pd.DataFrame":
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
+    check_gallery(Path(run))
     import pandas as pd
 
     from dml_lightning.gallery.gallery import Gallery
@@ -102,6 +103,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
+    check_gallery(Path(run))
     from dml_lightning.gallery import changes
     from dml_lightning.gallery.gallery import Gallery
 
@@ -142,7 +144,7 @@ def recalibrate(
     Raises:
         ValueError: If there are too few crops for alpha, none is of a known class, or some were trained on.
     """
-    recipe_path(Path(run))
+    check_trained(Path(run))
     trusted = modules_of(trust)
     from dml_lightning.data.sources.recognise import check_there, read_source
 

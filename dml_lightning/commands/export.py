@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dml_lightning.data.frames import Unit
 from dml_lightning.files import check_output
-from dml_lightning.runs.recipes import recipe_path
+from dml_lightning.gallery.records import check_trained
 from dml_lightning.trust import modules_of
 
 NEEDED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -40,7 +40,7 @@ def export(run: str, out: str, unit: Unit | None = None, trust: str | None = Non
     if missing:
         raise ValueError(f"dml export needs {', '.join(missing)}; install with: pip install {' '.join(missing)}.")
     trusted = modules_of(trust)
-    recipe_path(Path(run))
+    check_trained(Path(run))
     from dml_lightning.export.folder import megabytes, table_of, unit_of, write_folder
     from dml_lightning.gallery.trained import TrainedRun
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dml_lightning.files import check_output, write_json
+from dml_lightning.gallery.records import check_gallery
 
 if TYPE_CHECKING:
     from dml_lightning.flights.drift import FlightDrift
@@ -46,6 +47,7 @@ def drift(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     check_table(out, ".json", predictions)
+    check_inputs(run, predictions)
     from dml_lightning.flights.drift import drift_text, flight_drift, nothing_to_compare
     from dml_lightning.flights.predictions import check_threshold, read_predictions
     from dml_lightning.gallery.gallery import Gallery
@@ -95,6 +97,14 @@ def print_effort(read: "Predictions") -> None:
     print(f"{used} frames of {len(read.flights)} flights; {len(read.frames) - used} more could not be used.")
     for flight in read.unseen:
         print(f"Warning: none of the {read.unused(flight)} frames of {flight} could be used: it is left out.")
+
+
+def check_inputs(run: str, predictions: str) -> None:
+    """Refuses a run without a gallery, and what is no file of predictions."""
+    from dml_lightning.flights.effort import check_predictions
+
+    check_gallery(Path(run))
+    check_predictions(Path(predictions))
 
 
 def check_table(out: str | None, suffix: str, predictions: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dml_lightning.files import check_output, write_text
-from dml_lightning.runs.recipes import recipe_path
+from dml_lightning.gallery.records import check_trained
 from dml_lightning.trust import modules_of
 from dml_lightning.types import AnnotationTool, OnBadFrame
 
@@ -116,10 +116,10 @@ def predict(
         check_map(Path(map))
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
+    check_trained(Path(run))
+    check_there(Path(data))
     if taxonomy:
         check_taxonomy(Path(taxonomy))
-    check_there(Path(data))
-    recipe_path(Path(run))
     trusted = modules_of(trust)
     from dml_lightning.figures.frames import FramePictures
     from dml_lightning.flights.boxes import counted, predicted_tables, write_boxes

@@ -15,8 +15,7 @@ import yaml
 
 from dml_lightning.data.frames import frame_size
 from dml_lightning.files import replacing_folder
-from dml_lightning.flights.confusion import UNKNOWN
-from dml_lightning.types import AnnotationTool
+from dml_lightning.types import UNKNOWN, AnnotationTool
 
 TOOLS: tuple[AnnotationTool, ...] = get_args(AnnotationTool)
 COCO_FILE = "annotations.json"

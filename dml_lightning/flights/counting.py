@@ -7,12 +7,13 @@ import pandas as pd
 
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.evaluation.npz import test_file
-from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, UNKNOWN, Confusion
+from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, Confusion
 from dml_lightning.flights.counts import Corrected, Correction
 from dml_lightning.flights.false_boxes import FalseBoxes
 from dml_lightning.flights.predictions import Predictions, read_predictions
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS
+from dml_lightning.types import UNKNOWN
 
 FEW_HELD_OUT = 20  # held-out crops of a class, below which its row of the matrix is a guess
 ALL = "all flights"

@@ -24,6 +24,18 @@ def frames_path(predictions: Path) -> Path:
     return predictions.with_name(predictions.stem + SUFFIX)
 
 
+def check_predictions(path: Path) -> None:
+    """Refuses what is no file of predictions, before it is read.
+
+    Raises:
+        ValueError: If there is no such file, it has another ending, or it is the table of frames.
+    """
+    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
+    if path.name.endswith(SUFFIX):
+        raise ValueError(f"--predictions {path} is the table of frames: give that of the boxes.")
+
+
 def open_frames(frames: Iterable[str], on_bad_frame: OnBadFrame, bad: dict[str, str]) -> None:
     """Reads the pixels of frames without a box: one that cannot be read is no frame without a bird.
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.flights.confusion import OTHER, UNKNOWN, held_out_confusion
+from dml_lightning.flights.confusion import OTHER, held_out_confusion
 from dml_lightning.flights.counting import cautions
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
-from dml_lightning.types import Embeddings
+from dml_lightning.types import UNKNOWN, Embeddings
 
 NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD
 

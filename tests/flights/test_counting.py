@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.flights.confusion import OTHER, UNKNOWN, Confusion
+from dml_lightning.flights.confusion import OTHER, Confusion
 from dml_lightning.flights.counting import cautions
 from dml_lightning.flights.counts import Correction
-from dml_lightning.types import SETS, Embeddings
+from dml_lightning.types import SETS, UNKNOWN, Embeddings
 
 
 def test_a_range_is_said_to_be_one_and_why() -> None:

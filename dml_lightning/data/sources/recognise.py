@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
 from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources import signatures as kinds
@@ -179,7 +179,7 @@ def _yaml(file: Path) -> Readers:
 
 
 def _configured(file: Path, section: Any) -> Source:
-    parser = LightningArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
     try:
         config = parser.parse_object({"source": section})
