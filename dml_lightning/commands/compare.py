@@ -11,7 +11,7 @@ from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.progress import Progress
-from dml_lightning.compare.scheduling import Schedule, run_all
+from dml_lightning.compare.scheduling import Schedule, at_once, run_all
 from dml_lightning.compare.search import Search
 from dml_lightning.files import check_output, locked, write_json
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
@@ -238,7 +238,7 @@ def _run_jobs(
             others.
     """
     watched = SELECTION if experiment.search is None else experiment.search.metric
-    progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, schedule.workers)
+    progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, at_once(schedule, len(jobs)))
     seen = 0
 
     def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dml_lightning.files import check_output, replacing_folder
-from dml_lightning.processes import serve
+from dml_lightning.processes import available_cores, serve
 from dml_lightning.simulate.flight import SCALE, Flight, draw_flight, folder_of, frame_file
 from dml_lightning.simulate.species import CATEGORIES, TAXONOMY, TAXONOMY_LEVELS
 
@@ -78,7 +78,7 @@ def simulate(
         "birds": birds,
         "lookalikes": lookalikes,
     }
-    workers = _cores() if workers is None else workers
+    workers = available_cores() if workers is None else workers
     _check(out, settings, workers)
     plan = [draw_flight(n, seed, altitude, lens_mm, width, height) for n in range(flights)]
     from dml_lightning.simulate.render import write_frame  # and SciPy with it, for which a wrong option does not wait
@@ -111,13 +111,6 @@ def _check(out: Path, settings: dict[str, Any], workers: int) -> None:
     check_output("--out", out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} already holds something; name a new or an empty folder.")
-
-
-def _cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _run(write: Any, jobs: list[FlightJob], workers: int) -> "Iterator[list[Annotation]]":

@@ -417,6 +417,7 @@ def test_a_gallery_without_calibration_crops_by_class_says_what_to_do(
     """One sentence and empty columns, or the sentence as an error where sets were asked for."""
     tifffile.imwrite(tmp_path / "frame.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
     (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\nframe.tiff,20,20,9,9\n")
+    (tmp_path / "taxonomy.csv").write_text("species,genus\n")
     words = ["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
     sentence = (
         "this gallery keeps no calibration crops by class, so there are no sets of species: dml validate --run RUN"
