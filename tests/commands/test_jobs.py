@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
+from dml_lightning.compare import workers
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule, log_file, run_all
 from dml_lightning.files import write_json
