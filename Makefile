@@ -15,7 +15,7 @@ SIMULATE = --flights 6 --frames 6
 OVERRIDES += , "--trainer.max_epochs=2", "--data.batches_per_epoch=10"
 endif
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table, draw figures
 	test -d $(DATA) || $(BIN)/dml simulate --out $(DATA) $(SIMULATE)
@@ -31,6 +31,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## the site in build/site; a warning such as a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # make bench: by default each is small and writes nothing; large settings are arguments of the script. One that fails
 # does not stop the others. `make bench ONLY=retrieval` runs one. foreign_files is left out, because it downloads five

@@ -1,7 +1,7 @@
 """Processor seconds before a command's first word: its help, an error of an option, a missing file.
 
 Each command runs in a process of its own, in turn with `import torch` and `import lightning` and with the same command
-of an older checkout; the table gives medians of the repeats. Processor seconds count user and system time.
+of an older checkout, for help alone; the table gives medians of the repeats. Processor seconds count user and system time.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/start_up.py --older OTHER_CHECKOUT --out benchmarks/results/start_up.md
 """
@@ -66,7 +66,7 @@ def table(older: Path | None, repeats: int) -> list[str]:
         for args in forms:
             words = ["-m", "dml_lightning", *command.split(), *args]
             runs[f"dml {command} {' '.join(args)}"] = (ROOT, words)
-            if older is not None:
+            if older is not None and args[0] == "--help":
                 runs[f"older: dml {command} {' '.join(args)}"] = (older, words)
     found = medians(runs, repeats)
     lines = ["| | s | older | ratio |", "| --- | ---: | ---: | ---: |"]
@@ -74,7 +74,7 @@ def table(older: Path | None, repeats: int) -> list[str]:
         if name.startswith("older: "):
             continue
         before = found.get(f"older: {name}")
-        beside = "| |" if before is None else f" {before:.2f} | {found[name] / before:.2f} |"
+        beside = " | |" if before is None else f" {before:.2f} | {found[name] / before:.2f} |"
         lines.append(f"| `{name}` | {found[name]:.2f} |{beside}")
     return lines
 

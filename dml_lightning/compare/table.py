@@ -10,7 +10,7 @@ from rich.table import Table
 from dml_lightning.compare.jobs import Outcome
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.estimates import cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Question
+from dml_lightning.stats.results import COLUMNS, Question, plain_name
 from dml_lightning.stats.tables import markdown_text
 from dml_lightning.stats.units import unit_means, units_are_independent
 
@@ -48,7 +48,7 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
         table: Table of `run_table`.
         question: Question of the comparison; its metric is the first row, its unit (seed or fold) is averaged over.
     """
-    first = {question.metric: COLUMNS.get(question.metric, question.metric)}
+    first = {question.metric: plain_name(question.metric)}
     shown = {key: title for key, title in (first | COLUMNS).items() if key in table and table[key].notna().any()}
     arms = table["arm"].unique().tolist()
     rows = []

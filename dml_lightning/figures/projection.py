@@ -98,7 +98,7 @@ def project(vectors: NDArray[np.float64], method: Projection = "tsne") -> NDArra
 
     Args:
         vectors: Vectors (N, D).
-        method: Projection to use if there are enough vectors.
+        method: Method to use if there are enough vectors.
 
     Returns:
         Coordinates (N, 2).

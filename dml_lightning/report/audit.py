@@ -8,15 +8,15 @@ from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.open_set import open_set_sample
 from dml_lightning.evaluation.structure import class_table
 from dml_lightning.metrics.open_set import oscr_curve, risk_coverage_curve
-from dml_lightning.report.inputs import RunResult, words
+from dml_lightning.report.inputs import RunResult
 from dml_lightning.report.numbers import coverage
-from dml_lightning.stats.results import COLUMNS
+from dml_lightning.stats.results import plain_name
 from dml_lightning.stats.tables import Table
 
 
 def reranked_table(table: pd.DataFrame) -> Table:
     """Retrieval by method, for the terminal."""
-    heads = [*table.columns[:2], *(COLUMNS.get(name, words(name)) for name in table.columns[2:])]
+    heads = [*table.columns[:2], *(plain_name(name) for name in table.columns[2:])]
     return Table("Retrieval after re-ranking", heads, table.to_numpy(object).tolist(), "Larger is better.")
 
 

@@ -25,7 +25,7 @@ from dml_lightning.runs.recipes import fold_of, read_recipe_file, recipe_file
 from dml_lightning.stats.arms import beside_flights, compare_arms
 from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.flights import RunEvidence
-from dml_lightning.stats.results import Question, higher_is_better
+from dml_lightning.stats.results import Question, higher_is_better, plain_name
 
 PRIMARY = "balanced_accuracy"
 CHOSEN = "Exploratory: these runs were chosen after their tests, and no comparison declared them."
@@ -152,22 +152,13 @@ class ReportInput:
         if len(units) < 2:
             return f"There is one {unit} per arm, and a comparison over {unit}s needs two or more."
         try:
-            named = {self.question.metric: words(self.question.metric)}
-            question = replace(self.question, metric=words(self.question.metric))
+            named = {self.question.metric: plain_name(self.question.metric)}
+            question = replace(self.question, metric=plain_name(self.question.metric))
             comparison = compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
         runs = (RunEvidence(run.arm, run.seed, run.fold, run.evidence) for run in self.runs)
         return beside_flights(comparison, runs, self.question.metric)
-
-
-def words(metric: str) -> str:
-    """Name of a metric for use in a sentence.
-
-    >>> words("recall_at_1")
-    'recall at 1'
-    """
-    return metric.replace("_", " ")
 
 
 def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInput:
@@ -196,7 +187,7 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
     question, declared = _question(given, primary), given.question.metric
     changes = given.changes
     if folder is not None and question.metric != declared:
-        about = f"of {words(declared)}; this report asks of {words(question.metric)}"
+        about = f"of {plain_name(declared)}; this report asks of {plain_name(question.metric)}"
         changes += (f"The comparison asks {about}, so its p-values are exploratory.",)
     return replace(given, question=question, changes=changes)
 

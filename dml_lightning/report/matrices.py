@@ -10,6 +10,7 @@ from dml_lightning.report.parts import Figure, floats
 from dml_lightning.report.style import Json, axis, label, layout
 from dml_lightning.stats.tables import Table
 
+DISTANCES: Json = {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}
 MOST_CLASSES = 30  # largest number of names on an axis; the size of a page grows with its square
 
 
@@ -90,11 +91,12 @@ def _worst_confusion(shares: NDArray[np.float64], names: Sequence[str]) -> str:
     )
 
 
-def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
+def class_distances_figure(arm: str, table: pd.DataFrame, largest: float) -> Figure:
     """Mean distance of every pair of classes.
 
     Args:
         arm: Name of the arm.
+        largest: Distance at the end of the colours, from 0; one for all arms makes their colours comparable.
         table: Mean distances (C, C), classes by name as rows and columns; of more than `MOST_CLASSES` those that lie
             nearest to each other are shown.
     """
@@ -112,7 +114,7 @@ def class_distances_figure(arm: str, table: pd.DataFrame) -> Figure:
     return Figure(
         title,
         f"Mean distance of every pair of classes under {arm}{within}.{part}",
-        [_heatmap(values, texts) | {"colorscale": "Cividis", "colorbar": {"thickness": 10, "outlinewidth": 0}}],
+        [_heatmap(values, texts) | {"zmin": 0, "zmax": largest} | DISTANCES],
         _matrix_layout(names),
         Table(
             f"Mean class distances, {title}",

@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page: all text is escaped, and nothing is loaded from elsewhere."""
 
 import base64
+import gzip
 import hashlib
 import itertools
 import json
@@ -44,7 +45,7 @@ def render_page(given: ReportInput, method: Projection = "tsne") -> str:
 
     Args:
         given: Runs by arm.
-        method: Projection of the projections.
+        method: Method of the projections.
     """
     made = sections(given)
     figures = [figure for section in made for figure in section.figures]
@@ -61,7 +62,7 @@ def render_page(given: ReportInput, method: Projection = "tsne") -> str:
         projection=_described(given, shown, method),
         projection_json=_json(shown),
         css=(HERE / "page.css").read_text(encoding="utf-8"),
-        plotly=plotly,
+        plotly=base64.b64encode(gzip.compress(plotly.encode("utf-8"), mtime=0)).decode("ascii"),
         script=script,
         script_hashes=[Markup(_hash(text)) for text in (plotly, script)],
         version=version("dml-lightning"),
@@ -94,7 +95,7 @@ def embeddings(given: ReportInput, method: Projection) -> Json:
 
     Args:
         given: Runs by arm.
-        method: Projection of the projections.
+        method: Method of the projections.
     """
     styles = class_styles(run.evidence for run in given.shown.values())
     pools: list[ShownCrops] = []

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from dml_lightning.evaluation.detectors import detector_table
@@ -228,10 +229,12 @@ def _confusions(runs: ShownRuns) -> Section:
 
 
 def _class_distances(runs: ShownRuns) -> Section:
-    figures = [class_distances_figure(arm, class_table(run.evidence)) for arm, run in runs.given.shown.items()]
+    tables = {arm: class_table(run.evidence) for arm, run in runs.given.shown.items()}
+    largest = max(float(np.nan_to_num(table.to_numpy(float)).max()) for table in tables.values())
+    figures = [class_distances_figure(arm, table, largest) for arm, table in tables.items()]
     text = (
-        "Mean distance of every pair of classes, known, novel and OOD. Dark is near; the diagonal is the mean within "
-        "the class."
+        "Mean distance of every pair of classes, known, novel and OOD, in the same colours for every arm. Dark is "
+        "near; the diagonal is the mean within the class."
     )
     return Section("class-distances", "Distances of classes", [text], figures=figures)
 

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from dml_lightning.evaluation.detectors import detector_table
 from dml_lightning.report.figures import add_units, differences_figure
-from dml_lightning.report.inputs import ReportInput, RunResult, words
+from dml_lightning.report.inputs import ReportInput, RunResult
 from dml_lightning.report.parts import RecipeText, Section
 from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import bracketed, cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Question
+from dml_lightning.stats.results import COLUMNS, Question, plain_name
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means, units_are_independent
 
+MOST_COLUMNS = 5  # of arms with intervals, in the width of the page
 NEAREST = "nearest prototype"  # the detector that every arm has, and whose AUROC is logged
 
 
@@ -44,7 +45,7 @@ def _answer(given: ReportInput) -> str:
         why = f"Fewer than two complete {comparison.question.unit}s: {', '.join(comparison.left_out)}."
     else:
         why = "Only floors stand beside it."
-    return f"Nothing is shown of the difference between arms. {why} In {words(metric)}: {listed}."
+    return f"Nothing is shown of the difference between arms. {why} In {plain_name(metric)}: {listed}."
 
 
 def _single(given: ReportInput) -> str:
@@ -55,7 +56,7 @@ def _single(given: ReportInput) -> str:
     run = given.runs[0]
     evidence = run.evidence
     text = (
-        f"{run.arm}: {words(metric)} {run.metrics[metric]:.3f} on {len(evidence.sets['known'])} crops of "
+        f"{run.arm}: {plain_name(metric)} {run.metrics[metric]:.3f} on {len(evidence.sets['known'])} crops of "
         f"{evidence.num_classes} known classes"
     )
     if len(evidence.sets["ood"]):
@@ -92,20 +93,26 @@ def resampled(detectors: pd.DataFrame) -> tuple[str, str]:
 
 
 def arms_table(given: ReportInput) -> Table:
-    """Mean of each metric over the units of an arm, with interval or range and a row per arm; floors are marked."""
+    """Mean of each metric over the units of an arm, with interval or range; floors are marked.
+
+    Of up to `MOST_COLUMNS` arms each has a column, so that the page shows all without scrolling; of more, a row.
+    """
     table, question = given.table(), given.question
     keys = [k for k in COLUMNS if k in table and table[k].notna().any()]
     keys = [question.metric, *(k for k in keys if k != question.metric)]
     means = {key: unit_means(table, key, question.unit) for key in keys}
-    rows = []
+    rows: list[list[object]] = [["arm", "runs", *(plain_name(k) for k in keys)]]
     for arm, runs in given.arms.items():
         name = arm if runs[0].trained else f"{arm} (floor)"
         rows.append([name, len(runs), *(_cell(means[k][arm].dropna().to_numpy(float), question, k) for k in keys)])
-    note = cells_note((str(cell) for _, _, *cells in rows for cell in cells), question.unit)
+    note = cells_note((str(cell) for _, _, *cells in rows[1:] for cell in cells), question.unit)
+    if len(given.arms) <= MOST_COLUMNS:
+        rows = [list(row) for row in zip(*rows, strict=True)]
+        rows[0][0] = "number"
     return Table(
         "Arms on the test split",
-        ["arm", "runs", *(COLUMNS.get(k, words(k)) for k in keys)],
-        rows,
+        [str(head) for head in rows[0]],
+        rows[1:],
         f"{note or 'One run per arm.'} Larger is better, but for active triplets and AURC. A floor was not trained.",
     )
 
@@ -149,10 +156,8 @@ def _estimates(given: ReportInput) -> list[Table]:
     if isinstance(given.comparison, str):
         return []
     question = given.comparison.question
-    rows = [
-        [each.arm, e.mean, e.low, e.high, e.sd, e.units] for each in given.comparison.arms for e in (each.estimate,)
-    ]
-    columns = ["arm", "mean", "low", "high", "standard deviation", f"{question.unit}s"]
+    rows = [[each.arm, e.mean, e.low, e.high, e.units] for each in given.comparison.arms for e in (each.estimate,)]
+    columns = ["arm", "mean", "low", "high", f"{question.unit}s"]
     interval = f"{100 * (1 - question.alpha):g} % interval"
     spreads = {each.estimate.spread: None for each in given.comparison.arms}
     ends = " or ".join(interval if spread == "interval" else "range" for spread in spreads)

@@ -2,11 +2,12 @@
 
 from dml_lightning.evaluation.retrieval import selection
 from dml_lightning.report.figures import curves, training_figure
-from dml_lightning.report.inputs import ReportInput, RunResult, words
+from dml_lightning.report.inputs import ReportInput, RunResult
 from dml_lightning.report.numbers import POINTS
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json
 from dml_lightning.runs.folder import SELECTION
+from dml_lightning.stats.results import plain_name
 from dml_lightning.stats.tables import Table
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin
 
@@ -61,9 +62,9 @@ def chosen_by(run: RunResult) -> str | None:
         return None
     monitor, validation = str((best[0].get("init_args") or {}).get("monitor", SELECTION)), run.validation
     if monitor != SELECTION or validation is None:
-        return words(monitor.removeprefix("val/"))
+        return plain_name(monitor.removeprefix("val/"))
     labels, groups = validation.sets["known"].labels.numpy(), validation.groups["known"]
-    return words(selection(labels, groups, validation.other_groups).metric)
+    return plain_name(selection(labels, groups, validation.other_groups).metric)
 
 
 def margins_section(given: ReportInput) -> Section | None:

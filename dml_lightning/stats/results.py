@@ -12,7 +12,7 @@ Verdict = Literal["better", "worse", "no difference shown", "too few units", "no
 # triplets and AURC.
 COLUMNS = {
     "balanced_accuracy": "balanced accuracy",
-    "balanced_accuracy_prototype": "balanced accuracy, prototype",
+    "balanced_accuracy_prototype": "balanced accuracy, nearest prototype",
     "balanced_accuracy_knn": "balanced accuracy, 5-NN",
     "recall_at_1": "Recall@1",
     "map_at_r": "MAP@R",
@@ -35,6 +35,16 @@ SMALLER_IS_BETTER = (
     *("ood_fpr95", "active_", "hard_", "semihard_", "intra_", "roth_", "assumption_known_excess", "aurc"),
     *("nll", "calibration_error", "classwise_calibration_error", "fnmr_"),
 )
+
+
+def plain_name(metric: str) -> str:
+    """Name of a number of metrics/test.json for headings and sentences.
+
+    Example:
+        >>> plain_name("map_at_r"), plain_name("worst_gap")
+        ('MAP@R', 'worst gap')
+    """
+    return COLUMNS.get(metric, metric.replace("_", " "))
 
 
 def higher_is_better(metric: str) -> bool:

@@ -22,7 +22,7 @@ def test_markdown_goes_to_the_terminal_or_to_a_file(
     assert text.startswith("# softmax, triplet\n\nNo difference shown between triplet and softmax")
     for title in ("Arms on the test split", "Difference to softmax", "OOD AUROC by detector", "Conditions on"):
         assert f"**{title}" in text
-    assert "| softmax | 2 |" in text
+    assert "| number | softmax | triplet |" in text
     main(["report", *runs, "--format", "md", "-o", str(tmp_path / "r.md")])
     assert (tmp_path / "r.md").read_text() == text
 

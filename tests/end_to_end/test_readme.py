@@ -1,4 +1,4 @@
-"""Every command of the README runs, in the order in which it stands there."""
+"""Every command of the README and of the documents runs, in the order of the site, and so does their Python."""
 
 import re
 import shlex
@@ -16,13 +16,19 @@ from dml_lightning.runs.tracker import SYNC
 from tests import ROOT
 from tests.end_to_end.layouts import LAYOUTS
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = re.findall(r": (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in ["README.md", *(f"docs/{page}" for page in PAGES)]}
+EVERYTHING = "\n".join(TEXTS.values())
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """What stands in the code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
-    """The lines of all bash blocks."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    """The lines of all bash blocks, each once."""
+    return list(dict.fromkeys(line for block in blocks(EVERYTHING, "bash") for line in block.splitlines() if line))
 
 
 def expand(word: str) -> list[str]:
@@ -99,11 +105,26 @@ def test_the_command_that_sends_runs_is_the_tested_one() -> None:
     assert SYNC.format(run="runs/triplet/*") in commands()
 
 
-def test_every_file_that_it_names_is_there() -> None:
-    named = re.findall(r"(?:configs|docs|benchmarks)/[\w/.]*\w", README)
-    assert len(named) > 8
-    for name in named:
+@pytest.mark.filterwarnings("default::UserWarning")  # of a plain Trainer: no tensorboard, few workers
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if "```python" in text])
+def test_python(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    LAYOUTS["csv"](tmp_path / "MY_FRAMES")
+    names: dict[str, object] = {}
+    for block in blocks(TEXTS[page], "python"):
+        exec(block.replace("max_epochs=10", "fast_dev_run=True"), names)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_file_that_it_names_is_there(page: str) -> None:
+    for name in re.findall(r"(?<![\w/])(?:configs|docs|benchmarks)/[\w/.]*\w", TEXTS[page]):
         assert (ROOT / name).exists(), name
+
+
+def test_every_page_and_every_result_is_linked() -> None:
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} == set(PAGES)
+    measured = {path.name for path in (ROOT / "benchmarks" / "results").glob("*.md")}
+    assert measured == set(re.findall(r"\(measurements/(\w+\.md)\)", TEXTS["docs/measurements.md"]))
 
 
 def test_every_source_is_listed() -> None:
@@ -114,4 +135,4 @@ def test_every_source_is_listed() -> None:
         for name in sources.__all__
         if isinstance(getattr(sources, name), type) and issubclass(getattr(sources, name), sources.Source)
     } - {"Source"}
-    assert readers == set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE)) & readers
+    assert readers == set(re.findall(r"^\| `(\w+)` \|", EVERYTHING, flags=re.MULTILINE)) & readers

@@ -32,6 +32,7 @@ def test_a_part_of_a_matrix_keeps_its_shares_and_says_what_it_is() -> None:
 
     distances = pd.DataFrame(np.full((50, 50), 2.0), names, names)
     distances.loc["class 49", "class 48"] = distances.loc["class 48", "class 49"] = 1.0
-    near = class_distances_figure("ours", distances)
+    near = class_distances_figure("ours", distances, 2.5)
+    assert (near.data[0]["zmin"], near.data[0]["zmax"]) == (0, 2.5)
     assert near.title == "ours (30 of 50 classes, those nearest to each other)"
     assert {"class 48", "class 49"} < set(near.table.columns)

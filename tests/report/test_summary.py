@@ -38,13 +38,13 @@ def test_runs_are_compared_by_the_rule_of_every_comparison(run_of: RunOf) -> Non
         assert own.estimate.units == 5
     table = arms_table(given)
     means = unit_means(given.table(), "recall_at_1")
-    assert table.columns[:3] == ["arm", "runs", "Recall@1"]
-    assert [row[1:3] for row in table.rows] == [[10, cell_text(means[arm].to_numpy())] for arm in means]
+    assert table.columns == ["number", "softmax", "triplet"]
+    assert table.rows[:2] == [["runs", 10, 10], ["Recall@1", *(cell_text(means[arm].to_numpy()) for arm in means)]]
     assert table.note.startswith("Square brackets: 95 % interval over seeds.")
     few = arms_table(read_inputs(runs[:8], "recall_at_1"))
     assert few.note.startswith("Round brackets: range over seeds")
     section = arms_section(given)
-    assert section.tables[1].title == "recall at 1, mean over seeds with its 95 % interval"
+    assert section.tables[1].title == "Recall@1, mean over seeds with its 95 % interval"
     assert arms_section(read_inputs(runs[:8], "recall_at_1")).tables[1].title.endswith("with its range")
 
 
@@ -54,8 +54,7 @@ def test_folds_that_share_data_have_ranges_in_the_table_of_arms(run_of: RunOf) -
     for fold_by, intervals in (("groups", []), ("classes", of_novel)):
         question = replace(given.question, unit="fold", fold_by=fold_by)
         table = arms_table(replace(given, question=question))
-        cells = zip(table.columns, table.rows[0], strict=True)
-        assert [name for name, cell in cells if "[" in str(cell)] == intervals
+        assert [name for name, cell in table.rows if "[" in str(cell)] == intervals
 
 
 def test_arms_whose_long_names_begin_alike_have_a_row_each(run_of: RunOf) -> None:
@@ -93,11 +92,17 @@ def test_an_arm_with_a_missing_seed_is_named(run_of: RunOf) -> None:
 def test_retrieval_without_the_own_flight_stands_beside_the_plain(run_of: RunOf) -> None:
     given = read_inputs([run_of("softmax")])
     table = arms_table(given)
-    (row,), numbers = table.rows, given.runs[0].metrics
+    shown, numbers = {str(name): value for name, value in table.rows}, given.runs[0].metrics
     for key, name in {"map_at_r": "MAP@R", "novel_map_at_r": "novel MAP@R"}.items():
-        column = table.columns.index(name)
-        assert row[column] == numbers[key]
-        assert row[table.columns.index(f"{name}, other groups")] == numbers[f"{key}_other_groups"]
+        assert shown[name] == numbers[key]
+        assert shown[f"{name}, other groups"] == numbers[f"{key}_other_groups"]
+
+
+def test_many_arms_have_a_row_each(run_of: RunOf) -> None:
+    arms = [f"arm {letter}" for letter in "abcdef"]
+    table = arms_table(read_inputs([run_of(arm) for arm in arms]))
+    assert table.columns[:2] == ["arm", "runs"]
+    assert [row[0] for row in table.rows] == arms
 
 
 def test_a_smaller_area_of_risk_is_better() -> None:

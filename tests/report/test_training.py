@@ -19,7 +19,7 @@ def test_long_curves_are_thinned_from_end_to_end_and_say_so(
     run = run_of("triplet")
     values = np.linspace(1, 0, logged)
     rows = [f"{10 * step},{value}" for step, value in enumerate(values)]
-    text = "\n".join(["step,train/active_triplet_fraction", *rows])
+    text = "\n".join(["step,train/active_triplet_fraction", *rows, ""])
     (run / "csv" / "fit" / "metrics.csv").write_text(text)
     section = training_section(read_inputs([run]), {"triplet": {}})
     assert section is not None
@@ -34,10 +34,10 @@ def test_long_curves_are_thinned_from_end_to_end_and_say_so(
 @pytest.mark.parametrize(
     ("monitor", "groups", "number"),
     [
-        ("val/selection_map_at_r", list("abcd"), "map at r other groups"),
-        ("val/selection_map_at_r", ["a"], "map at r"),  # one flight: nothing is found in another
-        ("val/selection_map_at_r", None, "map at r"),
-        ("val/ood_auroc", list("abcd"), "ood auroc"),
+        ("val/selection_map_at_r", list("abcd"), "MAP@R, other groups"),
+        ("val/selection_map_at_r", ["a"], "MAP@R"),  # one flight: nothing is found in another
+        ("val/selection_map_at_r", None, "MAP@R"),
+        ("val/ood_auroc", list("abcd"), "OOD AUROC"),
     ],
 )
 def test_it_says_what_chose_the_checkpoints(
