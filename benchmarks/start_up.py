@@ -1,7 +1,7 @@
 """Processor seconds before a command's first word: its help, an error of an option, a missing file.
 
-Each command runs in a process of its own, in turn with `import torch` and `import lightning` and with the same command
-of an older checkout, for help alone; the table gives medians of the repeats. Processor seconds count user and system time.
+Each command runs in a process of its own, in turn with `import torch` and `import lightning` and, for its help, with the
+same command of an older checkout; the table gives medians of the repeats. Processor seconds count user and system time.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/start_up.py --older OTHER_CHECKOUT --out benchmarks/results/start_up.md
 """

@@ -15,6 +15,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.processes import end_with_parent
@@ -54,7 +55,7 @@ class Worker:
             self.pipe.send((job, log))
 
     def _spawn(self) -> None:
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         context.set_forkserver_preload(PRELOADED)  # before the server starts, with the first worker
         self.pipe, child_end = context.Pipe()
         environment = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
