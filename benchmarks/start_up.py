@@ -1,7 +1,8 @@
 """Processor seconds before a command's first word: its help, an error of an option, a missing file.
 
-Each command runs in a process of its own, in turn with `import torch` and `import lightning` and, for its help, with the
-same command of an older checkout; the table gives medians of the repeats. Processor seconds count user and system time.
+Each command runs in a process of its own, in turn with `import torch` and `import lightning` and, for its help, with
+the same command of an older checkout; the table gives medians of the repeats. Processor seconds count user and system
+time.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/start_up.py --older OTHER_CHECKOUT --out benchmarks/results/start_up.md
 """
@@ -57,13 +58,13 @@ def medians(runs: dict[str, tuple[Path, Sequence[str]]], repeats: int) -> dict[s
     return {name: median(values) for name, values in taken.items()}
 
 
-def table(older: Path | None, repeats: int) -> list[str]:
+def table(commands: Sequence[str], older: Path | None, repeats: int) -> list[str]:
     """The lines of the table."""
     runs: dict[str, tuple[Path, Sequence[str]]] = {
         f"import {name}": (ROOT, ["-c", f"import {name}"]) for name in IMPORTS
     }
-    for command, forms in COMMANDS.items():
-        for args in forms:
+    for command in commands:
+        for args in COMMANDS[command]:
             words = ["-m", "dml_lightning", *command.split(), *args]
             runs[f"dml {command} {' '.join(args)}"] = (ROOT, words)
             if older is not None and args[0] == "--help":
@@ -83,16 +84,17 @@ def main() -> None:
     """Prints the table, and writes it into a file with what it was measured on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--older", type=Path, help="another checkout, measured in turn")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     start = time.time()
-    lines = table(args.older and args.older.resolve(), args.repeats)
+    lines = table(args.commands, args.older and args.older.resolve(), args.repeats)
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "jsonargparse"))
     head = [
         "# Processor seconds before the first word",
         "",
-        f"`python {' '.join(['benchmarks/start_up.py', *(f'--repeats {args.repeats}'.split())])}`, medians of "
+        f"`benchmarks/start_up.py --commands {' '.join(args.commands)}`: medians of "
         f"{args.repeats} alternating repeats, {datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, "
         f"{packages}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {time.time() - start:.0f} s in all.",
         "",
