@@ -1,27 +1,20 @@
 """Processor seconds before a command's first word: its help, an error of an option, a missing file.
 
 Each command runs in a process of its own, in turn with `import torch` and `import lightning` and, for its help, with
-the same command of an older checkout; the table gives medians of the repeats. Processor seconds count user and system
-time.
+the same command of an older checkout. Processor seconds count user and system time.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/start_up.py --older OTHER_CHECKOUT --out benchmarks/results/start_up.md
+    python benchmarks/start_up.py
+    python benchmarks/start_up.py --older OTHER_CHECKOUT --repeats 3 --save
 """
 
-import argparse
-import os
-import platform
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
-IMPORTS = ("torch", "lightning")
+from measure import ROOT, Result, in_turn, options, processor_seconds
+
+PACKAGES = ("lightning", "jsonargparse")
 COMMANDS: dict[str, Sequence[Sequence[str]]] = {
     "simulate": (["--help"], ["--out=.", "--flights=0"]),
     "check": (["--help"], ["nowhere"]),
@@ -39,70 +32,31 @@ COMMANDS: dict[str, Sequence[Sequence[str]]] = {
 }
 
 
-def seconds(checkout: Path, *args: str) -> float:
-    """Processor seconds of Python with these arguments, in an empty folder, with a checkout first on the path."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    with tempfile.TemporaryDirectory() as folder:
-        before = os.times()
-        subprocess.run([sys.executable, *args], cwd=folder, env=environment, capture_output=True, check=False)
-        after = os.times()
-    return after.children_user - before.children_user + after.children_system - before.children_system
-
-
-def medians(runs: dict[str, tuple[Path, Sequence[str]]], repeats: int) -> dict[str, float]:
-    """Median of each run by name; all take turns, so that a busy machine slows all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, (checkout, args) in runs.items():
-            taken[name].append(seconds(checkout, *args))
-    return {name: median(values) for name, values in taken.items()}
-
-
-def table(commands: Sequence[str], older: Path | None, repeats: int) -> list[str]:
-    """The lines of the table."""
-    runs: dict[str, tuple[Path, Sequence[str]]] = {
-        f"import {name}": (ROOT, ["-c", f"import {name}"]) for name in IMPORTS
+def works(commands: Sequence[str], older: Path | None) -> dict[str, Callable[[], float]]:
+    """What is measured, by the words of its row; those of the older checkout end with it."""
+    found: dict[str, Callable[[], float]] = {
+        f"import {name}": partial(processor_seconds, ROOT, "-c", f"import {name}") for name in ("torch", "lightning")
     }
     for command in commands:
         for args in COMMANDS[command]:
-            words = ["-m", "dml_lightning", *command.split(), *args]
-            runs[f"dml {command} {' '.join(args)}"] = (ROOT, words)
-            if older is not None and args[0] == "--help":
-                runs[f"older: dml {command} {' '.join(args)}"] = (older, words)
-    found = medians(runs, repeats)
-    lines = ["| | s | older | ratio |", "| --- | ---: | ---: | ---: |"]
-    for name in runs:
-        if name.startswith("older: "):
-            continue
-        before = found.get(f"older: {name}")
-        beside = " | |" if before is None else f" {before:.2f} | {found[name] / before:.2f} |"
-        lines.append(f"| `{name}` | {found[name]:.2f} |{beside}")
-    return lines
+            words, row = ("-m", "dml_lightning", *command.split(), *args), f"dml {command} {' '.join(args)}"
+            found[row] = partial(processor_seconds, ROOT, *words)
+            if older is not None and args == ["--help"]:
+                found[f"{row}, older"] = partial(processor_seconds, older, *words)
+    return found
 
 
 def main() -> None:
-    """Prints the table, and writes it into a file with what it was measured on."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Prints the table; `--save` writes it."""
+    parser = options(__doc__)
     parser.add_argument("--older", type=Path, help="another checkout, measured in turn")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
-    start = time.time()
-    lines = table(args.commands, args.older and args.older.resolve(), args.repeats)
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "jsonargparse"))
-    head = [
-        "# Processor seconds before the first word",
-        "",
-        f"`benchmarks/start_up.py --commands {' '.join(args.commands)}`: medians of "
-        f"{args.repeats} alternating repeats, {datetime.now(UTC):%Y-%m-%d}; Python {platform.python_version()}, "
-        f"{packages}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {time.time() - start:.0f} s in all.",
-        "",
-    ]
-    text = "\n".join([*head, *lines]) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+    with Result(__file__, "Processor seconds before the first word", PACKAGES, args) as result:
+        result.text(f"Medians of {args.repeats} repeats taken in turn.")
+        taken = in_turn(works(args.commands, args.older and args.older.resolve()), args.repeats, warm=0)
+        result.table(("", "s"), ([f"`{name}`", f"{median(values):.2f}"] for name, values in taken.items()))
 
 
 if __name__ == "__main__":
