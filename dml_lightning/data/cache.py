@@ -26,9 +26,9 @@ from dml_lightning import locks
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.ground import ground_distances
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.stores import CropStore, Cutter, Rows, UncachedCrops
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.types import OnBadFrame
 
 FORMAT = 2  # raise it when the meaning of a cached file changes
 SAMPLE = 4096  # bytes at the start, in the middle and at the end of a frame that enter its stamp

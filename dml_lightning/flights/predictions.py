@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dml_lightning.flights.effort import FIRST_ROW, SUFFIX, check_same, read_frames
+from dml_lightning.flights.effort import FIRST_ROW, check_predictions, check_same, read_frames
 from dml_lightning.gallery.gallery import Gallery
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
@@ -85,10 +85,7 @@ def read_predictions(path: Path, gallery: Gallery) -> Predictions:
         ValueError: If there is no such file, it is no table of predictions, a row has no flight or a value that
             `dml predict` does not write, it was made with another gallery or threshold, or by several rules.
     """
-    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
-    if path.name.endswith(SUFFIX):
-        raise ValueError(f"--predictions {path} is the table of frames: give that of the boxes.")
+    check_predictions(path)
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=BLANK)

@@ -358,6 +358,7 @@ class Gallery:
         Raises:
             ValueError: If there is none, or a file is damaged.
         """
+        records.check_gallery(folder.parent)
         gallery, last = cast("Gallery | None", None), 0
         for record in records.read(folder):
             try:
@@ -372,7 +373,7 @@ class Gallery:
                 ) from None
             last = record.number
         if gallery is None:
-            raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
+            raise ValueError(f"{folder} has no base record: restore the whole folder.")
         return replace(gallery, record=last)
 
 
