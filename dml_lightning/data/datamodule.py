@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from dml_lightning.data.background import with_shapes
-from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
+from dml_lightning.data.cache import build_cache, open_crops
+from dml_lightning.data.cache_folders import cache_bytes
 from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry

@@ -12,7 +12,8 @@ import tifffile
 
 from dml_lightning.cli import main
 from dml_lightning.commands.clean import DAY
-from dml_lightning.data.cache import build_cache, last_use, remove_cache
+from dml_lightning.data.cache import build_cache
+from dml_lightning.data.cache_folders import last_use, remove_cache
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.files import locked, write_json, write_text
 

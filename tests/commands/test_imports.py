@@ -29,6 +29,7 @@ ERRORS = {
     "export": (["--run=nowhere", "--out=nowhere"], set()),
     "compare": (["--name=x", "--shared=[nowhere.yaml]", '--arms={"a": {"configs": []}}'], set()),
     "report": (["nowhere"], set()),
+    "clean": (["--days=-1"], set()),
     "audit": (["nowhere.npz"], set()),
     "theory margin": (["--classes=1", "--dim=2"], set()),
 }
