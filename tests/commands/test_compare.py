@@ -12,7 +12,7 @@ import pytest
 
 from dml_lightning.commands import compare as command
 from dml_lightning.commands.compare import compare
-from dml_lightning.compare import findings
+from dml_lightning.compare import findings, tracking
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import Findings
 from dml_lightning.compare.jobs import Job, Outcome
@@ -111,7 +111,7 @@ def test_without_the_extra_there_is_no_page_but_the_tables(
 ) -> None:
     (tmp_path / "comparison.md").write_text("a table\n")
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr(command, "track_summary", lambda *_: None)
+    monkeypatch.setattr(tracking, "track_summary", lambda *_: None)
     command._publish(Findings(pd.DataFrame(), []), "ours", tmp_path)
     assert capsys.readouterr().out == (
         f"Results: {tmp_path / 'comparison.md'}\n"
