@@ -76,7 +76,7 @@ def list_species(run: str) -> "pd.DataFrame":
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
-    check_gallery(Path(run))
+    check_gallery(Path(run) / "gallery")
     import pandas as pd
 
     from dml_lightning.gallery.gallery import Gallery
@@ -106,7 +106,7 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
-    check_gallery(Path(run))
+    check_gallery(Path(run) / "gallery")
     from dml_lightning.gallery import changes
     from dml_lightning.gallery.gallery import Gallery
 

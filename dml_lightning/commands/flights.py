@@ -103,7 +103,7 @@ def check_inputs(run: str, predictions: str) -> None:
     """Refuses a run without a gallery, and what is no file of predictions."""
     from dml_lightning.flights.effort import check_predictions
 
-    check_gallery(Path(run))
+    check_gallery(Path(run) / "gallery")
     check_predictions(Path(predictions))
 
 

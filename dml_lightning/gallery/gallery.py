@@ -358,7 +358,7 @@ class Gallery:
         Raises:
             ValueError: If there is none, or a file is damaged.
         """
-        records.check_gallery(folder.parent)
+        records.check_gallery(folder)
         gallery, last = cast("Gallery | None", None), 0
         for record in records.read(folder):
             try:

@@ -95,14 +95,14 @@ def read(folder: Path) -> list[Record]:
     return [_record(number, path) for number, path in enumerate(_files(folder))]
 
 
-def check_gallery(run: Path) -> None:
-    """Refuse a run's folder without a gallery.
+def check_gallery(folder: Path) -> None:
+    """Refuse a folder without records.
 
     Raises:
         ValueError: If there is none.
     """
-    if not _files(run / "gallery"):
-        raise ValueError(f"{run} has no gallery: `dml fit` writes it when training ends.")
+    if not _files(folder):
+        raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
 
 
 def check_trained(run: Path) -> None:
@@ -112,7 +112,7 @@ def check_trained(run: Path) -> None:
         ValueError: If it is no run's folder, or has no gallery.
     """
     recipe_path(run)
-    check_gallery(run)
+    check_gallery(run / "gallery")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -96,8 +96,9 @@ def test_auto_is_one_worker_per_gpu_or_else_per_core(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         assert _gpus(schedule) == expected
         assert at_once(schedule, 2) == min(2, len(expected))
-    assert at_once(Schedule("slurm"), 40) == 40
-    assert at_once(Schedule("slurm", workers=8), 40) == 8
+    limit = {"timeout_min": 1}
+    assert at_once(Schedule("slurm", slurm=limit), 40) == 40
+    assert at_once(Schedule("slurm", workers=8, slurm=limit), 40) == 8
 
 
 def test_auto_runs_jobs_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
