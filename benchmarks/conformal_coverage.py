@@ -88,7 +88,8 @@ def chosen(count: int, crops: int, per_flight: bool, kinds: list[str] | None = N
     """Choose the score on validation, then calibrate it on `count` flights; `kinds` receives the choices."""
 
     def draw(rng: np.random.Generator, correlation: float) -> tuple[Scores, Scores]:
-        plan = {"reference": (6, 9), "known": (6, 6), "novel": (0, 1), "ood": (6, 6), "calibration": (count, crops)}
+        plan = {"reference": (6, 9), "known": (6, 6), "novel": (0, 1), "ood": (6, 6), "clutter": (0, 1)}
+        plan["calibration"] = (count, crops)
         sets = {name: birds(rng, *plan[name], correlation, shift=0.7 * (name == "ood")) for name in SETS}
         groups = {name: np.repeat(np.arange(plan[name][0]), plan[name][1]).astype(str) for name in SETS}
         choice = choose_score(Evidence(sets, ["a", "b", "c", "x", "y"], 3, groups), draws=50)

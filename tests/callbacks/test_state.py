@@ -319,6 +319,7 @@ def test_an_alert_goes_to_an_offline_weights_and_biases_run(tmp_path: Path, monk
         original(self, **arguments)
 
     monkeypatch.setattr(wandb.Run, "alert", alert)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # Lightning sets it to "dryrun", which later tests must not see
     # offline=True asks by the environment, which wandb no longer reads if a test of this process used it before
     logger = WandbLogger(save_dir=tmp_path, offline=True, mode="offline", project="test")
     watch = TrainingState(every_n_steps=1, window=6)

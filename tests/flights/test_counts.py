@@ -114,7 +114,7 @@ def scanned(correction: Correction, answers: NDArray[np.int64]) -> tuple[list[in
     means, rho, errors = matrix.shares, matrix.correlation, matrix.errors
     inverse, boxes = np.linalg.inv(means.T), int(answers.sum())
     adjusted, likely = inverse @ answers, most_likely(answers[None].astype(float), means)[0]
-    freedom = sum((matrix.counts[:, r].sum(axis=1) > 0).sum() - 1 for r in range(len(means))) / 2
+    freedom = sum((matrix.counts[:, r].sum(axis=1) > 0).sum() - 1 for r in range(len(means))) / 3
     wider = t.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
     low, high = [], []
     for r in range(len(means)):
