@@ -78,7 +78,7 @@ class Correction:
         >>> confusion = Confusion(["teal", "other"], ["teal", "unknown"], crops, list("abcdef"))
         >>> result = Correction(confusion).flights(np.array([[62, 38]]))
         >>> result.counts.round(), result.low, result.high
-        (array([[60., 40.]]), array([[46., 27.]]), array([[73., 54.]]))
+        (array([[60., 40.]]), array([[44., 25.]]), array([[75., 56.]]))
     """
 
     def __init__(self, confusion: Confusion, level: float = 0.95) -> None:
