@@ -13,7 +13,8 @@ from dml_lightning.trust import modules_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.gallery.summary import EnrolledSpecies
 
 ALPHA = 0.05  # as that of a fit's gallery
 
@@ -79,11 +80,10 @@ def list_species(run: str) -> "pd.DataFrame":
     check_gallery(Path(run) / "gallery")
     import pandas as pd
 
-    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.gallery.summary import GallerySummary
 
-    gallery = Gallery.of_run(Path(run))
-    sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
-    known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
+    gallery = GallerySummary.of_run(Path(run))
+    known = zip(gallery.class_names, gallery.sizes.tolist(), gallery.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
     rows += [(s.label, "enrolled", len(s.vectors), s.radius) for s in gallery.enrolled]
     table = pd.DataFrame(rows, columns=["label", "origin", "crops", "radius"])

@@ -50,9 +50,9 @@ def drift(
     check_inputs(run, predictions)
     from dml_lightning.flights.drift import drift_text, flight_drift, nothing_to_compare
     from dml_lightning.flights.predictions import check_threshold, read_predictions
-    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.gallery.summary import GallerySummary
 
-    gallery = Gallery.of_run(Path(run))
+    gallery = GallerySummary.of_run(Path(run))
     threshold, (calibration, owners) = gallery.threshold("C"), gallery.calibration_scores()
     if not len(owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dml_lightning.flights.effort import FIRST_ROW, check_predictions, check_same, read_frames
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import GallerySummary
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
 DECISIONS = ("known", "unknown")
@@ -74,7 +74,7 @@ class Predictions:
         return float(lowest.iloc[0]) if len(lowest) else None
 
 
-def read_predictions(path: Path, gallery: Gallery) -> Predictions:
+def read_predictions(path: Path, gallery: GallerySummary) -> Predictions:
     """Read a table of predictions, .csv or .parquet, and the table of frames beside it.
 
     Args:
@@ -141,7 +141,7 @@ def _check_rows(path: Path, table: pd.DataFrame) -> None:
         )
 
 
-def check_threshold(predictions: Predictions, gallery: Gallery, rule: str) -> None:
+def check_threshold(predictions: Predictions, gallery: GallerySummary, rule: str) -> None:
     """Check that predictions were made with the gallery's threshold.
 
     Args:

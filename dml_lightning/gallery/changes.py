@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
 from dml_lightning.gallery.contents import written_contents
-from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import ALPHA, Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings

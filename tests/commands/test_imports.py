@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.commands.enrolling import predictions
 
 HEAVY = {
     *("torch", "torchvision", "lightning", "torchmetrics", "pytorch_metric_learning", "timm", "pandas", "pyarrow"),
@@ -82,3 +83,15 @@ def test_flights_are_simulated_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (tmp_path / "flights" / "annotations.json").is_file()
     assert HEAVY & set(done.stdout.split()) == {"scipy", "tifffile"}
+
+
+def test_a_gallery_is_listed_and_flights_compared_without_torch(
+    calibrated: Path, flights: Path, tmp_path: Path
+) -> None:
+    predictions(calibrated, flights, tmp_path / "boxes.csv")
+    drift = ["drift", f"--run={calibrated}", f"--predictions={tmp_path}/boxes.csv", "--level=0.001"]
+    for words in (["gallery", "list", f"--run={calibrated}"], drift):
+        program = f"import sys; from dml_lightning.cli import main; main({words}); print('modules', *sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert "torch" not in done.stdout.partition("\nmodules ")[2].split()
+        assert done.stdout.count("\n") > 3

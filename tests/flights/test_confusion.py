@@ -10,7 +10,8 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import OTHER, held_out_confusion
 from dml_lightning.flights.counting import cautions
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import UNKNOWN, Embeddings
 
 NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD
