@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from dml_lightning.data import stores
-from dml_lightning.data.cache import CachedCrops, build_cache, cache_bytes
+from dml_lightning.data.cache import CachedCrops, build_cache
+from dml_lightning.data.cache_folders import cache_bytes
 from dml_lightning.data.crops import CropOptions, cut_frame, to_images
 from dml_lightning.data.frames import read_frame
 from dml_lightning.data.loaders import CropDataset

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.figures.palette import BLUE, ORANGE
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.metrics.bootstrap import percentile_interval
 from dml_lightning.metrics.classification import balanced_accuracy
 from dml_lightning.types import Embeddings

@@ -216,6 +216,22 @@ def run_tool(requirements: Sequence[str], script: Path, *arguments: object) -> N
                 raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
 
 
+def processor_seconds(checkout: Path, *arguments: str) -> float:
+    """Processor seconds, user and system, of Python with these arguments, in an empty folder.
+
+    Args:
+        checkout: Folder of the package that is first on its path.
+        arguments: Of Python.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    before = os.times()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *arguments]
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system
+
+
 # Memory ------------------------------------------------------------------------------------------
 
 

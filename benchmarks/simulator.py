@@ -29,8 +29,8 @@ from dml_lightning.files import read_json
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.runs.recipes import read_recipe
 from dml_lightning.simulate import simulate
-from dml_lightning.simulate.camera import GAIN, OFFSET, expose, paint, quantise
-from dml_lightning.simulate.flight import Flight, draw_flight, ground_sample_distance
+from dml_lightning.simulate.camera import expose, paint, quantise
+from dml_lightning.simulate.flight import GAIN, OFFSET, Flight, draw_flight, ground_sample_distance
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part, Posture, bird_parts
 from dml_lightning.simulate.species import KNOWN, SPECIES

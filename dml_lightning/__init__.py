@@ -7,10 +7,10 @@ The names that most users need are imported from here, each when it is first ask
 'all'
 """
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dml_lightning.lazy import lazy
 from dml_lightning.renamed import OldNames
 
 if TYPE_CHECKING:
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from dml_lightning.models import Encoder, SoftmaxModule, TripletModule
 
 __version__ = "0.2.0.dev0"
-
-_WHERE = {
-    "ActiveTriplets": "dml_lightning.callbacks",
-    "DistanceRatio": "dml_lightning.callbacks",
-    "Encoder": "dml_lightning.models",
-    "OODDetection": "dml_lightning.callbacks",
-    "SoftmaxModule": "dml_lightning.models",
-    "ThermalWaterfowlDataModule": "dml_lightning.data",
-    "TrainedRun": "dml_lightning.gallery.trained",
-    "TripletLoss": "dml_lightning.losses",
-    "TripletModule": "dml_lightning.models",
-}
 
 __all__ = [
     "ActiveTriplets",
@@ -49,12 +37,13 @@ __all__ = [
 
 sys.meta_path.insert(0, OldNames())  # first: an empty folder of before would be found as a package
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'dml_lightning' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "callbacks": ["ActiveTriplets", "DistanceRatio", "OODDetection"],
+        "data": ["ThermalWaterfowlDataModule"],
+        "gallery.trained": ["TrainedRun"],
+        "losses": ["TripletLoss"],
+        "models": ["Encoder", "SoftmaxModule", "TripletModule"],
+    },
+)

@@ -1,17 +1,22 @@
 """Types that the whole package shares: roles, evaluation sets, batches, embeddings and loss outputs.
 
 Letters in shapes: B crops of a batch, N crops of a set, D embedding size, C known classes, S crop side in px.
+PyTorch is not imported here: what only names a type does not wait for it.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Stream(IntEnum):
@@ -40,12 +45,18 @@ EVALUATION_SETS: tuple[EvaluationSet, ...] = ("reference", "known", "novel", "oo
 SETS: tuple[EvaluationSet, ...] = (*EVALUATION_SETS, "calibration")  # the last only if it is configured
 
 PredictionRule = Literal["softmax", "prototype"]
+OnBadFrame = Literal["stop", "skip"]
+UNKNOWN = "unknown"  # the answer for a refused box
+AnnotationTool = Literal["labelme", "coco", "yolo"]
+Projection = Literal["tsne", "pca"]  # of embeddings to the plane
+ReportFormat = Literal["html", "md", "csv", "latex"]
 
 
 def is_clutter(labels: Tensor) -> Tensor:
     """Whether each crop of labels (B,) is clutter.
 
     Example:
+        >>> import torch
         >>> is_clutter(torch.tensor([0, CLUTTER, -1]))
         tensor([False,  True, False])
     """
@@ -60,7 +71,7 @@ class Batch(NamedTuple):
     labels: Tensor
     # (B,) int64, the crop's row in the table; padding copies share it
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which nobody needs here
-    side: Tensor = torch.empty(0)  # (B, n) float32, above 0: side inputs in their own units; empty without any
+    side: Tensor  # (B, n) float32, above 0: side inputs in their own units; n is 0 without any
 
 
 class Encoded(NamedTuple):
@@ -81,6 +92,7 @@ class LinearHead(NamedTuple):
     """A classifier on the embedding: logits = vectors @ weight.T + bias.
 
     Example:
+        >>> import torch
         >>> head = LinearHead(weight=torch.eye(2), bias=torch.tensor([0.0, 1.0]))
         >>> torch.tensor([[3.0, 4.0]]) @ head.weight.T + head.bias
         tensor([[3., 5.]])
@@ -90,7 +102,7 @@ class LinearHead(NamedTuple):
     bias: Tensor  # (C,)
 
 
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -108,6 +120,7 @@ class Embeddings:
         ValueError: If the columns do not fit each other, or an index is not above the one before.
 
     Example:
+        >>> import torch
         >>> len(Embeddings(torch.zeros(2, 8), labels=torch.tensor([0, 1]), index=torch.tensor([3, 7])))
         2
     """
@@ -122,7 +135,7 @@ class Embeddings:
         if self.vectors.ndim != 2 or not self.vectors.is_floating_point():
             raise ValueError(f"vectors must be floating-point (N, D), got {_kind(self.vectors)}.")
         for name, column in (("labels", self.labels), ("index", self.index)):
-            if column.shape != self.vectors.shape[:1] or column.dtype not in _INTEGERS:
+            if column.shape != self.vectors.shape[:1] or str(column.dtype) not in _INTEGERS:
                 raise ValueError(f"{name} must be {len(self.vectors)} integers, one per row, got {_kind(column)}.")
         for name, rows, width in (("logits", self.logits, "C"), ("features", self.features, "F")):
             if rows is not None and (rows.ndim != 2 or len(rows) != len(self.vectors)):
@@ -136,20 +149,21 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> "Embeddings":
+    def to(self, device: torch.device | str) -> Embeddings:
         """The same rows on another device."""
         return self._each(lambda column: column.to(device))
 
-    def at(self, rows: Tensor | slice) -> "Embeddings":
+    def at(self, rows: Tensor | slice) -> Embeddings:
         """Some of the rows, by a mask, a slice or ascending positions.
 
         Example:
+            >>> import torch
             >>> every = Embeddings(torch.zeros(3, 8), labels=torch.tensor([0, 1, 1]), index=torch.arange(3))
             >>> every.at(every.labels == 1).index
             tensor([1, 2])
         """
         return self._each(lambda column: column[rows])
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Embeddings":
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Embeddings:
         columns = (self.vectors, self.labels, self.index, self.logits, self.features)
         return Embeddings(*(column if column is None else change(column) for column in columns))  # type: ignore[arg-type] # None where it was

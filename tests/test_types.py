@@ -8,9 +8,9 @@ from dml_lightning.types import EVALUATION_SETS, SETS, Batch, Embeddings, Stream
 
 
 def test_a_batch_names_its_index_which_tuples_have_as_a_method() -> None:
-    batch = Batch(torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]), torch.tensor([5, 9]))
+    batch = Batch(torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]), torch.tensor([5, 9]), torch.empty(2, 0))
     assert batch.index.tolist() == [5, 9]
-    assert [part.shape[0] for part in batch] == [2, 2, 2, 0]  # without side inputs
+    assert [part.shape[0] for part in batch] == [2, 2, 2, 2]
 
 
 def test_embeddings_move_with_all_their_columns() -> None:

@@ -24,7 +24,7 @@ from dml_lightning.evaluation.verification import verification_values
 from dml_lightning.files import write_text
 from dml_lightning.metrics.calibration import BINS
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.runs.checkpoints import SELECTION
+from dml_lightning.runs.folder import SELECTION
 
 
 class Accuracy(Measurement):

@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
 from dml_lightning.callbacks.writer import result_folder
-from dml_lightning.evaluation.evidence import read_evidence, test_file
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.evaluation.npz import test_file
 from dml_lightning.evaluation.ood import POSITIVES
 from dml_lightning.figures.embeddings import draw_comparison, draw_neighbours
 from dml_lightning.models import EmbeddingModule

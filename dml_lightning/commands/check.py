@@ -1,26 +1,19 @@
 """`dml check`: reads a data set without training, says what would be used, and names what to look at."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from dml_lightning.data.doubts import Doubt, doubts_of, unreadable_doubts
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.data.looks import FrameLook, evenly, look_at_all
-from dml_lightning.data.pixels import Header, frame_header
-from dml_lightning.data.sources import Reading
-from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.figures.crops import write_crops
 from dml_lightning.files import check_output
-from dml_lightning.printing import printable
 from dml_lightning.yaml_files import read_yaml
 
+if TYPE_CHECKING:
+    from dml_lightning.data.doubts import Doubt
+
 DOUBT_STATUS = 3  # of the process, when there is something to look at
-MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed
 
 
-def check(data: str, picture: str = "check.png", radiometry: Radiometry | None = None) -> list[Doubt]:
+def check(data: str, picture: str = "check.png", radiometry: Radiometry | None = None) -> "list[Doubt]":
     """Reads frames and boxes without training, says what would be used, and every doubt; status 3 if there is one.
 
     Frames that cannot be read are skipped and named. Headers are read of every frame, pixels of at most 200, evenly
@@ -41,6 +34,13 @@ def check(data: str, picture: str = "check.png", radiometry: Radiometry | None =
     target = Path(picture)
     if target.is_dir() or target.suffix != ".png":
         raise ValueError(f"--picture {picture}: name the .png file to write.")
+    from dml_lightning.data.doubts import doubts_of, unreadable_doubts
+    from dml_lightning.data.looks import evenly, look_at_all
+    from dml_lightning.data.overview import contents, pixels
+    from dml_lightning.data.pixels import frame_header
+    from dml_lightning.data.sources.recognise import read_source
+    from dml_lightning.figures.crops import write_crops
+
     reading = read_source(Path(data), "skip")
     frames = reading.frames["frame"].tolist()
     check_output("--picture", target, [data, *frames])
@@ -49,7 +49,7 @@ def check(data: str, picture: str = "check.png", radiometry: Radiometry | None =
     looks, bad = look_at_all(sample, radiometry or _configured(Path(data)))
     if not looks:
         raise ValueError(f"no frame of {len(sample)} can be read, the first being {bad[0]}")
-    print("\n".join([str(reading.report).splitlines()[0], *_contents(reading, headers), *_pixels(looks, len(frames))]))
+    print("\n".join([str(reading.report).splitlines()[0], *contents(reading, headers), *pixels(looks, len(frames))]))
     doubts = [*doubts_of(reading, headers, looks), *unreadable_doubts(bad, len(sample))]
     for number, doubt in enumerate(doubts, start=1):
         print(f"Doubt {number}, {doubt.about}: {doubt.sentence}")
@@ -73,36 +73,3 @@ def _configured(path: Path) -> Radiometry | None:
         return Radiometry(float(stated["gain"]), float(stated["offset"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: radiometry is {stated!r} and needs a gain and an offset, numbers.") from error
-
-
-def _contents(reading: Reading, headers: dict[str, Header]) -> list[str]:
-    """Lines about frames, groups and boxes."""
-    sizes = pd.Series([f"{width}x{height} px" for (width, height), _ in headers.values()]).value_counts()
-    groups = reading.frames["group"].value_counts(sort=False)
-    table = reading.table.assign(side=reading.table[["width", "height"]].max(axis=1))
-    lines = [f"  frames: {_counted(sizes)}", f"  {len(groups)} groups (frames): {_counted(groups)}"]
-    lines.append(f"  {'class':<24} {'boxes':>7} {'groups':>7}   longer side, smallest, median and largest (px)")
-    for label, rows in table.groupby("label"):
-        side = rows["side"]
-        numbers = f"{len(rows):>7} {rows['group'].nunique():>7}   "
-        lines.append(f"  {printable(str(label)):<24} {numbers}{side.min():.4g}  {side.median():.4g}  {side.max():.4g}")
-    return lines
-
-
-def _counted(counts: "pd.Series[int]") -> str:
-    """Names with their counts, the first few of them."""
-    named = [f"{name} ({count})" for name, count in counts.head(MOST_LISTED).items()]
-    more = len(counts) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
-
-
-def _pixels(looks: list[FrameLook], frames: int) -> list[str]:
-    """Lines about the pixels of each kind of frame."""
-    seen = "all frames" if len(looks) == frames else f"{len(looks)} of {frames} frames, evenly spaced"
-    lines = [f"  pixels of {seen}:"]
-    table = pd.DataFrame(looks)
-    for (kind, unit), rows in table.groupby(["kind", "unit"]):
-        span = f"{rows['low'].min():.6g} to {rows['high'].max():.6g} {unit}, median {rows['median'].median():.6g}"
-        missing = f", {rows['missing'].mean():.1%} missing" if rows["missing"].any() else ""
-        lines.append(f"  {kind} ({len(rows)}): {span}{missing}")
-    return lines

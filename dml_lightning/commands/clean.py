@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dml_lightning.compare import declaration
-from dml_lightning.data.cache import CACHES, cache_bytes, last_use, remove_cache
+from dml_lightning.data.cache_folders import CACHES, cache_bytes, last_use, remove_cache
 from dml_lightning.files import locked
 from dml_lightning.runs.folder import read_run
 from dml_lightning.runs.recipes import recipe_file

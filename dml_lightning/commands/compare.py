@@ -3,25 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
+from dml_lightning.commands.report import report
 from dml_lightning.compare.declaration import declare, note_data
 from dml_lightning.compare.experiment import Arm, Experiment
-from dml_lightning.compare.findings import Findings, units_to_show, write_findings
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.progress import Progress
-from dml_lightning.compare.scheduling import Schedule, run_all
+from dml_lightning.compare.scheduling import Schedule, at_once, run_all
 from dml_lightning.compare.search import Search
-from dml_lightning.compare.tidy import write_tidy
-from dml_lightning.compare.tracking import track_summary
 from dml_lightning.errors import missing_extra
 from dml_lightning.files import check_output, locked, write_json
-from dml_lightning.runs.checkpoints import SELECTION
 from dml_lightning.runs.fairness import Recipe, differences, recipe_differences
-from dml_lightning.runs.folder import read_metrics
-from dml_lightning.stats.paired import units_needed
+from dml_lightning.runs.folder import SELECTION, read_metrics
 from dml_lightning.stats.units import NOT_INDEPENDENT, InferenceUnit, units_are_independent
+
+if TYPE_CHECKING:
+    from dml_lightning.compare.findings import Findings
 
 
 def compare(
@@ -98,9 +97,13 @@ def compare(
     if (folder / "run.json").is_file():
         raise ValueError(f"{folder} is the folder of a run; give the comparison another name.")
     if plan is not None:
+        from dml_lightning.compare.findings import units_to_show
+
         print(units_to_show(experiment, folder, plan))
         return folder
     if table is not None:
+        from dml_lightning.compare.tidy import write_tidy
+
         rows = write_tidy(folder, Path(table))
         print(f"{len(rows)} numbers of {rows['run'].nunique()} runs in {table}.")
         return folder
@@ -117,6 +120,8 @@ def compare(
         if finished:
             changes += note_data(folder, _fitted(finished))
             unequal = _check_fairness(experiment, finished, allow_differences)
+            from dml_lightning.compare.findings import write_findings
+
             findings = write_findings(experiment, finished, folder, changes, unequal)
             if findings is not None:
                 _publish(findings, experiment.name, folder)
@@ -131,12 +136,12 @@ def compare(
     return folder
 
 
-def _publish(findings: Findings, name: str, folder: Path) -> None:
+def _publish(findings: "Findings", name: str, folder: Path) -> None:
     """Writes the report, logs the summary to Weights & Biases, and prints where the files lie."""
+    from dml_lightning.compare.tracking import track_summary
+
     missing = missing_extra("report")
     if missing is None:
-        from dml_lightning.commands.report import report
-
         report([str(folder)], out=str(folder / "report.html"))
     track_summary(name, folder, findings.table, findings.answer)
     print(f"Results: {', '.join(sorted(str(path) for path in folder.glob('[!.]*.*')))}")
@@ -176,6 +181,8 @@ def _warn_of_few_units(experiment: Experiment) -> None:
     if not units_are_independent(experiment.unit, experiment.fold_by, experiment.primary):
         print(f"{NOT_INDEPENDENT} The answer will be an estimate and a range, without a winner.")
         return
+    from dml_lightning.stats.paired import units_needed
+
     have = len(experiment.seeds if experiment.unit == "seed" else experiment.folds)
     arms, tests = len(experiment.trained), len(experiment.tested)
     if tests and have < (needed := units_needed(comparisons=tests)):
@@ -244,7 +251,7 @@ def _run_jobs(
             others.
     """
     watched = SELECTION if experiment.search is None else experiment.search.metric
-    progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, schedule.workers)
+    progress = Progress(Path(experiment.out), experiment.name, len(jobs), watched, epochs, at_once(schedule, len(jobs)))
     seen = 0
 
     def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:

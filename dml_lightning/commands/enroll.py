@@ -2,25 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from dml_lightning.data.sources import Box, CropFolders, Reading, Scan
-from dml_lightning.data.sources.files import list_frames
-from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.data.sources.report import ReadReport
-from dml_lightning.gallery import changes
-from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
-from dml_lightning.gallery.overlap import Overlap, overlaps
-from dml_lightning.gallery.trained import TrainedRun
-from dml_lightning.openset.conformal import samples_needed
+from dml_lightning.gallery.records import check_gallery, check_trained
+from dml_lightning.runs.names import find_run
 from dml_lightning.trust import modules_of
-from dml_lightning.types import Embeddings
 
-HEAVY = 0.1  # share of the crops of one class that are nearer to the other, above which a warning is printed
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.gallery.summary import EnrolledSpecies
+
+ALPHA = 0.05  # as that of a fit's gallery
 
 
 def enroll(
@@ -31,7 +27,7 @@ def enroll(
     batch_size: int = 256,
     device: str = "cpu",
     trust: str | None = None,
-) -> EnrolledSpecies:
+) -> "EnrolledSpecies":
     """Adds a species from a few crops, without training; later predictions can name it.
 
     Boxes in their frames serve best: a crop is then normalised by its frame and shows some ground around the bird, as
@@ -54,16 +50,25 @@ def enroll(
         ValueError: If the run is not finished, no crop can be read, or the label is a class that the run was
             trained on.
     """
-    trained = TrainedRun.load(run, device, modules_of(trust))
-    table = _of_one_label(_read_crops(Path(crops)).table, only, label)
-    vectors = _embed(trained, table, batch_size).vectors.numpy()
+    check_trained(find_run(run))
+    trusted = modules_of(trust)
+    if not Path(crops).exists():
+        raise ValueError(f"--data {crops} is neither a file nor a folder.")
+    from dml_lightning.data.sources.recognise import read_crops
+    from dml_lightning.gallery import changes
+    from dml_lightning.gallery.overlap import overlap_text, overlaps
+    from dml_lightning.gallery.trained import TrainedRun
+
+    trained = TrainedRun.load(run, device, trusted)
+    table = _of_one_label(read_crops(Path(crops)).table, only, label)
+    vectors = trained.embed_all(table, batch_size).vectors.numpy()
     species = changes.add_species(trained.folder / "gallery", label, vectors, trained.gallery.encoder, source=crops)
     print(f"{label}: {len(species.vectors)} crops, {len(vectors)} of them new; radius {species.radius:.4g}.")
-    _print_overlaps(overlaps(trained.gallery, species), label)
+    print(overlap_text(overlaps(trained.gallery, species), label))
     return species
 
 
-def list_species(run: str) -> pd.DataFrame:
+def list_species(run: str) -> "pd.DataFrame":
     """Prints the classes and the rules of a run's gallery.
 
     Args:
@@ -72,9 +77,13 @@ def list_species(run: str) -> pd.DataFrame:
     Returns:
         A row per class: label, origin (trained or enrolled), number of crops, radius.
     """
-    gallery = Gallery.of_run(Path(run))
-    sizes = np.bincount(gallery.reference.labels.numpy(), minlength=len(gallery.class_names))
-    known = zip(gallery.class_names, sizes.tolist(), gallery.prototypes.radii.tolist(), strict=True)
+    check_gallery(Path(run) / "gallery")
+    import pandas as pd
+
+    from dml_lightning.gallery.summary import GallerySummary
+
+    gallery = GallerySummary.of_run(Path(run))
+    known = zip(gallery.class_names, gallery.sizes.tolist(), gallery.radii.tolist(), strict=True)
     rows = [(label, "trained", size, radius) for label, size, radius in known]
     rows += [(s.label, "enrolled", len(s.vectors), s.radius) for s in gallery.enrolled]
     table = pd.DataFrame(rows, columns=["label", "origin", "crops", "radius"])
@@ -97,6 +106,10 @@ def remove(run: str, label: str) -> None:
     Raises:
         ValueError: If no species of that name is enrolled.
     """
+    check_gallery(Path(run) / "gallery")
+    from dml_lightning.gallery import changes
+    from dml_lightning.gallery.gallery import Gallery
+
     Gallery.of_run(Path(run))  # a mixed folder ends here
     changes.remove_species(Path(run) / "gallery", label)
     print(f"{label} is no longer in the gallery of {run}.")
@@ -110,7 +123,7 @@ def recalibrate(
     batch_size: int = 256,
     device: str = "cpu",
     trust: str | None = None,
-) -> Gallery:
+) -> "Gallery":
     """Sets the threshold of rule C from checked crops of the known classes, such as those of a new flight.
 
     The crops must be used for nothing else, and be all crops of the known classes or a random part of them: with
@@ -134,7 +147,17 @@ def recalibrate(
     Raises:
         ValueError: If there are too few crops for alpha, none is of a known class, or some were trained on.
     """
-    trained = TrainedRun.load(run, device, modules_of(trust))
+    check_trained(find_run(run))
+    trusted = modules_of(trust)
+    from dml_lightning.data.sources.recognise import check_there, read_source
+
+    check_there(Path(data))
+    import torch
+
+    from dml_lightning.gallery import changes
+    from dml_lightning.gallery.trained import TrainedRun
+
+    trained = TrainedRun.load(run, device, trusted)
     names = trained.gallery.class_names
     table = read_source(Path(data)).table
     kept = table[table["label"].isin(names)].reset_index(drop=True)
@@ -143,9 +166,9 @@ def recalibrate(
         raise ValueError(f"{data} has no crop of {', '.join(names)}; its labels are {labels}.")
     print(f"{len(kept)} crops of known classes; {len(table) - len(kept)} of others are left out.")
     single = trained.gallery.per_flight if per_flight is None else per_flight
-    _check_enough(kept, alpha)
-    embedded = _embed(trained, kept, batch_size)
-    _check_unseen(trained.gallery, embedded.vectors.numpy(), data)
+    changes.check_enough(len(kept), alpha)
+    embedded = trained.embed_all(kept, batch_size)
+    changes.check_unseen(trained.gallery, embedded.vectors.numpy(), data)
     rows = embedded.index.numpy()
     owners = torch.from_numpy(kept["label"].map(names.index).to_numpy(np.int64)[rows])
     groups = kept["group"].to_numpy(str)[rows]
@@ -169,24 +192,7 @@ def recalibrate(
 GALLERY = {"list": list_species, "remove": remove, "recalibrate": recalibrate}
 
 
-class _Pictures(CropFolders):
-    """A folder of pictures, each one crop, without folders of classes."""
-
-    def scan(self, report: ReadReport) -> Scan:
-        pictures = list_frames(self.root, recursive=False)
-        label = self.root.name
-        boxes = [Box(p, 0.0, 0.0, 1.0, 1.0, label, p.name, relative=True) for p in pictures]
-        return Scan([], boxes)
-
-
-def _read_crops(path: Path) -> Reading:
-    """Reads crops; a folder that itself holds pictures is one class, whatever its subfolders hold."""
-    if path.is_dir() and list_frames(path, recursive=False):
-        return _Pictures(path).read()
-    return read_source(path)
-
-
-def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataFrame:
+def _of_one_label(table: "pd.DataFrame", only: str | None, label: str) -> "pd.DataFrame":
     """The rows of one class of a crop table.
 
     Raises:
@@ -197,51 +203,3 @@ def _of_one_label(table: pd.DataFrame, only: str | None, label: str) -> pd.DataF
     if wanted not in labels:
         raise ValueError(f"the crops show {', '.join(labels)}: say with --only which are {label!r}.")
     return table[table["label"] == wanted].reset_index(drop=True)
-
-
-def _check_enough(kept: pd.DataFrame, alpha: float) -> None:
-    """Refuses too few crops for alpha; where flights are too few for one crop of each, all crops count."""
-    count, needed = len(kept), samples_needed(alpha)
-    if count < needed:
-        raise ValueError(
-            f"{count} checked crops are too few for alpha = {alpha:g}: "
-            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}."
-        )
-
-
-def _embed(trained: TrainedRun, table: pd.DataFrame, batch_size: int) -> Embeddings:
-    """Embeddings of the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
-    parts = list(trained.embed_table(table, batch_size, "stop", {}))
-    order = torch.cat([part.index for part in parts]).argsort()
-    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-    return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
-
-
-def _check_unseen(gallery: Gallery, vectors: NDArray[np.float32], data: str) -> None:
-    """Refuses crops that were trained on: they lie nearer to the prototypes than new ones, and lower the threshold."""
-    seen = changes.repeated(vectors, gallery.reference.vectors.numpy())
-    if seen.any():
-        raise ValueError(
-            f"{int(seen.sum())} of the {len(vectors)} crops of {data} were trained on, and lie nearer to the "
-            "prototypes than new ones: leave them out."
-        )
-
-
-def _print_overlaps(nearest: list[Overlap], label: str) -> None:
-    """Prints the nearest classes, and a warning for each with which the species will be confused."""
-    print(f"{'nearest classes':24} {'distance':>9} {'inside':>8} {'nearer':>8} {'lost':>8}")
-    for each in nearest[:3]:
-        lost = f"{each.lost:8.0%}" if each.lost == each.lost else f"{'-':>8}"
-        print(f"{each.label:24} {each.distance:9.4g} {each.inside:8.0%} {each.nearer:8.0%} {lost}")
-    print(
-        f"inside: crops of the class within the radius of {label}; nearer: nearer to it than to their own "
-        f"prototype;\nlost: crops of {label} nearer to the class than to the mean of its other crops."
-    )
-    for each in nearest:
-        if each.nearer > HEAVY:
-            print(
-                f"Warning: {each.nearer:.0%} of the stored crops of {each.label} lie nearer to {label}; those within "
-                "its radius will be named so."
-            )
-        if each.lost > HEAVY:
-            print(f"Warning: {each.lost:.0%} of the crops of {label} lie nearer to {each.label}.")

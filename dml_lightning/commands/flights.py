@@ -2,22 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from dml_lightning.files import check_output, write_json
-from dml_lightning.flights.drift import FlightDrift, flight_drift, nothing_to_compare
-from dml_lightning.flights.effort import frames_path
-from dml_lightning.flights.predictions import Predictions, check_threshold, read_predictions
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.records import check_gallery
+
+if TYPE_CHECKING:
+    from dml_lightning.flights.drift import FlightDrift
+    from dml_lightning.flights.predictions import Predictions
 
 DRIFT_STATUS = 3  # of the process, when a flight drifts
 
 
 def drift(
     run: str, predictions: str, out: str | None = None, checked: bool = False, level: float = 0.05
-) -> list[FlightDrift]:
+) -> "list[FlightDrift]":
     """Tests whether the known birds of new flights score like those of the calibration; status 3 if one does not.
 
     Compares each flight's mean distance to the nearest prototype of the classes trained on with the means of the
@@ -46,7 +47,12 @@ def drift(
     if not 0 < level < 1:
         raise ValueError(f"--level {level} must lie strictly between 0 and 1.")
     check_table(out, ".json", predictions)
-    gallery = Gallery.of_run(Path(run))
+    check_inputs(run, predictions)
+    from dml_lightning.flights.drift import drift_text, flight_drift, nothing_to_compare
+    from dml_lightning.flights.predictions import check_threshold, read_predictions
+    from dml_lightning.gallery.summary import GallerySummary
+
+    gallery = GallerySummary.of_run(Path(run))
     threshold, (calibration, owners) = gallery.threshold("C"), gallery.calibration_scores()
     if not len(owners):
         raise ValueError(f"the gallery of {run} does not say which flights rule C is of: recalibrate it.")
@@ -71,7 +77,7 @@ def drift(
     seen = {each.flight for each in results}
     results += [nothing_to_compare(flight, read.used(flight) or 0) for flight in read.flights if flight not in seen]
     results.sort(key=lambda each: each.flight)
-    _print_drift(results, len(np.unique(owners)), threshold.alpha)
+    print(drift_text(results, len(np.unique(owners)), threshold.alpha))
     print_effort(read)
     if out:
         write_json(Path(out), [asdict(each) for each in results])
@@ -80,7 +86,7 @@ def drift(
     return results
 
 
-def print_effort(read: Predictions) -> None:
+def print_effort(read: "Predictions") -> None:
     """Prints what was flown and not used, and the smallest score of a box."""
     if read.min_score is not None:
         print(f"Boxes with a detector's score of at least {read.min_score:g}.")
@@ -93,24 +99,20 @@ def print_effort(read: Predictions) -> None:
         print(f"Warning: none of the {read.unused(flight)} frames of {flight} could be used: it is left out.")
 
 
+def check_inputs(run: str, predictions: str) -> None:
+    """Refuses a run without a gallery, and what is no file of predictions."""
+    from dml_lightning.flights.effort import check_predictions
+
+    check_gallery(Path(run) / "gallery")
+    check_predictions(Path(predictions))
+
+
 def check_table(out: str | None, suffix: str, predictions: str) -> None:
     """Refuses a file of another kind than is written, and one that would be lost."""
     if out is None:
         return
     if Path(out).suffix != suffix:
         raise ValueError(f"--out {out}: name the {suffix} file to write.")
+    from dml_lightning.flights.effort import frames_path
+
     check_output("--out", Path(out), [predictions, frames_path(Path(predictions))])
-
-
-def _print_drift(results: list[FlightDrift], flights: int, alpha: float) -> None:
-    columns = ["flight", "boxes", "used", "refused", "shift", "low", "high", "ks", "p", "p_holm", "drifted"]
-    table = pd.DataFrame([asdict(each) for each in results])[columns]
-    print(table.to_string(index=False, float_format="%.3g"))
-    for each in results:
-        if each.note:
-            print(f"{each.flight}: {each.note}.")
-    print(
-        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance of "
-        "one flight, and\np_holm allows for all of them. refused: share above rule C's threshold, of known birds "
-        f"{alpha:g} on average; it grows with boxes\nthat show no known species, and is not tested by itself."
-    )

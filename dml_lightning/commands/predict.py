@@ -1,52 +1,24 @@
 """`dml predict`: names every box of new frames with a finished run, and refuses unknown ones."""
 
-import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dml_lightning.data.sources import OnBadFrame, Reading
-from dml_lightning.data.sources.recognise import read_source, recognise
-from dml_lightning.data.table import BOX_COLUMNS
-from dml_lightning.figures.frames import FramePictures
-from dml_lightning.files import check_output, replacing, write_text
-from dml_lightning.flights.annotations import Tool, annotations_path, writing
-from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table, open_frames
-from dml_lightning.flights.maps import check_map, drawing
-from dml_lightning.flights.taxonomy import (
-    ROOT,
-    SPECIES,
-    Taxonomy,
-    joined_counts,
-    node_counts,
-    nodes_path,
-    read_taxonomy,
-)
-from dml_lightning.flights.whole_frames import WholeFrames
-from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import ALPHA, Gallery
-from dml_lightning.gallery.trained import TrainedRun
-from dml_lightning.openset.sets import SetThresholds
+from dml_lightning.files import check_output, write_text
+from dml_lightning.gallery.records import check_trained
+from dml_lightning.runs.names import find_run
 from dml_lightning.trust import modules_of
-from dml_lightning.types import Embeddings
+from dml_lightning.types import AnnotationTool, OnBadFrame
 
-BOX = ["frame", *BOX_COLUMNS, "group"]
-# Names of all columns but those of the rules, which begin with `RULES`.
-OWN = (
-    *(*BOX, "annotation", "score", "min_score", "species", "label", "label_prototype", "label_radius", "label_knn"),
-    *("distance", "distance_trained", "neighbours", "neighbour_labels", "p_value", "decision", "rule", "rule_origin"),
-    *("rule_score", "rule_score_reason"),
-    *("species_set", "set_alpha", "set_level", "set_node", "gallery"),
-)
-RULES = ("ood_score_", "threshold_")
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.openset.sets import SetThresholds
 
 
 def predict(
@@ -59,7 +31,7 @@ def predict(
     set_alpha: float | None = None,
     taxonomy: str | None = None,
     pictures: str | None = None,
-    write: Tool | None = None,
+    write: AnnotationTool | None = None,
     map: str | None = None,
     batch_size: int = 256,
     on_bad_frame: OnBadFrame = "skip",
@@ -126,6 +98,12 @@ def predict(
     Raises:
         ValueError: If the run is not finished or the data cannot be read.
     """
+    from dml_lightning.data.sources.recognise import check_there, files_of, read_source
+    from dml_lightning.flights.annotations import annotations_path, writing
+    from dml_lightning.flights.effort import SUFFIX, frames_path, frames_table, open_frames
+    from dml_lightning.flights.maps import check_map, drawing
+    from dml_lightning.flights.taxonomy import boxes_by_level, check_taxonomy, joined_counts, nodes_path, read_taxonomy
+
     path = Path(out)
     if path.is_dir() or path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: name the .csv or .parquet file to write.")
@@ -135,14 +113,24 @@ def predict(
     written = [("--out", each) for each in (out, str(frames_path(path)), nodes_file)]
     for option, target in (*written, ("--pictures", pictures), ("--map", map)):
         if target:
-            check_output(option, Path(target), [data, *inputs, *_read_by(Path(data), Path(target))])
+            check_output(option, Path(target), [data, *inputs, *files_of(Path(data), Path(target))])
     if write:
         annotations_path(path, write)  # corrections of before end here
     if map:
         check_map(Path(map))
     if neighbours < 1:
         raise ValueError(f"--neighbours {neighbours} must be at least 1.")
-    trained = TrainedRun.load(run, device, modules_of(trust))
+    check_trained(find_run(run))
+    check_there(Path(data))
+    if taxonomy:
+        check_taxonomy(Path(taxonomy))
+    trusted = modules_of(trust)
+    from dml_lightning.figures.frames import FramePictures
+    from dml_lightning.flights.boxes import OWN, RULES, counted, predicted_tables, relative, write_boxes
+    from dml_lightning.flights.whole_frames import WholeFrames
+    from dml_lightning.gallery.trained import TrainedRun
+
+    trained = TrainedRun.load(run, device, trusted)
     chosen = rule or trained.gallery.default_rule
     trained.gallery.threshold(chosen)  # an unknown rule ends here
     sets = _sets(trained.gallery, set_alpha, asked=set_alpha is not None or taxonomy is not None)
@@ -156,7 +144,7 @@ def predict(
     boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
     nodes: list[pd.DataFrame] = []
-    tables = _counted(_tables(reading, embedded, trained.gallery, chosen, neighbours, sets, tree), boxes, nodes)
+    tables = counted(predicted_tables(reading, embedded, trained.gallery, chosen, neighbours, sets, tree), boxes, nodes)
     with ExitStack() as held:
         receivers: list[Callable[[str, pd.DataFrame], None]] = []
         if pictures:
@@ -179,13 +167,13 @@ def predict(
                 raise ValueError(f"no frame of the data set can be read, the first being: {first}")
             for frame in frames["frame"][frames["used"] & (frames["boxes"] == 0)] if write else ():
                 writer.add(frame, reading.table[:0])
-            write_text(frames_path(path), _relative(frames, reading.root).to_csv(index=False))
+            write_text(frames_path(path), relative(frames, reading.root).to_csv(index=False))
             if tree:
                 write_text(nodes_path(path), joined_counts(nodes).to_csv(index=False))
             else:
                 nodes_path(path).unlink(missing_ok=True)  # it would be of another table
 
-        _write(path, tables, WholeFrames(*receivers), finish, reading.root)
+        write_boxes(path, tables, WholeFrames(*receivers), finish, reading.root)
     for sentence in bad.values():
         print(f"Skipped: {sentence}")
     if map:
@@ -200,18 +188,18 @@ def predict(
     if sets:
         print(_promise(sets, trained.gallery, chosen))
     if tree:
-        print(f"By lowest node in {nodes_path(path)}: {_by_level(joined_counts(nodes), tree)}.")
+        print(f"By lowest node in {nodes_path(path)}: {boxes_by_level(joined_counts(nodes), tree)}.")
     return path
 
 
-def _sets(gallery: Gallery, alpha: float | None, asked: bool) -> SetThresholds | None:
+def _sets(gallery: "Gallery", alpha: float | None, asked: bool) -> "SetThresholds | None":
     """Thresholds of the sets of species; None, after a sentence, where the gallery allows none and nobody asked.
 
     Raises:
         ValueError: If alpha is not in (0, 1), or the gallery allows no sets and they were asked for.
     """
     try:
-        return gallery.set_thresholds(ALPHA if alpha is None else alpha)
+        return gallery.set_thresholds() if alpha is None else gallery.set_thresholds(alpha)
     except ValueError as error:
         if asked:
             raise
@@ -220,7 +208,7 @@ def _sets(gallery: Gallery, alpha: float | None, asked: bool) -> SetThresholds |
         return None
 
 
-def _promise(sets: SetThresholds, gallery: Gallery, rule: str) -> str:
+def _promise(sets: "SetThresholds", gallery: "Gallery", rule: str) -> str:
     """What the sets promise and what they rest on, in one or two sentences."""
     kept = f"Sets of species hold that of a known box with probability {1 - sets.alpha:g}, before refusal"
     alpha = gallery.threshold(rule).alpha if rule.startswith("C") else float("nan")
@@ -228,110 +216,3 @@ def _promise(sets: SetThresholds, gallery: Gallery, rule: str) -> str:
         kept += f", and with rule {rule} accept it too with {max(0.0, 1 - sets.alpha - alpha):g} or more"
     lost = "" if np.isfinite(sets.values).all() else " Too few for that alpha: some species are in every set."
     return f"{kept}: {sets.origin(gallery.class_names)}.{lost}"
-
-
-def _by_level(counts: pd.DataFrame, taxonomy: Taxonomy) -> str:
-    """Number of boxes by the level of their lowest node, narrow levels first."""
-    levels = {SPECIES: SPECIES, **dict.fromkeys(taxonomy.levels, ""), ROOT[0]: ROOT[1], "": "unknown"}
-    by_level = counts.groupby("level")["boxes"].sum()
-    return ", ".join(f"{by_level.get(level, 0)} {name or level}" for level, name in levels.items())
-
-
-def _read_by(data: Path, target: Path) -> list[Path]:
-    """Files that a data config names; the file to write, if it exists in the folder of the data, and so may be read."""
-    if data.is_file() and data.suffix in (".yaml", ".yml"):
-        source, _ = recognise(data)
-        return [source.root / value for value in vars(source).values() if isinstance(value, str)]
-    inside = Path(os.path.realpath(target)).is_relative_to(os.path.realpath(data))
-    return [target] if data.is_dir() and target.is_file() and inside else []
-
-
-def _tables(
-    reading: Reading,
-    embedded: Iterator[Embeddings],
-    gallery: Gallery,
-    rule: str,
-    k: int,
-    sets: SetThresholds | None = None,
-    taxonomy: Taxonomy | None = None,
-) -> Iterator[pd.DataFrame]:
-    """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box."""
-    deciding = gallery.threshold(rule)
-    table = reading.table if "score" in reading.table else reading.table.assign(score=float("nan"))
-    for queries in chain([next(embedded, gallery.reference.at(slice(0)))], embedded):
-        answers = answer(gallery, queries, k, sets)
-        nodes = [taxonomy.lowest(names) if taxonomy and sets else ("", "") for names in answers.species_set]
-        boxes = table.iloc[queries.index.numpy()]
-        scores = {
-            f"{column}_{each}": values
-            for each, threshold in gallery.thresholds.items()
-            for column, values in (("ood_score", answers.score[each]), ("threshold", threshold.value))
-        }
-        yield boxes[BOX].assign(
-            annotation=boxes["label"],
-            score=boxes["score"],
-            min_score=float("nan") if reading.min_score is None else reading.min_score,
-            species=[name if known else "" for name, known in zip(answers.label, answers.known[rule], strict=True)],
-            label=answers.label,
-            label_prototype=answers.label_prototype,
-            label_radius=answers.label_radius,
-            label_knn=answers.label_knn,
-            distance=answers.distance,
-            distance_trained=answers.distance_trained,
-            neighbours=[json.dumps(crops) for crops in answers.neighbours],
-            neighbour_labels=[json.dumps(labels, ensure_ascii=False) for labels in answers.neighbour_labels],
-            **scores,
-            p_value=answers.p_value,
-            decision=["known" if known else "unknown" for known in answers.known[rule]],
-            rule=rule,
-            rule_origin=deciding.origin,
-            rule_score=deciding.score,
-            rule_score_reason=gallery.choice.reason if rule in ("B", "C") else "",
-            species_set=[json.dumps(names, ensure_ascii=False) if sets else "" for names in answers.species_set],
-            set_alpha=float("nan") if sets is None else sets.alpha,
-            set_level=[level for level, _ in nodes],
-            set_node=[node for _, node in nodes],
-            gallery=gallery.version,
-            **{name: boxes[name] for name in reading.carried},
-        )
-
-
-def _counted(tables: Iterator[pd.DataFrame], boxes: Counter[str], nodes: list[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """The same tables, with the boxes of each frame and of each node counted as they pass."""
-    for table in tables:
-        boxes.update(table["frame"])
-        nodes[:] = [joined_counts([*nodes, node_counts(table)])]
-        yield table
-
-
-def _relative(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The table with its frames as paths below the folder of the data."""
-    paths = {frame: Path(os.path.relpath(frame, root)).as_posix() for frame in table["frame"].unique()}
-    return table.assign(frame=table["frame"].map(paths).astype("str"))
-
-
-def _write(
-    path: Path, tables: Iterator[pd.DataFrame], whole_frames: WholeFrames, finish: Callable[[], None], root: Path
-) -> None:
-    """Writes a table that appears when it is complete, with one batch in memory at a time.
-
-    Args:
-        path: File to write, .csv or .parquet.
-        tables: Parts of the table, the first of which may have no rows.
-        whole_frames: Receives the parts.
-        finish: Called after the last part and before the table appears; it does not appear if this raises.
-        root: Folder that the frames are written relative to.
-    """
-    writer: pq.ParquetWriter | None = None
-    with replacing(path) as file, ExitStack() as closing:
-        for number, table in enumerate(tables):
-            rows = _relative(table, root)
-            if path.suffix == ".csv":
-                rows.to_csv(file, header=number == 0, index=False)
-            else:
-                batch = pa.Table.from_pandas(rows, preserve_index=False)
-                writer = writer or closing.enter_context(pq.ParquetWriter(file, batch.schema))
-                writer.write_table(batch)
-            whole_frames.add(table)
-        whole_frames.finish()
-        finish()

@@ -2,38 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import pandas as pd
-
-from dml_lightning.evaluation.classes import class_results
-from dml_lightning.evaluation.detectors import detector_table
-from dml_lightning.evaluation.ood import assumptions
-from dml_lightning.evaluation.open_set import open_set_sample
-from dml_lightning.evaluation.reranking import reranking_table
-from dml_lightning.evaluation.structure import class_table
-from dml_lightning.figures.projection import Method
 from dml_lightning.files import check_output, write_json, write_text
-from dml_lightning.metrics.open_set import oscr_curve, risk_coverage_curve
-from dml_lightning.report.counts import read_counts
-from dml_lightning.report.inputs import ReportInput, RunResult, read_inputs
-from dml_lightning.report.numbers import coverage
-from dml_lightning.report.page import render_page
-from dml_lightning.report.sections import sections
-from dml_lightning.report.summary import answer_text, arms_table
-from dml_lightning.stats.results import plain_name
-from dml_lightning.stats.tables import Table
+from dml_lightning.report.sources import check_counts, check_source, check_sources
+from dml_lightning.types import Projection, ReportFormat
 
-Format = Literal["html", "md", "csv", "latex"]
-ENDINGS: dict[str, Format] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # by ending of --out; html for others
+ENDINGS: dict[str, ReportFormat] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # by ending of --out; html for others
 
 
 def report(
     runs: list[str],
     out: str | None = None,
-    format: Format | None = None,
+    format: ReportFormat | None = None,
     metric: str | None = None,
-    projection: Method = "tsne",
+    projection: Projection = "tsne",
     counts: str | None = None,
 ) -> str:
     """Writes the results of runs: one page that needs no network, or tables for a paper.
@@ -59,6 +41,13 @@ def report(
         raise ValueError(f"--out {out} is a folder; name the file to write.")
     if path is not None:
         check_output("--out", path, [*runs, *([counts] if counts else [])])
+    check_sources([Path(run) for run in runs])
+    if counts:
+        check_counts(Path(counts))
+    from dml_lightning.report.counts import read_counts
+    from dml_lightning.report.inputs import read_inputs
+    from dml_lightning.report.text import report_text
+
     given = read_inputs([Path(run) for run in runs], metric)
     if counts:
         given = replace(given, counts=read_counts(Path(counts)))
@@ -71,26 +60,7 @@ def report(
     return str(path)
 
 
-def report_text(given: ReportInput, format: Format, projection: Method = "tsne") -> str:
-    """The report as text in one of its formats.
-
-    Args:
-        given: Runs by arm.
-        format: Format of the text.
-        projection: Method that projects embeddings to the plane, on a page.
-    """
-    if format == "html":
-        return render_page(given, projection)
-    if format == "csv":
-        return given.table().to_csv(index=False)
-    tables = [table for section in sections(given) for table in section.tables]
-    if format == "latex":
-        return "\n".join(table.latex() for table in tables)
-    head = f"# {given.title}\n\n{answer_text(given)}\n\n"
-    return head + "\n".join(table.markdown() for table in tables)
-
-
-def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bool = False) -> str:
+def audit(file: str, out: str = "audit", projection: Projection = "tsne", rerank: bool = False) -> str:
     """Writes every number and figure of a test for embeddings from any framework.
 
     OUT/metrics.json has the names and values of a run's metrics/test.json; beside it are detectors.csv,
@@ -119,13 +89,20 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bo
         raise ValueError(f"--out {out} is a file; name the folder to write.")
     for name in ("metrics.json", "report.html"):
         check_output("--out", folder / name, [path])
+    check_source(path)
+    from dml_lightning.evaluation.reranking import reranking_table
+    from dml_lightning.report.audit import audit_files, reranked_table
+    from dml_lightning.report.inputs import read_inputs
+    from dml_lightning.report.page import render_page
+    from dml_lightning.report.summary import arms_table
+
     given = read_inputs([path])
-    texts = _audit_files(given.runs[0])
+    texts = audit_files(given.runs[0])
     tables = [arms_table(given)]
     if rerank:
         reranked = reranking_table(given.runs[0].evidence)
         texts["reranking.csv"] = reranked.to_csv(index=False)
-        tables.append(_reranked(reranked))
+        tables.append(reranked_table(reranked))
     texts["report.html"] = render_page(given, projection)
     write_json(folder / "metrics.json", {f"test/{k}": v for k, v in given.runs[0].metrics.items()})
     for name, text in texts.items():
@@ -133,33 +110,3 @@ def audit(file: str, out: str = "audit", projection: Method = "tsne", rerank: bo
     print("\n".join(table.markdown() for table in tables))
     print(f"{folder}: {', '.join(sorted(['metrics.json', *texts]))}")
     return str(folder / "report.html")
-
-
-def _reranked(table: pd.DataFrame) -> Table:
-    """Retrieval by method, for the terminal."""
-    heads = [*table.columns[:2], *(plain_name(name) for name in table.columns[2:])]
-    return Table("Retrieval after re-ranking", heads, table.to_numpy(object).tolist(), "Larger is better.")
-
-
-def _audit_files(result: RunResult) -> dict[str, str]:
-    """Tables as CSV, by file name."""
-    evidence = result.evidence
-    texts = {
-        "detectors.csv": detector_table(evidence).to_csv(),
-        "classes.csv": class_results(evidence).to_csv(index=False, float_format="%.6g"),
-        "class_distances.csv": class_table(evidence).to_csv(float_format="%.6g"),
-        "assumptions.csv": pd.Series(assumptions(evidence).values(), name="value").rename_axis("condition").to_csv(),
-    }
-    sample = open_set_sample(evidence)
-    risks = risk_coverage_curve(sample.known, ~sample.right)
-    texts["risk_coverage.csv"] = pd.DataFrame(risks._asdict()).to_csv(index=False)
-    if len(sample.ood):
-        curve = oscr_curve(sample.known, sample.right, sample.ood)
-        texts["oscr.csv"] = pd.DataFrame(curve._asdict()).to_csv(index=False)
-    rule = coverage(evidence, result.thresholds.get("C"), result.gallery)
-    if rule is not None:
-        overall = [["all", alpha, share, ""] for alpha, share in rule.refused.items()]
-        flights = [[name, rule.alpha, share, n] for name, (share, n) in rule.by_flight.items()]
-        table = Table("", ["flight", "asked for", "refused", "crops"], overall + flights)
-        texts["coverage.csv"] = table.csv()
-    return texts

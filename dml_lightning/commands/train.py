@@ -35,6 +35,7 @@ from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.sources import source_digests
 from dml_lightning.runs.switches import check_callbacks, check_options, evaluate_whole_sets, one_sentence
+from dml_lightning.runs.threads import choose_threads
 from dml_lightning.runs.tracker import TrackingOptions, run_loggers, tolerated
 from dml_lightning.shipped import with_config_files
 from dml_lightning.trust import reading_recipes
@@ -92,6 +93,13 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Modules whose classes the recipe of a run's folder may name beside the listed ones, joined by "
             "commas; on the command line alone.",
+        )
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="Threads of PyTorch in each process; by default OMP_NUM_THREADS, or one for a small encoder on a "
+            "processor.",
         )
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.set_defaults({"trainer.use_distributed_sampler": False})
@@ -161,6 +169,7 @@ class TrainingCLI(LightningCLI):
         kwargs["callbacks"] = [*_listed(given.get("callbacks")), *exact]
         launch.check_launch(settings.trainer.devices, settings.trainer.num_nodes)
         trainer = super().instantiate_trainer(default_root_dir=str(self.run), **kwargs)
+        choose_threads(settings.threads, self.model.encoder, trainer.strategy.root_device)
         evaluate_whole_sets(trainer)
         if self.subcommand == "fit" and not (trial or self._reused):
             held = claimed(self.run, resume=self._resumes())

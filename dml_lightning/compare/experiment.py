@@ -12,8 +12,7 @@ from dml_lightning.compare.search import Search
 from dml_lightning.files import check_name
 from dml_lightning.runs.fairness import short_name
 from dml_lightning.shipped import config_file
-from dml_lightning.stats.equivalence import check_margin
-from dml_lightning.stats.units import InferenceUnit
+from dml_lightning.stats.units import InferenceUnit, check_margin
 
 LONGEST_NAME = 150  # bytes of an arm's name, which is part of file names of at most 255 bytes
 

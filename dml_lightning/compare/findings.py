@@ -12,7 +12,8 @@ from rich.console import Console
 from dml_lightning.compare.experiment import Experiment
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.table import render_table, run_table
-from dml_lightning.evaluation.evidence import read_evidence, test_file
+from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.evaluation.npz import test_file
 from dml_lightning.figures.embeddings import draw_comparison, draw_curve, draw_neighbours
 from dml_lightning.files import read_json, write_json, write_text
 from dml_lightning.stats.arms import beside_flights, compare_arms, curve_table

@@ -1,4 +1,4 @@
-"""Runs the jobs of a comparison on this machine, one after another or one per GPU, or under SLURM."""
+"""Runs the jobs of a comparison on this machine, one per core or GPU, or under SLURM."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.workers import Work, Worker, stop
-from dml_lightning.processes import sigterm_as_interrupt
+from dml_lightning.processes import available_cores, sigterm_as_interrupt
 
 LIMITS = {"timeout_min", "slurm_time"}  # parameters that set the time limit of a job
 POLL = 0.5  # s between two looks at the jobs
@@ -25,8 +25,10 @@ class Schedule:
     Args:
         where: `local` for this machine; `slurm` for a job array through submitit; `slurm_debug` for submitit's own
             local processes, without SLURM.
-        workers: Number of jobs at once: processes of this machine, or tasks of the array.
-        gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set.
+        workers: Number of jobs at once: processes of this machine, or tasks of the array. `auto` is one per GPU, or
+            one per core where there is no GPU; one if they are `fresh`; as many tasks as submitit allows.
+        gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set; true for
+            more than one worker by `auto` where there are GPUs.
         fresh: Whether each local job gets a new process, which jobs on several GPUs need.
         slurm: Parameters of `submitit.AutoExecutor.update_parameters`: timeout_min (or slurm_time), the time limit of a
             job in minutes, has to be given; slurm_partition, gpus_per_node, tasks_per_node, nodes and others may.
@@ -36,19 +38,26 @@ class Schedule:
     """
 
     where: Literal["local", "slurm", "slurm_debug"] = "local"
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
     gpus: bool = False
     fresh: bool = False
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
+        if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"schedule.workers is {self.workers}; it must be at least 1.")
         if self.where != "local" and not LIMITS & self.slurm.keys():
             raise ValueError(
                 f"schedule.where is {self.where}, and a job without a time limit would end after submitit's 5 minutes: "
                 "give schedule.slurm a timeout_min that one run keeps, as in --schedule.slurm '{timeout_min: 120}'."
             )
+
+
+def at_once(schedule: Schedule, jobs: int) -> int:
+    """Number of jobs that run at once, of so many."""
+    if schedule.where == "local":
+        return min(jobs, len(_gpus(schedule)))
+    return jobs if schedule.workers == "auto" else schedule.workers
 
 
 class Interrupted(KeyboardInterrupt):
@@ -144,21 +153,31 @@ def _gpus(schedule: Schedule) -> Sequence[str | None]:
     Raises:
         ValueError: If each worker needs a GPU and there are too few.
     """
+    if schedule.workers == "auto":
+        if schedule.fresh:
+            return [None]
+        visible = _visible_gpus()
+        return [None] if len(visible) == 1 and not schedule.gpus else visible or [None] * available_cores()
     if not schedule.gpus:
         return [None] * schedule.workers
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        import torch
-
-        visible = [str(number) for number in range(torch.cuda.device_count())]
-    else:  # numbers or UUIDs; CUDA too takes only those before the first -1
-        visible = list(takewhile(lambda name: name not in ("", "-1"), given.split(",")))
+    visible = _visible_gpus()
     if len(visible) < schedule.workers:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
         where = "on this machine" if given is None else f"in CUDA_VISIBLE_DEVICES={given}"
         raise ValueError(
             f"schedule.workers is {schedule.workers} with a GPU each, but there are {len(visible)} GPUs {where}."
         )
     return visible[: schedule.workers]
+
+
+def _visible_gpus() -> list[str]:
+    """Numbers or UUIDs of the GPUs of this machine that may be used; CUDA too takes only those before the first -1."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        import torch
+
+        return [str(number) for number in range(torch.cuda.device_count())]
+    return list(takewhile(lambda name: name not in ("", "-1"), given.split(",")))
 
 
 def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
@@ -168,7 +187,7 @@ def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -
     cluster = "local" if schedule.where == "slurm_debug" else "slurm"
     executor = submitit.AutoExecutor(folder=logs / "submitit", cluster=cluster)
     parameters = {"name": "dml", **schedule.slurm}
-    if cluster == "slurm":
+    if cluster == "slurm" and schedule.workers != "auto":
         parameters["slurm_array_parallelism"] = schedule.workers
     executor.update_parameters(**parameters)
     submitted = executor.map_array(work, jobs, [log_file(logs, job) for job in jobs])

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.runs.checkpoints import SELECTION
-from dml_lightning.runs.folder import read_metrics
+from dml_lightning.runs.folder import SELECTION, read_metrics
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,28 @@
-"""Worker processes that do one job after another, each with a GPU of its own if wanted."""
+"""Worker processes that do one job after another, each with a GPU of its own if wanted.
+
+On Linux they are forked from one server process that has imported what jobs need and done nothing else: it has touched
+neither CUDA nor OpenMP, whose state does not survive a fork, so that a worker starts in a fraction of a second.
+Elsewhere each is a new Python.
+"""
 
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.processes import die_with
+from dml_lightning.processes import end_with_parent
 
 Work = Callable[[Job, Path | None], Outcome]
 
+PRELOADED = ["dml_lightning.commands.train", "dml_lightning.callbacks"]  # by the server: what a fit imports
 PATIENCE = 10.0  # s that a terminated job has to write its checkpoint
 EXIT = 60.0  # s that a process without a job has to end
 
@@ -36,7 +44,7 @@ class Worker:
     def __init__(self, work: Work, gpu: str | None = None, fresh: bool = False) -> None:
         self.job: Job | None = None
         self._work, self._gpu, self._fresh = work, gpu, fresh
-        self._process: SpawnProcess | None = None
+        self._process: BaseProcess | None = None
 
     def start(self, job: Job, log: Path) -> None:
         """Starts a job, with `log` as the file for its output."""
@@ -47,9 +55,11 @@ class Worker:
             self.pipe.send((job, log))
 
     def _spawn(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context.set_forkserver_preload(PRELOADED)  # before the server starts, with the first worker
         self.pipe, child_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child_end, self._gpu, os.getpid()))
+        environment = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
+        self._process = context.Process(target=_serve, args=(child_end, self._gpu, environment))
         self._process.start()
         child_end.close()  # only the process holds it, so the pipe ends when it does
         with suppress(BrokenPipeError):
@@ -101,12 +111,22 @@ def stop(workers: Sequence[Worker]) -> None:
             worker._kill()
 
 
-def _serve(pipe: Connection, gpu: str | None, parent: int) -> None:
-    """Main function of a process: takes jobs from the pipe and sends their outcomes, until the other end is closed."""
+def _serve(pipe: Connection, gpu: str | None, environment: dict[str, str]) -> None:
+    """Main function of a process: takes jobs from the pipe and sends their outcomes, until the other end is closed.
+
+    Args:
+        pipe: Pipe to the comparison.
+        gpu: The only GPU to see; None for all.
+        environment: Variables of the comparison: the server's are those of its start. WANDB_SERVICE is left out, which
+            would keep the run of a killed worker open.
+    """
     os.setpgrp()  # Ctrl-C reaches the comparison alone, which tells its workers to end
-    die_with(parent)  # a fit then writes its checkpoint
-    os.environ.pop("WANDB_SERVICE", None)  # the parent's would keep the run of a killed worker open
-    if gpu is not None:
+    end_with_parent()  # a fit then writes its checkpoint
+    os.environ.clear()
+    os.environ.update(environment)
+    if gpu is None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same numbers with any number of workers
+    else:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before PyTorch looks
     with suppress(EOFError, BrokenPipeError):
         work: Work = pipe.recv()

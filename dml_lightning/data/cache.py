@@ -9,12 +9,10 @@ damaged.
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,18 +20,17 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from dml_lightning import locks
+from dml_lightning.data.cache_folders import lock_of, locked
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.ground import ground_distances
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.stores import CropStore, Cutter, Rows, UncachedCrops
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.types import OnBadFrame
 
 FORMAT = 2  # raise it when the meaning of a cached file changes
 SAMPLE = 4096  # bytes at the start, in the middle and at the end of a frame that enter its stamp
 SIDECARS = (".msk", ".aux.xml")  # what readers look at beside a frame
-CACHES = re.compile(r"crops-[0-9a-f]{16}(\.tmp[0-9a-f]{8})?")  # names of caches, and of what a killed process left
 PIXELS, STATISTICS, META = "pixels.npy", "statistics.npy", "meta.json"
 
 
@@ -157,40 +154,11 @@ def build_cache(
     folder = cache_dir / f"crops-{cache_key(table, options)}"
     cutter = Cutter(table, options)
     stamp = frames_stamp(path for path, _ in cutter.frames)
-    with _locked(_lock_of(folder)):
+    with locked(lock_of(folder)):
         if not is_whole(folder, stamp, thorough=thorough):
             _build(cutter, stamp, folder, on_bad_frame)
-        os.utime(_lock_of(folder))  # when it was used last
+        os.utime(lock_of(folder))  # when it was used last
     return folder
-
-
-def last_use(folder: Path) -> float:
-    """When a cache was opened last, or written, in s since 1970."""
-    lock = _lock_of(folder)
-    return max(each.stat().st_mtime for each in (folder, lock) if each.exists())
-
-
-def remove_cache(folder: Path, used: float) -> bool:
-    """Removes a cache that has not been used since, and says whether it did; a process that has it open keeps it.
-
-    Args:
-        folder: Folder of the cache, or what a killed process has left of one.
-        used: Its `last_use`.
-    """
-    with _locked(_lock_of(folder)):
-        if last_use(folder) > used:
-            return False
-        shutil.rmtree(folder)
-    return True
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_suffix(".lock")
-
-
-def cache_bytes(folder: Path) -> int:
-    """Size of a cache on disk in bytes."""
-    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def is_whole(folder: Path, stamp: str, *, thorough: bool = False) -> bool:
@@ -259,19 +227,3 @@ def _stored_error(path: str, sentence: str) -> FrameError:
     error = FrameError(path, sentence)
     error.args = (sentence,)
     return error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise ValueError(
-            f"{path.parent}: the folder of the crop cache cannot be written ({error.strerror}); choose another"
-            " cache_dir, or null to cut crops from the frames each time."
-        ) from error
-    with file:
-        # released when the file is closed, also by the death of the process
-        locks.lock(file.fileno(), wait=True)
-        yield

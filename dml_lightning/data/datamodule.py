@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from dml_lightning.data.background import with_shapes
-from dml_lightning.data.cache import build_cache, cache_bytes, open_crops
+from dml_lightning.data.cache import build_cache, open_crops
+from dml_lightning.data.cache_folders import cache_bytes
 from dml_lightning.data.corrected import with_corrected
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
@@ -38,14 +39,13 @@ from dml_lightning.data.plan import PlannedBatchSampler
 from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.side import SideInput, side_inputs
 from dml_lightning.data.sources import Reading, Source
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.data.splits import build_table, class_fold
 from dml_lightning.data.stores import CropStore
 from dml_lightning.data.table import BOX_COLUMNS, SPLITS, format_summary, summarise, table_digest
 from dml_lightning.data.transforms import Augmentation, augment, noise_sheet
 from dml_lightning.data.turned import check_turned, turned_names
-from dml_lightning.types import CLUTTER, EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet
+from dml_lightning.types import CLUTTER, EVALUATION_SETS, ROLES, SETS, Batch, EvaluationSet, OnBadFrame
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()

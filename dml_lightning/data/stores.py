@@ -15,8 +15,8 @@ from dml_lightning.data.crops import CropOptions, Patches, Statistics, by_frame,
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.geometry import Boxes
 from dml_lightning.data.ground import ground_distances
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.types import OnBadFrame
 
 Rows = NDArray[np.int64]
 

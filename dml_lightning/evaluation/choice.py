@@ -9,7 +9,7 @@ Letters: N known and M unknown validation crops, G flights, T draws of flights.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,22 +22,12 @@ from dml_lightning.openset.arrays import ArrayState
 from dml_lightning.openset.mahalanobis import MahalanobisDetector
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.scores import RANK_SUM, RANKS, Crops, kinds, rank_sum, ranked, score, text
+from dml_lightning.openset.thresholds import ScoreChoice
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.types import Embeddings
 
 DRAWS = 1000
 OF_CROPS = ("radii", "vectors", "features")  # arrays that a gallery holds as prototypes and reference crops
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreChoice:
-    """The score that a run refuses crops by, and why it is this one."""
-
-    kind: str = "nearest"  # see `openset.scores`
-    reason: str = ""  # a sentence; empty where nothing was chosen
-    aurocs: dict[str, float] = field(default_factory=dict)  # mean AUROC on validation by kind of score
-    arrays: ArrayState = field(default_factory=dict)  # what the score needs beside prototypes and reference crops
-    known: Scores = field(default_factory=lambda: np.empty(0))  # scores of the known validation crops
 
 
 class Trial(NamedTuple):

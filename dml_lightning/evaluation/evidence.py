@@ -92,16 +92,6 @@ class Evidence:
         write_npz(path, **arrays)
 
 
-def test_file(source: Path) -> Path:
-    """Path of the test embeddings of a run's folder; an npz file is its own.
-
-    Example:
-        >>> test_file(Path("runs/triplet")).as_posix()
-        'runs/triplet/embeddings/test.npz'
-    """
-    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
-
-
 def read_evidence(path: Path) -> Evidence:
     """Read the npz file of a run, or one with the embeddings of any other framework.
 

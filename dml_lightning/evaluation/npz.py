@@ -30,14 +30,33 @@ KINDS = {
 FINITE = ("vectors", "logits", "features", "head_weight", "head_bias", "reject_weight", "reject_bias")
 
 
+def test_file(source: Path) -> Path:
+    """Path of the test embeddings of a run's folder; an npz file is its own.
+
+    Example:
+        >>> test_file(Path("runs/triplet")).as_posix()
+        'runs/triplet/embeddings/test.npz'
+    """
+    return source if source.suffix == ".npz" else source / "embeddings" / "test.npz"
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path without a file.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file.")
+
+
 def read_arrays(path: Path) -> Arrays:
     """Read all arrays of a file.
 
     Raises:
         ValueError: If the file is missing or unreadable, holds an array twice, or lacks one that is needed.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
+    check_file(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             names = list(file.files)

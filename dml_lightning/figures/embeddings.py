@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.distances import distance_sample
-from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.npz import test_file
 from dml_lightning.figures.palette import BLUE, DISTANCE_LINES, ORANGE, ClassStyle, LineStyle, arm_lines, class_styles
 from dml_lightning.figures.projection import ShownCrops, chosen_crops, project, shown_crops, used_method
 from dml_lightning.files import replacing

@@ -1,11 +1,15 @@
 """Colours, marks and dashes that mean the same in every figure, chosen for the colour-blind and for print too."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.types import Role
+
+if TYPE_CHECKING:
+    from dml_lightning.evaluation.evidence import Evidence
 
 DRAWN: tuple[Role, ...] = ("known", "novel", "ood")  # training has put the place of clutter
 Dash = Literal["solid", "dash", "dot", "dashdot"]  # Plotly's names

@@ -4,7 +4,6 @@ import base64
 import io
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.figures.palette import DRAWN
+from dml_lightning.types import Projection
 
-Method = Literal["tsne", "pca"]
 MOST_POINTS = 1200  # largest number of points of a projection
 FEWEST_OF_CLASS = 12  # crops of a class that are kept however small its share is
 FEWEST_FOR_TSNE = 30  # crops
@@ -83,7 +82,7 @@ def _drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(np.concatenate(drawn))[:most])
 
 
-def used_method(number: int, method: Method = "tsne") -> Method:
+def used_method(number: int, method: Projection = "tsne") -> Projection:
     """The method that projects `number` crops: PCA for fewer than `FEWEST_FOR_TSNE`, else `method`.
 
     >>> used_method(29), used_method(30)
@@ -92,7 +91,7 @@ def used_method(number: int, method: Method = "tsne") -> Method:
     return "pca" if number < FEWEST_FOR_TSNE else method
 
 
-def project(vectors: NDArray[np.float64], method: Method = "tsne") -> NDArray[np.float64]:
+def project(vectors: NDArray[np.float64], method: Projection = "tsne") -> NDArray[np.float64]:
     """Projects vectors to the plane by `used_method`, with the same result on every call.
 
     t-SNE shows which crops are neighbours; the sizes of groups and the distances between them mean nothing. PCA shows
@@ -113,7 +112,7 @@ def project(vectors: NDArray[np.float64], method: Method = "tsne") -> NDArray[np
 
 
 @lru_cache(maxsize=PROJECTIONS_KEPT)
-def _projected(content: bytes, shape: tuple[int, int], method: Method) -> NDArray[np.float64]:
+def _projected(content: bytes, shape: tuple[int, int], method: Projection) -> NDArray[np.float64]:
     """Coordinates (N, 2) of the vectors with these bytes and this shape."""
     flat = principal(np.frombuffer(content).reshape(shape), 50)  # (N, 50) at most
     plane = np.zeros((shape[0], 2))

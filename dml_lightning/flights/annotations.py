@@ -8,17 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 import yaml
 
 from dml_lightning.data.frames import frame_size
 from dml_lightning.files import replacing_folder
-from dml_lightning.flights.confusion import UNKNOWN
+from dml_lightning.types import UNKNOWN, AnnotationTool
 
-Tool = Literal["labelme", "coco", "yolo"]
-TOOLS: tuple[Tool, ...] = get_args(Tool)
+TOOLS: tuple[AnnotationTool, ...] = get_args(AnnotationTool)
 COCO_FILE = "annotations.json"
 
 
@@ -164,14 +163,14 @@ class YoloFolder(Annotations):
         self._write(Path("data.yaml"), yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-WRITERS: dict[Tool, Callable[[Path, Path, Mapping[str, str], Sequence[str]], Annotations]] = {
+WRITERS: dict[AnnotationTool, Callable[[Path, Path, Mapping[str, str], Sequence[str]], Annotations]] = {
     "labelme": LabelMeFiles,
     "coco": CocoFile,
     "yolo": YoloFolder,
 }
 
 
-def annotations_path(predictions: Path, tool: Tool) -> Path:
+def annotations_path(predictions: Path, tool: AnnotationTool) -> Path:
     """Folder of the annotations that belong to a table of predictions.
 
     Example:
@@ -188,7 +187,9 @@ def annotations_path(predictions: Path, tool: Tool) -> Path:
 
 
 @contextmanager
-def writing(predictions: Path, tool: Tool, flights: Mapping[str, str], names: Sequence[str]) -> Iterator[Annotations]:
+def writing(
+    predictions: Path, tool: AnnotationTool, flights: Mapping[str, str], names: Sequence[str]
+) -> Iterator[Annotations]:
     """Yields a writer whose folder appears when it is complete.
 
     Args:

@@ -16,9 +16,8 @@ from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.changes import repeated
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.pairs.blocks import to_numpy
-from dml_lightning.types import EvaluationSet, Floats
+from dml_lightning.types import UNKNOWN, EvaluationSet, Floats
 
-UNKNOWN = "unknown"  # the answer of a refused box
 FALSE = "false boxes"  # what the detector marked where there is nothing
 OTHER = "other"  # the true class of all that no name in the gallery fits
 PRIOR = 0.5  # weight of a class's uniform prior over the answers, in crops

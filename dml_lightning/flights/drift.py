@@ -23,9 +23,10 @@ In `benchmarks/drift_level.py` 5 % stay 5 % for flights of 5 to 100 boxes, table
 flights and an intra-flight correlation of up to 0.5. Strongly skewed means of flights are not normal.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
@@ -131,6 +132,25 @@ def nothing_to_compare(flight: str, frames: int) -> FlightDrift:
     none = float("nan")
     note = f"no box to compare in its {frames} frames"
     return FlightDrift(flight, 0, 0, none, none, none, none, none, none, none, drifted=False, note=note)
+
+
+def drift_text(results: list[FlightDrift], flights: int, alpha: float) -> str:
+    """The table of a drift test with its notes and how to read it.
+
+    Args:
+        results: Results, with at least one flight.
+        flights: Number of calibration flights.
+        alpha: Share of known birds that rule C refuses on average.
+    """
+    columns = ["flight", "boxes", "used", "refused", "shift", "low", "high", "ks", "p", "p_holm", "drifted"]
+    table = pd.DataFrame([asdict(each) for each in results])[columns]
+    notes = [f"{each.flight}: {each.note}." for each in results if each.note]
+    legend = (
+        f"shift: of the flight's mean score from that of {flights} calibration flights; low to high pass for chance of "
+        "one flight, and\np_holm allows for all of them. refused: share above rule C's threshold, of known birds "
+        f"{alpha:g} on average; it grows with boxes\nthat show no known species, and is not tested by itself."
+    )
+    return "\n".join([table.to_string(index=False, float_format="%.3g"), *notes, legend])
 
 
 def _note(boxes: int, used: int, drifted: bool) -> str:

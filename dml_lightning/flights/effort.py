@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from dml_lightning.data.frames import FrameError, read_frame
-from dml_lightning.data.sources import OnBadFrame, Reading
+from dml_lightning.data.sources import Reading
+from dml_lightning.types import OnBadFrame
 
 SUFFIX = ".frames.csv"
 FIRST_ROW = 2  # of a table whose row 1 holds the names of the columns
@@ -21,6 +22,18 @@ def frames_path(predictions: Path) -> Path:
         'night/predictions.frames.csv'
     """
     return predictions.with_name(predictions.stem + SUFFIX)
+
+
+def check_predictions(path: Path) -> None:
+    """Refuses what is no file of predictions, before it is read.
+
+    Raises:
+        ValueError: If there is no such file, it has another ending, or it is the table of frames.
+    """
+    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
+    if path.name.endswith(SUFFIX):
+        raise ValueError(f"--predictions {path} is the table of frames: give that of the boxes.")
 
 
 def open_frames(frames: Iterable[str], on_bad_frame: OnBadFrame, bad: dict[str, str]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dml_lightning.flights.effort import FIRST_ROW, SUFFIX, check_same, read_frames
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.flights.effort import FIRST_ROW, check_predictions, check_same, read_frames
+from dml_lightning.gallery.summary import GallerySummary
 
 NEEDED_COLUMNS = ("group", "annotation", "label", "distance_trained", "decision", "rule", "gallery")
 DECISIONS = ("known", "unknown")
@@ -74,7 +74,7 @@ class Predictions:
         return float(lowest.iloc[0]) if len(lowest) else None
 
 
-def read_predictions(path: Path, gallery: Gallery) -> Predictions:
+def read_predictions(path: Path, gallery: GallerySummary) -> Predictions:
     """Read a table of predictions, .csv or .parquet, and the table of frames beside it.
 
     Args:
@@ -85,10 +85,7 @@ def read_predictions(path: Path, gallery: Gallery) -> Predictions:
         ValueError: If there is no such file, it is no table of predictions, a row has no flight or a value that
             `dml predict` does not write, it was made with another gallery or threshold, or by several rules.
     """
-    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--predictions {path}: give the .csv or .parquet file that dml predict wrote.")
-    if path.name.endswith(SUFFIX):
-        raise ValueError(f"--predictions {path} is the table of frames: give that of the boxes.")
+    check_predictions(path)
     try:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=BLANK)
@@ -144,7 +141,7 @@ def _check_rows(path: Path, table: pd.DataFrame) -> None:
         )
 
 
-def check_threshold(predictions: Predictions, gallery: Gallery, rule: str) -> None:
+def check_threshold(predictions: Predictions, gallery: GallerySummary, rule: str) -> None:
     """Check that predictions were made with the gallery's threshold.
 
     Args:

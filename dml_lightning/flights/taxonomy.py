@@ -66,10 +66,7 @@ def read_taxonomy(path: Path, names: Sequence[str]) -> Taxonomy:
         ValueError: If it cannot be read, lacks a species or a node, or its levels are not nested; names the file
             and row.
     """
-    if not path.is_file() or path.suffix not in (".csv", ".yaml", ".yml"):
-        raise ValueError(
-            f"--taxonomy {path}: give a .csv or .yaml file with species and levels such as genus and group."
-        )
+    check_taxonomy(path)
     rows = _csv_rows(path) if path.suffix == ".csv" else _yaml_rows(path)
     levels = tuple(next(iter(rows.values())))
     _check_levels(path, levels)
@@ -181,3 +178,22 @@ def joined_counts(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     every = pd.concat(parts, ignore_index=True)
     return every.groupby(NODE_COLUMNS[:3])["boxes"].sum().reset_index()
+
+
+def check_taxonomy(path: Path) -> None:
+    """Refuse what is no file of a taxonomy, before it is read.
+
+    Raises:
+        ValueError: If there is no such file, or it has another ending.
+    """
+    if not path.is_file() or path.suffix not in (".csv", ".yaml", ".yml"):
+        raise ValueError(
+            f"--taxonomy {path}: give a .csv or .yaml file with species and levels such as genus and group."
+        )
+
+
+def boxes_by_level(counts: pd.DataFrame, taxonomy: Taxonomy) -> str:
+    """Number of boxes by the level of their lowest node, narrow levels first, as text."""
+    levels = {SPECIES: SPECIES, **dict.fromkeys(taxonomy.levels, ""), ROOT[0]: ROOT[1], "": "unknown"}
+    by_level = counts.groupby("level")["boxes"].sum()
+    return ", ".join(f"{by_level.get(level, 0)} {name or level}" for level, name in levels.items())

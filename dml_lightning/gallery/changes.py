@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
 from dml_lightning.gallery.contents import written_contents
-from dml_lightning.gallery.gallery import ALPHA, EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import ALPHA, Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
+from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings
 
@@ -135,4 +137,41 @@ def _check_encoder(gallery: Gallery, encoder: str) -> None:
         raise ValueError(
             f"the embeddings come from the encoder {encoder}, and the gallery is of {gallery.encoder}: "
             "embeddings of two encoders do not share a space."
+        )
+
+
+def check_enough(count: int, alpha: float) -> None:
+    """Refuse too few crops for alpha; where flights are too few for one crop of each, all crops count.
+
+    Args:
+        count: Number of checked crops.
+        alpha: Largest share of known crops to refuse, on average.
+
+    Raises:
+        ValueError: If there are too few; says how many it takes, or which alpha serves.
+    """
+    needed = samples_needed(alpha)
+    if count < needed:
+        raise ValueError(
+            f"{count} checked crops are too few for alpha = {alpha:g}: "
+            f"check {needed}, or take --alpha {np.ceil(1000 / (count + 1)) / 1000:g}."
+        )
+
+
+def check_unseen(gallery: Gallery, vectors: NDArray[np.float32], source: str) -> None:
+    """Refuse crops that were trained on: they lie nearer to the prototypes than new ones, and lower the threshold.
+
+    Args:
+        gallery: Gallery with the crops that were trained on.
+        vectors: Embeddings (n, D) of the crops.
+        source: Origin of the crops, for the message.
+
+    Raises:
+        ValueError: If one was trained on.
+    """
+    seen = repeated(vectors, gallery.reference.vectors.numpy())
+    if seen.any():
+        raise ValueError(
+            f"{int(seen.sum())} of the {len(vectors)} crops of {source} were trained on, and lie nearer to the "
+            "prototypes than new ones: leave them out."
         )

@@ -15,7 +15,7 @@ still read.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +23,17 @@ from numpy.typing import NDArray
 from dml_lightning.gallery.calibration import Calibration
 from dml_lightning.gallery.records import Record
 from dml_lightning.openset.arrays import ArrayState, nested, unnested
-from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.thresholds import Threshold
 
-Content = TypeVar("Content", PrototypeDetector, Threshold, Calibration)
+if TYPE_CHECKING:
+    from dml_lightning.openset.prototypes import PrototypeDetector
+
+Content = TypeVar("Content")
 
 
 def written_contents(
     thresholds: Mapping[str, Threshold],
-    prototypes: PrototypeDetector | None = None,
+    prototypes: "PrototypeDetector | None" = None,
     calibration: Calibration | None = None,
 ) -> tuple[ArrayState, Any]:
     """Split thresholds, prototypes and calibration crops into the arrays of a record and the fields of its JSON file.
@@ -61,14 +63,29 @@ def written_contents(
     return arrays, {"thresholds": list(thresholds), "texts": texts}
 
 
-def read_prototypes(record: Record) -> PrototypeDetector:
+def read_prototypes(record: Record) -> "PrototypeDetector":
     """The prototypes of a base.
 
     Raises:
         ValueError: If an array of theirs is missing.
     """
-    prefix = "rules.A" if record.format == 1 else "prototypes"
-    return _part(record, prefix, record.arrays, PrototypeDetector.from_state)
+    from dml_lightning.openset.prototypes import PrototypeDetector
+
+    return _part(record, _prefix(record), record.arrays, PrototypeDetector.from_state)
+
+
+def read_radii(record: Record) -> NDArray[np.float64]:
+    """Radii (C,) of the prototypes of a base.
+
+    Raises:
+        ValueError: If they are missing.
+    """
+    return _part(record, _prefix(record), record.arrays, lambda state: np.asarray(state["radii"]))
+
+
+def _prefix(record: Record) -> str:
+    """Where a base has its prototypes."""
+    return "rules.A" if record.format == 1 else "prototypes"
 
 
 def read_thresholds(record: Record) -> dict[str, Threshold]:

@@ -5,52 +5,38 @@ species enrolled or removed and for each recalibration (`gallery.changes`). Noth
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import override
 
 from dml_lightning.distributed import whole
-from dml_lightning.evaluation.choice import ScoreChoice, choose_score
+from dml_lightning.evaluation.choice import choose_score
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
 from dml_lightning.gallery.calibration import Calibration
-from dml_lightning.gallery.contents import read_calibration, read_prototypes, read_thresholds, written_contents
+from dml_lightning.gallery.contents import read_prototypes, written_contents
 from dml_lightning.gallery.radius import RadiusPrior
+from dml_lightning.gallery.summary import GallerySummary, counted_labels, uncalibrated
 from dml_lightning.openset import judge
-from dml_lightning.openset.arrays import ArrayState, nested, unnested
-from dml_lightning.openset.conformal import conformal_quantile, samples_needed
+from dml_lightning.openset.arrays import ArrayState, nested
+from dml_lightning.openset.conformal import samples_needed
 from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.scores import Crops, needs_features, score, text
 from dml_lightning.openset.sets import SetThresholds, set_thresholds
-from dml_lightning.openset.thresholds import COST, Threshold, conformal_threshold, validated_threshold
-from dml_lightning.pairs.blocks import to_numpy
-from dml_lightning.runs import digests
-from dml_lightning.types import Embeddings, PredictionRule
+from dml_lightning.openset.thresholds import COST, ScoreChoice, Threshold, conformal_threshold, validated_threshold
+from dml_lightning.pairs.arrays import to_numpy
+from dml_lightning.types import Embeddings
 
 COLUMNS = ("vectors", "labels", "index", "features")  # of the reference crops; without features in older galleries
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
-
-
-@dataclass(frozen=True, eq=False)
-class EnrolledSpecies:
-    """A species that was enrolled from a few crops."""
-
-    label: str
-    vectors: NDArray[np.float32]  # (k, D)
-    radius: float  # by `RadiusPrior`; a crop within it of the prototype counts as known
-
-    @property
-    def prototype(self) -> NDArray[np.float64]:
-        """Mean of the crops, (D,)."""
-        mean: NDArray[np.float64] = self.vectors.astype(np.float64).mean(axis=0)
-        return mean
 
 
 class Stored(NamedTuple):
@@ -61,8 +47,8 @@ class Stored(NamedTuple):
     crops: list[str]  # (M,) index in the crop table, or "label/number" of an enrolled species' crop
 
 
-@dataclass(frozen=True, eq=False)
-class Gallery:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gallery(GallerySummary):
     """Reference embeddings, their prototypes, thresholds by rule, and enrolled species.
 
     Rules: `A`, outside every ball of the reference crops; `B`, the chosen score beyond a threshold validated on known
@@ -71,28 +57,8 @@ class Gallery:
     """
 
     reference: Embeddings
-    class_names: list[str]  # of the known classes, by label
-    prediction_rule: PredictionRule  # the arm's own way of naming a class
     prototypes: PrototypeDetector  # prototypes and radii of the known classes
-    thresholds: dict[str, Threshold]  # by rule
-    prior: RadiusPrior  # for the radii of enrolled species
-    encoder: str  # digest
-    enrolled: tuple[EnrolledSpecies, ...] = ()
-    calibration: Calibration | None = None  # None without a calibration split, and in galleries of version 0.1
     validation: NDArray[np.float64] | None = None  # (n, C) distances of known validation crops; None in older galleries
-    choice: ScoreChoice = field(default_factory=ScoreChoice)  # score of rules B and C; that of prototypes in older ones
-    base: int = 0  # number of the base record that it was read from
-    record: int = 0  # number of the last record of that folder
-
-    @property
-    def version(self) -> str:
-        """Encoder and number of the last record; galleries of equal version answer alike."""
-        return f"{self.encoder}-{self.record}"
-
-    @property
-    def file(self) -> str:
-        """Path of its base below the run's folder."""
-        return f"gallery/{self.base:04d}.json"
 
     @staticmethod
     def build(
@@ -123,6 +89,8 @@ class Gallery:
             class_names=evidence.class_names[: evidence.num_classes],
             prediction_rule=evidence.prediction_rule,
             prototypes=prototypes,
+            radii=prototypes.radii,
+            sizes=counted_labels(to_numpy(reference.labels), len(prototypes.radii)),
             thresholds={},
             prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
@@ -162,12 +130,6 @@ class Gallery:
         return score(kind, Crops(to_numpy(self.prototypes.distances(vectors)), vectors, features), self.score_arrays)
 
     @property
-    def why(self) -> str:
-        """Which score rules B and C refuse by and why, as a sentence; empty where none was chosen."""
-        chosen = self.choice
-        return f"Rules B and C refuse by the {text(chosen.kind)}: {chosen.reason}." if chosen.reason else ""
-
-    @property
     def score_arrays(self) -> ArrayState:
         """What its score was fitted on, by the names of `openset.scores`."""
         columns = {"vectors": self.reference.vectors, "features": self.reference.features}
@@ -203,7 +165,7 @@ class Gallery:
         )
         rows = np.sort(calibration.rows(alpha))
         counted, groups = crops.at(torch.from_numpy(rows)), groups[rows]
-        thresholds = _uncalibrated(self.thresholds)
+        thresholds = uncalibrated(self.thresholds)
         rule_c = conformal_threshold(self.scores(counted), alpha, groups=groups)
         rule_c = replace(rule_c, kind=self.choice.kind, too_few_flights=per_flight and not rule_c.one_per_flight)
         thresholds["C"] = self.measured(rule_c)
@@ -215,38 +177,6 @@ class Gallery:
                 )
             )
         return replace(self, thresholds=thresholds, calibration=calibration)
-
-    @property
-    def per_flight(self) -> bool:
-        """Whether rule C takes one crop of each flight; a gallery that does not tell has as many of both then."""
-        if self.calibration is not None:
-            return self.calibration.per_flight
-        return "C" in self.thresholds and 0 < self.thresholds["C"].samples == self.thresholds["C"].groups
-
-    def calibration_scores(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances (n,) to the nearest prototype and flights (n,) of all calibration crops.
-
-        In a gallery of version 0.1 they are of the crops of rule C.
-
-        Raises:
-            ValueError: If the gallery has no rule C.
-        """
-        threshold = self.threshold("C")
-        if self.calibration is None:
-            return threshold.scores, threshold.owners
-        return self.calibration.scores, self.calibration.flights
-
-    def distance_threshold(self) -> float:
-        """Threshold of rule C if it were on the distance to the nearest prototype, whatever its score is.
-
-        Raises:
-            ValueError: If the gallery has no rule C.
-        """
-        threshold = self.threshold("C")
-        if threshold.kind == "nearest" or self.calibration is None:
-            return threshold.value
-        counted = self.calibration.rows(threshold.alpha)
-        return conformal_quantile(self.calibration.scores[counted], threshold.alpha)
 
     def set_thresholds(self, alpha: float = ALPHA) -> SetThresholds:
         """Thresholds of the sets of species that hold the true one of a known crop with probability 1 - alpha.
@@ -264,34 +194,9 @@ class Gallery:
         return set_thresholds(behind, kept.labels, kept.flights, alpha, kept.per_flight)
 
     @property
-    def default_rule(self) -> str:
-        """C if its threshold is finite, else B, else A."""
-        if "C" in self.thresholds and np.isfinite(self.thresholds["C"].value):
-            return "C"
-        return "B" if "B" in self.thresholds else "A"
-
-    def threshold(self, rule: str) -> Threshold:
-        """Threshold of a rule.
-
-        Raises:
-            ValueError: If the gallery has no such rule.
-        """
-        if rule not in self.thresholds:
-            raise ValueError(
-                f"there is no rule {rule!r} in this gallery, which has {', '.join(self.thresholds)}."
-                + (" Rule C needs a calibration split." if rule.startswith("C") else "")
-            )
-        return self.thresholds[rule]
-
-    @property
     def rules(self) -> dict[str, DecisionRule]:
         """Rules by name, in the form of `openset.judge`."""
         return {name: self.prototypes.rule(threshold) for name, threshold in self.thresholds.items()}
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the known classes, then of the enrolled species."""
-        return self.class_names + [species.label for species in self.enrolled]
 
     @cached_property
     def stored(self) -> Stored:
@@ -317,7 +222,7 @@ class Gallery:
         every = records.read(folder)
         bases = [record for record in every if record.kind == "base"]
         if bases:
-            last = _with_base(None, bases[-1])
+            last = Gallery(**Gallery.contents(bases[-1]))
             later = [each for each in every if each.number > last.base and each.kind == "calibrate"]
             recalibrated = any(each.words["encoder"] == self.encoder for each in later)
             older = bases[-1].format < records.RECORD_FORMAT
@@ -335,45 +240,12 @@ class Gallery:
         }
         records.append(folder, "base", content, arrays)
 
-    @staticmethod
-    def of_run(run: Path) -> "Gallery":
-        """Read the gallery of a run whose files belong together.
-
-        Raises:
-            ValueError: If there is none, a file is damaged, or `digests.check` refuses the folder.
-        """
-        digests.check(run)
-        gallery = Gallery.load(run / "gallery")
-        recorded = [name for name in digests.recorded(run, "val") if name.startswith("gallery/")]
-        if recorded and gallery.file not in recorded:
-            raise ValueError(
-                f"{run / gallery.file} is of another run: dml validate wrote {recorded[0]}; restore the whole folder."
-            )
-        return gallery
-
-    @staticmethod
-    def load(folder: Path) -> "Gallery":
-        """Read a gallery with everything that was enrolled, removed or recalibrated.
-
-        Raises:
-            ValueError: If there is none, or a file is damaged.
-        """
-        gallery, last = cast("Gallery | None", None), 0
-        for record in records.read(folder):
-            try:
-                if record.kind == "base":
-                    gallery = _with_base(gallery, record)
-                elif gallery is not None:
-                    gallery = _with_change(gallery, record)
-            except (KeyError, TypeError, AttributeError) as error:
-                what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-                raise ValueError(
-                    f"record {record.number} of {folder} is damaged ({what}); restore the whole folder."
-                ) from None
-            last = record.number
-        if gallery is None:
-            raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
-        return replace(gallery, record=last)
+    @override
+    @classmethod
+    def contents(cls, record: records.Record, before: GallerySummary | None = None) -> dict[str, Any]:
+        columns = {key: torch.from_numpy(record.arrays[key]) for key in COLUMNS if key in record.arrays}
+        own = {"reference": Embeddings(**columns), "prototypes": read_prototypes(record)}
+        return super().contents(record, before) | own | {"validation": record.arrays.get("validation")}
 
 
 def encoder_digest(encoder: nn.Module, options: Any) -> str:
@@ -426,77 +298,3 @@ def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
         return np.array_equal(first, second)
     # rules A and B have alpha = NaN
     return first.shape == second.shape and np.allclose(first, second, 1e-4, 1e-5, equal_nan=True)
-
-
-def _with_base(before: Gallery | None, record: records.Record) -> Gallery:
-    fields, arrays = record.words, record.arrays
-    same_encoder = before is not None and before.encoder == fields["encoder"]
-    _check_names(record.number, fields["class_names"], fields["prediction_rule"], len(read_prototypes(record).radii))
-    return Gallery(
-        reference=Embeddings(**{key: torch.from_numpy(arrays[key]) for key in COLUMNS if key in arrays}),
-        class_names=list(fields["class_names"]),
-        prediction_rule=cast(PredictionRule, fields["prediction_rule"]),
-        prototypes=read_prototypes(record),
-        thresholds=read_thresholds(record),
-        prior=RadiusPrior(**fields["prior"]),
-        encoder=fields["encoder"],
-        enrolled=before.enrolled if before is not None and same_encoder else (),
-        calibration=read_calibration(record),
-        validation=arrays.get("validation"),
-        choice=_read_choice(record),
-        base=record.number,
-    )
-
-
-def _read_choice(record: records.Record) -> ScoreChoice:
-    """The score of a base; the distance to the nearest prototype before format 3."""
-    if "score" not in record.words:
-        return ScoreChoice()
-    arrays = unnested("score", record.arrays)
-    return ScoreChoice(**record.words["score"], known=arrays.pop("known"), arrays=arrays)
-
-
-def _check_names(number: int, names: Any, rule: Any, classes: int) -> None:
-    """Refuse a base whose names are not those of its prototypes, or of an unknown rule."""
-    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not texts or len(set(names)) != len(names) or len(names) != classes:
-        raise ValueError(
-            f"record {number} of the gallery is damaged: its class_names must be {classes} different names, got "
-            f"{names}; restore the whole folder."
-        )
-    if rule not in get_args(PredictionRule):
-        raise ValueError(
-            f"record {number} of the gallery is damaged: its prediction_rule is {rule!r}, none of "
-            f"{', '.join(get_args(PredictionRule))}; restore the whole folder."
-        )
-
-
-def _with_change(gallery: Gallery, record: records.Record) -> Gallery:
-    fields = record.words
-    if fields["encoder"] != gallery.encoder:
-        return gallery  # a change of the gallery of another encoder
-    if record.kind == "enroll":
-        return _with_crops(gallery, fields["label"], record.arrays["vectors"])
-    if record.kind == "remove":
-        return replace(gallery, enrolled=_others(gallery, fields["label"]))
-    if record.kind == "calibrate":
-        thresholds = _uncalibrated(gallery.thresholds) | read_thresholds(record)
-        return replace(gallery, thresholds=thresholds, calibration=read_calibration(record))
-    raise ValueError(f"record {record.number} of the gallery is of an unknown kind {record.kind!r}.")
-
-
-def _uncalibrated(thresholds: dict[str, Threshold]) -> dict[str, Threshold]:
-    """The thresholds that a calibration does not replace."""
-    return {rule: each for rule, each in thresholds.items() if not rule.startswith("C")}
-
-
-def _with_crops(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> Gallery:
-    """The gallery with more crops of a species, or with a new species."""
-    before = [species.vectors for species in gallery.enrolled if species.label == label]
-    vectors = np.concatenate([*before, crops])
-    species = EnrolledSpecies(label, vectors, gallery.prior.radius(vectors))
-    return replace(gallery, enrolled=(*_others(gallery, label), species))
-
-
-def _others(gallery: Gallery, label: str) -> tuple[EnrolledSpecies, ...]:
-    return tuple(species for species in gallery.enrolled if species.label != label)

@@ -5,7 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
+
+HEAVY = 0.1  # share of the crops of one class that are nearer to the other, above which there is a warning
 
 
 class Overlap(NamedTuple):
@@ -33,6 +36,32 @@ def overlaps(gallery: Gallery, species: EnrolledSpecies) -> list[Overlap]:
     ]
     entries = [_overlap(label, vectors.astype(np.float64), species) for label, vectors in others]
     return sorted(entries, key=lambda entry: entry.distance)
+
+
+def overlap_text(nearest: list[Overlap], label: str) -> str:
+    """The nearest classes as a table, and a warning for each with which the species will be confused.
+
+    Args:
+        nearest: Result of `overlaps`.
+        label: Name of the species.
+    """
+    lines = [f"{'nearest classes':24} {'distance':>9} {'inside':>8} {'nearer':>8} {'lost':>8}"]
+    for each in nearest[:3]:
+        lost = f"{each.lost:8.0%}" if each.lost == each.lost else f"{'-':>8}"
+        lines.append(f"{each.label:24} {each.distance:9.4g} {each.inside:8.0%} {each.nearer:8.0%} {lost}")
+    lines.append(
+        f"inside: crops of the class within the radius of {label}; nearer: nearer to it than to their own "
+        f"prototype;\nlost: crops of {label} nearer to the class than to the mean of its other crops."
+    )
+    for each in nearest:
+        if each.nearer > HEAVY:
+            lines.append(
+                f"Warning: {each.nearer:.0%} of the stored crops of {each.label} lie nearer to {label}; those within "
+                "its radius will be named so."
+            )
+        if each.lost > HEAVY:
+            lines.append(f"Warning: {each.lost:.0%} of the crops of {label} lie nearer to {each.label}.")
+    return "\n".join(lines)
 
 
 def _overlap(label: str, vectors: NDArray[np.float64], species: EnrolledSpecies) -> Overlap:

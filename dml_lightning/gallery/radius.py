@@ -6,13 +6,15 @@ crops.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
+from dml_lightning.pairs.arrays import Vectors, to_numpy
+
+if TYPE_CHECKING:
+    from dml_lightning.openset.prototypes import PrototypeDetector
 
 STRENGTH = 5.0  # weight of the known classes' spread, in degrees of freedom
 QUANTILE = 0.95  # share of a class's fresh crops that should lie within its radius
@@ -32,7 +34,7 @@ class RadiusPrior:
     strength: float = STRENGTH  # weight of `variance`, in degrees of freedom
 
     @staticmethod
-    def fit(detector: PrototypeDetector, embeddings: Vectors, labels: Vectors) -> "RadiusPrior":
+    def fit(detector: "PrototypeDetector", embeddings: Vectors, labels: Vectors) -> "RadiusPrior":
         """Measure the spread on held-out crops.
 
         Args:
@@ -43,6 +45,8 @@ class RadiusPrior:
         Raises:
             ValueError: If there is no crop, or a label has no prototype.
         """
+        from dml_lightning.pairs.blocks import as_vectors  # and PyTorch with it, which `radius` does without
+
         vectors = as_vectors(embeddings).cpu()
         if len(vectors) == 0:
             raise ValueError("the spread of the known classes needs held-out crops, got none.")

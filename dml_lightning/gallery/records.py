@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dml_lightning.files import sharing
+from dml_lightning.runs.recipes import recipe_path
 
 RECORD_FORMAT = 3  # format of new records; 1 and 2 are still read
 
@@ -92,6 +93,26 @@ def read(folder: Path) -> list[Record]:
         ValueError: If a file is damaged, missing or of a newer format.
     """
     return [_record(number, path) for number, path in enumerate(_files(folder))]
+
+
+def check_gallery(folder: Path) -> None:
+    """Refuse a folder without records.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if not _files(folder):
+        raise ValueError(f"{folder.parent} has no gallery: `dml fit` writes it when training ends.")
+
+
+def check_trained(run: Path) -> None:
+    """Refuse a folder that no fit has finished in.
+
+    Raises:
+        ValueError: If it is no run's folder, or has no gallery.
+    """
+    recipe_path(run)
+    check_gallery(run / "gallery")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,7 +13,6 @@ from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.frames import Radiometry
-from dml_lightning.data.sources import OnBadFrame
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import weights_follow
@@ -21,7 +20,7 @@ from dml_lightning.runs.checkpoints import read_checkpoint
 from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
-from dml_lightning.types import Batch, Embeddings
+from dml_lightning.types import Batch, Embeddings, OnBadFrame
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,13 @@ class TrainedRun:
             table, self.options, batch_size=batch_size, on_bad_frame=on_bad_frame, bad_frames=bad_frames
         )
         return embed(self.module, batches, self.device)
+
+    def embed_all(self, table: pd.DataFrame, batch_size: int) -> Embeddings:
+        """Embed the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
+        parts = list(self.embed_table(table, batch_size, "stop", {}))
+        order = torch.cat([part.index for part in parts]).argsort()
+        columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+        return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
 
 
 def check_device(device: str) -> None:

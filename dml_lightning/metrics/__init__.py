@@ -11,8 +11,9 @@ or a MetricCollection, are imported from here, each on first use: the functions 
 0.0
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dml_lightning.lazy import lazy
 
 if TYPE_CHECKING:
     from dml_lightning.metrics.modular import (
@@ -36,13 +37,17 @@ __all__ = [
     "RetrievalMetrics",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'dml_lightning.metrics' has no attribute {name!r}")
-    file = "modular_ood" if name.startswith("OOD") else "modular"
-    return getattr(importlib.import_module(f"dml_lightning.metrics.{file}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "modular": [
+            "ActiveTripletFraction",
+            "InterIntraRatio",
+            "MAPAtR",
+            "RecallAtK",
+            "RetrievalMetrics",
+            "RPrecision",
+        ],
+        "modular_ood": ["OODAUROC", "OODFPR95"],
+    },
+)

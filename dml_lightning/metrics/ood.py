@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.pairs.arrays import Vectors, to_numpy
 
 Positive = Literal["ood", "known"]
 Scores = NDArray[np.float64]

@@ -1,31 +1,35 @@
 """Conversion between tensors and arrays, and states of detectors as named arrays."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-Array = TypeVar("Array", Tensor, NDArray[Any])
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", "Tensor", NDArray[Any])
 ArrayState = dict[str, NDArray[Any]]
 
 
-def like(result: Tensor, example: Array) -> Array:
+def like(result: "Tensor", example: Array) -> Array:
     """`result` as a tensor or as an array, whichever `example` is.
 
     Example:
+        >>> import torch
         >>> like(torch.tensor([1, 2]), np.empty(0))
         array([1, 2])
     """
-    if isinstance(example, Tensor):
-        return result
-    return result.cpu().numpy()
+    if isinstance(example, np.ndarray):
+        return result.cpu().numpy()
+    return result
 
 
-def beside(values: NDArray[np.float64], vectors: Tensor) -> Tensor:
+def beside(values: NDArray[np.float64], vectors: "Tensor") -> "Tensor":
     """`values` as a tensor on the device of `vectors`."""
+    import torch  # which is there, since `vectors` are
+
     return torch.from_numpy(values).to(vectors.device)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dml_lightning.metrics.ood import Scores, as_scores
 from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import ArrayState
-from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.pairs.arrays import Vectors, to_numpy
 
 
 def conformal_rank(samples: int, alpha: float) -> int:

@@ -22,7 +22,7 @@ from dml_lightning.openset.conformal import (
     refused_when_left_out,
 )
 from dml_lightning.openset.scores import text
-from dml_lightning.pairs.blocks import Vectors, to_numpy
+from dml_lightning.pairs.arrays import Vectors, to_numpy
 
 RuleName = Literal["A", "B", "C"]
 ScoreKind = Literal["nearest", "radius"]
@@ -144,6 +144,17 @@ class Threshold:
             left_out=float(state.get("left_out", nan)),
             too_few_flights=bool(state.get("too_few_flights", False)),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreChoice:
+    """The score that a run refuses crops by, and why it is this one."""
+
+    kind: str = "nearest"  # see `openset.scores`
+    reason: str = ""  # a sentence; empty where nothing was chosen
+    aurocs: dict[str, float] = field(default_factory=dict)  # mean AUROC on validation by kind of score
+    arrays: ArrayState = field(default_factory=dict)  # what the score needs beside prototypes and reference crops
+    known: Scores = field(default_factory=lambda: np.empty(0))  # scores of the known validation crops
 
 
 def check_cost(cost: float) -> None:

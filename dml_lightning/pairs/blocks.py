@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Vectors = Tensor | NDArray[Any]
-
-TILE_ELEMENTS = 1 << 19  # float64 numbers of a tile, 4 MiB: near the cache
+from dml_lightning.pairs.arrays import TILE_ELEMENTS as TILE_ELEMENTS
+from dml_lightning.pairs.arrays import Vectors as Vectors
+from dml_lightning.pairs.arrays import row_blocks as row_blocks
+from dml_lightning.pairs.arrays import to_numpy as to_numpy
 
 
 def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
@@ -107,23 +107,6 @@ def check_widths(queries: Tensor, references: Tensor) -> None:
         )
 
 
-def row_blocks(rows: int, columns: int, elements: int = TILE_ELEMENTS) -> Iterator[slice]:
-    """Yield slices that make up `rows` rows, each a block of at most `elements` numbers or of a single row.
-
-    Args:
-        rows: Number of rows.
-        columns: Numbers in a row.
-        elements: Most numbers in a block.
-
-    Example:
-        >>> list(row_blocks(5, columns=10, elements=20))
-        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
-    """
-    step = max(1, elements // max(1, columns))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
-
-
 @contextmanager
 def full_precision(tensor: Tensor) -> Iterator[None]:
     """Switch off autocast, and TF32 and bfloat16 inside float32 products, which cost distances 3 digits."""
@@ -157,20 +140,6 @@ def _exact_backends() -> Iterator[None]:
     finally:
         for each, precision in zip(backends, before, strict=True):
             each.fp32_precision = precision
-
-
-def to_numpy(values: Vectors) -> NDArray[Any]:
-    """Return a tensor on any device, or an array, as a NumPy array; half precisions become float32.
-
-    Example:
-        >>> to_numpy(torch.tensor([1.0, 2.0]))
-        array([1., 2.], dtype=float32)
-    """
-    if not isinstance(values, Tensor):
-        return np.asarray(values)
-    if values.is_floating_point() and values.itemsize < 4:
-        values = values.float()  # NumPy has no bfloat16
-    return values.detach().cpu().numpy()
 
 
 def wide(tensor: Tensor) -> Tensor:

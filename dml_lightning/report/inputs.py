@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from dml_lightning.evaluation.evidence import Evidence, read_evidence, test_file
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
+from dml_lightning.evaluation.npz import test_file
 from dml_lightning.evaluation.numbers import measure
 from dml_lightning.files import read_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.numbers import thresholds
+from dml_lightning.report.sources import check_source, check_sources
 from dml_lightning.runs import digests
 from dml_lightning.runs.fairness import Searched, arm_differences, differences
 from dml_lightning.runs.folder import read_metrics, read_run
@@ -172,8 +174,7 @@ def read_inputs(paths: Sequence[Path], primary: str | None = None) -> ReportInpu
         ValueError: If no path is given, one of them is no tested run, two runs have the same arm, seed and fold, arms
             saw different data, or no run has the metric.
     """
-    if not paths:
-        raise ValueError("a report needs at least one run's folder or embeddings.npz.")
+    check_sources(paths)
     folder = _comparison_of(paths)
     if folder is not None:
         given = read_comparison(folder)
@@ -257,14 +258,12 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
     Raises:
         ValueError: If there is no such run or file, it is damaged, or the run has not been tested.
     """
+    check_source(path)
     if path.suffix == ".npz":
         metrics = measure(read_evidence(path))
         return RunResult(arm or path.stem, seed or 0, fold or 0, path, metrics)
     saved = recipe_file(path)
-    if saved is None:
-        raise ValueError(f"{path} is neither a run's folder nor an .npz file of embeddings.")
-    if not (path / "metrics" / "test.json").is_file() or not test_file(path).is_file():
-        raise ValueError(f"{path} has not been tested: run dml test --run {path} first.")
+    assert saved is not None  # or the source was refused
     digests.check(path)
     recipe = read_recipe_file(saved)
     return RunResult(

@@ -18,7 +18,6 @@ from dml_lightning.evaluation.ood import reference_prototypes
 from dml_lightning.figures.palette import class_styles
 from dml_lightning.figures.projection import (
     SPRITE_COLUMNS,
-    Method,
     ShownCrops,
     chosen_crops,
     crop_png,
@@ -32,15 +31,16 @@ from dml_lightning.report.sections import sections
 from dml_lightning.report.style import Json, layout
 from dml_lightning.report.summary import answer_text
 from dml_lightning.stats.tables import Table
+from dml_lightning.types import Projection
 
 HERE = Path(__file__).parent
-METHODS: dict[Method, str] = {
+METHODS: dict[Projection, str] = {
     "tsne": "t-SNE: near points are neighbours in the embedding; the distance and the size of groups mean nothing.",
     "pca": "PCA: the two directions of largest variance.",
 }
 
 
-def render_page(given: ReportInput, method: Method = "tsne") -> str:
+def render_page(given: ReportInput, method: Projection = "tsne") -> str:
     """Writes the report as one HTML page.
 
     Args:
@@ -88,7 +88,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def embeddings(given: ReportInput, method: Method) -> Json:
+def embeddings(given: ReportInput, method: Projection) -> Json:
     """Data of the projections for the page's script: classes, crops, and their coordinates under each arm.
 
     Arms that show the same crops share one pool of them.
@@ -147,7 +147,7 @@ def _pool(crops: ShownCrops, labels: list[int]) -> Json:
     }
 
 
-def _described(given: ReportInput, shown: Json, method: Method) -> Json:
+def _described(given: ReportInput, shown: Json, method: Projection) -> Json:
     """Text and table of the projections, for readers who cannot see them."""
     classes = shown["classes"]
     rows = [

@@ -6,7 +6,7 @@ from dml_lightning.report.inputs import ReportInput, RunResult
 from dml_lightning.report.numbers import POINTS
 from dml_lightning.report.parts import Section
 from dml_lightning.report.style import Json
-from dml_lightning.runs.checkpoints import SELECTION
+from dml_lightning.runs.folder import SELECTION
 from dml_lightning.stats.results import plain_name
 from dml_lightning.stats.tables import Table
 from dml_lightning.theory import is_feasible_margin, max_feasible_margin

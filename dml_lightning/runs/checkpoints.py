@@ -19,9 +19,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from dml_lightning.files import replacing
+from dml_lightning.runs.folder import SELECTION
 from dml_lightning.types import Stream
 
-SELECTION = "val/selection_map_at_r"  # log key by which the best checkpoint is chosen; logged by callbacks.Retrieval
 HANDED_OVER = ".temp.ckpt"  # Lightning's file of the weights that forked processes hand over to their parent
 
 

@@ -29,6 +29,8 @@ from typing import Any, Literal
 from dml_lightning.files import locked, read_json, write_json
 from dml_lightning.runs.sources import source_digests
 
+SELECTION = "val/selection_map_at_r"  # log key by which the best checkpoint is chosen; logged by callbacks.Retrieval
+
 Status = Literal["running", "finished", "failed", "interrupted"]
 RUN_PACKAGES = ("dml-lightning", "torch", "lightning", "timm", "pytorch-metric-learning", "torchmetrics", "numpy")
 TIME = "%Y-%m-%dT%H:%M:%S"  # of the start of a stage

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
 
-from dml_lightning.simulate.flight import Flight
+from dml_lightning.simulate.flight import GAIN, OFFSET, Flight
 from dml_lightning.simulate.scene import Animal, Field, power_law
 from dml_lightning.simulate.shapes import Part
 
-GAIN, OFFSET = 0.01, -273.15  # degC = GAIN * counts + OFFSET (centikelvin)
 SUPERSAMPLING = 4
 FWHM_PER_SIGMA = 2.3548
 

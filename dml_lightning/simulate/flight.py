@@ -7,6 +7,8 @@ import numpy as np
 
 Habitat = Literal["water", "marsh", "field"]
 HABITATS: tuple[Habitat, ...] = ("water", "marsh", "field")
+GAIN, OFFSET = 0.01, -273.15  # degC = GAIN * counts + OFFSET (centikelvin)
+SCALE = f"degC = {GAIN} * counts - {-OFFSET}"
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,13 @@ def draw_flight(number: int, seed: int, altitude: float, lens_mm: float, width: 
         tail_down=bool(rng.random() < 0.5),
         light=rng.uniform(0.0, 2.0 * np.pi),
     )
+
+
+def folder_of(flight: Flight) -> str:
+    """Name of the folder of a flight."""
+    return f"flight_{flight.number:02d}"
+
+
+def frame_file(job: tuple[Flight, int]) -> str:
+    """Path of a frame, given by its flight and number, below the folder of all flights."""
+    return f"{folder_of(job[0])}/frame_{job[1]:04d}.tiff"

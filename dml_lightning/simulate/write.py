@@ -10,19 +10,16 @@ from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-
-import tifffile
-from rich.progress import track
+from typing import TYPE_CHECKING, Any
 
 from dml_lightning.files import check_output, replacing_folder
-from dml_lightning.processes import serve
-from dml_lightning.simulate.camera import GAIN, OFFSET
-from dml_lightning.simulate.flight import Flight, draw_flight
-from dml_lightning.simulate.render import Annotation, render_frame
+from dml_lightning.processes import available_cores, serve
+from dml_lightning.simulate.flight import SCALE, Flight, draw_flight, folder_of, frame_file
 from dml_lightning.simulate.species import CATEGORIES, TAXONOMY, TAXONOMY_LEVELS
 
-SCALE = f"degC = {GAIN} * counts - {-OFFSET}"
+if TYPE_CHECKING:
+    from dml_lightning.simulate.render import Annotation
+
 FlightJob = tuple[Flight, int]
 
 
@@ -81,14 +78,16 @@ def simulate(
         "birds": birds,
         "lookalikes": lookalikes,
     }
-    workers = _cores() if workers is None else workers
+    workers = available_cores() if workers is None else workers
     _check(out, settings, workers)
     plan = [draw_flight(n, seed, altitude, lens_mm, width, height) for n in range(flights)]
+    from dml_lightning.simulate.render import write_frame  # and SciPy with it, for which a wrong option does not wait
+
     with replacing_folder(out) as folder:
         for flight in plan:
-            (folder / _folder(flight)).mkdir()
+            (folder / folder_of(flight)).mkdir()
         jobs = [(flight, frame) for flight in plan for frame in range(frames)]
-        write = partial(_write_frame, folder=folder, birds=birds, lookalikes=lookalikes)
+        write = partial(write_frame, folder=folder, birds=birds, lookalikes=lookalikes)
         notes = list(_show(_run(write, jobs, workers), len(jobs), progress))
         _write_json(folder / "annotations.json", _coco(jobs, notes, width, height))
         conditions = [asdict(flight) for flight in plan]
@@ -114,37 +113,7 @@ def _check(out: Path, settings: dict[str, Any], workers: int) -> None:
         raise ValueError(f"{out} already holds something; name a new or an empty folder.")
 
 
-def _folder(flight: Flight) -> str:
-    return f"flight_{flight.number:02d}"
-
-
-def _name(job: FlightJob) -> str:
-    return f"{_folder(job[0])}/frame_{job[1]:04d}.tiff"
-
-
-def _write_frame(job: FlightJob, folder: Path, birds: int, lookalikes: int) -> list[Annotation]:
-    """Render and write one frame, in a worker."""
-    counts, notes = render_frame(*job, birds, lookalikes)
-    tifffile.imwrite(  # compressed: 2 ms more to write and 1 ms to read for half the size
-        folder / _name(job),
-        counts,
-        description=SCALE,
-        metadata=None,
-        compression="zlib",
-        compressionargs={"level": 1},
-        predictor=True,
-    )
-    return notes
-
-
-def _cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _run(write: Any, jobs: list[FlightJob], workers: int) -> Iterator[list[Annotation]]:
+def _run(write: Any, jobs: list[FlightJob], workers: int) -> "Iterator[list[Annotation]]":
     """Yield the results in the order of the jobs.
 
     On Linux workers are forked, all of them before the progress bar starts. They use NumPy and SciPy without threads,
@@ -163,18 +132,20 @@ def _run(write: Any, jobs: list[FlightJob], workers: int) -> Iterator[list[Annot
         yield from notes
 
 
-def _show(notes: Iterable[list[Annotation]], total: int, progress: bool) -> Iterable[list[Annotation]]:
+def _show(notes: "Iterable[list[Annotation]]", total: int, progress: bool) -> "Iterable[list[Annotation]]":
+    from rich.progress import track
+
     return track(notes, "Simulating frames", total, disable=not progress)
 
 
-def _coco(jobs: list[FlightJob], notes: list[list[Annotation]], width: int, height: int) -> dict[str, Any]:
+def _coco(jobs: list[FlightJob], notes: "list[list[Annotation]]", width: int, height: int) -> dict[str, Any]:
     """Annotations in COCO's layout; ids count from 1."""
     ids = {name: number for number, (name, _) in enumerate(CATEGORIES, 1)}
     rows = [(image, note) for image, annotations in enumerate(notes, 1) for note in annotations]
     return {
         "info": {"description": f"Simulated thermal waterfowl flights; {SCALE}"},
         "images": [
-            {"id": number, "file_name": _name(job), "width": width, "height": height, "gsd": job[0].gsd}
+            {"id": number, "file_name": frame_file(job), "width": width, "height": height, "gsd": job[0].gsd}
             for number, job in enumerate(jobs, 1)
         ],
         "categories": [{"id": ids[name], "name": name, "supercategory": group} for name, group in CATEGORIES],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from dml_lightning.stats.units import check_margin
 from dml_lightning.types import Floats
 
 
@@ -40,13 +41,3 @@ def equivalence_p(differences: NDArray[Any], margin: float) -> Floats:
     never = np.where(room > 0, np.inf, -np.inf)  # t of differences that do not vary
     t = np.divide(room, error, out=never, where=error > 0)
     return np.asarray(stats.t.sf(t, len(units) - 1))
-
-
-def check_margin(margin: float) -> None:
-    """Refuse a margin that is no number above 0.
-
-    Raises:
-        ValueError: With the margin.
-    """
-    if not 0 < margin < float("inf"):
-        raise ValueError(f"margin must be a number above 0, got {margin}: the largest difference that counts as none.")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from dml_lightning.pairs.blocks import row_blocks
+from dml_lightning.pairs.arrays import row_blocks
 from dml_lightning.types import Floats
 
 EXACT = 16  # units up to which all 2^n sign patterns are tried

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dml_lightning.stats.equivalence import check_margin
 from dml_lightning.stats.estimates import Estimate
 from dml_lightning.stats.paired import units_needed
-from dml_lightning.stats.units import Folds, InferenceUnit, units_are_independent
+from dml_lightning.stats.units import Folds, InferenceUnit, check_margin, units_are_independent
 
 Verdict = Literal["better", "worse", "no difference shown", "too few units", "not tested", "equal"]
 # Heading of each number in metrics/test.json that a table shows. Larger is better except for FNMR, active

@@ -12,11 +12,15 @@ by groups split the same flights again: there 26 and 9 % of such worlds got a wi
 `novel_oscr` counts right names of known species, too: 21 and 40 % (`benchmarks/results/fold_tests.md`).
 """
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 InferenceUnit = Literal["seed", "fold"]
 Folds = Literal["groups", "classes"]
@@ -61,6 +65,7 @@ def unit_means(table: pd.DataFrame, metric: str, unit: InferenceUnit = "seed") -
 
     Example:
         >>> rows = [("a", 0, 0, 0.5), ("a", 0, 1, 0.7), ("a", 1, 0, 0.6)]  # the last seed lacks fold 1
+        >>> import pandas as pd
         >>> unit_means(pd.DataFrame(rows, columns=["arm", "seed", "fold", "auroc"]), "auroc")["a"].tolist()
         [0.6, nan]
     """
@@ -92,6 +97,7 @@ def complete(means: pd.DataFrame, *arms: str) -> tuple[NDArray[np.float64], int]
         ValueError: If fewer than two units are left.
 
     Example:
+        >>> import pandas as pd
         >>> complete(pd.DataFrame({"a": [0.6, 0.7, np.nan], "b": [0.5, 0.4, 0.6]}), "a", "b")
         (array([[0.6, 0.5],
                [0.7, 0.4]]), 1)
@@ -104,3 +110,13 @@ def complete(means: pd.DataFrame, *arms: str) -> tuple[NDArray[np.float64], int]
             f"run more {unit}s, repeat the failed runs, or leave the arm out."
         )
     return kept, len(means) - len(kept)
+
+
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is no number above 0.
+
+    Raises:
+        ValueError: With the margin.
+    """
+    if not 0 < margin < float("inf"):
+        raise ValueError(f"margin must be a number above 0, got {margin}: the largest difference that counts as none.")

@@ -8,7 +8,7 @@ import pandas as pd
 import tifffile
 
 from dml_lightning.cli import main
-from dml_lightning.gallery.gallery import EnrolledSpecies
+from dml_lightning.gallery.summary import EnrolledSpecies
 
 NEW = "tundra_swan"
 

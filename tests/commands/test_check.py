@@ -8,7 +8,6 @@ import tifffile
 from PIL import Image
 
 from dml_lightning.cli import main
-from dml_lightning.commands import check as command
 from dml_lightning.data import looks
 from tests.data.checking import Rows, clean, pixels, save
 
@@ -72,12 +71,10 @@ def test_of_many_frames_some_are_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = save(tmp_path, clean(tmp_path))
-    monkeypatch.setattr(command, "evenly", lambda frames: looks.evenly(frames, 4))
-    monkeypatch.setattr(command, "MOST_LISTED", 2)
+    monkeypatch.setattr(looks, "evenly", lambda frames: frames[::2])
     main(["check", str(table), f"--picture={tmp_path / 'out.png'}"])
     text = capsys.readouterr().out
-    assert "pixels of 4 of 6 frames, evenly spaced:\n  TIFF (4): " in text
-    assert "night 0 (2), night 1 (2) and 1 more" in text
+    assert "pixels of 3 of 6 frames, evenly spaced:\n  TIFF (3): " in text
 
 
 @pytest.mark.parametrize("picture", ["out.jpg", "."])

@@ -1,6 +1,5 @@
 """What may go, and what stays whatever is asked."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import tifffile
 
 from dml_lightning.cli import main
 from dml_lightning.commands.clean import DAY
-from dml_lightning.data.cache import build_cache, last_use, remove_cache
+from dml_lightning.data.cache import build_cache
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.files import locked, write_json, write_text
 
@@ -98,15 +97,6 @@ def test_what_a_comparison_declared_or_has_finished_or_is_being_written_stays() 
         os.waitpid(pid, 0)
     assert all(path.exists() for path in (*kept, no_run, elsewhere, Path("elsewhere/0d-s0/run.json")))
     assert main(["clean", "--yes", "--days=0"]) == [busy]
-
-
-def test_a_cache_that_was_used_meanwhile_stays() -> None:
-    folder = age(cache(16))
-    used = last_use(folder)
-    assert cache(16) == folder
-    assert last_use(folder) > used + DAY
-    assert not remove_cache(folder, used)
-    assert json.loads((folder / "meta.json").read_text())
 
 
 def test_days_below_zero_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from dml_lightning.commands import compare as command
 from dml_lightning.commands.compare import compare
+from dml_lightning.compare import findings, tracking
 from dml_lightning.compare.experiment import Arm
 from dml_lightning.compare.findings import Findings
 from dml_lightning.compare.jobs import Job, Outcome
@@ -110,7 +111,7 @@ def test_without_the_extra_there_is_no_page_but_the_tables(
 ) -> None:
     (tmp_path / "comparison.md").write_text("a table\n")
     monkeypatch.setitem(sys.modules, "plotly", None)
-    monkeypatch.setattr(command, "track_summary", lambda *_: None)
+    monkeypatch.setattr(tracking, "track_summary", lambda *_: None)
     command._publish(Findings(pd.DataFrame(), []), "ours", tmp_path)
     assert capsys.readouterr().out == (
         f"Results: {tmp_path / 'comparison.md'}\n"
@@ -126,7 +127,7 @@ def test_other_data_than_those_tested_first_reach_the_answer(
         write_json(run / "run.json", {"stages": {"fit": {}, "test": {"data": data}}})
     told: list[str] = []
     monkeypatch.setattr(
-        command, "write_findings", lambda experiment, done, folder, changes, unequal: told.extend(changes)
+        findings, "write_findings", lambda experiment, done, folder, changes, unequal: told.extend(changes)
     )
     for data, run in runs.items():
 
@@ -244,7 +245,7 @@ def test_a_difference_that_is_allowed_is_named_in_the_answer(
 
     named: list[str] = []
     monkeypatch.setattr(command, "run_all", run_all)
-    monkeypatch.setattr(command, "write_findings", lambda *args: named.extend(args[-1]))
+    monkeypatch.setattr(findings, "write_findings", lambda *args: named.extend(args[-1]))
     sentence = f"{RATE}: softmax has 0.003, triplet has 0.03"
     with pytest.raises(ValueError, match=re.escape(sentence)):
         compared(tmp_path)

@@ -110,7 +110,7 @@ def test_a_gallery_of_another_encoder_is_refused(
     shutil.copytree(runs["softmax"] / "gallery", run / "gallery")
     shutil.rmtree(run / "digests")  # as a run of 0.1, which has none
     with pytest.raises(SystemExit, match="2"):
-        main(["enroll", f"--run={run}", "--crops=x", "--label=y"])
+        main(["enroll", f"--run={run}", f"--crops={run}", "--label=y"])
     assert "is of another checkpoint than checkpoints/best.ckpt" in capsys.readouterr().err
 
 

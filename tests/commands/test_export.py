@@ -5,27 +5,14 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
 
 from dml_lightning.cli import main
-from dml_lightning.commands import export as command
-from dml_lightning.data.crops import CropOptions
-from dml_lightning.data.frames import Radiometry
-from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
-from tests.export.made_up import random_run
-
-
-@pytest.fixture
-def trained(tmp_path: Path) -> TrainedRun:
-    return random_run(tmp_path / "run")
 
 
 def test_the_folder_holds_what_its_readme_lists(exported: Callable[[str], Path]) -> None:
@@ -38,19 +25,6 @@ def test_the_folder_holds_what_its_readme_lists(exported: Callable[[str], Path])
     assert [name for name in names if f"`{name}`" not in text] == ["README.md"]
     for name in ("model.json", "README.md"):
         assert str(ROOT).encode() not in (folder / name).read_bytes(), name
-
-
-def test_nothing_is_left_of_an_export_that_fails(
-    trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(folder: Path, *_: Any) -> list[str]:
-        (folder / "encoder.onnx").write_text("half")
-        raise ValueError("differs")
-
-    monkeypatch.setattr(command, "_fill", fail)
-    with pytest.raises(ValueError, match="differs"):
-        command.write_folder(trained, tmp_path / "out" / "model", "counts", None)
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -83,24 +57,6 @@ def test_missing_packages_are_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     error = error_of(capsys, "--run=nowhere", f"--out={tmp_path / 'out'}")
     assert 'needs onnxscript, which an extra installs: pip install "dml-lightning[export]".' in error
-
-
-def test_the_unit_is_that_of_the_frames(trained: TrainedRun, tmp_path: Path) -> None:
-    for name, dtype in (("counts", "uint16"), ("degC", "float32")):
-        tifffile.imwrite(tmp_path / f"{name}.tiff", np.full((8, 8), 12, dtype))
-        frames = [str(tmp_path / "gone.tiff"), str(tmp_path / f"{name}.tiff")]
-        assert command._unit(trained, pd.DataFrame({"frame": frames}), None) == name
-    with pytest.raises(ValueError, match="say --unit counts or --unit degC"):
-        command._unit(trained, None, None)
-    assert command._unit(trained, None, "degC") == "degC"
-
-
-def test_a_radiometry_means_celsius(trained: TrainedRun) -> None:
-    options = CropOptions(crop_size=16, radiometry=Radiometry(0.01, -273.15))
-    celsius = replace(trained, options=options)
-    assert command._unit(celsius, None, None) == "degC"
-    with pytest.raises(ValueError, match="turns its frames into degC"):
-        command._unit(celsius, None, "counts")
 
 
 def test_the_check_is_printed(exported: Callable[[str], Path]) -> None:

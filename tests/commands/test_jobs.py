@@ -1,10 +1,14 @@
 """One run of a comparison: its recipe, its log and its outcome."""
 
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
+from dml_lightning.compare import workers
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Schedule, log_file, run_all
 from dml_lightning.files import write_json
@@ -58,9 +62,20 @@ def test_an_error_is_an_outcome_with_its_log(tmp_path: Path, capfd: pytest.Captu
     assert "Traceback" in log.read_text()
 
 
+@pytest.fixture
+def new_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server of workers that prints where the test does, and imports nothing in advance."""
+    monkeypatch.setattr(workers, "PRELOADED", [])
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server._stop()  # meant for tests
+    yield
+    server._stop()
+
+
+@pytest.mark.usefixtures("new_server")
 def test_all_that_a_job_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     listed = jobs("a b", tmp_path)
-    run_all(listed, Schedule(), tmp_path, silent, talk)
+    run_all(listed, Schedule(workers=1), tmp_path, silent, talk)
     for n, job in enumerate(listed):
         said = sorted(log_file(tmp_path, job).read_text().splitlines())
         assert said == [f"logged {n}", f"printed {n}", f"written {n}"]

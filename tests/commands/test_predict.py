@@ -2,7 +2,6 @@
 
 import json
 import re
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,14 @@ import tifffile
 import yaml
 
 from dml_lightning.cli import main
-from dml_lightning.commands.predict import OWN, _tables, _write
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
-from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.flights.boxes import OWN
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.flights.taxonomy import node_counts, read_taxonomy
-from dml_lightning.flights.whole_frames import WholeFrames
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.gallery.trained import TrainedRun
 from tests import ROOT
 from tests.commands.enrolling import NEW, enroll, table_of
 from tests.data.test_positions import UTM_32_NORTH, geotiff
@@ -192,7 +188,7 @@ def test_a_failure_leaves_no_table(
             raise RuntimeError("in the midst")
         return answer(*arguments)
 
-    monkeypatch.setattr("dml_lightning.commands.predict.answer", failing)
+    monkeypatch.setattr("dml_lightning.flights.boxes.answer", failing)
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
     for name in ("out.csv", "out.parquet"):
         calls.clear()
@@ -202,27 +198,6 @@ def test_a_failure_leaves_no_table(
         assert (tmp_path / name).read_text() == "before"
         assert len(calls) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.parquet"]
-
-
-def test_memory_does_not_grow_with_the_frames(runs: dict[str, Path], tmp_path: Path) -> None:
-    """Four times the frames, and the peak of what Python and NumPy hold stays within a small bound."""
-    pixels = np.random.default_rng(0).integers(28_000, 28_400, (256, 320)).astype(np.uint16)
-    for number in range(160):
-        tifffile.imwrite(tmp_path / f"{number}.tiff", pixels)
-    trained = TrainedRun.load(str(runs["triplet"]))
-    peaks = []
-    for frames in (40, 160):
-        lines = [f"{number}.tiff,{x},20,12,12" for number in range(frames) for x in (20, 90, 200)]
-        (tmp_path / "boxes.csv").write_text("\n".join(["frame,x,y,width,height", *lines]))
-        reading = read_source(tmp_path / "boxes.csv")
-        embedded = trained.embed_table(reading.table, 32, "stop", {})
-        tables = _tables(reading, embedded, trained.gallery, "A", 5)
-        tracemalloc.start()
-        _write(tmp_path / "out.csv", tables, WholeFrames(), lambda: None, tmp_path)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert len(pd.read_csv(tmp_path / "out.csv")) == 3 * frames
-    assert peaks[1] < peaks[0] + 1_000_000  # bytes; the added frames hold 20 MB, their crops 1.5
 
 
 def test_boxes_of_a_detector_need_no_label(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -475,6 +450,7 @@ def test_a_gallery_without_calibration_crops_by_class_says_what_to_do(
     """One sentence and empty columns, or the sentence as an error where sets were asked for."""
     tifffile.imwrite(tmp_path / "frame.tiff", np.random.default_rng(0).integers(90, 110, (60, 80), np.uint16))
     (tmp_path / "boxes.csv").write_text("frame,x,y,width,height\nframe.tiff,20,20,9,9\n")
+    (tmp_path / "taxonomy.csv").write_text("species,genus\n")
     words = ["predict", f"--run={old_run}", f"--data={tmp_path}/boxes.csv", f"--out={tmp_path}/p.csv"]
     sentence = (
         "this gallery keeps no calibration crops by class, so there are no sets of species: dml validate --run RUN"

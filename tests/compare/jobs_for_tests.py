@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dml_lightning.commands.jobs import _output_in
+from dml_lightning.compare import workers
 from dml_lightning.compare.jobs import Job, Outcome
 from dml_lightning.compare.scheduling import Interrupted, Schedule, run_all
 
@@ -74,8 +75,9 @@ def jobs(arms: str, folder: Path) -> list[Job]:
 
 if __name__ == "__main__":  # ARMS FOLDER: a comparison that can be signalled from outside
     folder = Path(sys.argv[2])
+    workers.PRELOADED = []  # this work needs nothing of it
     try:
-        run_all(jobs(sys.argv[1], folder), Schedule(), folder, silent, work)
+        run_all(jobs(sys.argv[1], folder), Schedule(workers=1), folder, silent, work)
     except Interrupted as stop:
         print(stop)
         raise SystemExit(130) from None

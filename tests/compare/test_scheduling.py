@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.scheduling import Interrupted, Schedule, run_all
+from dml_lightning.compare.scheduling import Interrupted, Schedule, _gpus, at_once, run_all
 from tests.compare.jobs_for_tests import jobs, mark, silent, work
 from tests.compare.processes import interrupt_when_begun, is_running, process_of, start, wait_until_gone, worker_of
 
@@ -18,7 +18,7 @@ from tests.compare.processes import interrupt_when_begun, is_running, process_of
 
 
 def test_a_failed_job_stops_no_other(tmp_path: Path) -> None:
-    result = run_all(jobs("fine fails fine", tmp_path), Schedule(), tmp_path, silent, work)
+    result = run_all(jobs("fine fails fine", tmp_path), Schedule(workers=1), tmp_path, silent, work)
     assert [outcome.error for outcome in result] == [None, "as it should", None]
     assert [outcome.job.seed for outcome in result] == [0, 1, 2]
     assert worker_of(result[0]) == worker_of(result[2])
@@ -34,7 +34,7 @@ def test_equal_jobs_run_once_and_both_have_the_outcome(tmp_path: Path) -> None:
         silent(ended, waiting)
         seen.append(len(ended) + len(waiting))
 
-    result = run_all(listed, Schedule(fresh=True), tmp_path, look, work)
+    result = run_all(listed, Schedule(workers=1, fresh=True), tmp_path, look, work)
     assert [outcome.job for outcome in result] == listed
     assert result[0].run == result[2].run != result[1].run
     assert set(seen) == {3}
@@ -70,18 +70,42 @@ def test_more_workers_than_gpus_are_refused(
 def test_the_machine_s_gpus_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    result = run_all(jobs("fine", tmp_path), Schedule(gpus=True), tmp_path, silent, work)
+    result = run_all(jobs("fine", tmp_path), Schedule(workers=1, gpus=True), tmp_path, silent, work)
     assert "-gpu0-" in str(result[0].run)
     with pytest.raises(ValueError, match="there are 1 GPUs on this machine"):
         run_all([], Schedule(gpus=True, workers=2), tmp_path, silent, work)
 
 
 def test_fresh_processes(tmp_path: Path) -> None:
-    kept = run_all(jobs("fine fine", tmp_path), Schedule(), tmp_path, silent, work)
-    fresh = run_all(jobs("fine fine", tmp_path), Schedule(fresh=True), tmp_path, silent, work)
+    kept = run_all(jobs("fine fine", tmp_path), Schedule(workers=1), tmp_path, silent, work)
+    fresh = run_all(jobs("fine fine", tmp_path), Schedule(workers=1, fresh=True), tmp_path, silent, work)
     for result, processes in ((kept, 1), (fresh, 2)):
         assert len(set(map(worker_of, result))) == processes
         assert not any(is_running(int(worker_of(outcome))) for outcome in result)
+
+
+def test_auto_is_one_worker_per_gpu_or_else_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dml_lightning.compare.scheduling.available_cores", lambda: 3)
+    for given, schedule, expected in (
+        ("", Schedule(), [None] * 3),
+        ("3,GPU-5e", Schedule(), ["3", "GPU-5e"]),
+        ("3", Schedule(), [None]),  # which sees that one anyway
+        ("3", Schedule(gpus=True), ["3"]),
+        ("3,4", Schedule(fresh=True), [None]),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        assert _gpus(schedule) == expected
+        assert at_once(schedule, 2) == min(2, len(expected))
+    limit = {"timeout_min": 1}
+    assert at_once(Schedule("slurm", slurm=limit), 40) == 40
+    assert at_once(Schedule("slurm", workers=8, slurm=limit), 40) == 8
+
+
+def test_auto_runs_jobs_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("dml_lightning.compare.scheduling.available_cores", lambda: 2)
+    result = run_all(jobs("works works", tmp_path), Schedule(), tmp_path, silent, work)
+    assert worker_of(result[0]) != worker_of(result[1])
 
 
 def test_no_worker_is_an_error() -> None:
@@ -118,7 +142,7 @@ def test_sigterm_ends_the_workers_too(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match=r"^0 of 3 runs are done, 1 failed\.$"):
-        run_all(listed, Schedule(), tmp_path, look, work)
+        run_all(listed, Schedule(workers=1), tmp_path, look, work)
     assert not is_running(process_of(listed[1]))
     assert not mark(listed[2]).exists()
     assert signal.getsignal(signal.SIGTERM) is before

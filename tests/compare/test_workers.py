@@ -19,19 +19,19 @@ def test_a_process_that_dies_takes_only_its_own_job(tmp_path: Path, count: int) 
 
 def test_what_a_dead_process_has_started_ends_with_it(tmp_path: Path) -> None:
     listed = jobs("has_ranks", tmp_path)
-    run_all(listed, Schedule(), tmp_path, silent, work)
+    run_all(listed, Schedule(workers=1), tmp_path, silent, work)
     wait_until_gone(process_of(listed[0]))
 
 
 def test_a_job_that_is_told_to_end_stops_no_other(tmp_path: Path) -> None:
-    result = run_all(jobs("fine exits fine", tmp_path), Schedule(), tmp_path, silent, work)
+    result = run_all(jobs("fine exits fine", tmp_path), Schedule(workers=1), tmp_path, silent, work)
     assert [outcome.error for outcome in result] == [None, workers.INTERRUPTED, None]
     assert worker_of(result[0]) != worker_of(result[2])  # the process ended with it
 
 
 def test_a_worker_starts_a_service_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SERVICE", "the parent's")
-    (result,) = run_all(jobs("service", tmp_path), Schedule(), tmp_path, silent, work)
+    (result,) = run_all(jobs("service", tmp_path), Schedule(workers=1), tmp_path, silent, work)
     assert result.error == "none"
 
 
@@ -48,5 +48,5 @@ def test_a_job_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(workers, "PATIENCE", 0.2)
     listed = jobs("stubborn", tmp_path)
     with pytest.raises(Interrupted):
-        run_all(listed, Schedule(), tmp_path, interrupt_when_begun, work)
+        run_all(listed, Schedule(workers=1), tmp_path, interrupt_when_begun, work)
     assert not is_running(process_of(listed[0]))

@@ -20,12 +20,12 @@ from dml_lightning.data import cache, stores
 from dml_lightning.data.cache import (
     CachedCrops,
     build_cache,
-    cache_bytes,
     cache_key,
     frames_stamp,
     is_whole,
     open_crops,
 )
+from dml_lightning.data.cache_folders import cache_bytes
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import FrameError, read_frame
 from dml_lightning.data.stores import UncachedCrops

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -20,6 +21,7 @@ from dml_lightning.cli import main
 from dml_lightning.commands.jobs import planned_recipe
 from dml_lightning.compare.jobs import Job
 from dml_lightning.files import read_json
+from dml_lightning.runs.checkpoints import read_checkpoint
 from dml_lightning.runs.fairness import differences
 from dml_lightning.runs.folder import read_run
 from dml_lightning.runs.recipes import read_recipe
@@ -36,6 +38,7 @@ def settings(words: list[str]) -> dict[str, Any]:
         "shared": [w.removeprefix("--config=") for w in words if w.startswith("--config=")],
         "overrides": [w for w in words if not w.startswith(("--config=", "--runs_root="))],
         "seeds": [0, 1],
+        "schedule": {"workers": 1},
     }
 
 
@@ -59,7 +62,7 @@ def write(folder: Path, settings: dict[str, Any], **changes: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words of a comparison that has been run."""
-    command = write(tmp_path_factory.mktemp("compare"), settings)
+    command = write(tmp_path_factory.mktemp("compare"), settings, schedule={"workers": 2})
     main(command)
     return command
 
@@ -88,6 +91,17 @@ def test_a_comparison_ends_with_an_answer_tables_figures_and_a_report(finished: 
     asked = json.loads((folder / "comparison.json").read_text())["question"]
     assert (asked["baseline"], asked["floors"]) == ("softmax", ["untrained"])
     assert "<html" in (folder / "report.html").read_text()[:200]
+
+
+@pytest.mark.parametrize("arm", ["softmax", "tri plet"])
+def test_a_run_beside_another_is_bit_by_bit_the_run_alone(finished: list[str], tmp_path: Path, arm: str) -> None:
+    beside = Path(table_of(finished).query("arm == @arm and seed == 1")["run"].item())
+    command = [word for word in read_run(beside)["stages"]["fit"]["command"] if not word.startswith("--runs_root=")]
+    alone = main([*command, f"--runs_root={tmp_path}"])
+    one, other = (read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"] for run in (beside, alone))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert (beside / "metrics" / "val.json").read_bytes() == (alone / "metrics" / "val.json").read_bytes()
 
 
 def test_finished_runs_are_taken_as_they_are_and_tested_once(

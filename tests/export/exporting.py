@@ -17,10 +17,10 @@ import pandas as pd
 import tifffile
 import torch
 
-from dml_lightning.commands.export import write_folder
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.export.folder import write_folder
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.changes import add_species
 from dml_lightning.gallery.gallery import Gallery, encoder_digest

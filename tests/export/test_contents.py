@@ -11,7 +11,7 @@ import torch
 
 from dml_lightning.export.contents import model_arrays, model_content, sha256
 from dml_lightning.export.score import Embedded
-from dml_lightning.gallery.gallery import EnrolledSpecies
+from dml_lightning.gallery.summary import EnrolledSpecies
 from tests.export.made_up import model_of, random_run, run_with
 
 

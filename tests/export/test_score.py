@@ -23,7 +23,8 @@ from dml_lightning.data.geometry import squares
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.export.score import Crops, Embedded, Model, read_boxes, read_crops
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.openset.scores import KINDS, RANK_SUM, nearest_rows
 from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings, PredictionRule

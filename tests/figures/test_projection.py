@@ -16,7 +16,6 @@ from dml_lightning.figures import projection
 from dml_lightning.figures.embeddings import draw_comparison
 from dml_lightning.figures.projection import (
     SPRITE_COLUMNS,
-    Method,
     _projected,
     chosen_crops,
     principal,
@@ -27,6 +26,7 @@ from dml_lightning.figures.projection import (
 )
 from dml_lightning.report import page
 from dml_lightning.report.inputs import read_inputs
+from dml_lightning.types import Projection
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def _forgotten() -> None:
 
 
 @pytest.mark.parametrize("method", ["tsne", "pca"])
-def test_a_projection_is_the_same_on_every_call_and_finite(method: Method) -> None:
+def test_a_projection_is_the_same_on_every_call_and_finite(method: Projection) -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 5))
     first = project(vectors, method)
     _projected.cache_clear()  # so that it is computed again

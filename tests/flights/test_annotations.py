@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.flights.annotations import TOOLS, Tool, annotations_path, writing
+from dml_lightning.flights.annotations import TOOLS, AnnotationTool, annotations_path, writing
 
 NAMES = ["teal", "yes", "Küken"]
 SIDES = ["x", "y", "width", "height"]
@@ -42,7 +42,7 @@ def boxes(frame: str, seed: int, scored: bool) -> pd.DataFrame:
 
 @pytest.mark.parametrize("scored", [True, False])
 @pytest.mark.parametrize("tool", TOOLS)
-def test_readers_take_back_what_was_written(tmp_path: Path, tool: Tool, scored: bool) -> None:
+def test_readers_take_back_what_was_written(tmp_path: Path, tool: AnnotationTool, scored: bool) -> None:
     first, second, empty = frames(tmp_path / "set")
     given = [boxes(first, 0, scored), boxes(second, 1, scored)]
     with writing(tmp_path / "out" / "p.csv", tool, flights(first, second, empty), NAMES) as writer:
@@ -67,7 +67,7 @@ def test_readers_take_back_what_was_written(tmp_path: Path, tool: Tool, scored: 
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_frames_keep_their_flight(tmp_path: Path, tool: Tool) -> None:
+def test_frames_keep_their_flight(tmp_path: Path, tool: AnnotationTool) -> None:
     """Whatever folder they lie in, whoever reads them: the name by which a held-out flight is known."""
     given = dict(zip(frames(tmp_path / "set"), ["march/1", "march/2", "march/1"], strict=True))
     with writing(tmp_path / "out" / "p.csv", tool, given, NAMES) as writer:
@@ -123,7 +123,7 @@ def test_corrections_are_never_overwritten_and_nothing_is_half_written(tmp_path:
 
 
 @pytest.mark.parametrize("tool", ["labelme", "yolo"])
-def test_two_frames_that_would_share_a_file_are_refused(tmp_path: Path, tool: Tool) -> None:
+def test_two_frames_that_would_share_a_file_are_refused(tmp_path: Path, tool: AnnotationTool) -> None:
     first, second = frames(tmp_path / "set", ["a.tif", "a.tiff"])
     with writing(tmp_path / "p.csv", tool, flights(first, second), NAMES) as writer:
         writer.add(first, boxes(first, 0, scored=False))

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from dml_lightning.commands.count import count_flights
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.flights.confusion import held_out_confusion
+from dml_lightning.flights.counting import count_flights
 from dml_lightning.flights.predictions import read_predictions
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import Embeddings
 
 NAMES = ["01", "NA", "3.0"]

@@ -10,7 +10,8 @@ import torch
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery
+from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import Embeddings
 from tests.gallery.crops import DIGEST, NAMES, crops, embeddings
 

@@ -14,7 +14,8 @@ from dml_lightning.data.crops import CropOptions
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.gallery import EnrolledSpecies, Gallery, encoder_digest
+from dml_lightning.gallery.gallery import Gallery, encoder_digest
+from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import Embeddings
 from tests.gallery.crops import DIGEST, NAMES, crops, embeddings, same
 

@@ -66,7 +66,10 @@ def test_a_recipe_with_other_settings_than_were_written_is_named(
 
 def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
     crops = Blobs(5)
-    batches = [Batch(crops.images[part], crops.labels[part], crops.index[part]) for part in (slice(3), slice(3, 5))]
+    batches = [
+        Batch(crops.images[part], crops.labels[part], crops.index[part], torch.empty(0))
+        for part in (slice(3), slice(3, 5))
+    ]
     for arm in (SoftmaxModule, TripletModule):
         module = make(arm).eval()
         parts = list(trained.embed(module, iter(batches), "cpu"))
@@ -81,7 +84,7 @@ def test_embeddings_are_those_of_the_module_batch_by_batch() -> None:
 def test_the_batches_of_an_unsorted_table_are_sorted() -> None:
     crops, order = Blobs(5), torch.tensor([3, 0, 4, 1, 2])
     module = make(SoftmaxModule).eval()
-    batch = Batch(crops.images[order], crops.labels[order], crops.index[order])
+    batch = Batch(crops.images[order], crops.labels[order], crops.index[order], torch.empty(0))
     (part,) = trained.embed(module, iter([batch]), "cpu")
     assert part.index.tolist() == crops.index.tolist()
     assert part.labels.tolist() == crops.labels.tolist()

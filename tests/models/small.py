@@ -25,7 +25,7 @@ class Blobs(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> Batch:
-        return Batch(self.images[i], self.labels[i], self.index[i])
+        return Batch(self.images[i], self.labels[i], self.index[i], torch.empty(0))
 
 
 class Flat(Encoder):

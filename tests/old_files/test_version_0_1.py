@@ -16,15 +16,15 @@ import torch
 import yaml
 
 from dml_lightning.cli import main
-from dml_lightning.evaluation.choice import ScoreChoice
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.calibration import Calibration
-from dml_lightning.gallery.gallery import Gallery, _with_base
+from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.records import RECORD_FORMAT, read
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.openset.thresholds import ScoreChoice
 from dml_lightning.renamed import MODULES
 from dml_lightning.runs.recipes import read_recipe
 
@@ -100,7 +100,7 @@ def test_a_validation_does_not_undo_a_recalibration(run: Path) -> None:
     folder = run / "gallery"
     before, (base, *later) = Gallery.load(folder), read(folder)
     crops = Calibration(np.ones((3, len(before.class_names))), np.zeros(3, np.int64), np.arange(3))
-    rebuilt = _with_base(None, base)
+    rebuilt = Gallery(**Gallery.contents(base))
     reference = replace(rebuilt.reference, features=torch.ones(len(rebuilt.reference), 6))
     choice, distances = ScoreChoice("knn1_features", "a reason", {"nearest": 0.5}), np.ones((3, 2))
     rebuilt = replace(rebuilt, calibration=crops, reference=reference, choice=choice, validation=distances)

@@ -18,6 +18,7 @@ from dml_lightning.openset import (
     RelativeMahalanobisDetector,
     ViMDetector,
 )
+from dml_lightning.openset.thresholds import COST
 
 Array = NDArray[np.float64]
 WEIGHT, BIAS = np.random.default_rng(0).normal(size=(3, 6)), np.array([0.5, -0.2, 0.1])
@@ -74,10 +75,10 @@ def test_rule_b(make: Callable[[], Detector]) -> None:
     detector = make().fit(*sample(3)).calibrate(x, rule="B", ood=strangers())
     refused = detector.predict(x), detector.predict(strangers())
     scores = [np.append(detector.score(x), np.inf), detector.score(strangers())]
-    allowed = [t for t in scores[0] if (scores[0][:-1] > t).mean() <= 0.05]
-    best = max(((scores[0][:-1] <= t).mean() + (scores[1] > t).mean()) / 2 for t in allowed)
-    assert refused[0].is_ood.mean() <= 0.05
+    cuts = [t for t in scores[0] if (scores[0][:-1] > t).mean() <= COST]
+    best = max(((scores[0][:-1] <= t).mean() + (scores[1] > t).mean()) / 2 for t in cuts)
     assert (1 - refused[0].is_ood.mean() + refused[1].is_ood.mean()) / 2 >= best - 1e-12
+    assert refused[0].is_ood.mean() <= COST
     assert np.isnan(refused[0].p_value).all()
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 from dml_lightning.runs import checkpoints
 from dml_lightning.runs.checkpoints import BestCheckpoint, LatestCheckpoint
+from dml_lightning.runs.folder import SELECTION
 from tests import ROOT
 
 SETTINGS: dict[str, tuple[dict[str, Any], list[int]]] = {
@@ -128,10 +129,10 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, content: bytes) -
 def test_shipped_configs_choose_by_the_one_key() -> None:
     base = yaml.safe_load((ROOT / "configs" / "base.yaml").read_text(encoding="utf-8"))
     (best,) = [each for each in base["trainer"]["callbacks"] if each["class_path"].endswith(".BestCheckpoint")]
-    assert best["init_args"] == {"monitor": checkpoints.SELECTION, "mode": "max"}
-    assert BestCheckpoint().monitor == checkpoints.SELECTION
+    assert best["init_args"] == {"monitor": SELECTION, "mode": "max"}
+    assert BestCheckpoint().monitor == SELECTION
     for path in (ROOT / "configs" / "sweep").glob("*.yaml"):
         sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert sweep["metric"] == {"name": checkpoints.SELECTION, "goal": "maximize"}, path
+        assert sweep["metric"] == {"name": SELECTION, "goal": "maximize"}, path
     searched = yaml.safe_load((ROOT / "configs" / "experiment" / "searched.yaml").read_text(encoding="utf-8"))
-    assert searched["search"]["metric"] == checkpoints.SELECTION
+    assert searched["search"]["metric"] == SELECTION

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dml_lightning.simulate.camera import OFFSET, expose, fixed_pattern, lag, paint, quantise
-from dml_lightning.simulate.flight import Flight
+from dml_lightning.simulate.camera import expose, fixed_pattern, lag, paint, quantise
+from dml_lightning.simulate.flight import OFFSET, Flight
 from dml_lightning.simulate.scene import Animal
 from dml_lightning.simulate.shapes import Part
 from tests.simulate.drawn import flight

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from dml_lightning.simulate.camera import OFFSET
+from dml_lightning.simulate.flight import OFFSET
 from dml_lightning.simulate.render import _blend, _tight_box, render_frame
 from dml_lightning.simulate.species import CATEGORIES, SPECIES
 from tests.simulate.drawn import flight

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from dml_lightning.simulate import simulate, write
+from dml_lightning.simulate import render, simulate
 from dml_lightning.simulate.species import CATEGORIES
 
 SMALL = {"width": 160, "height": 128, "birds": 6, "lookalikes": 2, "progress": False}
@@ -123,7 +123,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(write, "render_frame", fail)
+    monkeypatch.setattr(render, "render_frame", fail)
     with pytest.raises(OSError, match="disk full"):
         simulate(tmp_path / "out", flights=1, frames=1, workers=1, **SMALL)
     assert not list(tmp_path.iterdir())

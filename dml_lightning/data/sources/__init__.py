@@ -6,7 +6,6 @@ from dml_lightning.data.sources.coco import CocoJson
 from dml_lightning.data.sources.coco_results import CocoResults
 from dml_lightning.data.sources.csv_table import CsvTable
 from dml_lightning.data.sources.cvat import CvatXml
-from dml_lightning.data.sources.files import OnBadFrame
 from dml_lightning.data.sources.folders import CropFolders
 from dml_lightning.data.sources.hu import HuWaterfowl
 from dml_lightning.data.sources.label_studio import LabelStudio
@@ -27,7 +26,6 @@ __all__ = [
     "LabelMe",
     "LabelStudio",
     "MegaDetector",
-    "OnBadFrame",
     "PascalVoc",
     "ReadReport",
     "Reading",

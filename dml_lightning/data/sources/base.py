@@ -14,9 +14,10 @@ import pandas as pd
 from dml_lightning.data.ground import check_gsd
 from dml_lightning.data.sources.boxes import Box, boxes_table, usable_boxes
 from dml_lightning.data.sources.checks import check_forms, cut_scores, identical_frames, warn_of_groups
-from dml_lightning.data.sources.files import OnBadFrame, absolute, check_root, frame_sizes
+from dml_lightning.data.sources.files import absolute, check_root, frame_sizes
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.types import OnBadFrame
 
 
 class Scan(NamedTuple):

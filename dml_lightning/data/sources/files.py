@@ -5,13 +5,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from dml_lightning.data.frames import FRAME_SUFFIXES, FrameError, frame_size
 from dml_lightning.data.sources.report import ReadReport
-
-OnBadFrame = Literal["stop", "skip"]
+from dml_lightning.types import OnBadFrame
 
 
 def absolute(path: str | Path) -> Path:

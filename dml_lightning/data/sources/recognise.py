@@ -1,29 +1,33 @@
 """Reading a data set of any layout: by its config, or by the content of its files."""
 
+import os
 from argparse import ArgumentError
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
 from dml_lightning.data.frames import FRAME_SUFFIXES
 from dml_lightning.data.sources import signatures as kinds
-from dml_lightning.data.sources.base import Reading, Source
+from dml_lightning.data.sources.base import Reading, Scan, Source
+from dml_lightning.data.sources.boxes import Box
 from dml_lightning.data.sources.coco import INSTANCES, CocoJson
 from dml_lightning.data.sources.coco_results import CocoResults
 from dml_lightning.data.sources.csv_table import CsvTable, read_header, read_rows
 from dml_lightning.data.sources.cvat import CvatXml
-from dml_lightning.data.sources.files import OnBadFrame, list_frames
+from dml_lightning.data.sources.files import list_frames
 from dml_lightning.data.sources.folders import CropFolders
 from dml_lightning.data.sources.hu import HuWaterfowl
 from dml_lightning.data.sources.label_studio import LabelStudio
 from dml_lightning.data.sources.labelme import LabelMe
 from dml_lightning.data.sources.megadetector import MegaDetector
+from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.sources.voc import PascalVoc
 from dml_lightning.data.sources.yolo import NAME_FILES, Yolo
 from dml_lightning.trust import is_recipe, reading
+from dml_lightning.types import OnBadFrame
 from dml_lightning.yaml_files import read_yaml
 
 # columns of a CSV that may be missing
@@ -77,8 +81,7 @@ def recognise(path: Path, trust: Collection[str] = ()) -> tuple[Source, str]:
     Raises:
         ValueError: There is no such path, or it fits no layout or several.
     """
-    if not path.exists():
-        raise ValueError(f"--data {path} is neither a file nor a folder.")
+    check_there(path)
     with reading(path, trust) if is_recipe(path) else nullcontext():
         readers = _in_folder(path) if path.is_dir() else _of_file(path)
     if len(readers) > 1:
@@ -195,7 +198,7 @@ def _stated_gsd(path: Path) -> float | None:
 
 
 def _configured(file: Path, section: Any) -> Source:
-    parser = LightningArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Source, "source")
     try:
         config = parser.parse_object({"source": section})
@@ -316,3 +319,39 @@ def _sidecar(file: Path) -> bool:
     images = [] if last is None else [Path(*parts[:last], "images", *parts[last + 1 :])]
     suffixes = [case for suffix in FRAME_SUFFIXES for case in (suffix, suffix.upper())]
     return any((folder / (file.stem + suffix)).is_file() for folder in (file.parent, *images) for suffix in suffixes)
+
+
+def check_there(path: Path) -> None:
+    """Refuses a path that does not exist.
+
+    Raises:
+        ValueError: There is no such path.
+    """
+    if not path.exists():
+        raise ValueError(f"--data {path} is neither a file nor a folder.")
+
+
+def files_of(data: Path, target: Path) -> list[Path]:
+    """Files that a data config names; the file to write, if it exists in the folder of the data, and so may be read."""
+    if data.is_file() and data.suffix in (".yaml", ".yml"):
+        source, _ = recognise(data)
+        return [source.root / value for value in vars(source).values() if isinstance(value, str)]
+    inside = Path(os.path.realpath(target)).is_relative_to(os.path.realpath(data))
+    return [target] if data.is_dir() and target.is_file() and inside else []
+
+
+class _Pictures(CropFolders):
+    """A folder of pictures, each one crop, without folders of classes."""
+
+    def scan(self, report: ReadReport) -> Scan:
+        pictures = list_frames(self.root, recursive=False)
+        label = self.root.name
+        boxes = [Box(p, 0.0, 0.0, 1.0, 1.0, label, p.name, relative=True) for p in pictures]
+        return Scan([], boxes)
+
+
+def read_crops(path: Path) -> Reading:
+    """Reads crops; a folder that itself holds pictures is one class, whatever its subfolders hold."""
+    if path.is_dir() and list_frames(path, recursive=False):
+        return _Pictures(path).read()
+    return read_source(path)
