@@ -173,4 +173,4 @@ def test_a_trial_replaces_nothing(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for command in ("validate", "test"):
         main([command, f"--run={run}", "--tracking.wandb=disabled", "--trainer.fast_dev_run=2"])
-    assert {path: path.read_bytes() for path in before} == before
+    assert [path for path in before if path.read_bytes() != before[path]] == []  # a difference of pictures takes hours
