@@ -1,5 +1,6 @@
 """Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
+import warnings
 from argparse import ArgumentError
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
@@ -13,6 +14,9 @@ from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.sources.data_frame import BoxTable
+from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative, sets_of
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import weights_follow
@@ -34,7 +38,7 @@ class TrainedRun:
     device: str
 
     @staticmethod
-    def load(run: str, device: str = "cpu", trust: Collection[str] = ()) -> "TrainedRun":
+    def load(run: str | Path, device: str = "cpu", trust: Collection[str] = ()) -> "TrainedRun":
         """Load a run from its folder, which may come from anyone: see `dml_lightning.trust`.
 
         Args:
@@ -47,7 +51,7 @@ class TrainedRun:
                 checkpoint, or the recipe names a class that is not listed.
         """
         check_device(device)
-        folder = find_run(run)
+        folder = find_run(str(run))
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         options = _crop_options(path)
@@ -65,6 +69,53 @@ class TrainedRun:
                 f"`dml validate --run {folder}` makes it again."
             )
         return TrainedRun(folder, module.to(device), options, gallery, device)
+
+    def predict(
+        self,
+        data: str | Path | pd.DataFrame,
+        rule: str | None = None,
+        min_score: float | None = None,
+        neighbours: int = 5,
+        set_alpha: float | None = None,
+        batch_size: int = 256,
+        on_bad_frame: OnBadFrame = "stop",
+    ) -> pd.DataFrame:
+        """Name every box, and refuse unknown ones: the columns and values of `dml predict`, listed by its help.
+
+        The gallery is that of the moment of `load`: load again after an enrolment. A warning names boxes and frames
+        that are left out.
+
+        Args:
+            data: Data config, annotation file or folder of a data set, whose layout is recognised by its content; or a
+                table with the columns of `data.sources.data_frame.BoxTable`, whose index, names of frames and further
+                columns the answer has.
+            rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
+            min_score: Smallest score of a detector's boxes to keep, from 0 to 1; all if not given.
+            neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
+            set_alpha: Largest share of known boxes whose set of species lacks the true one, on average; 0.05 if not
+                given.
+            batch_size: Number of crops embedded at once.
+            on_bad_frame: Whether a frame that cannot be read is an error ("stop") or left out ("skip").
+
+        Raises:
+            ValueError: If the data cannot be read, or the run has no such rule or no sets of species.
+        """
+        chosen = rule or self.gallery.default_rule
+        self.gallery.threshold(chosen)  # an unknown rule ends here
+        sets, _ = sets_of(self.gallery, set_alpha)
+        given = BoxTable(data) if isinstance(data, pd.DataFrame) else None
+        if given:
+            reading = given.read(on_bad_frame, min_score, allow_empty=True)
+        else:
+            own = own_columns(self.gallery)
+            reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True, carry=own)
+        bad: dict[str, str] = {}
+        embedded = self.embed_table(reading.table, batch_size, on_bad_frame, bad)
+        rows = pd.concat(predicted_tables(reading, embedded, self.gallery, chosen, neighbours, sets))
+        skipped = [" ".join(str(reading.report).split())] if reading.report.skipped else []
+        for sentence in [*skipped, *bad.values()]:
+            warnings.warn(sentence, stacklevel=2)
+        return given.restored(rows) if given else relative(rows, reading.root).reset_index(drop=True)
 
     def embed_table(
         self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]

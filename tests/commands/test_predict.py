@@ -14,10 +14,10 @@ from dml_lightning.cli import main
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.flights.boxes import OWN
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.flights.taxonomy import node_counts, read_taxonomy
 from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.boxes import OWN
 from dml_lightning.gallery.gallery import Gallery
 from tests import ROOT
 from tests.commands.enrolling import NEW, enroll, table_of
@@ -188,7 +188,7 @@ def test_a_failure_leaves_no_table(
             raise RuntimeError("in the midst")
         return answer(*arguments)
 
-    monkeypatch.setattr("dml_lightning.flights.boxes.answer", failing)
+    monkeypatch.setattr("dml_lightning.gallery.boxes.answer", failing)
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
     for name in ("out.csv", "out.parquet"):
         calls.clear()
