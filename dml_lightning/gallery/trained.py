@@ -1,7 +1,6 @@
 """Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
 import warnings
-from argparse import ArgumentError
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
@@ -20,7 +18,7 @@ from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative,
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import weights_follow
-from dml_lightning.runs.checkpoints import read_checkpoint
+from dml_lightning.models.checkpoints import instantiate, read_checkpoint
 from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
@@ -103,8 +101,9 @@ class TrainedRun:
         chosen = rule or self.gallery.default_rule
         self.gallery.threshold(chosen)  # an unknown rule ends here
         sets, _ = sets_of(self.gallery, set_alpha)
-        given = BoxTable(data) if isinstance(data, pd.DataFrame) else None
-        if given:
+        given = None
+        if isinstance(data, pd.DataFrame):
+            given = BoxTable(data)
             reading = given.read(on_bad_frame, min_score, allow_empty=True)
         else:
             own = own_columns(self.gallery)
@@ -189,21 +188,8 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: d
     given = {"num_classes": num_classes, **training, "compile": False}
     side_inputs = given.pop("side_inputs", 0)
     arguments = {**(model.get("init_args") or {}), **given}
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
-    try:
-        config = parser.parse_object({"model": {**model, "init_args": arguments}})
-        encoder = config.model.init_args.encoder.init_args
-        if "side_inputs" in encoder:
-            encoder.side_inputs = side_inputs
-        with weights_follow(run):
-            module: EmbeddingModule = parser.instantiate(config).model
-    except (ArgumentError, TypeError) as error:
-        text = " ".join(str(error).split())
-        sentence = (
-            text.partition("Errors: - ")[2].partition(" - Expected a")[0] or text
-        )  # of an option that may be null
-        raise ValueError(f"{recipe_path(run)} describes no model of this version: {sentence}") from None
+    with weights_follow(run):
+        module = instantiate({**model, "init_args": arguments}, str(recipe_path(run)), {}, side_inputs)
     module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     return module.eval()
 

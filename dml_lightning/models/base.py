@@ -5,9 +5,10 @@ import os
 import shutil
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import lightning as L
 import torch
@@ -21,6 +22,7 @@ from typing_extensions import override
 
 from dml_lightning.data.loaders import put_loader_back
 from dml_lightning.distributed import gather, without_copies
+from dml_lightning.models.checkpoints import MODEL, load_module, model_section
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.frozen import FeatureCache
 from dml_lightning.models.layers import scale_rates, split_by_layer
@@ -88,6 +90,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
+        self.configured: Mapping[str, Any] = {}  # arguments in the words of the config, set by the command line
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
         if channels_last:
@@ -176,6 +179,49 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"{file} holds the weights of another arm or encoder: {len(other)} of "
                 f"{len(own.keys() | state_dict.keys())} tensors do not fit, first {other[0]}."
             ) from None
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        section = model_section(self, self.configured)
+        if section is not None:
+            checkpoint[MODEL] = section
+
+    @override
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # of a path, and without a file of hyper-parameters
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        *,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        trust: Collection[str] = (),
+        **given: Any,
+    ) -> Self:
+        """Make the module of a checkpoint again, with its weights; nothing that the file holds is run.
+
+        The checkpoint holds plain values alone, and classes by their names: this package's, and those of libraries that
+        `dml_lightning.trust` lists. What has no plain form, such as a loss object of your own, must be given again.
+
+        Args:
+            checkpoint_path: A checkpoint of a fit, by the command line or by a plain trainer.
+            map_location: Device of the weights, see `torch.load`; the CPU if not given.
+            strict: Whether all weights must fit; they must if not given.
+            weights_only: Not used: only plain values are ever read.
+            trust: Further modules whose classes the checkpoint may name.
+            **given: Arguments of the class that take the place of saved ones.
+
+        Raises:
+            ValueError: If the file is no checkpoint, is of another class, names one that is not listed, or lacks an
+                argument.
+
+        Example:
+            `TripletModule.load_from_checkpoint("best.ckpt", loss=MyLoss())`
+        """
+        module, weights = load_module(cls, Path(checkpoint_path), map_location or "cpu", trust, given)
+        module.load_state_dict(weights, strict=strict is not False)
+        assert isinstance(module, cls)
+        return module
 
     @override
     def setup(self, stage: str) -> None:

@@ -7,6 +7,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import override
 
+from dml_lightning.arguments import remember
 from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.models.base import EmbeddingModule
@@ -53,6 +54,7 @@ class SoftmaxModule(EmbeddingModule):
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
         if not isinstance(loss, ClassificationLoss | None):
+        remember(self, SoftmaxModule, locals())
             raise ValueError(
                 f"loss must be a ClassificationLoss on logits, got {type(loss).__name__}; TripletModule takes "
                 "losses on embeddings."

@@ -6,6 +6,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from typing_extensions import override
 
+from dml_lightning.arguments import remember
 from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
 from dml_lightning.models.base import EmbeddingModule
@@ -52,6 +53,7 @@ class TripletModule(EmbeddingModule):
     ) -> None:
         super().__init__(encoder, optimizer, num_classes, **common)
         if not isinstance(loss, EmbeddingLoss | None):
+        remember(self, TripletModule, locals())
             raise ValueError(
                 f"loss must be an EmbeddingLoss, got {type(loss).__name__}; PMLLoss makes one of a loss of "
                 "pytorch-metric-learning."

@@ -43,11 +43,12 @@ class BoxTable(CsvTable):
     def _rows(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         texts = self.table[self._needed()].astype(object).where(self.table[self._needed()].notna(), "")
         for number, row in enumerate(texts.to_dict("records")):
-            yield "", f"row {number} of the table", {name: str(row[name]) for name in row} | {ROW: str(number)}
+            fields = {str(name): str(value) for name, value in row.items()}
+            yield "", f"row {number} of the table", {**fields, ROW: str(number)}
 
     def restored(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows that carry `ROW`, with the index, the frames and the further columns of the given table."""
         own = self.table.iloc[rows[ROW].astype(int)]
         result = rows.drop(columns=ROW).set_axis(own.index)
         further = [name for name in own if name not in {*result, *self._needed()}]
-        return result.assign(frame=own["frame"], **{name: own[name] for name in further})
+        return result.assign(frame=own["frame"], **{str(name): own[name] for name in further})
