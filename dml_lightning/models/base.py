@@ -266,11 +266,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        if not isinstance(batch, Batch):
-            raise ValueError(
-                f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
-                "(trainer.fit(module, datamodule=...)), which augments them on the device."
-            )
+        _check_batch(batch)
         embeddings = self._embed(batch, self._same_crops).vectors
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
@@ -281,6 +277,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
+        _check_batch(batch)
         vectors, features = self._embed(batch, same_crops=True)
         logits = self.compute_logits(vectors)
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index, "features": features.float()}
@@ -374,3 +371,17 @@ def has_compiler() -> bool:
         "the encoder runs uncompiled, slower and with the same numbers up to rounding."
     )
     return False
+def _check_batch(batch: Any) -> None:
+    """Refuse what another datamodule yields.
+
+    Raises:
+        ValueError: If it is not a `Batch`.
+    """
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            f"a batch came as {type(batch).__name__}: give the trainer a ThermalWaterfowlDataModule as datamodule=..., "
+            "which augments crops on the device, or have your loader yield dml_lightning.types.Batch(images "
+            "(B, 1, S, S) float32, labels (B,) int64, index (B,) int64 that tells crops apart, side (B, 0) float32)."
+        )
+
+

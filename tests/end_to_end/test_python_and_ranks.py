@@ -36,7 +36,7 @@ def test_a_plain_trainer_is_enough(flights: Path, tmp_path: Path) -> None:
     trainer.test(module, datamodule=data, verbose=False)
     assert {"test/ood_auroc_mammal", "test/novel_map_at_r"} <= set(trainer.callback_metrics)
     bare = L.Trainer(fast_dev_run=1, accelerator="cpu", logger=False, use_distributed_sampler=False)
-    with pytest.raises(ValueError, match="give the trainer the datamodule"):
+    with pytest.raises(ValueError, match="came as TrainingBatch: give the trainer a Thermal"):
         bare.fit(module, data.train_dataloader(), data.val_dataloader())
 
 
