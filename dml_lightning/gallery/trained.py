@@ -134,10 +134,7 @@ class TrainedRun:
 
     def embed_all(self, table: pd.DataFrame, batch_size: int) -> Embeddings:
         """Embed the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
-        parts = list(self.embed_table(table, batch_size, "stop", {}))
-        order = torch.cat([part.index for part in parts]).argsort()
-        columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-        return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
+        return Embeddings.joined(list(self.embed_table(table, batch_size, "stop", {})))
 
 
 def check_device(device: str) -> None:
@@ -153,20 +150,10 @@ def check_device(device: str) -> None:
         raise ValueError(f"--device {device} cannot be used here ({reason}); cpu always can.") from None
 
 
-@torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
-        vectors, features = module(batch.images.to(device), batch.side.to(device), with_features=True)
-        logits = module.compute_logits(vectors)
-        rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
-        yield Embeddings(
-            vectors.float().cpu()[rows],
-            batch.labels[rows],
-            batch.index[rows],
-            None if logits is None else logits.float().cpu()[rows],
-            features.float().cpu()[rows],
-        )
+        yield module.embed(batch._replace(images=batch.images.to(device), side=batch.side.to(device)))
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: dict[str, Any]) -> EmbeddingModule:

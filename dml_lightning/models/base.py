@@ -294,6 +294,31 @@ class EmbeddingModule(L.LightningModule, ABC):
         self._evaluation_step(batch, dataloader_idx)
 
     @override
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Embeddings:
+        _check_batch(batch)
+        return self.embed(batch)
+
+    @torch.inference_mode()
+    def embed(self, batch: Batch) -> Embeddings:
+        """Embeddings of a batch by ascending index, without copies and on the CPU, as `Trainer.predict` returns them.
+
+        `Trainer.predict` gives one for each batch, of each loader if there are several; each process returns its own.
+        `Embeddings.joined` makes one of those of a loader.
+        """
+        # not from the cache of a frozen backbone: the index of other data means other pixels
+        vectors, features = self(batch.images, batch.side, with_features=True)
+        logits, kept = self.compute_logits(vectors), without_copies(batch.index)
+        columns = {
+            "vectors": vectors.float(),
+            "labels": batch.labels,
+            "index": batch.index,
+            "features": features.float(),
+        }
+        if logits is not None:
+            columns["logits"] = logits.float()
+        return Embeddings(**{name: column[kept].cpu() for name, column in columns.items()})
+
+    @override
     def on_validation_epoch_start(self) -> None:
         self._rows = {name: [] for name in SETS}
         self._gathered = None
@@ -358,19 +383,6 @@ class EmbeddingModule(L.LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def has_compiler() -> bool:
-    """Whether `torch.compile` finds the compiler that it calls; warns if it does not, and the encoder runs uncompiled.
-
-    On a processor this is a C++ compiler, that of the variable CXX or the system's; with a GPU a C compiler, or CC.
-    """
-    variable, names = ("CC", ("gcc", "clang")) if torch.cuda.is_available() else ("CXX", ("g++", "clang++"))
-    if any(map(shutil.which, filter(None, (os.environ.get(variable), *names)))):
-        return True
-    rank_zero_warn(
-        f"compile: true needs a compiler, and there is none ({' or '.join(names)}, or the one that {variable} names): "
-        "the encoder runs uncompiled, slower and with the same numbers up to rounding."
-    )
-    return False
 def _check_batch(batch: Any) -> None:
     """Refuse what another datamodule yields.
 
@@ -385,3 +397,16 @@ def _check_batch(batch: Any) -> None:
         )
 
 
+def has_compiler() -> bool:
+    """Whether `torch.compile` finds the compiler that it calls; warns if it does not, and the encoder runs uncompiled.
+
+    On a processor this is a C++ compiler, that of the variable CXX or the system's; with a GPU a C compiler, or CC.
+    """
+    variable, names = ("CC", ("gcc", "clang")) if torch.cuda.is_available() else ("CXX", ("g++", "clang++"))
+    if any(map(shutil.which, filter(None, (os.environ.get(variable), *names)))):
+        return True
+    rank_zero_warn(
+        f"compile: true needs a compiler, and there is none ({' or '.join(names)}, or the one that {variable} names): "
+        "the encoder runs uncompiled, slower and with the same numbers up to rounding."
+    )
+    return False
