@@ -178,7 +178,11 @@ def check_recipe(file: Path, trust: Collection[str] = ()) -> list[str]:
         ValueError: If the file holds no recipe, has another setting than those of recipes, or names a class that is
             not of the role of its argument.
     """
-    content = read_yaml(file)
+    return check_settings(file, read_yaml(file), trust)
+
+
+def check_settings(file: Path, content: Any, trust: Collection[str] = ()) -> list[str]:
+    """`check_recipe` for content that was read from a file already, such as a part of a checkpoint."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} is damaged: it holds no recipe.")
     others = [str(key) for key in content if key not in SECTIONS]

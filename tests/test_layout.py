@@ -9,7 +9,7 @@ PACKAGE = TESTS.parent / "dml_lightning"
 # From the lowest floor up: a room imports only from those before it, and from itself.
 FLOORS = (
     *("types", "theory", "distributed", "errors", "locks", "files", "yaml_files", "printing", "processes", "lazy"),
-    *("renamed", "shipped", "trust"),
+    *("renamed", "shipped", "trust", "arguments"),
     *("pairs", "data", "simulate", "losses", "models", "metrics", "openset", "evaluation", "runs", "gallery"),
     *("stats", "figures", "callbacks", "flights", "export", "report", "compare", "commands"),
     *("cli", "__init__", "__main__"),

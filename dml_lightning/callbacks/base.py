@@ -19,8 +19,12 @@ class EvaluationCallback(L.Callback):
     sanity check is skipped.
 
     Raises:
-        ValueError: At the end of an epoch, if the module is not an EmbeddingModule.
+        ValueError: As the trainer starts, if the module is not an EmbeddingModule.
     """
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        check_module(self, pl_module)
 
     @abstractmethod
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
@@ -43,8 +47,7 @@ class EvaluationCallback(L.Callback):
     def _run(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         if trainer.sanity_checking:
             return
-        if not isinstance(module, EmbeddingModule):
-            raise ValueError(f"{type(self).__name__} observes an EmbeddingModule, not {type(module).__name__}.")
+        assert isinstance(module, EmbeddingModule)
         self.evaluate(trainer, module, stage)
 
     def log_values(self, module: L.LightningModule, stage: str, values: Mapping[str, float | Tensor]) -> None:
@@ -52,6 +55,19 @@ class EvaluationCallback(L.Callback):
         module.log_dict(
             {f"{stage}/{name}": float(value) for name, value in values.items()},
             sync_dist=True,  # the mean of equal numbers; Lightning warns without it
+        )
+
+
+def check_module(callback: L.Callback, module: L.LightningModule) -> None:
+    """Refuse a module that does not embed.
+
+    Raises:
+        ValueError: If it is not an EmbeddingModule.
+    """
+    if not isinstance(module, EmbeddingModule):
+        raise ValueError(
+            f"{type(callback).__name__} observes an EmbeddingModule, not {type(module).__name__}: derive the module "
+            "from dml_lightning.models.EmbeddingModule (an encoder and compute_loss), or leave this callback out."
         )
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
+from dml_lightning.callbacks.base import check_module
 from dml_lightning.distributed import gather
 from dml_lightning.losses import TripletLoss
 from dml_lightning.losses.functional import batch_all_triplet
@@ -204,6 +205,10 @@ class TrainingState(L.Callback):
         self._looks: deque[Look] = deque(maxlen=window)
         self._warned: set[StateName] = set()
         self._last_step = 0
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        check_module(self, pl_module)
 
     @override
     def on_train_batch_end(

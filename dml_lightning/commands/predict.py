@@ -126,17 +126,19 @@ def predict(
         check_taxonomy(Path(taxonomy))
     trusted = modules_of(trust)
     from dml_lightning.figures.frames import FramePictures
-    from dml_lightning.flights.boxes import OWN, RULES, counted, predicted_tables, relative, write_boxes
+    from dml_lightning.flights.boxes import counted, write_boxes
     from dml_lightning.flights.whole_frames import WholeFrames
+    from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative, sets_of
     from dml_lightning.gallery.trained import TrainedRun
 
     trained = TrainedRun.load(run, device, trusted)
     chosen = rule or trained.gallery.default_rule
     trained.gallery.threshold(chosen)  # an unknown rule ends here
-    sets = _sets(trained.gallery, set_alpha, asked=set_alpha is not None or taxonomy is not None)
+    sets, without_sets = sets_of(trained.gallery, set_alpha, needed=taxonomy is not None)
+    if without_sets and "C" in trained.gallery.thresholds:  # without a calibration split nobody expects sets
+        print(f"No sets of species: {without_sets}")
     tree = read_taxonomy(Path(taxonomy), trained.gallery.names) if taxonomy else None
-    own = [*OWN, *(f"{each}{name}" for each in RULES for name in trained.gallery.thresholds)]
-    reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True, carry=own)
+    reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True, carry=own_columns(trained.gallery))
     print(reading.report)
     if trained.gallery.why:
         print(trained.gallery.why)
@@ -144,7 +146,9 @@ def predict(
     boxes = Counter[str]()
     embedded = trained.embed_table(reading.table, batch_size, on_bad_frame, bad)
     nodes: list[pd.DataFrame] = []
-    tables = counted(predicted_tables(reading, embedded, trained.gallery, chosen, neighbours, sets, tree), boxes, nodes)
+    lowest = tree.lowest if tree else None
+    tables = predicted_tables(reading, embedded, trained.gallery, chosen, neighbours, sets, lowest)
+    tables = counted(tables, boxes, nodes)
     with ExitStack() as held:
         receivers: list[Callable[[str, pd.DataFrame], None]] = []
         if pictures:
@@ -190,22 +194,6 @@ def predict(
     if tree:
         print(f"By lowest node in {nodes_path(path)}: {boxes_by_level(joined_counts(nodes), tree)}.")
     return path
-
-
-def _sets(gallery: "Gallery", alpha: float | None, asked: bool) -> "SetThresholds | None":
-    """Thresholds of the sets of species; None, after a sentence, where the gallery allows none and nobody asked.
-
-    Raises:
-        ValueError: If alpha is not in (0, 1), or the gallery allows no sets and they were asked for.
-    """
-    try:
-        return gallery.set_thresholds() if alpha is None else gallery.set_thresholds(alpha)
-    except ValueError as error:
-        if asked:
-            raise
-        if "C" in gallery.thresholds:  # without a calibration split nobody expects sets
-            print(f"No sets of species: {error}")
-        return None
 
 
 def _promise(sets: "SetThresholds", gallery: "Gallery", rule: str) -> str:

@@ -129,6 +129,7 @@ class TrainingCLI(LightningCLI):
         check_name("--name", settings.name)
         self._check_checkpoint(settings.ckpt_path)
         self._sources = source_digests(config)
+        self.model.configured = (config.get("model") or {}).get("init_args") or {}
         digest = run_hash(config, self.datamodule.data_digest)
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"

@@ -26,11 +26,11 @@ from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.ground import COLUMN, ground_distances
 from dml_lightning.data.loaders import (
     CropDataset,
-    EvaluationLoader,
     TrainingBatch,
     TrainingCrops,
     TrainingLoader,
     capped_rows,
+    evaluation_loader,
     refuse_parts,
 )
 from dml_lightning.data.named_splits import single_groups
@@ -545,7 +545,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def evaluation_loader(self, name: EvaluationSet, split: Literal["val", "test"]) -> DataLoader[Batch]:
         """Returns the loader of this rank's share of an evaluation set."""
-        return EvaluationLoader(
+        return evaluation_loader(
             self.evaluation_crops(name, split),
             self.eval_batch_size,
             rank=self._rank,
@@ -592,11 +592,13 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
 
 def _accept_own_loaders() -> None:
-    """Silences two warnings of Lightning that are not true of these loaders."""
+    """Silences warnings of Lightning that are not true of these loaders."""
     # crops come out of a memory map in microseconds, so reading in the training process is no bottleneck
     warnings.filterwarnings("ignore", r"The '\w+_dataloader' does not have many workers")
     # a set without classes (say, no novel ones) is meant to be empty
-    warnings.filterwarnings("ignore", r"Total length of `EvaluationLoader` across ranks is zero")
+    warnings.filterwarnings("ignore", r"Total length of `DataLoader` across ranks is zero")
+    # Trainer.predict cannot know it, but every crop is in a batch
+    warnings.filterwarnings("ignore", r"You are using a custom batch sampler `ShardBatchSampler` for prediction")
 
 
 __all__ = ["ThermalWaterfowlDataModule"]

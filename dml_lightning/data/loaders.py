@@ -145,8 +145,18 @@ class TrainingLoader(DataLoader[Any]):
         self.plan.load_state_dict(state)
 
 
-class EvaluationLoader(DataLoader[Batch]):
-    """This rank's share of an evaluation set, in the same number of batches on every rank.
+def evaluation_loader(
+    dataset: CropDataset,
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """Makes the loader of this rank's share of an evaluation set, in the same number of batches on every rank.
+
+    It is a plain DataLoader, which `Trainer.predict` makes again to keep track of its indices.
 
     Args:
         dataset: Dataset of finished crops; may be empty, which gives a loader of length 0.
@@ -156,19 +166,8 @@ class EvaluationLoader(DataLoader[Batch]):
         num_workers: Number of processes that read ahead.
         pin_memory: Whether batches are put into pinned memory, for copies to a GPU.
     """
-
-    def __init__(
-        self,
-        dataset: CropDataset,
-        batch_size: int,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-    ) -> None:
-        sampler = ShardBatchSampler(len(dataset), batch_size, rank=rank, world_size=world_size)
-        super().__init__(dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory))
+    sampler = ShardBatchSampler(len(dataset), batch_size, rank=rank, world_size=world_size)
+    return DataLoader(dataset, batch_sampler=sampler, **_worker_arguments(num_workers, pin_memory))
 
 
 def _worker_arguments(num_workers: int, pin_memory: bool) -> dict[str, Any]:

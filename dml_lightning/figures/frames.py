@@ -37,18 +37,7 @@ class FramePictures:
             frame: Path of the frame.
             boxes: Columns x, y, width, height (px), label, decision (known or unknown).
         """
-        picture, scale = _background(frame)
-        draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
-        outlines = []
-        for box in boxes.to_dict("records"):
-            colour = DECISION_COLOURS[box["decision"]]
-            left, top = scale * box["x"], scale * box["y"]
-            right, bottom = left + scale * box["width"], top + scale * box["height"]
-            name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
-            _write_name(draw, font, printable(name), (left, top, bottom), picture.size, colour)
-            outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
-        for outline, colour in outlines:  # last, so that no name hides a box
-            draw.rectangle(outline, outline=colour, width=2)
+        picture = draw_frame(frame, boxes)
         with replacing(self.folder / self._name(Path(frame))) as file:
             picture.save(file, format="PNG")
 
@@ -60,6 +49,28 @@ class FramePictures:
             name = f"{frame.parent.name}_{frame.stem}_{number}"
         self._names.add(name)
         return f"{name}.png"
+
+
+def draw_frame(frame: str | Path, boxes: pd.DataFrame) -> Image.Image:
+    """A frame in grey with its boxes: the name of each known one, and of an unknown one the guess.
+
+    Args:
+        frame: Path of the frame.
+        boxes: Columns x, y, width, height (px), label, decision (known or unknown), as `TrainedRun.predict` gives them.
+    """
+    picture, scale = _background(frame)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
+    outlines = []
+    for box in boxes.to_dict("records"):
+        colour = DECISION_COLOURS[box["decision"]]
+        left, top = scale * box["x"], scale * box["y"]
+        right, bottom = left + scale * box["width"], top + scale * box["height"]
+        name = box["label"] if box["decision"] == "known" else f"unknown ({box['label']}?)"
+        _write_name(draw, font, printable(name), (left, top, bottom), picture.size, colour)
+        outlines.append(((left - 2, top - 2, right + 2, bottom + 2), colour))
+    for outline, colour in outlines:  # last, so that no name hides a box
+        draw.rectangle(outline, outline=colour, width=2)
+    return picture
 
 
 def grey_picture(pixels: NDArray[np.float64]) -> Image.Image:
@@ -75,7 +86,7 @@ def grey_picture(pixels: NDArray[np.float64]) -> Image.Image:
     return Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB")
 
 
-def _background(frame: str) -> tuple[Image.Image, float]:
+def _background(frame: str | Path) -> tuple[Image.Image, float]:
     """The frame in grey, from its 0.5th to its 99.9th percentile, and the px of the picture per px of a box."""
     shown = read_frame(Path(frame))
     step = -(-max(shown.pixels.shape) // LARGEST_SIDE)  # a mosaic is thinned

@@ -1,6 +1,6 @@
 """Shared by all commands after training: load a finished run, read a data set, embed its crops."""
 
-from argparse import ArgumentError
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,15 +8,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning.pytorch.cli import LightningArgumentParser
 from rich.progress import track
 
 from dml_lightning.data.crops import CropOptions, crop_batches
 from dml_lightning.data.frames import Radiometry
+from dml_lightning.data.sources.data_frame import BoxTable
+from dml_lightning.data.sources.recognise import read_source
+from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative, sets_of
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.backbones import weights_follow
-from dml_lightning.runs.checkpoints import read_checkpoint
+from dml_lightning.models.checkpoints import instantiate, read_checkpoint
 from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
@@ -34,7 +36,7 @@ class TrainedRun:
     device: str
 
     @staticmethod
-    def load(run: str, device: str = "cpu", trust: Collection[str] = ()) -> "TrainedRun":
+    def load(run: str | Path, device: str = "cpu", trust: Collection[str] = ()) -> "TrainedRun":
         """Load a run from its folder, which may come from anyone: see `dml_lightning.trust`.
 
         Args:
@@ -47,7 +49,7 @@ class TrainedRun:
                 checkpoint, or the recipe names a class that is not listed.
         """
         check_device(device)
-        folder = find_run(run)
+        folder = find_run(str(run))
         path = recipe_path(folder)
         gallery = Gallery.of_run(folder)
         options = _crop_options(path)
@@ -65,6 +67,54 @@ class TrainedRun:
                 f"`dml validate --run {folder}` makes it again."
             )
         return TrainedRun(folder, module.to(device), options, gallery, device)
+
+    def predict(
+        self,
+        data: str | Path | pd.DataFrame,
+        rule: str | None = None,
+        min_score: float | None = None,
+        neighbours: int = 5,
+        set_alpha: float | None = None,
+        batch_size: int = 256,
+        on_bad_frame: OnBadFrame = "stop",
+    ) -> pd.DataFrame:
+        """Name every box, and refuse unknown ones: the columns and values of `dml predict`, listed by its help.
+
+        The gallery is that of the moment of `load`: load again after an enrolment. A warning names boxes and frames
+        that are left out.
+
+        Args:
+            data: Data config, annotation file or folder of a data set, whose layout is recognised by its content; or a
+                table with the columns of `data.sources.data_frame.BoxTable`, whose index, names of frames and further
+                columns the answer has.
+            rule: Rule that decides; by default C if the run has a calibration split, else B, else A.
+            min_score: Smallest score of a detector's boxes to keep, from 0 to 1; all if not given.
+            neighbours: Number of stored crops that are named for each box, and that vote for label_knn.
+            set_alpha: Largest share of known boxes whose set of species lacks the true one, on average; 0.05 if not
+                given.
+            batch_size: Number of crops embedded at once.
+            on_bad_frame: Whether a frame that cannot be read is an error ("stop") or left out ("skip").
+
+        Raises:
+            ValueError: If the data cannot be read, or the run has no such rule or no sets of species.
+        """
+        chosen = rule or self.gallery.default_rule
+        self.gallery.threshold(chosen)  # an unknown rule ends here
+        sets, _ = sets_of(self.gallery, set_alpha)
+        given = None
+        if isinstance(data, pd.DataFrame):
+            given = BoxTable(data)
+            reading = given.read(on_bad_frame, min_score, allow_empty=True)
+        else:
+            own = own_columns(self.gallery)
+            reading = read_source(Path(data), on_bad_frame, min_score, allow_empty=True, carry=own)
+        bad: dict[str, str] = {}
+        embedded = self.embed_table(reading.table, batch_size, on_bad_frame, bad)
+        rows = pd.concat(predicted_tables(reading, embedded, self.gallery, chosen, neighbours, sets))
+        skipped = [" ".join(str(reading.report).split())] if reading.report.skipped else []
+        for sentence in [*skipped, *bad.values()]:
+            warnings.warn(sentence, stacklevel=2)
+        return given.restored(rows) if given else relative(rows, reading.root).reset_index(drop=True)
 
     def embed_table(
         self, table: pd.DataFrame, batch_size: int, on_bad_frame: OnBadFrame, bad_frames: dict[str, str]
@@ -84,10 +134,7 @@ class TrainedRun:
 
     def embed_all(self, table: pd.DataFrame, batch_size: int) -> Embeddings:
         """Embed the boxes of a table, with their rows in it as index; an unreadable frame is an error."""
-        parts = list(self.embed_table(table, batch_size, "stop", {}))
-        order = torch.cat([part.index for part in parts]).argsort()
-        columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
-        return Embeddings(**{name: torch.cat(own)[order] for name, own in columns.items() if own[0] is not None})
+        return Embeddings.joined(list(self.embed_table(table, batch_size, "stop", {})))
 
 
 def check_device(device: str) -> None:
@@ -103,20 +150,10 @@ def check_device(device: str) -> None:
         raise ValueError(f"--device {device} cannot be used here ({reason}); cpu always can.") from None
 
 
-@torch.inference_mode()
 def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
-        vectors, features = module(batch.images.to(device), batch.side.to(device), with_features=True)
-        logits = module.compute_logits(vectors)
-        rows = batch.index.argsort()  # a table that is not sorted by frame is embedded in another order
-        yield Embeddings(
-            vectors.float().cpu()[rows],
-            batch.labels[rows],
-            batch.index[rows],
-            None if logits is None else logits.float().cpu()[rows],
-            features.float().cpu()[rows],
-        )
+        yield module.embed(batch._replace(images=batch.images.to(device), side=batch.side.to(device)))
 
 
 def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: dict[str, Any]) -> EmbeddingModule:
@@ -138,21 +175,8 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: d
     given = {"num_classes": num_classes, **training, "compile": False}
     side_inputs = given.pop("side_inputs", 0)
     arguments = {**(model.get("init_args") or {}), **given}
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_lightning_class_args(EmbeddingModule, "model", subclass_mode=True)
-    try:
-        config = parser.parse_object({"model": {**model, "init_args": arguments}})
-        encoder = config.model.init_args.encoder.init_args
-        if "side_inputs" in encoder:
-            encoder.side_inputs = side_inputs
-        with weights_follow(run):
-            module: EmbeddingModule = parser.instantiate(config).model
-    except (ArgumentError, TypeError) as error:
-        text = " ".join(str(error).split())
-        sentence = (
-            text.partition("Errors: - ")[2].partition(" - Expected a")[0] or text
-        )  # of an option that may be null
-        raise ValueError(f"{recipe_path(run)} describes no model of this version: {sentence}") from None
+    with weights_follow(run):
+        module = instantiate({**model, "init_args": arguments}, str(recipe_path(run)), {}, side_inputs)
     module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     return module.eval()
 

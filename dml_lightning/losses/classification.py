@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dml_lightning import distributed
+from dml_lightning.arguments import remember
 from dml_lightning.losses.base import ClassificationLoss
 from dml_lightning.losses.functional import check_rows
 from dml_lightning.pairs.blocks import wide
@@ -72,6 +73,7 @@ class CrossEntropyLoss(_WeightedLoss):
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
+        remember(self, CrossEntropyLoss, locals())
         super().__init__(class_weights)
         _check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
@@ -97,6 +99,7 @@ class BinaryCrossEntropyLoss(_WeightedLoss):
     """
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: list[float] | None = None) -> None:
+        remember(self, BinaryCrossEntropyLoss, locals())
         super().__init__(class_weights)
         _check_smoothing(label_smoothing)
         self.label_smoothing = label_smoothing
@@ -125,6 +128,7 @@ class FocalLoss(_WeightedLoss):
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float = 1.0, class_weights: list[float] | None = None) -> None:
+        remember(self, FocalLoss, locals())
         super().__init__(class_weights)
         if not 0 <= gamma < math.inf:
             raise ValueError(f"gamma must be at least 0, got {gamma}")
@@ -164,6 +168,7 @@ class MetricCrossEntropyLoss(_WeightedLoss):
     def __init__(
         self, a: float = 0.0, b: float = 0.8, p: float = 0.5, class_weights: list[float] | None = None
     ) -> None:
+        remember(self, MetricCrossEntropyLoss, locals())
         super().__init__(class_weights)
         check_metric_parameters(a, b, p)
         self.a, self.b, self.p = a, b, p

@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from dml_lightning import distributed
+from dml_lightning.arguments import remember
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows, contrastive_sum, n_pair_sum
 from dml_lightning.pairs.blocks import check_finite, wide
@@ -54,6 +55,7 @@ class ContrastiveLoss(EmbeddingLoss):
     """
 
     def __init__(self, margin: float = 1.0) -> None:
+        remember(self, ContrastiveLoss, locals())
         super().__init__()
         positive(margin=margin)
         self.margin = margin
@@ -88,6 +90,7 @@ class NPairLoss(EmbeddingLoss):
     """
 
     def __init__(self, scale: float = 1.0) -> None:
+        remember(self, NPairLoss, locals())
         super().__init__()
         positive(scale=scale)
         self.scale = scale

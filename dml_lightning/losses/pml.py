@@ -12,6 +12,7 @@ from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor, nn
 
 from dml_lightning import distributed
+from dml_lightning.arguments import remember
 from dml_lightning.losses.base import EmbeddingLoss, positive
 from dml_lightning.losses.functional import check_rows
 from dml_lightning.losses.pml_kinds import check_kind, check_sizes, sized
@@ -65,6 +66,7 @@ class PMLLoss(EmbeddingLoss):
         proxy_lr: float | None = None,
         seed: int = 0,
     ) -> None:
+        remember(self, PMLLoss, locals())
         super().__init__()
         if not isinstance(miner, BaseMiner | None):
             raise ValueError(f"miner must be one of pytorch-metric-learning's, got {type(miner).__name__}")
@@ -173,6 +175,7 @@ class MultiSimilarityLoss(PMLLoss):
     """
 
     def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5) -> None:
+        remember(self, MultiSimilarityLoss, locals())
         positive(alpha=alpha, beta=beta)
         dot_products = DotProductSimilarity(normalize_embeddings=False)
         super().__init__(losses.MultiSimilarityLoss(alpha, beta, base, distance=dot_products))

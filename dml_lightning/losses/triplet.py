@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dml_lightning import distributed
+from dml_lightning.arguments import remember
 from dml_lightning.losses.base import EmbeddingLoss
 from dml_lightning.losses.functional import REDUCTIONS, Reduction, check_rows, denominator, local_sums
 from dml_lightning.losses.memory import Memory
@@ -52,6 +53,7 @@ class TripletLoss(EmbeddingLoss):
         soft: bool = False,
         memory_size: int = 0,
     ) -> None:
+        remember(self, TripletLoss, locals())
         super().__init__()
         for name, value, choices in (
             ("mining", mining, MININGS),

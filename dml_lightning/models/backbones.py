@@ -20,22 +20,25 @@ DESCRIPTION = "backbone.json"  # in a run's folder, of a backbone that no regist
 LOADING_ERRORS = (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError)
 
 _WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
-_RUN: ContextVar[Path | None] = ContextVar("run", default=None)
+_DESCRIBED: ContextVar[dict[str, Any]] = ContextVar("described")
 
 
 @contextmanager
-def weights_follow(run: Path | None = None) -> Iterator[None]:
+def weights_follow(run: Path | None = None, description: dict[str, Any] | None = None) -> Iterator[None]:
     """Make encoders without published or given weights, since those of a run's checkpoint follow.
 
     Args:
         run: Folder of the run, which describes a backbone of the hub or of a local folder so that neither is asked.
+        description: The description itself.
     """
-    tokens = _WEIGHTS_FOLLOW.set(True), _RUN.set(run)
+    if description is None:
+        description = {} if run is None else read_json(run / DESCRIPTION)
+    tokens = _WEIGHTS_FOLLOW.set(True), _DESCRIBED.set(description)
     try:
         yield
     finally:
         _WEIGHTS_FOLLOW.reset(tokens[0])
-        _RUN.reset(tokens[1])
+        _DESCRIBED.reset(tokens[1])
 
 
 def create_backbone(
@@ -91,8 +94,7 @@ def _source_of(name: str) -> tuple[str | None, str]:
 
 def _settings(name: str, source: str | None, img_size: int | None, arguments: dict[str, Any]) -> dict[str, Any]:
     """All arguments of `timm.create_model` but `pretrained`, with the config of a source in place of its name."""
-    run = _RUN.get()
-    if source and run is not None and (description := read_json(run / DESCRIPTION)):
+    if source and (description := _DESCRIBED.get({})):
         return description
     try:
         settings: dict[str, Any] = resolve_model_input_args(

@@ -5,9 +5,10 @@ import os
 import shutil
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import lightning as L
 import torch
@@ -21,6 +22,7 @@ from typing_extensions import override
 
 from dml_lightning.data.loaders import put_loader_back
 from dml_lightning.distributed import gather, without_copies
+from dml_lightning.models.checkpoints import MODEL, load_module, model_section
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.frozen import FeatureCache
 from dml_lightning.models.layers import scale_rates, split_by_layer
@@ -88,6 +90,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
+        self.configured: Mapping[str, Any] = {}  # arguments in the words of the config, set by the command line
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
         if channels_last:
@@ -178,6 +181,49 @@ class EmbeddingModule(L.LightningModule, ABC):
             ) from None
 
     @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        section = model_section(self, self.configured)
+        if section is not None:
+            checkpoint[MODEL] = section
+
+    @override
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # of a path, and without a file of hyper-parameters
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        *,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        trust: Collection[str] = (),
+        **given: Any,
+    ) -> Self:
+        """Make the module of a checkpoint again, with its weights; nothing that the file holds is run.
+
+        The checkpoint holds plain values alone, and classes by their names: this package's, and those of libraries that
+        `dml_lightning.trust` lists. What has no plain form, such as a loss object of your own, must be given again.
+
+        Args:
+            checkpoint_path: A checkpoint of a fit, by the command line or by a plain trainer.
+            map_location: Device of the weights, see `torch.load`; the CPU if not given.
+            strict: Whether all weights must fit; they must if not given.
+            weights_only: Not used: only plain values are ever read.
+            trust: Further modules whose classes the checkpoint may name.
+            **given: Arguments of the class that take the place of saved ones.
+
+        Raises:
+            ValueError: If the file is no checkpoint, is of another class, names one that is not listed, or lacks an
+                argument.
+
+        Example:
+            `TripletModule.load_from_checkpoint("best.ckpt", loss=MyLoss())`
+        """
+        module, weights = load_module(cls, Path(checkpoint_path), map_location or "cpu", trust, given)
+        module.load_state_dict(weights, strict=strict is not False)
+        assert isinstance(module, cls)
+        return module
+
+    @override
     def setup(self, stage: str) -> None:
         self._features.clear()  # the data may be others
         side_inputs = getattr(getattr(self.trainer, "datamodule", None), "training_side_inputs", None)
@@ -220,11 +266,7 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        if not isinstance(batch, Batch):
-            raise ValueError(
-                f"Training batches came as {type(batch).__name__}, not Batch: give the trainer the datamodule "
-                "(trainer.fit(module, datamodule=...)), which augments them on the device."
-            )
+        _check_batch(batch)
         embeddings = self._embed(batch, self._same_crops).vectors
         loss, counts = self.compute_loss(embeddings, batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
@@ -235,6 +277,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     # Evaluation --------------------------------------------------------------------------------
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
+        _check_batch(batch)
         vectors, features = self._embed(batch, same_crops=True)
         logits = self.compute_logits(vectors)
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index, "features": features.float()}
@@ -249,6 +292,31 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluation_step(batch, dataloader_idx)
+
+    @override
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Embeddings:
+        _check_batch(batch)
+        return self.embed(batch)
+
+    @torch.inference_mode()
+    def embed(self, batch: Batch) -> Embeddings:
+        """Embeddings of a batch by ascending index, without copies and on the CPU, as `Trainer.predict` returns them.
+
+        `Trainer.predict` gives one for each batch, of each loader if there are several; each process returns its own.
+        `Embeddings.joined` makes one of those of a loader.
+        """
+        # not from the cache of a frozen backbone: the index of other data means other pixels
+        vectors, features = self(batch.images, batch.side, with_features=True)
+        logits, kept = self.compute_logits(vectors), without_copies(batch.index)
+        columns = {
+            "vectors": vectors.float(),
+            "labels": batch.labels,
+            "index": batch.index,
+            "features": features.float(),
+        }
+        if logits is not None:
+            columns["logits"] = logits.float()
+        return Embeddings(**{name: column[kept].cpu() for name, column in columns.items()})
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -313,6 +381,20 @@ class EmbeddingModule(L.LightningModule, ABC):
             )
         factor = lr_factor(self._schedule, self._warmup, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def _check_batch(batch: Any) -> None:
+    """Refuse what another datamodule yields.
+
+    Raises:
+        ValueError: If it is not a `Batch`.
+    """
+    if not isinstance(batch, Batch):
+        raise ValueError(
+            f"a batch came as {type(batch).__name__}: give the trainer a ThermalWaterfowlDataModule as datamodule=..., "
+            "which augments crops on the device, or have your loader yield dml_lightning.types.Batch(images "
+            "(B, 1, S, S) float32, labels (B,) int64, index (B,) int64 that tells crops apart, side (B, 0) float32)."
+        )
 
 
 def has_compiler() -> bool:

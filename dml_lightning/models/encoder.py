@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dml_lightning.arguments import remember
 from dml_lightning.models.backbones import create_backbone
 from dml_lightning.models.side import SIDE_FEATURES, SideFeatures
 from dml_lightning.types import Encoded
@@ -63,6 +64,7 @@ class Encoder(nn.Module):
         backbone_args: dict[str, Any] | None = None,
         side_inputs: int = 0,
     ) -> None:
+        remember(self, Encoder, locals())
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")
@@ -153,6 +155,7 @@ class RawPixels(Encoder):
     """
 
     def __init__(self, side: int = 32, normalize: bool = True) -> None:
+        remember(self, RawPixels, locals())
         nn.Module.__init__(self)
         self.embedding_dim = side**2
         self.normalize = normalize

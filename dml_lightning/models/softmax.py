@@ -7,8 +7,10 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from typing_extensions import override
 
+from dml_lightning.arguments import remember
 from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
+from dml_lightning.losses.plain import classification_loss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.types import LinearHead, LossOutput, is_clutter
@@ -24,7 +26,8 @@ class SoftmaxModule(EmbeddingModule):
         encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
         optimizer: Function that makes the optimizer from parameters.
         num_classes: Number C of known classes; filled in from the data by the command line.
-        loss: Loss on logits (B, C), or (B, C + 1) with clutter; cross-entropy if not given.
+        loss: Loss on logits (B, C), or (B, C + 1) with clutter; cross-entropy if not given. In Python also torch's or
+            a module of your own, see `losses.plain.classification_loss`.
         scale: Factor on the embedding before the classifier: the logits of unit vectors would otherwise
             be too close together for a low loss (Wang et al. 2017, NormFace, section 3.3).
         **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last`, `turned_classes` and
@@ -51,13 +54,9 @@ class SoftmaxModule(EmbeddingModule):
         scale: float = 16.0,
         **common: Any,
     ) -> None:
+        remember(self, SoftmaxModule, locals())
         super().__init__(encoder, optimizer, num_classes, **common)
-        if not isinstance(loss, ClassificationLoss | None):
-            raise ValueError(
-                f"loss must be a ClassificationLoss on logits, got {type(loss).__name__}; TripletModule takes "
-                "losses on embeddings."
-            )
-        self.loss = loss if loss is not None else CrossEntropyLoss()
+        self.loss = CrossEntropyLoss() if loss is None else classification_loss(loss)
         self.scale = scale
         self.classifier = nn.Linear(encoder.embedding_dim, self.training_classes)
         self.reject = nn.Linear(encoder.embedding_dim, 1) if self.clutter else None

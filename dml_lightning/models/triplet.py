@@ -6,8 +6,10 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from typing_extensions import override
 
+from dml_lightning.arguments import remember
 from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler
 from dml_lightning.losses import EmbeddingLoss, TripletLoss
+from dml_lightning.losses.plain import embedding_loss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.theory import check_margin
@@ -21,7 +23,8 @@ class TripletModule(EmbeddingModule):
         encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
         optimizer: Function that makes the optimizer from parameter groups.
         num_classes: Number C of known classes; filled in from the data by the command line.
-        loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given.
+        loss: Loss on embeddings (B, D) and labels (B,); `TripletLoss()`, exact batch-all triplets, if not given. In
+            Python also one of pytorch-metric-learning or a module of your own, see `losses.plain.embedding_loss`.
         allow_infeasible_margin: Whether to train even with a margin that no embeddings can satisfy.
         **common: `schedule`, `warmup`, `layer_decay`, `scheduler`, `compile`, `channels_last`, `turned_classes` and
             `clutter` of `EmbeddingModule`.
@@ -50,13 +53,9 @@ class TripletModule(EmbeddingModule):
         allow_infeasible_margin: bool = False,
         **common: Any,
     ) -> None:
+        remember(self, TripletModule, locals())
         super().__init__(encoder, optimizer, num_classes, **common)
-        if not isinstance(loss, EmbeddingLoss | None):
-            raise ValueError(
-                f"loss must be an EmbeddingLoss, got {type(loss).__name__}; PMLLoss makes one of a loss of "
-                "pytorch-metric-learning."
-            )
-        self.loss = loss = loss if loss is not None else TripletLoss()
+        self.loss = loss = TripletLoss() if loss is None else embedding_loss(loss)
         loss.set_sizes(self.training_classes, encoder.embedding_dim)
         if self.clutter:
             loss.check_clutter()

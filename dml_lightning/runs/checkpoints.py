@@ -6,7 +6,6 @@ generators are not stored: `ExactResume` seeds the generators at every step.
 """
 
 import random
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,34 +18,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
 from dml_lightning.files import replacing
+from dml_lightning.models.checkpoints import read_checkpoint
 from dml_lightning.runs.folder import SELECTION
 from dml_lightning.types import Stream
-
-HANDED_OVER = ".temp.ckpt"  # Lightning's file of the weights that forked processes hand over to their parent
-
-
-def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Load the tensors and plain values of a checkpoint; a file with anything else is refused, and nothing of it runs.
-
-    Raises:
-        ValueError: If the file is no checkpoint of a fit.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pickle protocol of what is no checkpoint
-            content: Any = torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception:  # of many kinds, from an unpickler that reads anything as its program
-        content = None
-    handed_over = path.name == HANDED_OVER  # holds weights alone
-    if not isinstance(content, dict) or not ("state_dict" in content or handed_over):
-        size = path.stat().st_size
-        raise ValueError(
-            f"{path} ({size} bytes) is no checkpoint of dml fit, or is damaged; nothing of it was loaded: name the "
-            "best.ckpt or last.ckpt of a run."
-        )
-    return content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

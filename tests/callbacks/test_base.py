@@ -1,15 +1,19 @@
 """The hook that evaluation callbacks share, without a fit."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
+from dml_lightning import callbacks
 from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.models import EmbeddingModule, TripletModule
 from tests.models.small import make
+from tests.models.small import trainer as small_trainer
 
 
 class Notes(EvaluationCallback):
@@ -41,9 +45,12 @@ def test_it_is_asked_at_the_end_of_a_validation_and_of_a_test() -> None:
     assert notes.stages == ["val", "test"]
 
 
-def test_another_module_is_refused() -> None:
-    with pytest.raises(ValueError, match="Notes observes an EmbeddingModule, not LightningModule"):
-        Notes().on_test_epoch_end(trainer(), L.LightningModule())
+@pytest.mark.parametrize("callback", [getattr(callbacks, name)() for name in callbacks.__all__])
+def test_another_module_is_refused_at_the_start(callback: L.Callback, tmp_path: Path) -> None:
+    fit = small_trainer(tmp_path, callbacks=[callback])
+    message = f"{type(callback).__name__} observes an EmbeddingModule, not BoringModel: derive the module"
+    with pytest.raises(ValueError, match=message):
+        fit.fit(BoringModel(), BoringDataModule())
 
 
 def test_numbers_are_logged_behind_their_stage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from dml_lightning.cli import main
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.sources import CocoJson
 from dml_lightning.evaluation.evidence import read_evidence
-from dml_lightning.flights.boxes import OWN
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.flights.taxonomy import node_counts, read_taxonomy
 from dml_lightning.gallery.answer import answer
+from dml_lightning.gallery.boxes import OWN
 from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.models import TripletModule
 from tests import ROOT
 from tests.commands.enrolling import NEW, enroll, table_of
 from tests.data.test_positions import UTM_32_NORTH, geotiff
@@ -188,7 +189,7 @@ def test_a_failure_leaves_no_table(
             raise RuntimeError("in the midst")
         return answer(*arguments)
 
-    monkeypatch.setattr("dml_lightning.flights.boxes.answer", failing)
+    monkeypatch.setattr("dml_lightning.gallery.boxes.answer", failing)
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
     for name in ("out.csv", "out.parquet"):
         calls.clear()
@@ -272,6 +273,8 @@ def test_a_run_with_a_loss_of_pytorch_metric_learning_predicts(words: list[str],
     data = f"--data={flights}/annotations.json"
     out = main(["predict", f"--run={run}", data, f"--out={tmp_path}/out.csv"])
     assert len(pd.read_csv(out)) > 100
+    module = TripletModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
+    assert module.loss.loss.proxies.shape == (4, 8)
 
 
 def test_a_bad_frame_is_named_and_the_others_are_kept(

@@ -11,10 +11,10 @@ import torch
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.loaders import (
     CropDataset,
-    EvaluationLoader,
     TrainingCrops,
     TrainingLoader,
     capped_rows,
+    evaluation_loader,
     put_loader_back,
     refuse_parts,
 )
@@ -75,7 +75,7 @@ def test_training_crops_carry_the_parameters_of_their_slots() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_ranks_share_an_evaluation_set_in_equally_many_batches(world_size: int) -> None:
-    loaders = [EvaluationLoader(dataset(), 2, rank=rank, world_size=world_size) for rank in range(world_size)]
+    loaders = [evaluation_loader(dataset(), 2, rank=rank, world_size=world_size) for rank in range(world_size)]
     shares = [[batch.index.tolist() for batch in loader] for loader in loaders]
     assert {len(share) for share in shares} == {len(loader) for loader in loaders} == {-(-9 // (2 * world_size))}
     seen = [row for share in shares for batch in share for row in batch]
@@ -85,7 +85,7 @@ def test_ranks_share_an_evaluation_set_in_equally_many_batches(world_size: int) 
 
 def test_an_empty_set_gives_no_batch() -> None:
     empty = CropDataset(Store(), np.empty(0, np.int64), np.empty(0, np.int64), OPTIONS)
-    loader = EvaluationLoader(empty, 4)
+    loader = evaluation_loader(empty, 4)
     assert len(loader) == 0
     assert list(loader) == []
 

@@ -11,6 +11,7 @@ from dml_lightning import callbacks
 from dml_lightning.cli import main
 from dml_lightning.losses import TripletLoss
 from dml_lightning.models import Encoder, TripletModule
+from dml_lightning.types import SETS, Embeddings
 from tests import ROOT
 from tests.end_to_end.plain import plain_data, plain_trainer
 
@@ -35,8 +36,11 @@ def test_a_plain_trainer_is_enough(flights: Path, tmp_path: Path) -> None:
     assert {"train/loss", "val/map_at_r"} <= set(trainer.callback_metrics)
     trainer.test(module, datamodule=data, verbose=False)
     assert {"test/ood_auroc_mammal", "test/novel_map_at_r"} <= set(trainer.callback_metrics)
+    every_set = trainer.predict(module, data.test_dataloader())
+    known = Embeddings.joined(every_set[SETS.index("known")])
+    torch.testing.assert_close(known.vectors, module.embeddings()["known"].vectors)
     bare = L.Trainer(fast_dev_run=1, accelerator="cpu", logger=False, use_distributed_sampler=False)
-    with pytest.raises(ValueError, match="give the trainer the datamodule"):
+    with pytest.raises(ValueError, match="came as TrainingBatch: give the trainer a Thermal"):
         bare.fit(module, data.train_dataloader(), data.val_dataloader())
 
 

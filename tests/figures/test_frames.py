@@ -9,6 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from dml_lightning import figures
 from dml_lightning.figures import frames
 from dml_lightning.figures.frames import DECISION_COLOURS, SMALLEST_SIDE, FramePictures
 from tests.data.pixels.writing import flir_jpeg
@@ -32,6 +33,17 @@ def draw(folder: Path, rows: list[dict[str, object]]) -> None:
     pictures = FramePictures(folder)
     for path, boxes in pd.DataFrame(rows).groupby("frame", sort=False):
         pictures.draw(str(path), boxes)
+
+
+def test_the_package_has_the_functions_that_draw() -> None:
+    assert [getattr(figures, name).__name__ for name in figures.__all__] == figures.__all__
+
+
+def test_what_is_written_is_returned(tmp_path: Path) -> None:
+    rows = [row(frame(tmp_path / "night" / "a.tiff"))]
+    draw(tmp_path / "out", rows)
+    returned = figures.draw_frame(tmp_path / "night" / "a.tiff", pd.DataFrame(rows))
+    assert np.array_equal(np.asarray(returned), np.asarray(Image.open(tmp_path / "out" / "night_a.png")))
 
 
 def is_colour(pixels: NDArray[np.uint8], decision: str) -> NDArray[np.bool_]:

@@ -8,8 +8,9 @@ import pandas as pd
 import tifffile
 
 from dml_lightning.data.sources.recognise import read_source
-from dml_lightning.flights.boxes import predicted_tables, write_boxes
+from dml_lightning.flights.boxes import write_boxes
 from dml_lightning.flights.whole_frames import WholeFrames
+from dml_lightning.gallery.boxes import predicted_tables
 from dml_lightning.gallery.trained import TrainedRun
 
 

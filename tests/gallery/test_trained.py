@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
+from dml_lightning.cli import main
 from dml_lightning.data.crops import CropOptions
 from dml_lightning.data.frames import Radiometry
 from dml_lightning.data.sources.recognise import _filled_columns, read_source
@@ -18,6 +20,7 @@ from dml_lightning.gallery import trained
 from dml_lightning.models import SoftmaxModule, TripletModule
 from dml_lightning.types import Batch
 from tests import ROOT
+from tests.data.making import write_counts
 from tests.models.small import Blobs, make
 
 
@@ -126,3 +129,34 @@ def test_columns_that_say_nothing_are_as_if_they_were_not_there(tmp_path: Path) 
     assert _filled_columns(table, ",", ("label", "flight")) == {"flight"}
     table.write_text("frame,x\na,1\n")
     assert _filled_columns(table, ",", ("label", "flight")) == set()
+
+
+def test_predict_returns_what_the_command_writes(runs: dict[str, Path], flights: Path, tmp_path: Path) -> None:
+    data = flights / "annotations.json"
+    words = [f"--run={runs['softmax']}", f"--data={data}", "--rule=A", "--neighbours=3"]
+    written = pd.read_parquet(main(["predict", *words, f"--out={tmp_path}/out.parquet"]))
+    run = trained.TrainedRun.load(runs["softmax"])
+    found = run.predict(data, rule="A", neighbours=3)
+    pd.testing.assert_frame_equal(found, written)
+    boxes = found[["frame", "x", "y", "width", "height", "group"]].assign(frame=flights / found["frame"], ring=7)
+    again = run.predict(boxes.sample(frac=1, random_state=0), rule="A", neighbours=3)
+    assert (again.pop("ring") == 7).all()
+    same = found.columns.difference(["frame", "annotation"])
+    pd.testing.assert_frame_equal(again.loc[found.index, same], found[same], atol=1e-5)  # of other batches
+
+
+def test_what_predict_leaves_out_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
+    write_counts(tmp_path / "a.tiff", 0)
+    (tmp_path / "bad.tiff").write_bytes((tmp_path / "a.tiff").read_bytes()[:3000])
+    rows = [(tmp_path / name, 5, 6, size, 8) for name, size in (("a.tiff", 7), ("a.tiff", 0), ("bad.tiff", 7))]
+    table = pd.DataFrame(rows, columns=["frame", "x", "y", "width", "height"], index=["good", "flat", "bad"])
+    run = trained.TrainedRun.load(runs["triplet"])
+    with pytest.warns(UserWarning, match="box has no area|bad.tiff") as told:
+        found = run.predict(table, on_bad_frame="skip")
+    assert found.index.tolist() == ["good"]
+    assert "skipped 1: box has no area (e.g. row 1 of the table)" in str(told[0].message)
+    assert "bad.tiff" in str(told[1].message)
+    with pytest.raises(ValueError, match=r"bad\.tiff"):
+        run.predict(table)
+    with pytest.raises(ValueError, match="there is no rule 'Z'"):
+        run.predict(table, rule="Z")

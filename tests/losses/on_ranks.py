@@ -11,6 +11,7 @@ from pytorch_metric_learning import miners, reducers, regularizers
 from torch import Tensor
 
 from dml_lightning import distributed, losses
+from dml_lightning.losses.plain import classification_loss, embedding_loss
 from dml_lightning.types import CLUTTER
 
 EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
@@ -28,6 +29,7 @@ EMBEDDING: dict[str, Callable[[], losses.EmbeddingLoss]] = {
     "contrastive": lambda: losses.ContrastiveLoss(1.0),
     "n-pair": losses.NPairLoss,
     "multi-similarity": losses.MultiSimilarityLoss,
+    "plain": lambda: embedding_loss(Spread()),
 }
 TRIPLETS = functools.partial(peers.TripletMarginLoss, 0.3)
 
@@ -81,6 +83,14 @@ PML = {
 }
 
 
+class Spread(torch.nn.Module):
+    """Mean squared distance of a row to the mean of its class, which mixes crops of all ranks."""
+
+    def forward(self, rows: Tensor, labels: Tensor) -> Tensor:
+        same = (labels[:, None] == labels).to(rows.dtype)
+        return (rows - same @ rows / same.sum(dim=1, keepdim=True)).square().sum(dim=1).mean()
+
+
 def pml_loss(make: Callable[[], tuple[Any, ...]]) -> losses.PMLLoss:
     return losses.PMLLoss(*make())
 
@@ -92,6 +102,7 @@ CLASSIFICATION = {
     "binary": losses.BinaryCrossEntropyLoss,
     "focal": lambda: losses.FocalLoss(class_weights=[1.0, 2.0, 0.2, 5.0, 1.0]),
     "metric": losses.MetricCrossEntropyLoss,
+    "plain-logits": lambda: classification_loss(torch.nn.CrossEntropyLoss(torch.arange(1.0, 6.0))),
 }
 EVERY = EMBEDDING | CLASSIFICATION
 

@@ -105,28 +105,23 @@ class CsvTable(Source):
 
     def scan(self, report: ReadReport) -> Scan:
         """Reads all rows of all files."""
-        files = self._files()
-        if not files:
-            raise ValueError(f"There is no file {self.file} in {self.root}.")
         finder = FrameFinder()
         frames: dict[Path, None] = {}
         boxes: list[Box] = []
         groups: dict[Path, str] = {}
         distances: dict[Path, str] = {}
-        for file in files:
-            for number, row in read_rows(file, self._needed(), self.delimiter, self.header):
-                where = f"{file.name} row {number}"
-                if not row[self.frame_column]:
-                    report.skip("row without a frame", where)
-                    continue
-                frame = finder.find(self._name(file, row[self.frame_column], where), [self.root], where)
-                frames[frame] = None
-                if self.group_column is not None:
-                    _set_once(groups, frame, row[self.group_column], "group", where)
-                if self.gsd_column is not None and 0 < self._number(row[self.gsd_column]) < math.inf:
-                    _set_once(distances, frame, row[self.gsd_column], "ground sampling distance", where)
-                if any(row[name] for name in self.box_columns):
-                    boxes.append(self._box(frame, row, where))
+        for stem, where, row in self._rows():
+            if not row[self.frame_column]:
+                report.skip("row without a frame", where)
+                continue
+            frame = finder.find(self._name(stem, row[self.frame_column], where), [self.root], where)
+            frames[frame] = None
+            if self.group_column is not None:
+                _set_once(groups, frame, row[self.group_column], "group", where)
+            if self.gsd_column is not None and 0 < self._number(row[self.gsd_column]) < math.inf:
+                _set_once(distances, frame, row[self.gsd_column], "ground sampling distance", where)
+            if any(row[name] for name in self.box_columns):
+                boxes.append(self._box(frame, row, where))
         gsd = {frame: self._number(text) for frame, text in distances.items()}
         return Scan([*frames, *self._flown(finder)], boxes, groups, gsd=gsd)
 
@@ -141,6 +136,15 @@ class CsvTable(Source):
         headers = [self.header] if self.header else [read_header(each, self.delimiter) for each in self._files()]
         names = dict.fromkeys(name for header in headers for name in header if header.count(name) == 1)
         self.carried = [name for name in names if name and name not in {*self._needed(), *reserved}]
+
+    def _rows(self) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """Yields the file's name without suffix, the place for messages, and the texts by column of every row."""
+        files = self._files()
+        if not files:
+            raise ValueError(f"There is no file {self.file} in {self.root}.")
+        for file in files:
+            for number, row in read_rows(file, self._needed(), self.delimiter, self.header):
+                yield file.stem, f"{file.name} row {number}", row
 
     def _files(self) -> list[Path]:
         return sorted(self.root.glob(self.file))
@@ -162,13 +166,13 @@ class CsvTable(Source):
         where = f"{place.name} line"
         return [finder.find(name, [self.root], f"{where} {n}") for n, name in enumerate(names, start=1) if name]
 
-    def _name(self, file: Path, text: str, where: str) -> str:
+    def _name(self, stem: str, text: str, where: str) -> str:
         """Fills the frame_name template."""
         number = to_float(text)
         values = [text, int(number)] if number.is_integer() else [text]
         for value in values:  # {frame} takes the text, {frame:06d} a number
             with contextlib.suppress(ValueError, KeyError, IndexError):
-                return self.frame_name.format(frame=value, file=file.stem)
+                return self.frame_name.format(frame=value, file=stem)
         raise ValueError(
             f"{where}: the frame {text!r} does not fit frame_name {self.frame_name!r}, which may use "
             "{frame}, {frame:06d} for a number, and {file}."
