@@ -22,7 +22,7 @@ def rare_classes(table: pd.DataFrame, min_crops: int, splits: int, listed: Colle
         Numbers of crops and groups of each rare class, in columns of these names; classes by name.
 
     Raises:
-        ValueError: All of several classes are rare.
+        ValueError: Every class is rare.
     """
     splits = min(splits, table["group"].nunique())  # with fewer groups there is no split at all, which says so
     counts = table[~table["label"].isin(listed)].groupby("label")["group"].agg(crops="size", groups="nunique")
