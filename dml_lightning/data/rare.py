@@ -26,7 +26,7 @@ def rare_classes(table: pd.DataFrame, min_crops: int, splits: int, listed: Colle
     """
     splits = min(splits, table["group"].nunique())  # with fewer groups there is no split at all, which says so
     counts = table[~table["label"].isin(listed)].groupby("label")["group"].agg(crops="size", groups="nunique")
-    rare = counts[(counts["crops"] < min_crops) | (counts["groups"] < splits)]
+    rare: pd.DataFrame = counts[(counts["crops"] < min_crops) | (counts["groups"] < splits)]
     if len(rare) and len(rare) == len(counts):
         raise ValueError(
             f"No class has {min_crops} crops (min_crops) of {splits} groups, one for each split: there are "
