@@ -16,6 +16,7 @@ import shlex
 import shutil
 import statistics
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
@@ -88,8 +89,16 @@ def measured(fit: list[str], seed: int) -> Measured:
     return Measured(*own, background, known, watch.cpu)
 
 
+def rows(fit: list[str], seeds: Sequence[int]) -> Iterator[list[object]]:
+    """A row for each split as it is measured, then their mean."""
+    splits = list[Measured]()
+    for seed in seeds:
+        splits.append(measured(fit, seed))
+        yield row(seed, splits[-1])
+    yield row("mean", Measured(*map(statistics.fmean, zip(*splits, strict=True))))
+
+
 def row(name: object, values: Measured) -> list[object]:
-    """A row of the table."""
     return [name, *(f"{value:.3f}" for value in values[:-1]), f"{values.seconds:.0f}"]
 
 
@@ -105,11 +114,9 @@ def main() -> None:
         fit = command() + ([] if args.whole else SHORT)
         with tempfile.TemporaryDirectory() as work, chdir(work):
             write_table(FRAMES, Path("MY_FRAMES"))
-            rows = [measured(fit, seed) for seed in range(5 if args.whole else 1)]
-        mean = Measured(*map(statistics.fmean, zip(*rows, strict=True)))
-        result.text(f"`dml {shlex.join(fit)}`")
-        heads = ["split", "balanced accuracy", "raw pixels", "background refused", "known refused", "fit, CPU s"]
-        result.table(heads, [*(row(seed, each) for seed, each in enumerate(rows)), row("mean", mean)])
+            result.text(f"`dml {shlex.join(fit)}`")
+            heads = ["split", "balanced accuracy", "raw pixels", "background refused", "known refused", "fit, CPU s"]
+            result.table(heads, rows(fit, range(5 if args.whole else 1)))
 
 
 if __name__ == "__main__":

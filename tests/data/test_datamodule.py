@@ -472,7 +472,7 @@ def test_rare_classes_are_set_aside_and_told(root: Path, capsys: pytest.CaptureF
 
 
 def test_a_batch_has_every_class_up_to_eight(root: Path) -> None:
-    given = module(root, None, classes_per_batch=None, turned_classes=4)
+    given = module(root, None, classes_per_batch=None, turned_classes=4, augmentation=None)
     assert (given.classes_in_batch, given.crops_per_batch) == (8, 16)
     assert module(root, None, classes_per_batch=2).classes_in_batch == 2
 
