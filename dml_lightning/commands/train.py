@@ -1,5 +1,6 @@
 """`dml fit`, `dml validate` and `dml test`: LightningCLI with a folder for each recipe and seed."""
 
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,9 @@ from typing_extensions import override
 
 from dml_lightning.callbacks.writer import result_folder
 from dml_lightning.commands.parser import Parser
-from dml_lightning.commands.summary import summary
+from dml_lightning.commands.summary import outcome, summary
 from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.evaluation.floor import raw_pixel_accuracy
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
@@ -30,7 +32,7 @@ from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.history import history, history_start
-from dml_lightning.runs.names import find_run
+from dml_lightning.runs.names import find_run, name_of
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.sources import source_digests
@@ -282,6 +284,7 @@ class TrainingCLI(LightningCLI):
                 self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
         if not self._settings.trainer.fast_dev_run:
             self._print_summary("val")
+            self._print_outcome()
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluates the run's best checkpoint, or the one given, on the validation split."""
@@ -318,6 +321,14 @@ class TrainingCLI(LightningCLI):
             path = result_folder(self.trainer) / "metrics" / f"{stage}.json"
             if path.is_file():  # a trial writes none
                 print(f"All numbers: {path}")
+
+    def _print_outcome(self) -> None:
+        """Prints what a fit has come to beside the floor, its folder, and the next command."""
+        if self.trainer.is_global_zero:
+            accuracy = self.trainer.callback_metrics.get("val/balanced_accuracy")
+            if accuracy is not None:  # it is of the callback Accuracy
+                print(outcome(float(accuracy), raw_pixel_accuracy(self.datamodule)))
+            print(f"Run: {self.run}\nNext: dml test --run {shlex.quote(name_of(self.run))}")
 
 
 def tell_other_sources(run: Path, sources: Mapping[str, str]) -> None:

@@ -36,6 +36,7 @@ from dml_lightning.data.loaders import (
 from dml_lightning.data.named_splits import single_groups
 from dml_lightning.data.normalisation import Normalisation
 from dml_lightning.data.plan import PlannedBatchSampler
+from dml_lightning.data.rare import numbered, rare_classes
 from dml_lightning.data.samplers import ClutterBatchSampler, PKBatchSampler, ShuffledBatchSampler
 from dml_lightning.data.side import SideInput, side_inputs
 from dml_lightning.data.sources import Reading, Source
@@ -49,6 +50,7 @@ from dml_lightning.types import CLUTTER, EVALUATION_SETS, ROLES, SETS, Batch, Ev
 
 NO_AUGMENTATION = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 DEFAULT_AUGMENTATION = Augmentation()
+MOST_CLASSES = 8  # of a training batch, unless a number is given
 
 
 class ThermalWaterfowlDataModule(L.LightningDataModule):
@@ -101,7 +103,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
             images of these, 1 for none. Evaluation sees upright crops and the known classes alone. An epoch grows as
             many times, unless batches_per_epoch is given.
         sampler: "pk" for classes_per_batch x samples_per_class, "shuffled" for as many crops of any class.
-        classes_per_batch: Number P of classes in a training batch, per rank.
+        classes_per_batch: Number P of classes in a training batch, per rank; None for all of them up to 8.
         samples_per_class: Number K of crops of each class in a training batch, per rank.
         clutter_per_batch: Number of crops of ood_train in a training batch beside the known ones, per rank; None for a
             third of their number.
@@ -120,6 +122,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         other_groups: Whether retrieval is also measured without the crops of a query's own group, which then chooses
             checkpoints (`evaluation.retrieval.selection`); False where a group holds no two crops alike, such as a
             person who drew every character once.
+        min_crops: Smallest number of crops of a class that `known: null` takes; one with fewer, or of fewer groups than
+            there are splits, is set aside and named. None takes all. With class_folds it does not apply.
 
     Raises:
         ValueError: An argument or a file cannot be used.
@@ -154,7 +158,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         augmentation: Augmentation | None = DEFAULT_AUGMENTATION,
         turned_classes: Literal[1, 4, 8] = 1,
         sampler: Literal["pk", "shuffled"] = "pk",
-        classes_per_batch: int = 8,
+        classes_per_batch: int | None = None,
         samples_per_class: int = 16,
         clutter_per_batch: int | None = None,
         train_per_class: int | None = None,
@@ -168,10 +172,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         allow_identical_frames: bool = False,
         corrected: list[str] | None = None,
         other_groups: bool = True,
+        min_crops: int | None = None,
     ) -> None:
         super().__init__()
         self.source = source
-        self.known = known
+        self.known, self.min_crops = known, min_crops
         self.novel_val, self.novel_test = list(novel_val or ()), list(novel_test or ())
         self.ood_train = list(ood_train or ())
         self.ood_val, self.ood_test = list(ood_val or ()), list(ood_test or ())
@@ -207,6 +212,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if stray:
             raise ValueError(f"far_ood names {', '.join(stray)}, which ood_val and ood_test do not.")
         for name in (
+            "min_crops",
             "eval_batch_size",
             "classes_per_batch",
             "samples_per_class",
@@ -252,7 +258,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         novel_val, novel_test = self._novel_classes()
         table = build_table(
             self.reading,
-            known=self.known,
+            known=self._chosen_classes(),
             novel_val=novel_val,
             novel_test=novel_test,
             ood_train=self.ood_train,
@@ -298,6 +304,24 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         species = set(self.reading.table["label"]) - {*self.ood_train, *self.ood_val, *self.ood_test}
         return class_fold(sorted(species), self.class_folds, self.class_fold, self.split_seed)
 
+    def _chosen_classes(self) -> list[str] | None:
+        """Classes to train on: as listed, or without the rare ones."""
+        if self.rare.empty:
+            return self.known
+        return sorted(set(self.reading.table["label"]) - {*self._listed(), *self.rare.index})
+
+    @cached_property
+    def rare(self) -> pd.DataFrame:
+        """Classes that `min_crops` sets aside, with their numbers of crops and groups."""
+        applies = self.known is None and self.min_crops is not None and not self.class_folds
+        rows = self.reading.table if applies else self.reading.table[:0]
+        return rare_classes(rows, self.min_crops or 0, len(self.split_by or self.split_fractions), self._listed())
+
+    def _listed(self) -> set[str]:
+        """Classes that a list names."""
+        lists = (self.known or (), self.novel_val, self.novel_test, self.ood_train, self.ood_val, self.ood_test)
+        return {name for members in lists for name in members}
+
     @property
     def table(self) -> pd.DataFrame:
         """The crop table; once the crops are open, rows of bad frames have the split "" (unused)."""
@@ -333,6 +357,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         return len(self.known_class_names)
 
     @property
+    def classes_in_batch(self) -> int:
+        """Number P of classes in a training batch, per rank."""
+        return self.classes_per_batch or min(MOST_CLASSES, self.num_classes * self.turned_classes)
+
+    @property
     def has_clutter(self) -> bool:
         """Whether training batches hold clutter, so that the command line can link it to the model."""
         return bool(self.ood_train)
@@ -342,12 +371,12 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Number of clutter crops in a training batch, per rank."""
         if self.clutter_per_batch is not None:
             return self.clutter_per_batch
-        return max(1, self.classes_per_batch * self.samples_per_class // 3) if self.has_clutter else 0
+        return max(1, self.classes_in_batch * self.samples_per_class // 3) if self.has_clutter else 0
 
     @property
     def crops_per_batch(self) -> int:
         """Number of crops in a training batch, clutter included, per rank."""
-        return self.classes_per_batch * self.samples_per_class + self.clutter_crops
+        return self.classes_in_batch * self.samples_per_class + self.clutter_crops
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -399,6 +428,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         if unlisted := self._unlisted():
             named = ", ".join(f"{name} ({count})" for name, count in unlisted.items())
             show(f"Crops of classes that no list names, not used: {named}")
+        if len(self.rare):
+            show(f"Set aside, not trained on and not judged (min_crops {self.min_crops}): {numbered(self.rare)}")
         stored = self.options.stored_size
         used = int((self.table["split"] != "").sum())
         show(f"Crops: {used} of {stored}x{stored} px, {size}")
@@ -407,9 +438,8 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Crops of each class that the source has and no list names, largest first."""
         if self.known is None:
             return {}
-        used = {*self.known, *self.novel_val, *self.novel_test, *self.ood_train, *self.ood_val, *self.ood_test}
         counts = self.reading.table["label"].value_counts()
-        return {str(name): int(count) for name, count in counts.items() if name not in used}
+        return {str(name): int(count) for name, count in counts.items() if name not in self._listed()}
 
     @override
     def setup(self, stage: str | None = None) -> None:
@@ -557,11 +587,11 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def _planned_sampler(self, labels: NDArray[np.int64]) -> PlannedBatchSampler:
         ranks = {"seed": self.seed, "rank": self._rank, "world_size": self._world_size}
         if self.sampler == "shuffled":
-            size = self.classes_per_batch * self.samples_per_class
+            size = self.classes_in_batch * self.samples_per_class
             return ShuffledBatchSampler(len(labels), size, batches_per_epoch=self.batches_per_epoch, **ranks)
         return PKBatchSampler(
             np.asarray(turned_names(self.known_class_names, self.turned_classes))[labels],
-            self.classes_per_batch,
+            self.classes_in_batch,
             self.samples_per_class,
             batches_per_epoch=self.batches_per_epoch,
             **ranks,

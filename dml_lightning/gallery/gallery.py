@@ -70,7 +70,10 @@ class Gallery(GallerySummary):
         per_class: bool = False,
         score: str | None = None,
     ) -> "Gallery":
-        """Build the gallery of a run; with rule B if there are OOD crops, with rule C if there is a calibration set.
+        """Build the gallery of a run.
+
+        Rule B is there if there are OOD crops, or clutter, which it takes for want of them; rule C if there is a
+        calibration set.
 
         Args:
             evidence: Embeddings of the validation split.
@@ -98,9 +101,10 @@ class Gallery(GallerySummary):
             validation=to_numpy(prototypes.distances(known.vectors)),
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
-        if len(sets["ood"]):
-            rule_b = validated_threshold(gallery.scores(known), gallery.scores(sets["ood"]), cost)
-            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind)
+        others = sets["ood"] if len(sets["ood"]) else sets["clutter"]
+        if len(others):
+            rule_b = validated_threshold(gallery.scores(known), gallery.scores(others), cost)
+            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind, seen=others is sets["clutter"])
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery

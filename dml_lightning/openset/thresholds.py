@@ -53,6 +53,7 @@ class Threshold:
     refused: float = float("nan")  # share of known validation samples refused; NaN if not measured
     left_out: float = float("nan")  # rule C: share of a flight refused by the crops of the others; NaN if not measured
     too_few_flights: bool = False  # rule C: for one crop of each, so that all crops count
+    seen: bool = False  # rule B: whether the OOD samples are of kinds that training saw
 
     @property
     def name(self) -> str:
@@ -67,7 +68,8 @@ class Threshold:
             return "radius + epsilon" + share
         if self.rule == "B":
             bound = "" if math.isnan(self.cost) else f" that refuses at most {100 * self.cost:g} % of known crops"
-            return f"best balanced accuracy on validation{bound}{share}"
+            seen = ", the unknown ones being of kinds that training saw" if self.seen else ""
+            return f"best balanced accuracy on validation{bound}{seen}{share}"
         return self._conformal_origin + share
 
     @property
@@ -122,6 +124,7 @@ class Threshold:
             "refused": np.array(self.refused),
             "left_out": np.array(self.left_out),
             "too_few_flights": np.array(self.too_few_flights),
+            "seen": np.array(self.seen),
         }
         return state if self.per_class is None else state | nested("per_class", self.per_class.state())
 
@@ -143,6 +146,7 @@ class Threshold:
             refused=float(state.get("refused", nan)),
             left_out=float(state.get("left_out", nan)),
             too_few_flights=bool(state.get("too_few_flights", False)),
+            seen=bool(state.get("seen", False)),
         )
 
 

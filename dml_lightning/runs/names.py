@@ -1,6 +1,7 @@
 """Runs by name: `triplet` for the only finished run below `runs/triplet`, `triplet@latest` for the newest."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from dml_lightning.runs.folder import read_run
@@ -36,6 +37,15 @@ def find_run(name: str) -> Path:
             f"{name} has {len(finished)} finished runs; name one of them, or {name}{LATEST}: {_listed(finished)}."
         )
     return max(finished, key=_started) if finished else Path(name)
+
+
+def name_of(run: Path) -> str:
+    """What stands for a run after `--run`: its name, its name with `@latest`, or its folder where neither finds it."""
+    for name in (run.parent.name, f"{run.parent.name}{LATEST}"):
+        with suppress(ValueError):
+            if find_run(name).resolve() == run.resolve():
+                return name
+    return str(run)
 
 
 def with_runs(args: Iterable[str]) -> list[str]:

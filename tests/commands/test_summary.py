@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dml_lightning.cli import main
-from dml_lightning.commands.summary import summary
+from dml_lightning.commands.summary import outcome, summary
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.results import COLUMNS
 
@@ -29,3 +29,9 @@ def test_a_test_prints_one_short_table(
     assert (expected in told) == printed
     assert told.count(COLUMNS["balanced_accuracy_prototype"]) == printed
     assert "DataLoader" not in told  # of Lightning's table
+
+
+@pytest.mark.parametrize("accuracy", [0.6, 0.599, float("nan")])
+def test_a_run_that_is_no_better_than_raw_pixels_is_warned_of(accuracy: float) -> None:
+    assert "\nWarning: the run is no better than raw pixels." in outcome(accuracy, floor=0.6)
+    assert "Warning" not in outcome(0.601, floor=0.6)

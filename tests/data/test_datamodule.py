@@ -461,6 +461,22 @@ def test_classes_that_no_list_names_are_told(root: Path, tmp_path: Path, capsys:
     assert "no list names" not in capsys.readouterr().out
 
 
+def test_rare_classes_are_set_aside_and_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rare = ThermalWaterfowlDataModule(CocoJson(root), min_crops=30, crop_size=8, cache_dir=None)
+    rare.prepare_data()
+    told = "Set aside, not trained on and not judged (min_crops 30): buoy (18 crops in 6 group(s)), loon (18 "
+    assert told in capsys.readouterr().out
+    assert rare.class_names == ["coot", "goose", "teal"]
+    assert rare.classes_in_batch == 3
+    assert module(root, None, known=["teal", "goose"], min_crops=30).known_class_names == ["goose", "teal"]
+
+
+def test_a_batch_has_every_class_up_to_eight(root: Path) -> None:
+    given = module(root, None, classes_per_batch=None, turned_classes=4, augmentation=None)
+    assert (given.classes_in_batch, given.crops_per_batch) == (8, 16)
+    assert module(root, None, classes_per_batch=2).classes_in_batch == 2
+
+
 def test_prepare_data_without_a_cache(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = module(root, None)
     data.prepare_data()

@@ -84,11 +84,45 @@ def own_csv(root: Path) -> None:
     """One table with named columns."""
     root.mkdir(parents=True)
     rows: list[list[Any]] = [["frame", "x", "y", "width", "height", "label", "flight"]]
-    for number, (name, pixels, boxes) in enumerate(frames([f"{n}.png" for n in range(8)], ["Person", "Car"])):
+    for number, (name, pixels, boxes) in enumerate(frames([f"{n}.png" for n in range(12)], ["Person", "Car"])):
         Image.fromarray(pixels).save(root / name)
         rows += [[name, x, y, s, s, label, f"night {number // 2}"] for label, x, y, s in boxes]
     with (root / "boxes.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+
+
+def coco(root: Path) -> None:
+    """One JSON file, and a folder of frames for each flight."""
+    labels = ["Person", "Car"]
+    images, annotations = [], []
+    names = [f"flight_{n // 2}/{n}.png" for n in range(12)]
+    for number, (name, pixels, boxes) in enumerate(frames(names, labels)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+        images.append({"file_name": name, "id": number, "width": SIDE, "height": SIDE})
+        annotations += [
+            {"image_id": number, "bbox": [x, y, s, s], "category_id": labels.index(label)} for label, x, y, s in boxes
+        ]
+    annotations = [{**entry, "id": n} for n, entry in enumerate(annotations)]
+    categories = [{"id": n, "name": label} for n, label in enumerate(labels)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations.json").write_text(json.dumps(content))
+
+
+def voc(root: Path) -> None:
+    """PASCAL's folders, below each a folder for each flight."""
+    for name, pixels, boxes in frames([f"flight_{n // 2}/{n}" for n in range(12)], ["Person", "Car"]):
+        picture, file = root / "JPEGImages" / f"{name}.png", root / "Annotations" / f"{name}.xml"
+        for path in (picture, file):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(picture)
+        objects = "".join(
+            f"<object><name>{label}</name><bndbox><xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + s}</xmax>"
+            f"<ymax>{y + s}</ymax></bndbox></object>"
+            for label, x, y, s in boxes
+        )
+        size = f"<size><width>{SIDE}</width><height>{SIDE}</height><depth>1</depth></size>"
+        file.write_text(f"<annotation><filename>{picture.name}</filename>{size}{objects}</annotation>")
 
 
 def omniglot(root: Path) -> None:
@@ -108,5 +142,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "hu_waterfowl": hu_waterfowl,
     "yolo": yolo,
     "csv": own_csv,
+    "coco": coco,
+    "voc": voc,
     "omniglot": omniglot,
 }

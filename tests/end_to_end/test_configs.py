@@ -13,6 +13,7 @@ from tests import ROOT
 from tests.end_to_end.layouts import LAYOUTS
 
 CONFIGS = ROOT / "configs"
+OWN_DATA = ("csv", "coco", "voc", "yolo")
 
 
 def named(folder: str) -> list[str]:
@@ -73,6 +74,12 @@ def test_data(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[st
         main(["test", *command, "--ckpt_path=none"])
     else:
         main(["fit", *command])
+
+
+def test_configs_of_own_data_differ_in_their_source_alone() -> None:
+    read = [yaml.safe_load((CONFIGS / "data" / f"{name}.yaml").read_text()) for name in OWN_DATA]
+    assert len({config["data"].pop("source")["class_path"] for config in read}) == len(OWN_DATA)
+    assert all(config == read[0] for config in read)
 
 
 @pytest.mark.parametrize("trainer", named("trainer"))

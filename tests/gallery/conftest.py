@@ -18,6 +18,7 @@ def evidence() -> Evidence:
         "known": embeddings([0, 1, 2], 20, 1),
         "novel": embeddings([], 0, 2),
         "ood": embeddings([9], 20, 3),
+        "clutter": embeddings([], 0, 5),
         "calibration": embeddings([0, 1, 2], 40, 4),
     }
     groups = {name: np.array([f"flight {i % 4}" for i in range(len(e))]) for name, e in sets.items()}

@@ -28,7 +28,7 @@ def thresholds() -> dict[str, Threshold]:
     per_class = ClassThresholds(np.array([0.3, np.inf, 0.1]), 0.05, (EDGES[:2], EDGES[1:], EDGES[:1]))
     return {
         "A": Threshold("A", 1 / 3, kind="radius"),
-        "B": Threshold("B", -0.0, samples=7, cost=0.05, refused=1 / 3),
+        "B": Threshold("B", -0.0, samples=7, cost=0.05, refused=1 / 3, seen=True),
         "C": Threshold("C", np.inf, 0.05, 5, 3, EDGES, np.array([0, 2, 2, 1, 0]), left_out=0.1, too_few_flights=True),
         "C_class": Threshold("C", 0.0, 0.05, 7, 2, per_class=per_class),
     }
@@ -92,7 +92,7 @@ def test_the_first_format_may_lack_the_flight_of_each_score() -> None:
 def test_prototypes_are_held_once_and_texts_lie_in_json(tmp_path: Path) -> None:
     record = stored(tmp_path, thresholds(), prototypes())
     of_threshold = {"value", "alpha", "samples", "groups", "scores", "owners"}
-    of_threshold |= {"cost", "refused", "left_out", "too_few_flights"}
+    of_threshold |= {"cost", "refused", "left_out", "too_few_flights", "seen"}
     expected = {f"prototypes.{name}" for name in ("radius_quantile", "classes", "prototypes", "radii")}
     expected |= {f"thresholds.{rule}.{name}" for rule in thresholds() for name in of_threshold}
     expected |= {f"thresholds.C_class.per_class.{name}" for name in ("values", "alpha", "sizes", "scores")}

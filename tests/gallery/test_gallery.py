@@ -59,6 +59,18 @@ def test_rules_are_the_strongest_that_the_data_allow(evidence: Evidence) -> None
         gallery.threshold("C")
 
 
+def test_rule_b_takes_clutter_where_there_is_nothing_else(evidence: Evidence) -> None:
+    none, others = embeddings([], 0, 0), evidence.sets["ood"]
+    clutter = Gallery.build(replace(evidence, sets={**evidence.sets, "ood": none, "clutter": others}), DIGEST)
+    threshold = clutter.threshold("B")
+    assert threshold.seen
+    assert "5 % of known crops, the unknown ones being of kinds that training saw; refuses" in threshold.origin
+    assert threshold.refuses(clutter.scores(others)).mean() > 0.5
+    both = Gallery.build(replace(evidence, sets={**evidence.sets, "clutter": evidence.sets["known"]}), DIGEST)
+    assert both.threshold("B") == Gallery.build(evidence, DIGEST).threshold("B")
+    assert not both.threshold("B").seen
+
+
 def test_a_calibration_too_small_for_alpha_is_not_the_default(evidence: Evidence) -> None:
     few = embeddings([0, 1, 2], 2, 13)
     sets = {**evidence.sets, "calibration": few}

@@ -6,7 +6,7 @@ import pytest
 
 from dml_lightning.cli import main
 from dml_lightning.files import write_json, write_text
-from dml_lightning.runs.names import find_run, with_runs
+from dml_lightning.runs.names import find_run, name_of, with_runs
 
 
 def write_run(path: Path, started: str, status: str = "finished", stage: str = "fit") -> Path:
@@ -45,6 +45,14 @@ def test_of_several_none_is_chosen_silently() -> None:
         write_run(Path(f"runs/own/1{number}-s0"), "2025")
     with pytest.raises(ValueError, match=r"own has 22 finished runs; .*, and 12 more\."):
         find_run("own")
+
+
+def test_a_run_is_called_by_the_shortest_name_that_finds_it(tmp_path: Path) -> None:
+    older = write_run(tmp_path / "runs/own/0a-s0", "2026-01-02")
+    assert name_of(older) == "own"
+    newer = write_run(tmp_path / "runs/own/0b-s0", "2026-01-03")
+    assert (name_of(newer), name_of(older)) == ("own@latest", str(older))
+    assert name_of(write_run(tmp_path / "elsewhere/own/0a-s0", "2026")) == str(tmp_path / "elsewhere/own/0a-s0")
 
 
 def test_an_unfinished_run_is_none() -> None:
