@@ -92,11 +92,12 @@ def chosen(count: int, crops: int, per_flight: bool, kinds: list[str] | None = N
         plan["calibration"] = (count, crops)
         sets = {name: birds(rng, *plan[name], correlation, shift=0.7 * (name == "ood")) for name in SETS}
         groups = {name: np.repeat(np.arange(plan[name][0]), plan[name][1]).astype(str) for name in SETS}
-        choice = choose_score(Evidence(sets, ["a", "b", "c", "x", "y"], 3, groups), draws=50)
+        evidence = Evidence(sets, ["a", "b", "c", "x", "y"], 3, groups)
+        choice = choose_score(evidence, draws=50)
         if kinds is not None:
             kinds.append(choice.kind)
         reference, fresh = sets["reference"], birds(rng, 1, FRESH, correlation)
-        arrays = fitted(reference) | choice.arrays
+        arrays = fitted(evidence) | choice.arrays
         known, new = (score(choice.kind, crops_of(part, reference), arrays) for part in (sets["calibration"], fresh))
         return known[one_per_group(groups["calibration"], int(rng.integers(2**31)))] if per_flight else known, new
 

@@ -28,6 +28,10 @@ from dml_lightning.types import Embeddings
 
 DRAWS = 1000
 OF_CROPS = ("radii", "vectors", "features")  # arrays that a gallery holds as prototypes and reference crops
+OF_SCORE = {  # other arrays of each score that has some
+    "mahalanobis": ("centre", "whitening", "means"),
+    "reject": ("classifier_weight", "classifier_bias"),
+}
 
 
 class Trial(NamedTuple):
@@ -53,7 +57,7 @@ def choose_score(evidence: Evidence, asked: str | None = None, draws: int = DRAW
 
     Args:
         evidence: Embeddings of the validation split. No OOD class in it may have been trained on. Without features
-            there are fewer scores to choose from.
+            or a reject class there are fewer scores to choose from.
         asked: Kind of score to take without a choice.
         draws: Number of draws of flights for the standard error.
         seed: Seed of the draws.
@@ -61,7 +65,7 @@ def choose_score(evidence: Evidence, asked: str | None = None, draws: int = DRAW
     Raises:
         ValueError: If the score that is asked for is none of those that there are.
     """
-    arrays = fitted(evidence.sets["reference"])
+    arrays = fitted(evidence)
     known = crops_of(evidence.sets["known"], evidence.sets["reference"])
     arrays = ranked(arrays, known) if len(evidence.sets["known"]) else arrays
     if asked is not None and asked not in kinds(arrays):
@@ -82,16 +86,34 @@ def _chosen(evidence: Evidence, arrays: ArrayState, draws: int, seed: int) -> Sc
     return ScoreChoice(kind, _reason(compared, kind, f"{what} ({names})"), compared.aurocs)
 
 
-def fitted(reference: Embeddings) -> ArrayState:
-    """What the scores need of reference crops, by the names of `openset.scores`."""
+def fitted(evidence: Evidence, without: int | None = None) -> ArrayState:
+    """What the scores need of reference crops and of a reject class, by the names of `openset.scores`.
+
+    Args:
+        evidence: Evidence of a run.
+        without: Class that is held out as unknown: its crops and its row of the classifier are left out.
+    """
+    every = evidence.sets["reference"]
+    reference = every if without is None else every.at(every.labels != without)
     vectors, labels = to_numpy(reference.vectors), to_numpy(reference.labels)
     arrays: ArrayState = {"radii": PrototypeDetector().fit(vectors, labels).radii, "vectors": vectors}
+    arrays |= _classifier(evidence, without)
     if reference.features is None:
         return arrays
     features = to_numpy(reference.features)
     gaussian = MahalanobisDetector().fit(features, labels)
     own = {"centre": gaussian.centre, "whitening": gaussian.whitening, "means": gaussian.means}
     return {**arrays, "features": features, **own}
+
+
+def _classifier(evidence: Evidence, without: int | None) -> ArrayState:
+    """Weight (C + 1, D) and bias (C + 1,) of a classifier, its reject class last; nothing where it has none."""
+    if evidence.head is None or evidence.reject is None:
+        return {}
+    parts = zip(evidence.head, evidence.reject, strict=True)
+    weight, bias = (np.concatenate([to_numpy(own), to_numpy(reject)]) for own, reject in parts)
+    rows = np.arange(len(bias)) != (-1 if without is None else without)
+    return {"classifier_weight": weight[rows], "classifier_bias": bias[rows]}
 
 
 def crops_of(part: Embeddings, reference: Embeddings) -> Crops:
@@ -170,7 +192,7 @@ def _held_out_trials(evidence: Evidence) -> Iterator[Trial]:
     for label in np.unique(to_numpy(every.labels)):
         fewer, rows = reference.at(reference.labels != label), to_numpy(every.labels) == label
         if len(fewer) and not rows.all():
-            single = _single_scores(crops_of(every, fewer), fitted(fewer))
+            single = _single_scores(crops_of(every, fewer), fitted(evidence, without=int(label)))
             scores = _with_rank_sum(single, {kind: values[~rows] for kind, values in single.items()})
             own, unknown = ({kind: values[side] for kind, values in scores.items()} for side in (~rows, rows))
             yield Trial(evidence.class_names[label], own, unknown, flights[~rows], flights[rows])
@@ -193,7 +215,7 @@ def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> S
 
 
 def _is_needed(name: str, kind: str) -> bool:
-    """Whether an array belongs to a score and is none that a gallery has anyway."""
+    """Whether a score needs an array beside those that a gallery has anyway."""
     if name in OF_CROPS:
         return False
-    return kind == RANK_SUM or (kind == "mahalanobis" and not name.startswith(RANKS))
+    return kind == RANK_SUM or name in OF_SCORE.get(kind, ())
