@@ -94,12 +94,12 @@ class Gallery(GallerySummary):
             thresholds={},
             prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
-            choice=choose_score(evidence, score),
+            choice=choose_score(evidence, score, prototypes=prototypes),
             validation=to_numpy(prototypes.distances(known.vectors)),
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
         if len(sets["ood"]):
-            rule_b = validated_threshold(gallery.scores(known), gallery.scores(sets["ood"]), cost)
+            rule_b = validated_threshold(gallery.choice.known, gallery.scores(sets["ood"]), cost)
             thresholds["B"] = replace(rule_b, kind=gallery.choice.kind)
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):

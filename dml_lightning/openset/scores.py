@@ -160,16 +160,14 @@ def rank(known: Floats, scores: Floats) -> Floats:
     return np.interp(scores, values, (counts.cumsum() - counts / 2) / len(known))
 
 
-def ranked(arrays: Arrays, known: Crops) -> dict[str, NDArray[Any]]:
-    """The arrays with the scores (n,) of known validation crops, ascending, under `ranks.` and the kind of the score.
+def ranked(known: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
+    """What the rank sum needs: scores (n,) of known validation crops by kind, ascending, under `ranks.` and the kind.
 
     Example:
-        >>> arrays = {"radii": np.zeros(1), "vectors": np.zeros((1, 1))}
-        >>> known = Crops(np.array([[2.0], [1.0]]), np.array([[2.0], [1.0]]))
-        >>> ranked(arrays, known)["ranks.radius"], kinds(ranked(arrays, known))[-1]
-        (array([1., 2.]), 'rank_sum')
+        >>> ranked({"radius": np.array([2.0, 1.0])})
+        {'ranks.radius': array([1., 2.])}
     """
-    return {**arrays, **{RANKS + kind: np.sort(score(kind, known, arrays)) for kind in kinds(arrays)}}
+    return {RANKS + kind: np.sort(scores) for kind, scores in known.items()}
 
 
 def nearest_rows(queries: NDArray[Any], references: NDArray[Any], k: int) -> NDArray[np.int64]:

@@ -12,14 +12,13 @@ from dml_lightning.evaluation.choice import (
     Trial,
     choose_score,
     compare,
-    crops_of,
     fitted,
     simplest,
 )
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.bootstrap import group_draws
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.openset.scores import KINDS, RANK_SUM, ranked, score
+from dml_lightning.openset.scores import KINDS, RANK_SUM, rank_sum, ranked, score
 from dml_lightning.types import SETS, Embeddings, LinearHead
 
 NAMES = ["coot", "gadwall", "mallard", "fox", "seal"]
@@ -67,13 +66,11 @@ def test_calibration_crops_do_not_matter() -> None:
 def test_without_ood_each_known_class_is_held_out_of_references_and_known_crops() -> None:
     given = evidence("features", ood=False)
     choice, expected = choose_score(given), []
-    reference, known = given.sets["reference"], given.sets["known"]
+    known = given.sets["known"]
     for label in range(3):
-        fewer = reference.at(reference.labels != label)
-        own, unknown = (crops_of(known.at(known.labels == label), fewer) for _ in range(2))
-        own = crops_of(known.at(known.labels != label), fewer)
-        arrays = ranked(fitted(given, without=label), own)
-        expected.append(auroc(score(RANK_SUM, own, arrays), score(RANK_SUM, unknown, arrays)))
+        fewer = fitted(given, without=label)
+        own, unknown = (fewer.scores(known.at(rows)) for rows in (known.labels != label, known.labels == label))
+        expected.append(auroc(*(rank_sum(scores, ranked(own)) for scores in (own, unknown))))
     assert choice.aurocs[RANK_SUM] == pytest.approx(np.mean(expected))
     assert "mean over known classes, each held out as unknown (coot, gadwall, mallard); " in choice.reason
 
@@ -159,8 +156,8 @@ def test_the_simplest_within_one_standard_error_of_the_best_wins() -> None:
 def test_only_what_the_score_needs_is_kept() -> None:
     given = evidence("features")
     choice = choose_score(given)
-    arrays = fitted(given) | choice.arrays
-    known = crops_of(given.sets["known"], given.sets["reference"])
-    assert score(choice.kind, known, arrays).tolist() == choice.known.tolist()
+    everything = fitted(given)
+    known = everything.crops(given.sets["known"])
+    assert score(choice.kind, known, everything.arrays | choice.arrays).tolist() == choice.known.tolist()
     assert not {"vectors", "features", "radii"} & choice.arrays.keys()
     assert choose_score(evidence("vectors")).arrays == {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dml_lightning.evaluation.choice import choose_score, crops_of, fitted
+from dml_lightning.evaluation.choice import choose_score, fitted
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
@@ -24,12 +24,13 @@ def test_rules_b_and_c_decide_by_the_score_before_and_after_the_disk(
 ) -> None:
     built, queries = Gallery.build(evidence, DIGEST, score=kind), embeddings([0, 1, 2, 5, 9], 9, 5)
     built.save(tmp_path)
-    loaded, reference = Gallery.load(tmp_path), evidence.sets["reference"]
+    loaded = Gallery.load(tmp_path)
     assert (loaded.choice.kind, loaded.why) == (kind, f"Rules B and C refuse by the {text(kind)}: it was asked for.")
     result = answer(loaded, queries)
     assert same(answer(built, queries), result)
-    arrays = ranked(fitted(evidence), crops_of(evidence.sets["known"], reference))
-    own, held_out = (score(kind, crops_of(part, reference), arrays) for part in (queries, evidence.sets["calibration"]))
+    everything = fitted(evidence)
+    arrays = everything.arrays | ranked(everything.scores(evidence.sets["known"]))
+    own, held_out = (score(kind, everything.crops(part), arrays) for part in (queries, evidence.sets["calibration"]))
     assert result.score["C"] == pytest.approx(own, rel=1e-9)
     expected = conformal_threshold(held_out, 0.05)
     assert loaded.threshold("C").value == pytest.approx(expected.value, rel=1e-9)

@@ -87,7 +87,7 @@ def test_the_score_of_the_reject_class_orders_as_its_probability_and_has_no_ties
 def test_the_rank_sum_is_its_definition_and_of_each_crop_alone() -> None:
     crops, arrays = made(1)
     known, _ = made(2)
-    with_ranks = ranked(arrays, known)
+    with_ranks = arrays | ranked({kind: score(kind, known, arrays) for kind in KINDS})
     assert kinds(arrays) == list(KINDS)
     assert kinds(with_ranks) == [*KINDS, RANK_SUM]
     expected = np.zeros(40)
