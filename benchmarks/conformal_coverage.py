@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from dml_lightning.evaluation.choice import choose_score, crops_of, fitted
+from dml_lightning.evaluation.choice import choose_score, fitted
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.openset import one_per_group, refusal_rates
 from dml_lightning.openset.scores import score
@@ -92,12 +92,13 @@ def chosen(count: int, crops: int, per_flight: bool, kinds: list[str] | None = N
         plan["calibration"] = (count, crops)
         sets = {name: birds(rng, *plan[name], correlation, shift=0.7 * (name == "ood")) for name in SETS}
         groups = {name: np.repeat(np.arange(plan[name][0]), plan[name][1]).astype(str) for name in SETS}
-        choice = choose_score(Evidence(sets, ["a", "b", "c", "x", "y"], 3, groups), draws=50)
+        evidence = Evidence(sets, ["a", "b", "c", "x", "y"], 3, groups)
+        choice = choose_score(evidence, draws=50)
         if kinds is not None:
             kinds.append(choice.kind)
-        reference, fresh = sets["reference"], birds(rng, 1, FRESH, correlation)
-        arrays = fitted(reference) | choice.arrays
-        known, new = (score(choice.kind, crops_of(part, reference), arrays) for part in (sets["calibration"], fresh))
+        everything, fresh = fitted(evidence), birds(rng, 1, FRESH, correlation)
+        arrays, parts = everything.arrays | choice.arrays, (sets["calibration"], fresh)
+        known, new = (score(choice.kind, everything.crops(part), arrays) for part in parts)
         return known[one_per_group(groups["calibration"], int(rng.integers(2**31)))] if per_flight else known, new
 
     return draw

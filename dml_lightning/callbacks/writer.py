@@ -41,7 +41,8 @@ class RunWriter(EvaluationCallback):
         score: Kind of score of rules B and C, such as nearest or knn5_features; by default it is chosen on validation.
 
     Raises:
-        ValueError: If alpha does not lie strictly between 0 and 1, the cost not from 0 to 1, or there is no such score.
+        ValueError: If alpha does not lie strictly between 0 and 1, the cost not from 0 to 1, or there is no such score;
+            when a fit starts, if the score is of a reject class and the arm has none.
     """
 
     def __init__(
@@ -60,6 +61,11 @@ class RunWriter(EvaluationCallback):
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.score == "reject" and pl_module.reject_head() is None:  # type: ignore[operator]
+            raise ValueError(
+                "the score 'reject' is of a reject class, which only softmax trained against clutter (data.ood_train) "
+                "has: take another score, or none to choose it on validation."
+            )
         if trainer.ckpt_path is None and not is_trial(trainer):
             initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]  # on every rank
             if trainer.is_global_zero:

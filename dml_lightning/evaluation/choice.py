@@ -21,13 +21,17 @@ from dml_lightning.metrics.ood import Scores, auroc
 from dml_lightning.openset.arrays import ArrayState
 from dml_lightning.openset.mahalanobis import MahalanobisDetector
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.openset.scores import RANK_SUM, RANKS, Crops, kinds, rank_sum, ranked, score, text
+from dml_lightning.openset.scores import RANK_SUM, Crops, kinds, rank_sum, ranked, score, text
 from dml_lightning.openset.thresholds import ScoreChoice
 from dml_lightning.pairs.blocks import to_numpy
 from dml_lightning.types import Embeddings
 
 DRAWS = 1000
 OF_CROPS = ("radii", "vectors", "features")  # arrays that a gallery holds as prototypes and reference crops
+OF_SCORE = {  # other arrays of each score that has some
+    "mahalanobis": ("centre", "whitening", "means"),
+    "reject": ("classifier_weight", "classifier_bias"),
+}
 
 
 class Trial(NamedTuple):
@@ -48,57 +52,96 @@ class Compared(NamedTuple):
     flights: int  # number of flights on the side, known or unknown, that has fewer
 
 
-def choose_score(evidence: Evidence, asked: str | None = None, draws: int = DRAWS, seed: int = 0) -> ScoreChoice:
+class Fitted(NamedTuple):
+    """What scores are fitted on."""
+
+    prototypes: PrototypeDetector
+    arrays: ArrayState  # by the names of `openset.scores`
+
+    def crops(self, part: Embeddings) -> Crops:
+        """What the scores look at of some crops; without features where the reference crops have none."""
+        features = None if part.features is None or "features" not in self.arrays else to_numpy(part.features)
+        return Crops(to_numpy(self.prototypes.distances(part.vectors)), to_numpy(part.vectors), features)
+
+    def scores(self, part: Embeddings) -> dict[str, Scores]:
+        """Scores (N,) of crops by kind, without their rank sum."""
+        crops = self.crops(part)
+        return {kind: score(kind, crops, self.arrays) for kind in kinds(self.arrays)}
+
+
+def choose_score(
+    evidence: Evidence,
+    asked: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    prototypes: PrototypeDetector | None = None,
+) -> ScoreChoice:
     """Choose the score by the OOD classes of validation, or by each known class held out where there are none.
 
     Args:
         evidence: Embeddings of the validation split. No OOD class in it may have been trained on. Without features
-            there are fewer scores to choose from.
+            or a reject class there are fewer scores to choose from.
         asked: Kind of score to take without a choice.
         draws: Number of draws of flights for the standard error.
         seed: Seed of the draws.
+        prototypes: Those of the reference crops, if they are fitted already.
 
     Raises:
         ValueError: If the score that is asked for is none of those that there are.
     """
-    arrays = fitted(evidence.sets["reference"])
-    known = crops_of(evidence.sets["known"], evidence.sets["reference"])
-    arrays = ranked(arrays, known) if len(evidence.sets["known"]) else arrays
+    everything = fitted(evidence, prototypes=prototypes)
+    known = everything.scores(evidence.sets["known"])
+    ranks = ranked(known) if len(evidence.sets["known"]) else {}
+    arrays = everything.arrays | ranks
     if asked is not None and asked not in kinds(arrays):
         raise ValueError(f"there is no score {asked!r} of these embeddings, only {', '.join(kinds(arrays))}.")
-    choice = _chosen(evidence, arrays, draws, seed) if asked is None else ScoreChoice(asked, "it was asked for")
+    choice = ScoreChoice(asked, "it was asked for") if asked else _chosen(evidence, everything, known, draws, seed)
     own = {name: array for name, array in arrays.items() if _is_needed(name, choice.kind)}
-    return replace(choice, arrays=own, known=score(choice.kind, known, arrays))
+    scores = rank_sum(known, ranks) if choice.kind == RANK_SUM else known[choice.kind]
+    return replace(choice, arrays=own, known=scores)
 
 
-def _chosen(evidence: Evidence, arrays: ArrayState, draws: int, seed: int) -> ScoreChoice:
-    trials = list(_ood_trials(evidence, arrays) if len(evidence.sets["ood"]) else _held_out_trials(evidence))
+def _chosen(evidence: Evidence, everything: Fitted, known: dict[str, Scores], draws: int, seed: int) -> ScoreChoice:
+    has_ood = len(evidence.sets["ood"]) > 0
+    trials = list(_ood_trials(evidence, everything, known) if has_ood else _held_out_trials(evidence))
     if not trials:
         return ScoreChoice(reason="there is neither an OOD class nor a second known class on validation")
     compared = compare(trials, draws, seed)
     kind = simplest(compared)
-    what = "OOD classes" if len(evidence.sets["ood"]) else "known classes, each held out as unknown"
+    what = "OOD classes" if has_ood else "known classes, each held out as unknown"
     names = ", ".join(trial.unknown_class for trial in trials)
     return ScoreChoice(kind, _reason(compared, kind, f"{what} ({names})"), compared.aurocs)
 
 
-def fitted(reference: Embeddings) -> ArrayState:
-    """What the scores need of reference crops, by the names of `openset.scores`."""
+def fitted(evidence: Evidence, without: int | None = None, prototypes: PrototypeDetector | None = None) -> Fitted:
+    """What the scores need of reference crops and of a reject class.
+
+    Args:
+        evidence: Evidence of a run.
+        without: Class that is held out as unknown: its crops and its row of the classifier are left out.
+        prototypes: Those of the reference crops, if they are fitted already.
+    """
+    every = evidence.sets["reference"]
+    reference = every if without is None else every.at(every.labels != without)
     vectors, labels = to_numpy(reference.vectors), to_numpy(reference.labels)
-    arrays: ArrayState = {"radii": PrototypeDetector().fit(vectors, labels).radii, "vectors": vectors}
-    if reference.features is None:
-        return arrays
-    features = to_numpy(reference.features)
-    gaussian = MahalanobisDetector().fit(features, labels)
-    own = {"centre": gaussian.centre, "whitening": gaussian.whitening, "means": gaussian.means}
-    return {**arrays, "features": features, **own}
+    detector = PrototypeDetector().fit(vectors, labels) if prototypes is None else prototypes
+    arrays: ArrayState = {"radii": detector.radii, "vectors": vectors, **_classifier(evidence, without)}
+    if reference.features is not None:
+        features = to_numpy(reference.features)
+        gaussian = MahalanobisDetector().fit(features, labels)
+        arrays |= {"features": features, "centre": gaussian.centre}
+        arrays |= {"whitening": gaussian.whitening, "means": gaussian.means}
+    return Fitted(detector, arrays)
 
 
-def crops_of(part: Embeddings, reference: Embeddings) -> Crops:
-    """What the scores look at of some crops; without features where the reference crops have none."""
-    prototypes = PrototypeDetector().fit(reference.vectors, reference.labels)
-    features = None if part.features is None or reference.features is None else to_numpy(part.features)
-    return Crops(to_numpy(prototypes.distances(part.vectors)), to_numpy(part.vectors), features)
+def _classifier(evidence: Evidence, without: int | None) -> ArrayState:
+    """Weight (C + 1, D) and bias (C + 1,) of a classifier, its reject class last; nothing where it has none."""
+    if evidence.head is None or evidence.reject is None:
+        return {}
+    parts = zip(evidence.head, evidence.reject, strict=True)
+    weight, bias = (np.concatenate([to_numpy(own), to_numpy(reject)]) for own, reject in parts)
+    rows = np.arange(len(bias)) != (-1 if without is None else without)
+    return {"classifier_weight": weight[rows], "classifier_bias": bias[rows]}
 
 
 def compare(trials: list[Trial], draws: int = DRAWS, seed: int = 0) -> Compared:
@@ -150,13 +193,11 @@ def _reason(compared: Compared, kind: str, over: str) -> str:
     )
 
 
-def _ood_trials(evidence: Evidence, arrays: ArrayState) -> Iterator[Trial]:
+def _ood_trials(evidence: Evidence, everything: Fitted, known: dict[str, Scores]) -> Iterator[Trial]:
     """A trial for each OOD class."""
-    sets, groups = evidence.sets, evidence.groups
-    known, others = (crops_of(sets[name], sets["reference"]) for name in ("known", "ood"))
-    labels = to_numpy(sets["ood"].labels)
-    single = _single_scores(known, arrays)
-    own, unknown = (_with_rank_sum(each, single) for each in (single, _single_scores(others, arrays)))
+    labels, groups = to_numpy(evidence.sets["ood"].labels), evidence.groups
+    scores = everything.scores(evidence.sets["ood"])
+    own, unknown = (_with_rank_sum(each, known) for each in (known, scores))
     for label in np.unique(labels):
         rows = labels == label
         chosen = {kind: values[rows] for kind, values in unknown.items()}
@@ -165,24 +206,20 @@ def _ood_trials(evidence: Evidence, arrays: ArrayState) -> Iterator[Trial]:
 
 def _held_out_trials(evidence: Evidence) -> Iterator[Trial]:
     """A trial for each known class, whose crops are left out of the references and are the unknown ones."""
-    reference, every = evidence.sets["reference"], evidence.sets["known"]
-    flights = evidence.groups["known"]
-    for label in np.unique(to_numpy(every.labels)):
-        fewer, rows = reference.at(reference.labels != label), to_numpy(every.labels) == label
-        if len(fewer) and not rows.all():
-            single = _single_scores(crops_of(every, fewer), fitted(fewer))
+    known, flights = evidence.sets["known"], evidence.groups["known"]
+    labels = to_numpy(known.labels)
+    for label in np.unique(labels):
+        rows = labels == label
+        if (evidence.sets["reference"].labels != label).any() and not rows.all():
+            single = fitted(evidence, without=int(label)).scores(known)
             scores = _with_rank_sum(single, {kind: values[~rows] for kind, values in single.items()})
             own, unknown = ({kind: values[side] for kind, values in scores.items()} for side in (~rows, rows))
             yield Trial(evidence.class_names[label], own, unknown, flights[~rows], flights[rows])
 
 
-def _single_scores(crops: Crops, arrays: ArrayState) -> dict[str, Scores]:
-    return {kind: score(kind, crops, arrays) for kind in kinds(arrays) if kind != RANK_SUM}
-
-
 def _with_rank_sum(single: dict[str, Scores], known: dict[str, Scores]) -> dict[str, Scores]:
     """Scores of some crops and the sum of their ranks among the known crops of a trial."""
-    return {**single, RANK_SUM: rank_sum(single, {RANKS + kind: np.sort(own) for kind, own in known.items()})}
+    return {**single, RANK_SUM: rank_sum(single, ranked(known))}
 
 
 def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> Scores:
@@ -193,7 +230,7 @@ def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> S
 
 
 def _is_needed(name: str, kind: str) -> bool:
-    """Whether an array belongs to a score and is none that a gallery has anyway."""
+    """Whether a score needs an array beside those that a gallery has anyway."""
     if name in OF_CROPS:
         return False
-    return kind == RANK_SUM or (kind == "mahalanobis" and not name.startswith(RANKS))
+    return kind == RANK_SUM or name in OF_SCORE.get(kind, ())

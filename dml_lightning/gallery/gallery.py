@@ -97,14 +97,20 @@ class Gallery(GallerySummary):
             thresholds={},
             prior=RadiusPrior.fit(prototypes, known.vectors, known.labels),
             encoder=encoder,
-            choice=choose_score(evidence, score),
+            choice=choose_score(evidence, score, prototypes=prototypes),
             validation=to_numpy(prototypes.distances(known.vectors)),
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
+<<<<<<< HEAD
         others = sets["ood"] if len(sets["ood"]) else sets["clutter"]
         if len(others):
             rule_b = validated_threshold(gallery.scores(known), gallery.scores(others), cost)
             thresholds["B"] = replace(rule_b, kind=gallery.choice.kind, seen=others is sets["clutter"])
+=======
+        if len(sets["ood"]):
+            rule_b = validated_threshold(gallery.choice.known, gallery.scores(sets["ood"]), cost)
+            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind)
+>>>>>>> w20-reject
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery
@@ -274,8 +280,9 @@ def _same(first: Gallery, second: Gallery) -> bool:
 def _numbers(gallery: Gallery) -> ArrayState:
     """All arrays and texts of a base by name, for comparison."""
     arrays, fields = written_contents(gallery.thresholds, gallery.prototypes, gallery.calibration)
-    # the arrays of the score follow from those of the reference crops, and may be any of several equal ones
-    kept = {name: array for name, array in _kept_arrays(gallery).items() if not name.startswith("score.")}
+    # the arrays of the score, but for its classifier, follow from the crops, and may be any of several equal ones
+    own = _kept_arrays(gallery)
+    kept = {key: own[key] for key in own if not key.startswith("score.") or key.startswith("score.classifier_")}
     prior = {key: np.array(value) for key, value in asdict(gallery.prior).items()}
     texts = {key: np.array(text) for key, text in fields["texts"].items()}
     return arrays | nested("prior", prior) | texts | kept

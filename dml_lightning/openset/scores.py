@@ -2,6 +2,8 @@
 
 A run chooses one of them on validation (`evaluation.choice`). This file needs NumPy alone, as every export has a copy.
 
+The reject class of a classifier that was trained with clutter gives one of them, in the form of its log odds.
+
 Letters: N crops, C classes trained on, M reference crops, D embedding size, F number of features, n validation crops.
 
 >>> arrays = {"radii": np.array([1.0, 0.0]), "vectors": np.array([[0.0], [2.0], [9.0]])}
@@ -20,6 +22,7 @@ Floats = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]  # what scores were fitted on, by name; see KINDS and `ranked`
 
 RANK_SUM = "rank_sum"
+OF_FEATURES = ("features", "means")  # arrays by which a score looks at features of the backbone
 RANKS = "ranks."  # before the kind of a score, in the name of its values on the known validation crops
 ELEMENTS = 1 << 24  # largest number of elements of a block of distances
 MORE_CANDIDATES = 8  # candidates beyond the k nearest
@@ -75,6 +78,17 @@ def _mahalanobis(crops: Crops, arrays: Arrays) -> Floats:
     return np.asarray(squares.min(axis=1).clip(min=0))
 
 
+def _reject(crops: Crops, arrays: Arrays) -> Floats:
+    """Log odds of the reject class, which order crops as its softmax probability does.
+
+    The probability itself would be 1 for every crop with a gap above 37, and those would tie.
+    """
+    logits = crops.vectors.astype(np.float64) @ arrays["classifier_weight"].T + arrays["classifier_bias"]  # (N, C + 1)
+    known, reject = logits[:, :-1], logits[:, -1]
+    largest = known.max(axis=1)
+    return np.asarray(reject - largest - np.log(np.exp(known - largest[:, None]).sum(axis=1)))
+
+
 KINDS: dict[str, Kind] = {  # the simplest first
     "nearest": Kind("distance to the nearest prototype", _nearest),
     "radius": Kind("distance beyond the nearest ball of a class", _radius),
@@ -83,6 +97,7 @@ KINDS: dict[str, Kind] = {  # the simplest first
     "knn1_features": Kind("distance to the nearest reference crop by features", _knn(1, "features"), "features"),
     "knn5_features": Kind("distance to the 5th nearest reference crop by features", _knn(5, "features"), "features"),
     "mahalanobis": Kind("Mahalanobis++ distance to the nearest class mean by features", _mahalanobis, "means"),
+    "reject": Kind("log odds of the reject class", _reject, "classifier_weight"),
 }
 
 
@@ -108,9 +123,11 @@ def needs_features(kind: str, arrays: Arrays) -> bool:
     Example:
         >>> needs_features("mahalanobis", {}), needs_features("rank_sum", {"ranks.knn1": np.zeros(1)})
         (True, False)
+        >>> needs_features("reject", {})
+        False
     """
     names = [name for name in KINDS if RANKS + name in arrays] if kind == RANK_SUM else [kind]
-    return any(KINDS[name].needs != "vectors" for name in names)
+    return any(KINDS[name].needs in OF_FEATURES for name in names)
 
 
 def score(kind: str, crops: Crops, arrays: Arrays) -> Floats:
@@ -143,16 +160,14 @@ def rank(known: Floats, scores: Floats) -> Floats:
     return np.interp(scores, values, (counts.cumsum() - counts / 2) / len(known))
 
 
-def ranked(arrays: Arrays, known: Crops) -> dict[str, NDArray[Any]]:
-    """The arrays with the scores (n,) of known validation crops, ascending, under `ranks.` and the kind of the score.
+def ranked(known: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
+    """What the rank sum needs: scores (n,) of known validation crops by kind, ascending, under `ranks.` and the kind.
 
     Example:
-        >>> arrays = {"radii": np.zeros(1), "vectors": np.zeros((1, 1))}
-        >>> known = Crops(np.array([[2.0], [1.0]]), np.array([[2.0], [1.0]]))
-        >>> ranked(arrays, known)["ranks.radius"], kinds(ranked(arrays, known))[-1]
-        (array([1., 2.]), 'rank_sum')
+        >>> ranked({"radius": np.array([2.0, 1.0])})
+        {'ranks.radius': array([1., 2.])}
     """
-    return {**arrays, **{RANKS + kind: np.sort(score(kind, known, arrays)) for kind in kinds(arrays)}}
+    return {RANKS + kind: np.sort(scores) for kind, scores in known.items()}
 
 
 def nearest_rows(queries: NDArray[Any], references: NDArray[Any], k: int) -> NDArray[np.int64]:

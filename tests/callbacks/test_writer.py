@@ -12,6 +12,7 @@ import torch
 from dml_lightning.callbacks import RunWriter
 from dml_lightning.files import write_text
 from dml_lightning.models import Encoder, SoftmaxModule
+from dml_lightning.models.encoder import RawPixels
 from dml_lightning.runs import digests
 from tests.end_to_end.plain import plain_data, plain_trainer
 
@@ -39,6 +40,14 @@ def test_the_samples_seen_are_counted(flights: Path, tmp_path: Path) -> None:
 def test_settings_that_cannot_be_used_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RunWriter(**arguments)
+
+
+def test_the_score_of_a_reject_class_is_refused_before_training_without_one() -> None:
+    plain, clutter = (SoftmaxModule(RawPixels(2), torch.optim.SGD, 3, clutter=own) for own in (False, True))
+    trainer = L.Trainer(logger=False, fast_dev_run=True)
+    RunWriter(score="reject").on_fit_start(trainer, clutter)
+    with pytest.raises(ValueError, match=r"which only softmax trained against clutter \(data.ood_train\) has"):
+        RunWriter(score="reject").on_fit_start(trainer, plain)
 
 
 class Killed(L.Callback):

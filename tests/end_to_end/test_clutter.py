@@ -53,6 +53,11 @@ def test_both_arms_are_compared_and_read_again(trained: dict[str, Path]) -> None
         assert isinstance(module, SoftmaxModule) == (arm == "softmax") == (module.reject_head() is not None)
 
 
+def test_the_reject_class_is_a_score_to_choose_of_the_arm_that_has_one(trained: dict[str, Path]) -> None:
+    for arm, run in trained.items():
+        assert ("reject" in TrainedRun.load(str(run)).gallery.choice.aurocs) == (arm == "softmax")
+
+
 def test_one_arm_with_clutter_is_unfair(trained: dict[str, Path], runs: dict[str, Path]) -> None:
     main(["test", "--run", str(runs["softmax"])])
     found = differences({"softmax": runs["softmax"], "triplet": trained["triplet"]}, ARMS)

@@ -12,15 +12,14 @@ from dml_lightning.evaluation.choice import (
     Trial,
     choose_score,
     compare,
-    crops_of,
     fitted,
     simplest,
 )
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.metrics.bootstrap import group_draws
 from dml_lightning.metrics.ood import auroc
-from dml_lightning.openset.scores import KINDS, RANK_SUM, ranked, score
-from dml_lightning.types import SETS, Embeddings
+from dml_lightning.openset.scores import KINDS, RANK_SUM, rank_sum, ranked, score
+from dml_lightning.types import SETS, Embeddings, LinearHead
 
 NAMES = ["coot", "gadwall", "mallard", "fox", "seal"]
 SIZES = {"reference": 90, "known": 60, "novel": 0, "ood": 40, "clutter": 0, "calibration": 60}
@@ -36,19 +35,22 @@ def part(labels: torch.Tensor, seed: int, told_by: str) -> Embeddings:
     return Embeddings(noisy["vectors"], labels, index, features=normalize(noisy["features"], dim=1))
 
 
-def evidence(told_by: str, ood: bool = True, flights: int = 8) -> Evidence:
+def evidence(told_by: str, ood: bool = True, flights: int = 8, reject: float | None = None) -> Evidence:
+    """Evidence of a classifier of the known classes; with `reject`, the factor of OOD classes in a reject class."""
     labels = {name: torch.arange(size) % 3 + (3 if name == "ood" else 0) for name, size in SIZES.items()}
     labels["ood"] = torch.arange(SIZES["ood"] if ood else 0) % 2 + 3
     sets = {name: part(labels[name], seed, told_by) for seed, name in enumerate(SETS)}
     groups = {name: np.array([f"f{i % flights}" for i in range(len(own))], dtype=str) for name, own in sets.items()}
-    return Evidence(sets, NAMES, 3, groups)
+    head = LinearHead(torch.eye(8)[:3], torch.zeros(3))
+    row = None if reject is None else LinearHead(reject * torch.eye(8)[3:5].sum(0, keepdim=True), torch.zeros(1))
+    return Evidence(sets, NAMES, 3, groups, prediction_rule="softmax", head=head, reject=row)
 
 
 def test_the_space_that_tells_ood_from_known_is_chosen() -> None:
     choice = choose_score(evidence("features"))
     assert choice.kind in ("knn1_features", "knn5_features", "mahalanobis")
     assert choice.aurocs["nearest"] < 0.6 < 0.95 < choice.aurocs[choice.kind]
-    assert list(choice.aurocs) == [*KINDS, RANK_SUM]
+    assert list(choice.aurocs) == [kind for kind in (*KINDS, RANK_SUM) if kind != "reject"]
     assert "mean over OOD classes (fox, seal); " in choice.reason
     assert choose_score(evidence("vectors")).kind in ("nearest", "radius", "knn1", "knn5")
 
@@ -64,15 +66,37 @@ def test_calibration_crops_do_not_matter() -> None:
 def test_without_ood_each_known_class_is_held_out_of_references_and_known_crops() -> None:
     given = evidence("features", ood=False)
     choice, expected = choose_score(given), []
-    reference, known = given.sets["reference"], given.sets["known"]
+    known = given.sets["known"]
     for label in range(3):
-        fewer = reference.at(reference.labels != label)
-        own, unknown = (crops_of(known.at(known.labels == label), fewer) for _ in range(2))
-        own = crops_of(known.at(known.labels != label), fewer)
-        arrays = ranked(fitted(fewer), own)
-        expected.append(auroc(score(RANK_SUM, own, arrays), score(RANK_SUM, unknown, arrays)))
+        fewer = fitted(given, without=label)
+        own, unknown = (fewer.scores(known.at(rows)) for rows in (known.labels != label, known.labels == label))
+        expected.append(auroc(*(rank_sum(scores, ranked(own)) for scores in (own, unknown))))
     assert choice.aurocs[RANK_SUM] == pytest.approx(np.mean(expected))
     assert "mean over known classes, each held out as unknown (coot, gadwall, mallard); " in choice.reason
+
+
+def test_the_reject_class_is_chosen_where_it_tells_most() -> None:
+    given = evidence("vectors", reject=9.0)
+    wide = torch.tensor([1.0] * 5 + [30.0] * 3)  # in directions that the classifier does not look at
+    stretched = {name: replace(own, vectors=own.vectors * wide) for name, own in given.sets.items()}
+    choice = choose_score(replace(given, sets=stretched))
+    assert choice.kind == "reject"
+    assert list(choice.aurocs) == [*KINDS, RANK_SUM]
+    assert {name: array.shape for name, array in choice.arrays.items()} == {
+        "classifier_weight": (4, 8),
+        "classifier_bias": (4,),
+    }
+
+
+def test_a_known_class_that_is_held_out_is_no_evidence_against_rejecting() -> None:
+    """Its row of the classifier is left out, as its crops are of the references."""
+    given = evidence("vectors", ood=False, reject=1.0)
+    known, expected = given.sets["known"], []
+    for label in range(3):
+        others = [other for other in range(3) if other != label]
+        odds = known.vectors[:, 3:5].sum(1) - known.vectors[:, others].logsumexp(1)
+        expected.append(auroc(odds[known.labels != label], odds[known.labels == label]))
+    assert choose_score(given).aurocs["reject"] == pytest.approx(np.mean(expected))
 
 
 def test_without_anything_unknown_it_is_the_prototype_distance() -> None:
@@ -132,8 +156,8 @@ def test_the_simplest_within_one_standard_error_of_the_best_wins() -> None:
 def test_only_what_the_score_needs_is_kept() -> None:
     given = evidence("features")
     choice = choose_score(given)
-    arrays = fitted(given.sets["reference"]) | choice.arrays
-    known = crops_of(given.sets["known"], given.sets["reference"])
-    assert score(choice.kind, known, arrays).tolist() == choice.known.tolist()
+    everything = fitted(given)
+    known = everything.crops(given.sets["known"])
+    assert score(choice.kind, known, everything.arrays | choice.arrays).tolist() == choice.known.tolist()
     assert not {"vectors", "features", "radii"} & choice.arrays.keys()
     assert choose_score(evidence("vectors")).arrays == {}

@@ -48,7 +48,10 @@ CASES: dict[str, tuple[Any, CropOptions]] = {
     ),
     "sized": (
         lambda: SoftmaxModule(
-            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=4), torch.optim.SGD, 3
+            Encoder(backbone_args=TINY, embedding_dim=8, normalize=False, side_inputs=4),
+            torch.optim.SGD,
+            3,
+            clutter=True,
         ),
         CropOptions(crop_size=16, min_side=8, side_inputs=("width", "height", "width_m", "contrast"), crop_metres=2),
     ),
@@ -93,7 +96,9 @@ def evidence(trained: TrainedRun, table: pd.DataFrame, random: np.random.Generat
         own, shift = replace(embedded, labels=kinds).at(rows), 1.0 if name == "ood" else 0.0
         sets[name] = replace(own, vectors=own.vectors + shift)
         groups[name] = np.array(["flight"] * len(sets[name]))
-    return Evidence(sets, CLASSES, 3, groups, prediction_rule=trained.module.prediction_rule)
+    module = trained.module
+    heads = {"head": module.linear_head(), "reject": module.reject_head()}
+    return Evidence(sets, CLASSES, 3, groups, prediction_rule=module.prediction_rule, **heads)
 
 
 def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
@@ -114,8 +119,8 @@ def make_run(case: str, folder: Path, table: pd.DataFrame) -> TrainedRun:
         said = replace(said, sets=sets, groups=groups)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the infinite threshold
-        kind = "rank_sum" if case == "convnext_atto" else "nearest"  # the former needs all the others
-        Gallery.build(said, digest, alpha=0.1, per_class=True, score=kind).save(run / "gallery")
+        kinds = {"convnext_atto": "rank_sum", "sized": "reject"}  # the former needs all the others
+        Gallery.build(said, digest, alpha=0.1, per_class=True, score=kinds.get(case, "nearest")).save(run / "gallery")
     if case == "softmax":
         vectors = said.sets["novel"].vectors.numpy()
         add_species(run / "gallery", "swan", vectors[:3], digest)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from dml_lightning.data.crops import CropOptions, centre_crop, cut_frame
 from dml_lightning.data.frames import Frame, Radiometry
@@ -27,7 +28,7 @@ from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.openset.scores import KINDS, RANK_SUM, nearest_rows
 from dml_lightning.pairs.neighbours import nearest_neighbours
-from dml_lightning.types import Embeddings, PredictionRule
+from dml_lightning.types import Embeddings, LinearHead, PredictionRule
 from tests.data.pixels.mutations import GREY8, tiff_bytes
 from tests.export.made_up import Read, model_cutting, model_of, run_with
 
@@ -227,7 +228,9 @@ def gallery(named_by: PredictionRule, score: str | None = None) -> Gallery:
     held_out = sets["calibration"]
     sets["calibration"] = replace(held_out, logits=torch.cos(3 * held_out.vectors.float()))
     groups = {name: np.array(["f"] * len(part)) for name, part in sets.items()}
-    built = Gallery.build(Evidence(sets, ["coot", "teal", "glint"], 2, groups), "digest", score=score)
+    head, reject = LinearHead(torch.eye(2), torch.zeros(2)), LinearHead(torch.tensor([[-0.5, 1.0]]), torch.ones(1))
+    split = Evidence(sets, ["coot", "teal", "glint"], 2, groups, head=head, reject=reject)
+    built = Gallery.build(split, "digest", score=score)
     spread = np.array([[1.0, 0.0], [-1.0, 0.0]])
     enrolled = (
         EnrolledSpecies("eider", (EIDER + spread).astype(np.float32), 3.5),
@@ -278,6 +281,15 @@ def test_scores_and_decisions_are_the_run_s(case: str, read: Read) -> None:
         assert (known == (theirs[f"decision_{rule}"] == "known"))[clear].all()
     chosen = theirs[f"decision_{ours['default_rule']}"]
     assert (theirs["decision"] == chosen).all()
+
+
+def test_the_reject_class_refuses_in_the_folder_by_its_probability(read: Read, exported: Callable[[str], Path]) -> None:
+    ours, theirs = read("sized")
+    arrays = load_file(exported("sized") / "model" / "arrays.safetensors")
+    logits = ours["vectors"].astype(float) @ arrays["score.classifier_weight"].T + arrays["score.classifier_bias"]
+    probability = np.exp(logits[:, 3]) / np.exp(logits).sum(axis=1)
+    for rule in ("B", "C"):
+        assert 1 / (1 + np.exp(-theirs[f"ood_score_{rule}"])) == pytest.approx(probability, rel=1e-3)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery.gallery import Gallery
-from tests.gallery.crops import DIGEST, NAMES, embeddings
+from dml_lightning.types import LinearHead
+from tests.gallery.crops import DIGEST, DIM, NAMES, embeddings
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,10 @@ def evidence() -> Evidence:
         "calibration": embeddings([0, 1, 2], 40, 4),
     }
     groups = {name: np.array([f"flight {i % 4}" for i in range(len(e))]) for name, e in sets.items()}
-    return Evidence(sets, [*NAMES, *(f"class {i}" for i in range(3, 10))], 3, groups)
+    rows = torch.randn(4, DIM, generator=torch.Generator().manual_seed(0)) / 8
+    head, reject = LinearHead(rows[:3], torch.zeros(3)), LinearHead(rows[3:], torch.ones(1))
+    names = [*NAMES, *(f"class {i}" for i in range(3, 10))]
+    return Evidence(sets, names, 3, groups, head=head, reject=reject)
 
 
 @pytest.fixture

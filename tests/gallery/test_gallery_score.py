@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dml_lightning.evaluation.choice import choose_score, crops_of, fitted
+from dml_lightning.evaluation.choice import choose_score, fitted
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import answer
@@ -24,12 +24,13 @@ def test_rules_b_and_c_decide_by_the_score_before_and_after_the_disk(
 ) -> None:
     built, queries = Gallery.build(evidence, DIGEST, score=kind), embeddings([0, 1, 2, 5, 9], 9, 5)
     built.save(tmp_path)
-    loaded, reference = Gallery.load(tmp_path), evidence.sets["reference"]
+    loaded = Gallery.load(tmp_path)
     assert (loaded.choice.kind, loaded.why) == (kind, f"Rules B and C refuse by the {text(kind)}: it was asked for.")
     result = answer(loaded, queries)
     assert same(answer(built, queries), result)
-    arrays = ranked(fitted(reference), crops_of(evidence.sets["known"], reference))
-    own, held_out = (score(kind, crops_of(part, reference), arrays) for part in (queries, evidence.sets["calibration"]))
+    everything = fitted(evidence)
+    arrays = everything.arrays | ranked(everything.scores(evidence.sets["known"]))
+    own, held_out = (score(kind, everything.crops(part), arrays) for part in (queries, evidence.sets["calibration"]))
     assert result.score["C"] == pytest.approx(own, rel=1e-9)
     expected = conformal_threshold(held_out, 0.05)
     assert loaded.threshold("C").value == pytest.approx(expected.value, rel=1e-9)
@@ -67,6 +68,18 @@ def test_the_same_score_again_adds_no_record(evidence: Evidence, tmp_path: Path)
     assert sorted(tmp_path.iterdir()) == files
     Gallery.build(evidence, DIGEST, score="knn1").save(tmp_path)
     assert Gallery.load(tmp_path).choice.kind == "knn1"
+
+
+def test_another_classifier_is_another_gallery(evidence: Evidence, tmp_path: Path) -> None:
+    """Of one encoder, as where the encoder is frozen."""
+    assert evidence.reject is not None
+    Gallery.build(evidence, DIGEST, score="reject").save(tmp_path)
+    other = replace(evidence, reject=evidence.reject._replace(weight=evidence.reject.weight + 1))
+    Gallery.build(other, DIGEST, score="reject").save(tmp_path)
+    crop = embeddings([0], 1, 5)
+    assert Gallery.load(tmp_path).scores(crop) == Gallery.build(other, DIGEST, score="reject").scores(crop)
+    with pytest.raises(ValueError, match="there is no score 'reject' of these embeddings, only nearest"):
+        Gallery.build(replace(evidence, reject=None), DIGEST, score="reject")
 
 
 def test_the_choice_of_validation_is_the_gallery_s(evidence: Evidence, stored: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dml_lightning.openset import KNNDetector, MahalanobisDetector, PrototypeDetector
+from dml_lightning.openset import KNNDetector, MahalanobisDetector, PrototypeDetector, RejectDetector
 from dml_lightning.openset.scores import KINDS, RANK_SUM, Crops, kinds, nearest_rows, rank, ranked, score, text
 from tests import ROOT
 
@@ -25,11 +25,17 @@ def sample(seed: int, count: int = 60) -> tuple[Array, Array, NDArray[np.int64]]
     return vectors.astype(np.float32), unit(rng.normal(size=(count, 9)) + 2 * np.eye(9)[labels]), labels
 
 
+def classifier() -> tuple[Array, Array]:
+    """Weight (4, 6) and bias (4,) of three classes and a reject class."""
+    rng = np.random.default_rng(9)
+    return rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=4).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def detectors() -> dict[str, object]:
     """The detector that each kind of score is the same as."""
     vectors, features, labels = sample(0)
-    prototypes = PrototypeDetector().fit(vectors, labels)
+    prototypes, (weight, bias) = PrototypeDetector().fit(vectors, labels), classifier()
     return {
         "nearest": lambda v, f: prototypes.score(v, kind="nearest"),
         "radius": lambda v, f: prototypes.score(v, kind="radius"),
@@ -38,6 +44,7 @@ def detectors() -> dict[str, object]:
         "knn1_features": lambda v, f: KNNDetector(1).fit(features, labels).score(f),
         "knn5_features": lambda v, f: KNNDetector(5).fit(features, labels).score(f),
         "mahalanobis": lambda v, f: MahalanobisDetector(normalize=True).fit(features, labels).score(f),
+        "reject": lambda v, f: RejectDetector(weight[:3], bias[:3], weight[3:], bias[3:]).score(v),
     }
 
 
@@ -47,6 +54,7 @@ def made(seed: int) -> tuple[Crops, dict[str, NDArray[Any]]]:
     prototypes, gaussian = PrototypeDetector().fit(vectors, labels), MahalanobisDetector().fit(features, labels)
     arrays: dict[str, NDArray[Any]] = {"radii": prototypes.radii, "vectors": vectors, "features": features}
     arrays |= {"centre": gaussian.centre, "whitening": gaussian.whitening, "means": gaussian.means}
+    arrays |= dict(zip(("classifier_weight", "classifier_bias"), classifier(), strict=True))
     own, of_backbone, _ = sample(seed, 40)
     return Crops(prototypes.distances(own), own, of_backbone), arrays
 
@@ -65,10 +73,21 @@ def test_fewer_references_than_neighbours_give_the_farthest() -> None:
     assert (score("knn1", crops, arrays)[0], score("knn5", crops, arrays)[0]) == (1.0, 4.0)
 
 
+def test_the_score_of_the_reject_class_orders_as_its_probability_and_has_no_ties() -> None:
+    crops, arrays = made(1)
+    logits = crops.vectors @ arrays["classifier_weight"].T + arrays["classifier_bias"]
+    probability = np.exp(logits[:, 3]) / np.exp(logits).sum(axis=1)
+    odds = score("reject", crops, arrays)
+    assert odds == pytest.approx(np.log(probability / (1 - probability)), abs=1e-4)
+    far = score("reject", crops._replace(vectors=1000 * crops.vectors), arrays)
+    assert np.isfinite(far).all()
+    assert len(set(far.tolist())) == 40
+
+
 def test_the_rank_sum_is_its_definition_and_of_each_crop_alone() -> None:
     crops, arrays = made(1)
     known, _ = made(2)
-    with_ranks = ranked(arrays, known)
+    with_ranks = arrays | ranked({kind: score(kind, known, arrays) for kind in KINDS})
     assert kinds(arrays) == list(KINDS)
     assert kinds(with_ranks) == [*KINDS, RANK_SUM]
     expected = np.zeros(40)
