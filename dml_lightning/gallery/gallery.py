@@ -101,16 +101,10 @@ class Gallery(GallerySummary):
             validation=to_numpy(prototypes.distances(known.vectors)),
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
-<<<<<<< HEAD
         others = sets["ood"] if len(sets["ood"]) else sets["clutter"]
         if len(others):
-            rule_b = validated_threshold(gallery.scores(known), gallery.scores(others), cost)
+            rule_b = validated_threshold(gallery.choice.known, gallery.scores(others), cost)
             thresholds["B"] = replace(rule_b, kind=gallery.choice.kind, seen=others is sets["clutter"])
-=======
-        if len(sets["ood"]):
-            rule_b = validated_threshold(gallery.choice.known, gallery.scores(sets["ood"]), cost)
-            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind)
->>>>>>> w20-reject
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery
