@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields
-from logging import LogRecord, getLogger
+from logging import WARNING, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -356,10 +356,9 @@ def train(words: list[str]) -> Path:
     """
     before, sys.argv = sys.argv, [sys.argv[0], *words]  # a launcher of further ranks repeats sys.argv
     try:
-        with warnings.catch_warnings(), one_sentence():
+        with warnings.catch_warnings(), without_banners(), one_sentence():
             for message in QUIET:
                 warnings.filterwarnings("ignore", message=message)
-            getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
             args = with_config_files(args)
             with reading_recipes(args):
@@ -368,8 +367,18 @@ def train(words: list[str]) -> Path:
         sys.argv = before
 
 
-def _no_advertisement(record: LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
+@contextmanager
+def without_banners() -> Iterator[None]:
+    """Hides what Lightning tells of devices, seeds and checkpoints in every stage; its warnings are shown."""
+    loggers = [getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:
