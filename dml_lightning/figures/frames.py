@@ -1,5 +1,6 @@
 """Annotated pictures of predicted frames: every box in the colour and with the number of its species, and a legend."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,12 +63,12 @@ class FramePictures:
 
     def _legend(self, boxes: pd.DataFrame) -> list[tuple[str, Colour]]:
         """A line for each species in a frame, by number, with its boxes, and one for those that were refused."""
-        counts = pd.crosstab(boxes["label"], boxes["decision"]).reindex(columns=["known", "unknown"], fill_value=0)
+        known = Counter[str](boxes["label"][boxes["decision"] == "known"])
         lines = [
-            (f"{self._numbers[label]} {printable(label)}: {counts.at[label, 'known']}", _colour(self._numbers[label]))
-            for label in sorted(counts.index, key=self._numbers.__getitem__)
+            (f"{self._numbers[label]} {printable(label)}: {known[label]}", _colour(self._numbers[label]))
+            for label in sorted(set(boxes["label"]), key=self._numbers.__getitem__)
         ]
-        refused = int(counts["unknown"].sum())
+        refused = len(boxes) - known.total()
         return [*lines, (f"white, with ? behind the guess: {refused} refused", REFUSED)] if refused else lines
 
     def _name(self, frame: Path) -> str:

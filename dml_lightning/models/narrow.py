@@ -10,7 +10,7 @@ CHANNELS, STEM_WIDTH = (24, 48, 96, 192), 16
 default_cfgs = generate_default_cfgs({"resnet10t_narrow": {"first_conv": "conv1.0", "classifier": "fc"}})  # for timm
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]  # timm declares no type for it
 def resnet10t_narrow(pretrained: bool = False, **arguments: Any) -> nn.Module:
     """Make timm's resnet10t with narrower stages, for small crops: 0.7 M parameters in place of 4.9 M.
 
