@@ -46,7 +46,7 @@ class FramePictures:
         """
         side = float(boxes[["width", "height"]].max(axis=1).median())
         picture, scale = _background(frame, side)
-        line = int(np.clip(scale * side / 12, 1, 4))
+        line = round(float(np.clip(scale * side / 12, 1, 4)))
         font = ImageFont.load_default(int(np.clip(scale * side / 2, 13, 24)))
         x, y, width, height = scale * boxes[BOX_COLUMNS].to_numpy(float).T
         outlines = np.stack([x - line, y - line, x + width + line, y + height + line], axis=1)
