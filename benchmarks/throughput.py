@@ -114,8 +114,7 @@ def make_module(setting: Setting, classes: int) -> EmbeddingModule:
     """A fresh module; the same weights each time."""
     torch.manual_seed(0)
     config = base()["model"]["init_args"]
-    small = config["encoder"]["backbone_args"] if setting.backbone == "resnet10t" else {}
-    encoder = Encoder(setting.backbone, config["encoder"]["embedding_dim"], backbone_args=small)
+    encoder = Encoder(setting.backbone, config["encoder"]["embedding_dim"])
     optimizer = partial(torch.optim.AdamW, **config["optimizer"]["init_args"])
     return ARMS[setting.arm](
         encoder, optimizer, classes, channels_last=setting.variant.channels_last, compile=setting.variant.compile
@@ -298,7 +297,7 @@ def parse() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--arms", default="softmax,triplet")
-    parser.add_argument("--backbones", help="timm names; resnet10t is that of configs/base.yaml")
+    parser.add_argument("--backbones", help="timm names, or resnet10t_narrow of configs/base.yaml")
     parser.add_argument("--variants", help=f"of: {'; '.join(VARIANTS)}")
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--samples", type=int, default=16)
@@ -311,7 +310,7 @@ def parse() -> argparse.Namespace:
     if args.steps < WARM + 2 or args.repeats < 1:
         parser.error(f"a figure takes at least {WARM + 2} steps, {WARM} of them warming up, and 1 repeat")
     cuda = args.device == "cuda"
-    args.backbones = args.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t")
+    args.backbones = args.backbones or ("resnet50,convnext_tiny" if cuda else "resnet10t_narrow")
     args.variants = args.variants or (";".join(VARIANTS) if cuda else "float32")
     return args
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of, evidence_of
@@ -102,8 +101,8 @@ class Retrieval(Measurement):
         data = data_of(trainer)
         rows = data.rows("known", "val")
         reason = selection(data.labels[rows], data.groups[rows].astype(str), data.other_groups).reason
-        if reason:
-            rank_zero_info(f"Checkpoints are chosen by map_at_r and not by map_at_r_other_groups: {reason}.")
+        if reason and trainer.is_global_zero:
+            print(f"Checkpoints are chosen by map_at_r and not by map_at_r_other_groups: {reason}.")
 
     @override
     def compute(self, evidence: Evidence) -> dict[str, float]:

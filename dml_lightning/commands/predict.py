@@ -81,7 +81,8 @@ def predict(
         set_alpha: Largest share of known boxes whose set of species lacks the true one, on average; 0.05 if not given.
         taxonomy: .csv file with the columns species,genus,group or the like, from narrow to wide, or .yaml file with
             `mallard: {genus: Anas, group: dabbling duck}`; it has every species of the run.
-        pictures: Folder for one annotated picture per frame; none are drawn if not given.
+        pictures: Folder for one annotated picture per frame, with a number and colour for each species and a legend;
+            none are drawn if not given.
         write: Also writes the boxes with the predicted names for an annotation tool, into the folder
             `predictions.labelme`, `.coco` or `.yolo` beside `predictions.csv`; a refused box is called "unknown".
         map: Also writes each box as a point (WGS84) into this .geojson file, or .gpkg file with geopandas: by the
@@ -152,7 +153,7 @@ def predict(
     with ExitStack() as held:
         receivers: list[Callable[[str, pd.DataFrame], None]] = []
         if pictures:
-            receivers.append(FramePictures(Path(pictures)).draw)
+            receivers.append(FramePictures(Path(pictures), trained.gallery.names).draw)
         if map:
             # left last: where no box can be placed, all else is complete
             drawn = held.enter_context(drawing(Path(map)))

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields
-from logging import LogRecord, getLogger
+from logging import WARNING, getLogger
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L
@@ -20,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from dml_lightning.callbacks.writer import result_folder
+from dml_lightning.commands.find import Setting, find, trainer_settings
 from dml_lightning.commands.parser import Parser
 from dml_lightning.commands.summary import outcome, summary
 from dml_lightning.data import ThermalWaterfowlDataModule
@@ -103,6 +105,13 @@ class TrainingCLI(LightningCLI):
             help="Threads of PyTorch in each process; by default OMP_NUM_THREADS, or one for a small encoder on a "
             "processor.",
         )
+        parser.add_argument(
+            "--find",
+            type=Setting | None,
+            default=None,
+            help="Only with fit: looks for a learning rate or a batch size (samples_per_class, classes_per_batch being "
+            "as it is), prints the key to set, and neither trains nor writes a run.",
+        )
         parser.add_class_arguments(TrackingOptions, "tracking")
         parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.link_arguments("seed_everything", "data.seed")
@@ -115,6 +124,8 @@ class TrainingCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         check_options(self._settings, str(self.subcommand))
+        if self._settings.find is not None and self.subcommand != "fit":
+            raise ValueError("--find is for dml fit: leave it out.")
 
     @override
     def instantiate_classes(self) -> None:
@@ -136,6 +147,9 @@ class TrainingCLI(LightningCLI):
         repeat = f"-r{settings.rerun}" if settings.rerun else ""
         folder = f"{digest}-s{settings.seed_everything}{repeat}"
         self.run = (self._given_run or Path(settings.runs_root, settings.name, folder)).absolute()
+        if settings.find is not None:
+            folder = self._held.enter_context(TemporaryDirectory())
+            return super().instantiate_trainer(**trainer_settings(Path(folder)))
         self._reused = self._reuses() and read_status(self.run) == "finished"
         if self._given_run is not None:
             self._check_data()
@@ -260,6 +274,9 @@ class TrainingCLI(LightningCLI):
 
     def fit(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Trains, then validates the best checkpoint once more, which writes its metrics, embeddings and gallery."""
+        if self._settings.find is not None:
+            print(find(self._settings.find, self.trainer, self.model, self.datamodule))
+            return
         if self._reused:
             return
         if self._resumes():
@@ -368,10 +385,9 @@ def train(words: list[str]) -> Path:
     """
     before, sys.argv = sys.argv, [sys.argv[0], *words]  # a launcher of further ranks repeats sys.argv
     try:
-        with warnings.catch_warnings(), one_sentence():
+        with warnings.catch_warnings(), without_banners(), one_sentence():
             for message in QUIET:
                 warnings.filterwarnings("ignore", message=message)
-            getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             args, run = _expand_run(words)
             args = with_config_files(args)
             with reading_recipes(args):
@@ -380,8 +396,18 @@ def train(words: list[str]) -> Path:
         sys.argv = before
 
 
-def _no_advertisement(record: LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
+@contextmanager
+def without_banners() -> Iterator[None]:
+    """Hides what Lightning tells of devices, seeds and checkpoints in every stage; its warnings are shown."""
+    loggers = [getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:

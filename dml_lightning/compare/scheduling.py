@@ -26,7 +26,7 @@ class Schedule:
         where: `local` for this machine; `slurm` for a job array through submitit; `slurm_debug` for submitit's own
             local processes, without SLURM.
         workers: Number of jobs at once: processes of this machine, or tasks of the array. `auto` is one per GPU, or
-            one per core where there is no GPU; one if they are `fresh`; as many tasks as submitit allows.
+            one per core where there is no GPU; one if they are `fresh`; as many tasks as SLURM allows.
         gpus: Whether each local worker gets a GPU of its own, of those in CUDA_VISIBLE_DEVICES if it is set; true for
             more than one worker by `auto` where there are GPUs.
         fresh: Whether each local job gets a new process, which jobs on several GPUs need.
@@ -55,7 +55,7 @@ class Schedule:
 
 def at_once(schedule: Schedule, jobs: int) -> int:
     """Number of jobs that run at once, of so many."""
-    if schedule.where == "local":
+    if schedule.where != "slurm":
         return min(jobs, len(_gpus(schedule)))
     return jobs if schedule.workers == "auto" else schedule.workers
 
@@ -180,8 +180,29 @@ def _visible_gpus() -> list[str]:
     return list(takewhile(lambda name: name not in ("", "-1"), given.split(",")))
 
 
+@dataclass(frozen=True)
+class Requeued:
+    """Work that submitit submits again when SLURM preempts its job or the time is up: the begun run then goes on.
+
+    Args:
+        work: Function that does a job, and goes on with what was begun.
+    """
+
+    work: Work
+
+    def __call__(self, job: Job, log: Path | None) -> Outcome:
+        """Does the job."""
+        return self.work(job, log)
+
+    def checkpoint(self, job: Job, log: Path | None) -> Any:
+        """The submission that follows an interrupted one; submitit asks for it on its signal before the time limit."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job, log)
+
+
 def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -> Ended:
-    """Runs jobs as a SLURM job array; closing the generator cancels those that have not ended."""
+    """Runs jobs as a SLURM job array, or a few at once as processes; closing cancels those that have not ended."""
     import submitit
 
     cluster = "local" if schedule.where == "slurm_debug" else "slurm"
@@ -190,16 +211,21 @@ def _submitit(jobs: Sequence[Job], schedule: Schedule, logs: Path, work: Work) -
     if cluster == "slurm" and schedule.workers != "auto":
         parameters["slurm_array_parallelism"] = schedule.workers
     executor.update_parameters(**parameters)
-    submitted = executor.map_array(work, jobs, [log_file(logs, job) for job in jobs])
-    waiting = dict(zip(jobs, submitted, strict=True))
+    most = len(jobs) if cluster == "slurm" else at_once(schedule, len(jobs))  # SLURM keeps its array's others waiting
+    waiting, running = list(jobs), dict[Job, Any]()
     try:
-        while waiting:
+        while waiting or running:
+            room = most - len(running)
+            batch, waiting = waiting[:room], waiting[room:]
+            if batch:
+                tasks = executor.map_array(Requeued(work), batch, [log_file(logs, job) for job in batch])
+                running |= zip(batch, tasks, strict=True)
             time.sleep(POLL)
-            for job in [job for job, task in waiting.items() if task.done()]:
-                yield _result(waiting.pop(job), job)
+            for job in [job for job, task in running.items() if task.done()]:
+                yield _result(running.pop(job), job)
             yield None
     finally:
-        for task in waiting.values():
+        for task in running.values():
             task.cancel(check=False)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from dml_lightning.compare.jobs import Outcome
 from dml_lightning.runs.folder import read_metrics
 from dml_lightning.stats.estimates import cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Question, plain_name
+from dml_lightning.stats.results import COLUMNS, Question, limits, plain_name
 from dml_lightning.stats.tables import markdown_text
 from dml_lightning.stats.units import unit_means, units_are_independent
 
@@ -61,7 +61,9 @@ def render_table(table: pd.DataFrame, question: Question) -> Rendered:
     for key, title in shown.items():
         means = unit_means(table, key, question.unit)
         independent = units_are_independent(question.unit, question.fold_by, key)
-        rows.append([title, *(cell_text(means[arm].dropna().to_numpy(float), independent) for arm in arms)])
+        rows.append(
+            [title, *(cell_text(means[arm].dropna().to_numpy(float), independent, limits(key)) for arm in arms)]
+        )
     counts = table.groupby("arm")[question.unit].nunique()
     units = " or ".join(str(count) for count in sorted(set(counts)))
     note = cells_note((cell for _, *cells in rows for cell in cells), question.unit)

@@ -19,6 +19,8 @@ Dash = Literal["solid", "dash", "dot", "dashdot"]  # Plotly's names
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, WINE = COLOURS = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255"),
 )
+YELLOW = "#f0e442"  # of the same palette, bright enough on a dark picture
+ON_FRAMES = (SKY, ORANGE, GREEN, PURPLE, YELLOW, VERMILLION)  # species on grey frames, where white is left for others
 INK = "#1f2933"
 GREY = "#767676"  # floors and thresholds
 DARK = ("#1b1b1b", "#7a4a1e", "#5f6b7a")  # OOD classes

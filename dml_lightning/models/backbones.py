@@ -15,6 +15,7 @@ from timm.models._hub import load_state_dict_from_path
 from torch import Tensor, nn
 
 from dml_lightning.files import read_json
+from dml_lightning.models import narrow  # noqa: F401 - registers its backbone
 
 DESCRIPTION = "backbone.json"  # in a run's folder, of a backbone that no registry of timm describes
 LOADING_ERRORS = (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError)
@@ -66,6 +67,10 @@ def create_backbone(
         raise ValueError(
             f"the backbone {name!r} names weights, and pretrained: false leaves them out: set encoder.pretrained to "
             "true, or name a model of timm."
+        )
+    elif pretrained and not (source or checkpoint or timm.is_model_pretrained(name)):
+        raise ValueError(
+            f"no weights of {name!r} are published; leave out encoder.pretrained, or name a file as encoder.checkpoint."
         )
     if checkpoint is not None:
         if not Path(checkpoint).is_file():

@@ -88,7 +88,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         self.encoder = encoder
         self.num_classes, self.turned_classes, self.clutter = num_classes, turned_classes, clutter
         self._optimizer, self._scheduler = optimizer, scheduler
-        self._schedule, self._warmup, self._layer_decay = schedule, warmup, layer_decay
+        self._schedule, self._warmup, self.layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
         self.configured: Mapping[str, Any] = {}  # arguments in the words of the config, set by the command line
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
@@ -366,8 +366,8 @@ class EmbeddingModule(L.LightningModule, ABC):
                 "it as it is, by dml test --ckpt_path none."
             )
         groups = self.parameter_groups()
-        if self._layer_decay is not None:
-            groups = split_by_layer(groups, self.encoder.backbone, self._layer_decay)
+        if self.layer_decay is not None:
+            groups = split_by_layer(groups, self.encoder.backbone, self.layer_decay)
         optimizer = self._optimizer(groups)
         scale_rates(optimizer)
         check_rates(optimizer)

@@ -12,7 +12,7 @@ from dml_lightning.report.inputs import ReportInput, RunResult
 from dml_lightning.report.parts import RecipeText, Section
 from dml_lightning.stats.comparison import Comparison
 from dml_lightning.stats.estimates import bracketed, cell_text, cells_note
-from dml_lightning.stats.results import COLUMNS, Question, plain_name
+from dml_lightning.stats.results import COLUMNS, Question, limits, plain_name
 from dml_lightning.stats.tables import Table
 from dml_lightning.stats.units import unit_means, units_are_independent
 
@@ -120,7 +120,7 @@ def arms_table(given: ReportInput) -> Table:
 def _cell(values: NDArray[np.float64], question: Question, metric: str) -> float | str:
     if len(values) < 2:
         return float(values[0]) if len(values) else float("nan")
-    return cell_text(values, units_are_independent(question.unit, question.fold_by, metric))
+    return cell_text(values, units_are_independent(question.unit, question.fold_by, metric), limits(metric))
 
 
 def arms_section(given: ReportInput) -> Section:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dml_lightning.yaml_files import read_yaml
 
-NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse", "trust", "threads"}
+NOT_IN_RECIPE = {"config", "ckpt_path", "weights_only", "verbose", "rerun", "reuse", "trust", "threads", "find"}
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -11,7 +12,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from dml_lightning.runs.checkpoints import is_resumable, save_latest
@@ -95,7 +96,8 @@ def requeue_signal(trainer: L.Trainer) -> int | None:
 
 
 def _stop(trainer: L.Trainer, number: int) -> None:
-    rank_zero_info(f"{signal.Signals(number).name} came; ending at step {trainer.global_step}.")
+    if trainer.is_global_zero:
+        print(f"{signal.Signals(number).name} came; ending at step {trainer.global_step}.", file=sys.stderr)
     if number == requeue_signal(trainer) and trainer.is_global_zero:
         requeue()
     trainer.strategy.barrier("requeue")

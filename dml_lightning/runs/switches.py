@@ -62,10 +62,10 @@ RULES = (
 
 # Callbacks that cannot do here what they are for, each with what does it.
 NO_USE = {
-    LearningRateFinder: "would train at another rate than the recipe says; search it "
+    LearningRateFinder: "would train at another rate than the recipe says; give --find lr, search it "
     "(configs/experiment/searched.yaml) or set model.init_args.optimizer.init_args.lr",
-    BatchSizeFinder: "would change the batch, on which losses depend; set data.classes_per_batch and "
-    "data.samples_per_class",
+    BatchSizeFinder: "would change the batch, on which losses depend; give --find batch_size, and set "
+    "data.classes_per_batch and data.samples_per_class",
     BackboneFinetuning: "would add parameters behind the back of the learning rate's schedule; load the backbone by "
     "model.init_args.encoder.checkpoint, and train it whole or keep its batch norm by freeze_batch_norm",
 }

@@ -84,7 +84,9 @@ class RunLogger(WandbLogger):
     """
 
     def __init__(self, run: Path, **settings: Any) -> None:
-        super().__init__(save_dir=run, settings={"quiet": True, **timeouts()}, **settings)
+        silent = settings.get("mode") != "online"  # an offline run lies in its folder; warnings are shown all the same
+        super().__init__(save_dir=run, settings={"quiet": True, "silent": silent, **timeouts()}, **settings)
+        self._wandb_init.pop("anonymous")  # of no effect, and warned of
         self._sync = SYNC.format(run=shlex.quote(str(run)))
         logging.raiseExceptions = False  # on a full disk its log of itself would print a page for every line
 

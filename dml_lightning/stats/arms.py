@@ -23,7 +23,7 @@ from dml_lightning.stats.flights import (
     mean_over_flights,
 )
 from dml_lightning.stats.paired import family_level, holm, sign_flip_p, smallest_p
-from dml_lightning.stats.results import Difference, Question
+from dml_lightning.stats.results import Difference, Question, limits
 from dml_lightning.stats.units import complete, unit_means
 
 METRIC_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative error of a number in metrics/test.json
@@ -149,7 +149,7 @@ def _arms_with_units(means: pd.DataFrame, question: Question) -> list[str]:
 
 def _arm(means: pd.DataFrame, arm: str, question: Question, difference: Difference | None) -> ArmResult:
     values, dropped = complete(means, arm)
-    estimate = Estimate.of(values[:, 0], dropped, question.alpha, question.is_tested)
+    estimate = Estimate.of(values[:, 0], dropped, question.alpha, question.is_tested, limits(question.metric))
     return ArmResult(arm, question, estimate, difference)
 
 

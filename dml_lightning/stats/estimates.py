@@ -15,6 +15,8 @@ from dml_lightning.metrics.bootstrap import FEWEST_UNITS
 from dml_lightning.stats.paired import t_interval
 
 Spread = Literal["interval", "range"]
+Limits = tuple[float, float]  # smallest and largest value that a number can have
+NO_LIMITS: Limits = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Estimate:
         '0.710, range 0.700 to 0.720 (0.700, 0.720, 0.710)'
         >>> Estimate.of(np.array([0.70, 0.72, 0.71, 0.72, 0.70]), dropped=0, alpha=0.05).text()
         '0.710 [0.698, 0.722]'
+        >>> Estimate.of(np.array([0.99, 0.98, 1.0, 1.0, 1.0]), dropped=0, alpha=0.05, limits=(0, 1)).text()
+        '0.994 [0.983, 1.000]'
     """
 
     mean: float
@@ -38,7 +42,14 @@ class Estimate:
     values: tuple[float, ...]  # of the single units
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], dropped: int, alpha: float, independent: bool = True) -> "Estimate":
+    def of(
+        cls,
+        values: NDArray[np.float64],
+        dropped: int,
+        alpha: float,
+        independent: bool = True,
+        limits: Limits = NO_LIMITS,
+    ) -> "Estimate":
         """The mean of `values` (n,) with its interval at level 1 − alpha, or their range.
 
         Args:
@@ -46,10 +57,12 @@ class Estimate:
             dropped: Number of units left out.
             alpha: Error of the interval.
             independent: Whether the units are; units that share data have a range, however many there are.
+            limits: Smallest and largest value that is possible, beyond which no interval reaches.
         """
         if independent and len(values) >= FEWEST_UNITS:
             spread: Spread = "interval"
-            low, high = map(float, t_interval(values, 1 - alpha))
+            possible = min(limits[0], values.min()), max(limits[1], values.max())
+            low, high = map(float, np.clip(t_interval(values, 1 - alpha), *possible))
         else:
             spread, low, high = "range", float(values.min()), float(values.max())
         sd = float(values.std(ddof=1))
@@ -80,7 +93,7 @@ class Estimate:
         return fields
 
 
-def cell_text(values: NDArray[np.float64], independent: bool = True) -> str:
+def cell_text(values: NDArray[np.float64], independent: bool = True, limits: Limits = NO_LIMITS) -> str:
     """A cell of a table: the mean with its 95 % interval in square brackets, or with the range in round ones.
 
     Example:
@@ -89,7 +102,7 @@ def cell_text(values: NDArray[np.float64], independent: bool = True) -> str:
     """
     if len(values) < 2:
         return f"{values[0]:.3f}" if len(values) else "–"
-    found = Estimate.of(values, 0, 0.05, independent)
+    found = Estimate.of(values, 0, 0.05, independent, limits)
     return bracketed(found.mean, found.low, found.high, found.spread)
 
 

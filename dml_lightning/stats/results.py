@@ -1,9 +1,10 @@
 """The question of a comparison, and the difference of one arm to the baseline, as numbers and as sentences."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dml_lightning.stats.estimates import Estimate
+from dml_lightning.stats.estimates import NO_LIMITS, Estimate, Limits
 from dml_lightning.stats.paired import units_needed
 from dml_lightning.stats.units import Folds, InferenceUnit, check_margin, units_are_independent
 
@@ -48,6 +49,8 @@ SMALLER_IS_BETTER = (
     ),
     *("nll", "calibration_error", "classwise_calibration_error", "fnmr_"),
 )
+# Parts of the names of numbers between 0 and 1.
+SHARES = re.compile("accuracy|precision|recall|map_at|auroc|fpr|fnmr|fraction|oscr|aurc|calibration_error")
 
 
 def plain_name(metric: str) -> str:
@@ -68,6 +71,16 @@ def higher_is_better(metric: str) -> bool:
         (True, False)
     """
     return not metric.removeprefix("novel_").startswith(SMALLER_IS_BETTER)
+
+
+def limits(metric: str) -> Limits:
+    """Smallest and largest possible value of a number of metrics/test.json; infinite where it is no share.
+
+    Example:
+        >>> limits("novel_recall_at_1"), limits("inter_intra_ratio")
+        ((0.0, 1.0), (-inf, inf))
+    """
+    return (0.0, 1.0) if SHARES.search(metric) else NO_LIMITS
 
 
 @dataclass(frozen=True)

@@ -72,17 +72,16 @@ def test_checkpoints_are_chosen_by_other_flights_or_by_all_of_them(run: Path) ->
 
 @pytest.mark.parametrize("flights_of", ["one", "two"])
 def test_a_choice_by_all_flights_is_told_at_the_start(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, flights_of: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flights_of: str
 ) -> None:
     data = ThermalWaterfowlDataModule(CsvTable("nowhere", "boxes.csv"))
     table = {"labels": [0, 0, 1, 1], "groups": list("aabb" if flights_of == "one" else "abab")}
     for name, column in table.items():
         monkeypatch.setattr(ThermalWaterfowlDataModule, name, np.array(column))
     monkeypatch.setattr(data, "rows", lambda role, split: np.arange(4) if (role, split) == ("known", "val") else None)
-    trainer = SimpleNamespace(datamodule=data)
-    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
-        Retrieval().on_fit_start(trainer, None)  # type: ignore[arg-type]
-    assert [record.message for record in caplog.records] == (
+    trainer = SimpleNamespace(datamodule=data, is_global_zero=True)
+    Retrieval().on_fit_start(trainer, None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == (
         [
             "Checkpoints are chosen by map_at_r and not by map_at_r_other_groups: 4 of 4 known crops, among them all "
             "of 2 of 2 classes, have no other of their class in another group."

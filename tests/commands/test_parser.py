@@ -108,9 +108,10 @@ def test_the_recipe_of_a_fit_has_the_number(words: list[str], capsys: pytest.Cap
 
 
 def test_a_fit_merges_its_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "wide.yaml").write_text("model: {init_args: {encoder: {backbone_args: {stem_width: 24}}}}\n")
-    base = words[0]
+    for name, given in (("small", "{channels: [24, 48, 96, 192], stem_width: 16}"), ("wide", "{stem_width: 24}")):
+        (tmp_path / f"{name}.yaml").write_text(f"model: {{init_args: {{encoder: {{backbone_args: {given}}}}}}}\n")
+    own = [f"--config={tmp_path}/{name}.yaml" for name in ("small", "wide")]
     with pytest.raises(SystemExit, match="0"):
-        main(["fit", base, f"--config={tmp_path}/wide.yaml", "--print_config"])
+        main(["fit", words[0], *own, "--print_config"])
     encoder = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["encoder"]["init_args"]
     assert encoder["backbone_args"] == {"channels": [24, 48, 96, 192], "stem_width": 24}

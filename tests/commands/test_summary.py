@@ -20,11 +20,18 @@ def test_every_main_number_has_a_row_that_fits_80_columns() -> None:
 
 @pytest.mark.parametrize(("more", "printed"), [([], True), (["--verbose=false"], False)])
 def test_a_test_prints_one_short_table(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], printed: bool
+    runs: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    more: list[str],
+    printed: bool,
 ) -> None:
     run = runs["softmax"]
+    capsys.readouterr()
     main(["validate", "--run", str(run), *more])
-    told = capsys.readouterr().out
+    told, beside = capsys.readouterr()
+    assert beside == ""
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("lightning")] == []
     expected = summary({f"val/{key}": value for key, value in read_metrics(run, "val").items()}, "val")
     assert (expected in told) == printed
     assert told.count(COLUMNS["balanced_accuracy_prototype"]) == printed

@@ -33,6 +33,11 @@ def work(job: Job, log: Path | None = None) -> Outcome:
             raise SystemExit(143)
         case "waits":
             time.sleep(60)
+        case "preempted":  # once
+            again = mark(job).with_suffix(".again")
+            if not again.exists():
+                again.touch()
+                os.kill(os.getpid(), signal.SIGUSR2)
         case "works":
             time.sleep(1)
         case "stubborn":

@@ -96,6 +96,7 @@ def test_auto_is_one_worker_per_gpu_or_else_per_core(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         assert _gpus(schedule) == expected
         assert at_once(schedule, 2) == min(2, len(expected))
+        assert at_once(Schedule("slurm_debug", slurm={"timeout_min": 1}), 2) == min(2, len(_gpus(Schedule())))
     limit = {"timeout_min": 1}
     assert at_once(Schedule("slurm", slurm=limit), 40) == 40
     assert at_once(Schedule("slurm", workers=8, slurm=limit), 40) == 8
@@ -155,16 +156,25 @@ def test_sigterm_ends_the_workers_too(tmp_path: Path) -> None:
 def array(monkeypatch: pytest.MonkeyPatch) -> Schedule:
     """Processes of submitit's own, which import the work."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    return Schedule("slurm_debug", slurm={"timeout_min": 5})
+    return Schedule("slurm_debug", workers=2, slurm={"timeout_min": 5})
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_submitit_s_local_processes(tmp_path: Path, array: Schedule) -> None:
-    result = run_all(jobs("fine fails dies", tmp_path), array, tmp_path, silent, work)
-    assert [outcome.run is not None for outcome in result] == [True, False, False]
-    assert result[1].error == "as it should"
-    assert result[2].error
+    listed = jobs("fails dies preempted fine", tmp_path)
+    begun: list[int] = []
+
+    def look(ended: Sequence[Outcome], waiting: Sequence[Job]) -> None:
+        silent(ended, waiting)
+        begun.append(sum(mark(job).exists() for job in waiting))
+
+    result = run_all(listed, array, tmp_path, look, work)
+    assert [outcome.run is not None for outcome in result] == [False, False, True, True]
+    assert result[0].error == "as it should"
+    assert result[1].error
+    assert mark(listed[2]).with_suffix(".again").exists()
+    assert max(begun) <= 2
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

@@ -16,7 +16,7 @@ from dml_lightning.types import Embeddings
 from tests.gallery.crops import DIGEST, NAMES, crops, embeddings
 
 PLANE_NAMES = ["coot", "teal", "glint"]
-SETS = {"reference": ([0, 1], 30), "known": ([0, 1], 30), "novel": ([], 0), "ood": ([2], 30)}
+SETS = {"reference": ([0, 1], 30), "known": ([0, 1], 30), "novel": ([], 0), "ood": ([2], 30), "clutter": ([], 0)}
 PLACES = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
 EIDER = np.array([4.5, 4.0])
 
