@@ -15,7 +15,7 @@ SIMULATE = --flights 6 --frames 6
 OVERRIDES += , "--trainer.max_epochs=2", "--data.batches_per_epoch=10"
 endif
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-all lint docs bench clean
 
 demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table, draw figures
 	test -d $(DATA) || $(BIN)/dml simulate --out $(DATA) $(SIMULATE)
@@ -23,9 +23,13 @@ demo: $(INSTALLED)  ## simulate flights, fit and test both arms, print one table
 
 # make test: processes at once, of one thread each; a file's tests share fixtures and stay together.
 PROCESSES ?= 2
-test: $(INSTALLED)  ## all tests; `make test ARGS="-m 'not slow'"` leaves out the slow ones
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
-	  --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+TEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest \
+  --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+test: $(INSTALLED)  ## every test but long forms of others; ARGS="-m 'not (slow or long)'" leaves out what takes 20 s
+	$(TEST) -m 'not long' $(ARGS)
+
+test-all: $(INSTALLED)  ## every test, the long forms too
+	$(TEST) $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

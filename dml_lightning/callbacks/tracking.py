@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
-from dml_lightning.callbacks.writer import result_folder
+from dml_lightning.callbacks.writer import is_trial, result_folder
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.evaluation.npz import test_file
 from dml_lightning.evaluation.ood import POSITIVES
@@ -34,7 +34,7 @@ class Tracking(EvaluationCallback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loggers = [each for each in trainer.loggers if isinstance(each, WandbLogger)]
         folder = result_folder(trainer)
-        if not trainer.is_global_zero or not test_file(folder).is_file():
+        if not trainer.is_global_zero or is_trial(trainer) or not test_file(folder).is_file():
             return
         arm = Path(trainer.default_root_dir).parent.name
         pictures = {name: folder / "figures" / f"{name}.png" for name in ("projection", "neighbours")}

@@ -66,7 +66,7 @@ class RunWriter(EvaluationCallback):
                 "the score 'reject' is of a reject class, which only softmax trained against clutter (data.ood_train) "
                 "has: take another score, or none to choose it on validation."
             )
-        if trainer.ckpt_path is None and not _is_trial(trainer):
+        if trainer.ckpt_path is None and not is_trial(trainer):
             initial = encoder_digest(pl_module.encoder, None)  # type: ignore[arg-type]  # on every rank
             if trainer.is_global_zero:
                 path = Path(trainer.default_root_dir, "facts.json")
@@ -75,7 +75,7 @@ class RunWriter(EvaluationCallback):
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # not on_train_end: a fit that is resumed after its last step does not reach it
-        if trainer.is_global_zero and not _is_trial(trainer):
+        if trainer.is_global_zero and not is_trial(trainer):
             path, data = Path(trainer.default_root_dir, "facts.json"), data_of(trainer)
             crops = data.crops_per_batch * trainer.world_size
             batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
@@ -170,7 +170,7 @@ def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> Non
     replace(evidence, thumbnails=thumbnails).save(path)
 
 
-def _is_trial(trainer: L.Trainer) -> bool:
+def is_trial(trainer: L.Trainer) -> bool:
     """Whether the run is a `fast_dev_run`, which leaves no files."""
     return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 

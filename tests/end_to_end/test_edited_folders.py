@@ -27,7 +27,9 @@ def tested(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.fixture
 def run(tested: dict[str, Path], tmp_path: Path) -> Path:
-    """A tested run of the triplet arm, to be changed."""
+    """A tested run of the triplet arm, to be changed, beside data that nobody comes to read."""
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "boxes.csv").touch()
     return Path(shutil.copytree(tested["triplet"], tmp_path / "run"))
 
 
@@ -41,13 +43,13 @@ READERS = {
     "report": ["report", "RUN", "--format=md"],
     "test": ["test", "--run=RUN"],
     "validate": ["validate", "--run=RUN"],
-    "count": ["count", "--run=RUN", "--predictions=none.csv"],
-    "drift": ["drift", "--run=RUN", "--predictions=none.csv"],
-    "predict": ["predict", "--run=RUN", "--data=none.csv"],
-    "enroll": ["enroll", "--run=RUN", "--crops=none", "--label=teal"],
+    "count": ["count", "--run=RUN", "--predictions=RUN/../boxes.csv"],
+    "drift": ["drift", "--run=RUN", "--predictions=RUN/../boxes.csv"],
+    "predict": ["predict", "--run=RUN", "--data=RUN/../boxes.csv"],
+    "enroll": ["enroll", "--run=RUN", "--crops=RUN/../crops", "--label=teal"],
     "gallery": ["gallery", "list", "--run=RUN"],
     "remove": ["gallery", "remove", "--run=RUN", "--label=teal"],
-    "recalibrate": ["gallery", "recalibrate", "--run=RUN", "--data=none.csv"],
+    "recalibrate": ["gallery", "recalibrate", "--run=RUN", "--data=RUN/../boxes.csv"],
     "export": ["export", "--run=RUN", "--out=RUN/out"],
 }
 EVERY = tuple(READERS)
@@ -171,4 +173,4 @@ def test_a_trial_replaces_nothing(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for command in ("validate", "test"):
         main([command, f"--run={run}", "--tracking.wandb=disabled", "--trainer.fast_dev_run=2"])
-    assert {path: path.read_bytes() for path in before} == before
+    assert [path for path in before if path.read_bytes() != before[path]] == []  # a difference of pictures takes hours

@@ -124,7 +124,7 @@ def test_a_kill_in_the_worst_places(words: list[str], tmp_path: Path, killers: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_kills_at_random_moments(words: list[str], tmp_path: Path, workers: int) -> None:
     command = [
         *exact_words(words, "triplet_memory", tmp_path, every_n_steps=3),

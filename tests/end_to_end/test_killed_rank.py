@@ -46,7 +46,7 @@ def fit(launcher: str, words: list[str], folder: Path) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "rank"), [*zip(LAUNCHERS, (1, 0), strict=True)])
+@pytest.mark.parametrize(("launcher", "rank"), [("torchrun", 1), pytest.param("lightning", 0, marks=pytest.mark.long)])
 def test_the_others_end_too(words: list[str], tmp_path: Path, launcher: str, rank: int) -> None:
     (tmp_path / "killer.py").write_text(KILLER)
     command = [*exact_words(words, "triplet_memory", tmp_path), "--tracking.wandb=disabled", *RANKS]

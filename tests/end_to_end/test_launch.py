@@ -146,7 +146,7 @@ def wait_for_rows(folder: Path, rows: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tasks", [1, 2])
+@pytest.mark.parametrize("tasks", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_slurm_job_is_requeued_and_goes_on(words: list[str], tmp_path: Path, tasks: int) -> None:
     command = [
         *exact_words(words, "triplet_memory", tmp_path, every_n_steps=1000),
@@ -181,7 +181,7 @@ def test_a_slurm_job_is_requeued_and_goes_on(words: list[str], tmp_path: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulated", [1, 8])
+@pytest.mark.parametrize("accumulated", [1, pytest.param(8, marks=pytest.mark.long)])
 def test_sigterm_leaves_a_run_to_go_on_with(words: list[str], tmp_path: Path, accumulated: int) -> None:
     command = [
         *exact_words(words, "softmax", tmp_path, every_n_steps=1000),
@@ -229,6 +229,7 @@ def hosts() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_give_what_one_process_gives(command: list[str], tmp_path: Path, hosts: tuple[str, str]) -> None:
     one = main(["fit", *command, "--name=one"])
     ranks = ["--trainer.strategy=ddp", "--trainer.devices=1", "--trainer.num_nodes=2"]
