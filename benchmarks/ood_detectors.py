@@ -1,4 +1,4 @@
-"""OOD detectors beside pytorch-ood on the same embeddings: AUROC, and time of fit and of score.
+"""OOD detectors beside pytorch-ood on the same embeddings: AUROC, and processor time of fit and of score.
 
     python benchmarks/ood_detectors.py                                   # small sets; nothing is written
     python benchmarks/ood_detectors.py --rows 20000 --references 20000 --repeat 5 --save
@@ -146,7 +146,7 @@ def pairs(neighbour: int) -> dict[str, tuple[Method, Method | None]]:
 class Run(NamedTuple):
     """One method, once."""
 
-    fit: float  # seconds
+    fit: float  # processor seconds
     score: float
     auroc: float  # NaN scores are the worst ones
 
@@ -157,7 +157,7 @@ def timed(method: Method, data: Data) -> Run:
     with Stopwatch() as scoring:
         known, ood = score(data["known"]), score(data["ood"])
     found = auroc(known.nan_to_num(torch.inf), ood.nan_to_num(-torch.inf))
-    return Run(fit.seconds, scoring.seconds, found)
+    return Run(fit.cpu, scoring.cpu, found)
 
 
 def row(name: str, own: Sequence[Run], other: Sequence[Run]) -> tuple[str, ...]:

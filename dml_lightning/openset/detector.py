@@ -99,8 +99,12 @@ class Detector(ABC):
         )
 
     def _scores(self, embeddings: Vectors) -> Tensor:
-        vectors = as_vectors(embeddings)
+        vectors = self._rows(embeddings)
         scores = vectors.new_empty(len(vectors), dtype=torch.float64)
         for rows in row_blocks(len(vectors), vectors.shape[1]):
             scores[rows] = self._score(vectors[rows])
         return scores
+
+    def _rows(self, embeddings: Vectors) -> Tensor:
+        """Embeddings as a tensor (N, D) of finite numbers."""
+        return as_vectors(embeddings)

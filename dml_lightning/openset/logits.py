@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from dml_lightning.openset.arrays import beside
 from dml_lightning.openset.detector import Detector
-from dml_lightning.pairs.blocks import Vectors, as_vectors, to_numpy
+from dml_lightning.pairs.blocks import Vectors, as_rows, as_vectors, to_numpy
 
 SPANNED = 1e-12  # smallest variance, relative to the largest, of a direction that counts as spanned
 
@@ -44,6 +45,17 @@ class LogitDetector(Detector):
         """Return the detector as it is: there is nothing to learn beside the head."""
         return self
 
+    @override
+    def _scores(self, embeddings: Vectors) -> Tensor:
+        scores = super()._scores(embeddings)
+        if not bool(torch.isfinite(scores.sum())):  # as where a vector is not finite, and with it all of its logits
+            as_vectors(embeddings)
+        return scores
+
+    @override
+    def _rows(self, embeddings: Vectors) -> Tensor:
+        return as_rows(embeddings)  # a look at each number would take half as long as the logits
+
     def logits(self, vectors: Tensor) -> Tensor:
         """Logits (n, C) of vectors (n, D), in their precision.
 
@@ -68,8 +80,10 @@ class MaxSoftmaxDetector(LogitDetector):
 
     def _score(self, vectors: Tensor) -> Tensor:
         logits = self.logits(vectors).double()
-        others = logits.softmax(1).scatter(1, logits.argmax(1, keepdim=True), 0.0)
-        return others.sum(1)
+        largest, column = logits.max(1, keepdim=True)
+        odds = (logits - largest).exp_()  # to the most likely class
+        total = odds.sum(1)
+        return odds.scatter_(1, column, 0.0).sum(1) / total
 
 
 class MaxLogitDetector(LogitDetector):

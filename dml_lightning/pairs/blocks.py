@@ -24,6 +24,21 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         >>> as_vectors(np.array([[3, 4]]))
         tensor([[3., 4.]], dtype=torch.float64)
     """
+    vectors = as_rows(values, name)
+    check_finite(vectors, name)
+    return vectors
+
+
+def as_rows(values: Vectors, name: str = "embeddings") -> Tensor:
+    """Return vectors as `as_vectors` does, which may hold NaN or infinity.
+
+    Raises:
+        ValueError: If the shape is not (N, D).
+
+    Example:
+        >>> as_rows(np.array([[3, np.nan]]))
+        tensor([[3., nan]], dtype=torch.float64)
+    """
     vectors = torch.as_tensor(values).detach()
     if vectors.ndim != 2:
         raise ValueError(f"{name} must have shape (N, D), one row each, got {tuple(vectors.shape)}.")
@@ -31,7 +46,6 @@ def as_vectors(values: Vectors, name: str = "embeddings") -> Tensor:
         vectors = vectors.double()
     if vectors.itemsize < 4:
         vectors = vectors.float()  # half precision has no NumPy form, and too few digits for distances
-    check_finite(vectors, name)
     return vectors
 
 

@@ -21,6 +21,7 @@ SLACK = 4  # candidates beyond k
 GROUP = 32  # most references that share one minimum
 PRODUCT_ELEMENTS = 1 << 23  # float32 products held at once on the CPU: 32 MiB
 CANDIDATE_ELEMENTS = 1 << 18  # float64 differences to candidates held at once: 2 MiB
+FEW = 64  # most references of which a float64 product with all is faster than candidates
 QUERIES = 1 << 15  # queries whose candidates are kept at once
 
 
@@ -61,6 +62,9 @@ def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, see
     nominate = _Nomination(targets, k)
     for rows in row_blocks(len(vectors), 1, QUERIES):
         block = vectors[rows]
+        if len(targets) <= FEW:
+            distances[rows], columns[rows] = _search_all(block, targets, k)
+            continue
         candidates, certain = nominate(block)  # (rows, k + SLACK), (rows,)
         distances[rows], columns[rows] = _nearest_of(block, targets, candidates, k)
         rest = (~certain).nonzero()[:, 0]

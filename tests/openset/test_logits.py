@@ -158,6 +158,20 @@ def test_one_class_has_no_other_probability() -> None:
     assert np.isfinite(fitted.score(features(6))).all()
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_vector_that_is_not_finite_is_named_whatever_its_block(wrong: float, classes: int) -> None:
+    weight, bias = head(7, classes, dim=64)
+    x = np.ones((9_000, 64), np.float32)  # two blocks
+    x[8_500, 3] = wrong
+    fitted = ViMDetector(weight, bias).fit(features(7, dim=64), np.zeros(60, int))
+    reject = RejectDetector(weight, bias, *head(8, classes=1, dim=64))
+    others = (kind(weight, bias) for kind in (MaxSoftmaxDetector, MaxLogitDetector, EnergyDetector))
+    for detector in (fitted, reject, *others):
+        with pytest.raises(ValueError, match="row 8500 holds NaN or infinity"):
+            detector.score(x)
+
+
 def test_errors() -> None:
     weight, bias = head(7)
     with pytest.raises(ValueError, match=r"weight \(C, D\) and bias \(C,\), got \(3, 8\) and \(2,\)"):

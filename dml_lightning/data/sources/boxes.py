@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from dml_lightning.data.pixels import frame_header
@@ -60,7 +63,7 @@ def usable_boxes(
         box = _placed(raw, sizes, report)
         if box is None:
             continue
-        key = (box.frame, box.x, box.y, box.width, box.height, box.label)
+        key = box[:6]
         if box.skip:
             report.skip(box.skip, box.where)
             obstacles.append(box)
@@ -70,21 +73,26 @@ def usable_boxes(
                 kept[key] = kept[key]._replace(score=box.score if box.score == box.score else kept[key].score)
         else:
             kept[key] = box
-    order = sorted(kept.values(), key=lambda box: box.frame)  # stable: keeps the file's order
-    _note_contradictions(order, report)
+    place = {frame: number for number, frame in enumerate(sorted(sizes))}
+    order = sorted(kept.values(), key=lambda box: place[box.frame])  # stable: keeps the file's order
+    for _, own in groupby(order, key=attrgetter("frame")):
+        _note_contradictions(own, report)
     return order, obstacles
 
 
 def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) -> Box | None:
     """Returns the box in px, clipped to its frame; None for an unusable box, after counting the reason."""
-    if box.frame not in sizes:
+    size = sizes.get(box.frame)
+    if size is None:
         report.skip("box of a frame that is missing or cannot be read", box.where)
         return None
-    width, height = sizes[box.frame]
-    if reason := _other_size(box, (width, height)):
+    width, height = size
+    if reason := _other_size(box, size):
         assert box.stated
         report.skip(reason, f"{box.where}: {box.stated[0]}x{box.stated[1]}, file {width}x{height}")
         return None
+    if not box.relative and _is_inside(box, width, height):
+        return box
     if not all(map(math.isfinite, box[1:5])):
         report.skip(box.skip or "box is not four finite numbers", box.where)
         return None
@@ -108,13 +116,19 @@ def _placed(box: Box, sizes: dict[Path, tuple[int, int]], report: ReadReport) ->
     return box._replace(x=x, y=y, width=w, height=h, relative=False)
 
 
+def _is_inside(box: Box, width: int, height: int) -> bool:
+    """Whether a box in px has an area and lies in a frame of this size, as most do; it is then finite."""
+    _, x, y, w, h = box[:5]
+    return x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height
+
+
 def _other_size(box: Box, size: tuple[int, int]) -> str:
     """Reason to leave out a box that was drawn on a frame of another size; empty for none.
 
     Some converters swap the stated width and height; where a tag turns the frame, a swapped size is that of the stored
     pixels, and the box lies on them.
     """
-    if not box.stated or not all(box.stated) or box.stated == size:
+    if not box.stated or box.stated == size or not all(box.stated):
         return ""
     if box.stated != size[::-1]:
         return "stated frame size differs from the file's"
@@ -124,10 +138,10 @@ def _other_size(box: Box, size: tuple[int, int]) -> str:
 
 
 def _note_contradictions(boxes: Iterable[Box], report: ReadReport) -> None:
-    """Notes identical boxes that carry different labels; both stay."""
+    """Notes identical boxes of one frame that carry different labels; both stay."""
     first: dict[tuple[object, ...], Box] = {}
     for box in boxes:
-        other = first.setdefault((box.frame, *box[1:5]), box)
+        other = first.setdefault(box[1:5], box)
         if other is not box:
             report.note("same box with two labels", f"{box.where}: {other.label}, {box.label}")
 
@@ -137,10 +151,13 @@ def boxes_table(
 ) -> pd.DataFrame:
     """Builds the reader's table; the column score is there where a box has one, and the columns carried are last."""
     groups = groups or {}
-    rows = [(str(b.frame), *b[1:5], b.label, groups.get(b.frame, "")) for b in boxes]
-    table = pd.DataFrame(rows, columns=list(READER_COLUMNS))
-    kinds = dict.fromkeys(READER_COLUMNS, "str") | dict.fromkeys(BOX_COLUMNS, "float64")
-    table = table.astype(kinds)
+    columns = {
+        "frame": pd.Series([str(b.frame) for b in boxes], dtype="str"),
+        **{name: np.array([getattr(b, name) for b in boxes], np.float64) for name in BOX_COLUMNS},
+        "label": pd.Series([b.label for b in boxes], dtype="str"),
+        "group": pd.Series([groups.get(b.frame, "") for b in boxes], dtype="str"),
+    }
+    table = pd.DataFrame(columns, columns=list(READER_COLUMNS))
     scores = pd.Series([b.score for b in boxes], dtype="float64")
     table = table.assign(score=scores) if scores.notna().any() else table
     further = {name: pd.Series([b.carried[n] for b in boxes], dtype="str") for n, name in enumerate(carried)}

@@ -37,7 +37,7 @@ def check_forms(boxes: Iterable[Box], sizes: Sizes, report: ReadReport, advice: 
     in_px = [box for box in finite if not box.relative]
     relative = [box for box in finite if box.relative]
     _refuse_most(
-        [box for box in in_px if min(box[1:5]) >= 0 and max(box[1:5]) <= 1 and min(sizes[box.frame]) > BEYOND],
+        [box for box in in_px if max(box[1:5]) <= 1 and min(box[1:5]) >= 0 and min(sizes[box.frame]) > BEYOND],
         in_px,
         f"fractions of the frame and not px{advice}",
     )

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -83,7 +83,9 @@ class CocoJson(Source):
             if self.group_by == "parent":
                 groups |= {image.frame: image.flight for image in images.values() if image.flight}
             gsd |= {image.frame: image.gsd for image in images.values() if 0 < image.gsd < math.inf}
-            boxes += self._boxes(file, content, names, images, report)
+            entries = _entries(file, content, "annotations", "annotation")
+            content.clear()
+            boxes += self._boxes(file, entries, names, images, report)
         return Scan(frames, boxes, groups, gsd=gsd)
 
     def _files(self) -> list[Path]:
@@ -104,38 +106,43 @@ class CocoJson(Source):
     def _boxes(
         self,
         file: Path,
-        content: dict[str, Any],
+        entries: list[dict[str, Any]],
         names: dict[str, str],
         images: dict[str, CocoImage],
         report: ReadReport,
-    ) -> Iterable[Box]:
-        """Yields one box per annotation that has an image."""
+    ) -> Iterator[Box]:
+        """Yields one box per annotation that has an image, and empties the list: a million entries take a gigabyte."""
         seen: set[str] = set()
-        for number, entry in enumerate(_entries(file, content, "annotations", "annotation")):
+        start = f"{file.name} annotation"
+        entries.reverse()
+        for number in range(len(entries)):
+            entry = entries.pop()
             identity = as_key(entry.get("id")) or f"number {number}"
-            where = f"{file.name} annotation {identity}"
+            where = f"{start} {identity}"
             if identity in seen:
                 report.note("annotation id occurs twice", where)
             seen.add(identity)
             image, category = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
-            if image not in images:
+            listed = images.get(image)
+            if listed is None:
                 reason = "annotation of an unknown image" if image else "annotation without an image (no image_id)"
                 report.skip(reason, f"{where}: image {image}" if image else where)
                 continue
             skip = ""
-            if str(entry.get("iscrowd", 0)).strip().lower() in ("1", "1.0", "true"):
+            if (crowd := entry.get("iscrowd")) and str(crowd).strip().lower() in ("1", "1.0", "true"):
                 skip = "iscrowd annotation"
             elif category not in names:
                 skip = "annotation of an unknown category" if category else "annotation without a category"
-            frame, stated = images[image].frame, images[image].stated
             if "bbox" not in entry and not skip:
                 if names[category].casefold() in EMPTY:
                     continue  # states that the image shows nothing, as do its frames without a box
-                yield Box(frame, 0, 0, 1, 1, names[category], where, relative=True, skip="annotation of a whole image")
+                yield Box(
+                    listed.frame, 0, 0, 1, 1, names[category], where, relative=True, skip="annotation of a whole image"
+                )
                 continue
             sides = parse_box(entry.get("bbox"), self.box_format)
             label, score = names.get(category, ""), as_number(entry.get("score"))
-            yield Box(frame, *sides, label, where, self.relative, stated=stated, skip=skip, score=score)
+            yield Box(listed.frame, *sides, label, where, self.relative, listed.stated, skip, score)
 
 
 def load_coco(file: Path) -> dict[str, Any]:
@@ -229,7 +236,7 @@ def parse_box(value: Any, form: BoxFormat = "xywh") -> tuple[float, float, float
     if isinstance(value, str):
         value = re.split(r"[\s,;]+", value.strip(" \t\n[](){}"))
     try:
-        x, y, width, height = (float(number) for number in value)
+        x, y, width, height = map(float, value)
     except (TypeError, ValueError):
         return (math.nan,) * 4
     return (x, y, width - x, height - y) if form == "xyxy" else (x, y, width, height)

@@ -1,6 +1,7 @@
 """Parsers of annotation files from unknown tools: JSON and XML, with one clear sentence where they fail."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -62,6 +63,8 @@ def as_key(value: Any) -> str:
     >>> as_key(1), as_key(1.0), as_key("1"), as_key(None)
     ('1', '1', '1', '')
     """
+    if type(value) is int:  # as most are; True is none of them
+        return str(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return as_text(value)
@@ -73,10 +76,12 @@ def as_number(value: Any) -> float:
     >>> as_number("2.5"), as_number(3), as_number(None)
     (2.5, 3.0, nan)
     """
+    if value is None or isinstance(value, bool):
+        return math.nan
     try:
-        return float("nan") if isinstance(value, bool) else float(value)
+        return float(value)
     except (TypeError, ValueError, OverflowError):
-        return float("nan")
+        return math.nan
 
 
 def as_size(width: Any, height: Any) -> tuple[int, int] | None:
