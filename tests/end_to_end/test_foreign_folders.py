@@ -53,7 +53,7 @@ def optimizer(params, lr: float = 0.1) -> torch.optim.SGD:
 
 @pytest.fixture
 def run(runs: dict[str, Path], tmp_path: Path) -> Path:
-    """A run whose recipe can be changed, without digests, as its author could leave it; beside it, data nobody reads."""
+    """A run whose recipe can be changed, without digests, as its author could leave it; beside it, unread data."""
     left_out = shutil.ignore_patterns("wandb", "csv", "digests", "last.ckpt")
     (tmp_path / "crops").mkdir()
     (tmp_path / "boxes.csv").touch()
