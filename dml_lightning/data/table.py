@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -202,21 +203,19 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def summary_table(summary: pd.DataFrame) -> Table:
-    """Renders what `summarise` returns as a rich table."""
-    rendered = Table(title="Crops by class, role and split")
-    for column in summary.columns:
-        rendered.add_column(column, justify="right" if column in ("crops", "groups") else "left")
-    for row in summary.itertuples(index=False):
-        rendered.add_row(*(Text(printable(str(cell))) for cell in row))  # no markup, whatever a class is called
-    return rendered
-
-
 def format_summary(summary: pd.DataFrame) -> str:
-    """Renders what `summarise` returns as plain text."""
-    console = Console(file=io.StringIO(), width=100, color_system=None)
+    """Renders what `summarise` returns as plain text of 80 columns, with a row for each class."""
+    splits = [name for name in SPLITS if name in set(summary["split"])]
+    rendered = Table(title="Crops of each class, and groups in brackets", box=SIMPLE_HEAD)
+    for column in ("class", "role", *splits):
+        rendered.add_column(column, justify="right" if column in splits else "left", overflow="fold")
+    for (role, name), rows in summary.groupby(["role", "class"], sort=False):
+        cells = {row.split: f"{row.crops} ({row.groups})" for row in rows.itertuples()}
+        # no markup, whatever a class is called
+        rendered.add_row(*map(Text, (printable(name), role, *(cells.get(split, "") for split in splits))))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as capture:
-        console.print(summary_table(summary))
+        console.print(rendered)
     return capture.get()
 
 
