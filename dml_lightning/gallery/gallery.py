@@ -33,7 +33,7 @@ from dml_lightning.openset.scores import Crops, needs_features, score, text
 from dml_lightning.openset.sets import SetThresholds, set_thresholds
 from dml_lightning.openset.thresholds import COST, ScoreChoice, Threshold, conformal_threshold, validated_threshold
 from dml_lightning.pairs.arrays import to_numpy
-from dml_lightning.types import Embeddings
+from dml_lightning.types import Embeddings, EvaluationSet
 
 COLUMNS = ("vectors", "labels", "index", "features")  # of the reference crops; without features in older galleries
 ALPHA = 0.05  # largest share of known crops that rule C refuses, on average
@@ -101,10 +101,10 @@ class Gallery(GallerySummary):
             validation=to_numpy(prototypes.distances(known.vectors)),
         )
         thresholds = {"A": gallery.measured(prototypes.threshold)}
-        others = sets["ood"] if len(sets["ood"]) else sets["clutter"]
-        if len(others):
-            rule_b = validated_threshold(gallery.choice.known, gallery.scores(others), cost)
-            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind, seen=others is sets["clutter"])
+        kinds: list[EvaluationSet] = [name for name in ("ood", "clutter") if len(sets.get(name, ()))]
+        if kinds:
+            rule_b = validated_threshold(gallery.choice.known, gallery.scores(sets[kinds[0]]), cost)
+            thresholds["B"] = replace(rule_b, kind=gallery.choice.kind, seen=kinds[0] == "clutter")
         gallery, held_out = replace(gallery, thresholds=thresholds), sets["calibration"]
         if not len(held_out):
             return gallery

@@ -49,15 +49,22 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize(("first", "written"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("first", "written", "trial"),
+    [(True, True, False), (True, False, False), (False, True, False), (True, True, True)],
+)
 def test_figures_are_drawn_once_without_a_logger_and_where_there_is_a_test(
-    tmp_path: Path, drawn: list[Path], first: bool, written: bool
+    tmp_path: Path, drawn: list[Path], first: bool, written: bool, trial: bool
 ) -> None:
     if written:
         write_text(tracking.test_file(tmp_path), "")
     given: Any = SimpleNamespace(
-        loggers=[], is_global_zero=first, default_root_dir=str(tmp_path), callback_metrics={"test/accuracy": 1.0}
+        loggers=[],
+        is_global_zero=first,
+        fast_dev_run=2 if trial else False,
+        default_root_dir=str(tmp_path),
+        callback_metrics={"test/accuracy": 1.0},
     )
     tracking.Tracking().on_test_end(given, L.LightningModule())
     figures = [tmp_path / "figures" / f"{name}.png" for name in ("projection", "neighbours")]
-    assert drawn == figures * (first and written)
+    assert drawn == figures * (first and written and not trial)

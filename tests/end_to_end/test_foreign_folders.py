@@ -242,12 +242,13 @@ def test_a_checkpoint_of_the_other_arm_is_named(
 def test_no_weights_are_downloaded_for_a_run_that_has_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create, asked = timm.create_model, []
 
-    def without(name: str, pretrained: bool = False, **more: Any) -> Any:
+    def without(model_name: str, pretrained: bool = False, **more: Any) -> Any:
         asked.append(pretrained)
-        return create(name, pretrained=False, **more)
+        return create(model_name, pretrained=False, **more)
 
     monkeypatch.setattr(timm, "create_model", without)
-    change(run, lambda content: content["model"]["init_args"]["encoder"]["init_args"].update(pretrained=True))
+    published = {"backbone": "resnet10t", "pretrained": True}  # the same net, of which timm has weights
+    change(run, lambda content: content["model"]["init_args"]["encoder"]["init_args"].update(published))
     TrainedRun.load(str(run))
     for command in ("test", "validate"):
         main([*words_of(command, run), "--tracking.wandb=disabled"])
