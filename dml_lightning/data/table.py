@@ -209,10 +209,11 @@ def format_summary(summary: pd.DataFrame) -> str:
     rendered = Table(title="Crops of each class, and groups in brackets", box=SIMPLE_HEAD)
     for column in ("class", "role", *splits):
         rendered.add_column(column, justify="right" if column in splits else "left", overflow="fold")
-    for (role, name), rows in summary.groupby(["role", "class"], sort=False):
+    for name, rows in summary.groupby("class", sort=False):
         cells = {row.split: f"{row.crops} ({row.groups})" for row in rows.itertuples()}
         # no markup, whatever a class is called
-        rendered.add_row(*map(Text, (printable(name), role, *(cells.get(split, "") for split in splits))))
+        texts = (printable(str(name)), rows["role"].iloc[0], *(cells.get(split, "") for split in splits))
+        rendered.add_row(*map(Text, texts))
     console = Console(file=io.StringIO(), width=80, color_system=None)
     with console.capture() as capture:
         console.print(rendered)
