@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of, evidence_of
-from dml_lightning.callbacks.writer import result_folder, with_temperature
+from dml_lightning.callbacks.writer import is_trial, result_folder, with_temperature
 from dml_lightning.evaluation.classes import class_results
 from dml_lightning.evaluation.clutter import clutter_values
 from dml_lightning.evaluation.distances import distance_values
@@ -214,7 +214,7 @@ class Structure(Measurement):
         evidence = evidence_of(trainer, module)
         table = class_table(evidence)
         self.log_values(module, stage, structure_values(evidence, table))
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not is_trial(trainer):
             keep_table(trainer, table.reset_index(), stage, "class_distances")
 
 
@@ -229,7 +229,7 @@ class ClassResults(EvaluationCallback):
     def evaluate(self, trainer: L.Trainer, module: EmbeddingModule, stage: str) -> None:
         evidence = evidence_of(trainer, module)  # on every rank, since it gathers
         told = trainer.is_global_zero and trainer.state.fn != "fit"
-        if told and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if told and not is_trial(trainer):
             keep_table(trainer, class_results(evidence), stage, "classes")
 
 

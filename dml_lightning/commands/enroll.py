@@ -52,9 +52,9 @@ def enroll(
     """
     check_trained(find_run(run))
     trusted = modules_of(trust)
-    if not Path(crops).exists():
-        raise ValueError(f"--data {crops} is neither a file nor a folder.")
-    from dml_lightning.data.sources.recognise import read_crops
+    from dml_lightning.data.sources.recognise import check_there, read_crops
+
+    check_there(Path(crops))
     from dml_lightning.gallery import changes
     from dml_lightning.gallery.overlap import overlap_text, overlaps
     from dml_lightning.gallery.trained import TrainedRun
