@@ -197,7 +197,8 @@ def _ood_trials(evidence: Evidence, everything: Fitted, known: dict[str, Scores]
     """A trial for each OOD class."""
     labels, groups = to_numpy(evidence.sets["ood"].labels), evidence.groups
     scores = everything.scores(evidence.sets["ood"])
-    own, unknown = (_with_rank_sum(each, known) for each in (known, scores))
+    ranks = ranked(known)
+    own, unknown = (_with_rank_sum(each, ranks) for each in (known, scores))
     for label in np.unique(labels):
         rows = labels == label
         chosen = {kind: values[rows] for kind, values in unknown.items()}
@@ -212,14 +213,14 @@ def _held_out_trials(evidence: Evidence) -> Iterator[Trial]:
         rows = labels == label
         if (evidence.sets["reference"].labels != label).any() and not rows.all():
             single = fitted(evidence, without=int(label)).scores(known)
-            scores = _with_rank_sum(single, {kind: values[~rows] for kind, values in single.items()})
+            scores = _with_rank_sum(single, ranked({kind: values[~rows] for kind, values in single.items()}))
             own, unknown = ({kind: values[side] for kind, values in scores.items()} for side in (~rows, rows))
             yield Trial(evidence.class_names[label], own, unknown, flights[~rows], flights[rows])
 
 
-def _with_rank_sum(single: dict[str, Scores], known: dict[str, Scores]) -> dict[str, Scores]:
-    """Scores of some crops and the sum of their ranks among the known crops of a trial."""
-    return {**single, RANK_SUM: rank_sum(single, ranked(known))}
+def _with_rank_sum(single: dict[str, Scores], ranks: ArrayState) -> dict[str, Scores]:
+    """Scores of some crops and the sum of their ranks among the known crops of a trial, which `ranked` gives."""
+    return {**single, RANK_SUM: rank_sum(single, ranks)}
 
 
 def _drawn(trial: Trial, kind: str, times: Scores, names: NDArray[np.str_]) -> Scores:
