@@ -30,22 +30,32 @@ def frames(names: list[str], labels: list[str]) -> Iterator[tuple[str, NDArray[n
         yield name, pixels.clip(0, 255).astype(np.uint8), boxes
 
 
-def hit_uav(root: Path) -> None:
-    """COCO with the keys of HIT-UAV."""
-    (root / "JPEGImages").mkdir(parents=True)
-    labels = list(SIZES)
+def write_coco(
+    file: Path,
+    folder: Path,
+    names: list[str],
+    labels: list[str],
+    name_key: str = "file_name",
+    boxes_key: str = "annotations",
+) -> None:
+    """COCO JSON of frames in a folder, under the given keys."""
     images, annotations = [], []
-    names = [f"{n % 2}_{60 + 10 * n}_30_0_{n:05}.jpg" for n in range(8)]
     for number, (name, pixels, boxes) in enumerate(frames(names, labels)):
-        Image.fromarray(pixels).save(root / "JPEGImages" / name)
-        images.append({"filename": name, "id": number, "width": SIDE, "height": SIDE})
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+        images.append({name_key: name, "id": number, "width": SIDE, "height": SIDE})
         annotations += [
             {"image_id": number, "bbox": [x, y, s, s], "category_id": labels.index(label)} for label, x, y, s in boxes
         ]
     annotations = [{**entry, "id": n} for n, entry in enumerate(annotations)]
     categories = [{"id": n, "name": label} for n, label in enumerate(labels)]
-    content = {"images": images, "annotation": annotations, "categories": categories}
-    (root / "val.json").write_text(json.dumps(content))
+    file.write_text(json.dumps({"images": images, boxes_key: annotations, "categories": categories}))
+
+
+def hit_uav(root: Path) -> None:
+    """COCO with the keys of HIT-UAV."""
+    names = [f"{n % 2}_{60 + 10 * n}_30_0_{n:05}.jpg" for n in range(8)]
+    write_coco(root / "val.json", root / "JPEGImages", names, list(SIZES), "filename", "annotation")
 
 
 def hu_waterfowl(root: Path) -> None:
@@ -93,20 +103,8 @@ def own_csv(root: Path) -> None:
 
 def coco(root: Path) -> None:
     """One JSON file, and a folder of frames for each flight."""
-    labels = ["Person", "Car"]
-    images, annotations = [], []
     names = [f"flight_{n // 2}/{n}.png" for n in range(12)]
-    for number, (name, pixels, boxes) in enumerate(frames(names, labels)):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / name)
-        images.append({"file_name": name, "id": number, "width": SIDE, "height": SIDE})
-        annotations += [
-            {"image_id": number, "bbox": [x, y, s, s], "category_id": labels.index(label)} for label, x, y, s in boxes
-        ]
-    annotations = [{**entry, "id": n} for n, entry in enumerate(annotations)]
-    categories = [{"id": n, "name": label} for n, label in enumerate(labels)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (root / "annotations.json").write_text(json.dumps(content))
+    write_coco(root / "annotations.json", root, names, ["Person", "Car"])
 
 
 def voc(root: Path) -> None:
