@@ -40,9 +40,9 @@ docs: $(INSTALLED)  ## the site in build/site; a warning such as a dead link fai
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # make bench: by default each is small and writes nothing; large settings are arguments of the script. One that fails
-# does not stop the others. `make bench ONLY=retrieval` runs one. foreign_files is left out, because it downloads five
-# tools of others with all they need (2 GB): `make bench ONLY=foreign_files`.
-BENCHMARKS = $(filter-out measure short_runs truth foreign_files, $(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
+# does not stop the others. `make bench ONLY=retrieval` runs one. Left out, because they download tools of others with all
+# that these need: foreign_files (2 GB) and count_width (300 MB): `make bench ONLY=foreign_files`.
+BENCHMARKS = $(filter-out measure short_runs truth count_width foreign_files, $(basename $(notdir $(sort $(wildcard benchmarks/*.py)))))
 ONLY ?= $(BENCHMARKS)
 bench: $(INSTALLED)  ## every benchmark in its small form, side by side with its peer; about 15 minutes
 	@failed=; for name in $(ONLY); do \

@@ -1,23 +1,18 @@
 """What an interval of `dml count` promises and what it keeps: share of true counts inside, and widths, by setting.
 
     python benchmarks/count_coverage.py                              # few worlds; nothing is written
-    python benchmarks/count_coverage.py --worlds 400 --peer 2 --save # 4,000 flights per setting; quapy on 20 of them
+    python benchmarks/count_coverage.py --worlds 100 --again 12 --save # 1,000 flights per setting
 
 A world is a confusion matrix that held-out flights measure, and ten flights to count: nine species and all else, with
 uneven confusions. A flight's own confusion is drawn around the mean from a Dirichlet distribution of the given
 intra-flight correlation. Held-out flights have 5 to 30 crops of a class, or none of it (two in five). Flights to count
 are even, skewed (each species half as common as the one before), or of a single species. The commonest species is
-that of the truth. `--peer` installs quapy of a pinned version into a temporary environment and gives it the same
-answers: adjusted count and EM with bootstrap intervals. Its Bayesian quantification does not run with the newest
-numpyro (0.22).
+that of the truth. Widths beside the field's library: `count_width.py`.
 """
 
 import itertools
-import json
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +20,9 @@ from numpy.typing import NDArray
 
 from dml_lightning.flights.confusion import Confusion
 from dml_lightning.flights.counts import Correction
-from measure import ROOT, Result, options, run_tool
+from measure import Result, options
 
 PACKAGES = ("numpy", "scipy")
-PEER = ("quapy==0.2.3",)
 CLASSES = 10  # nine species and all else
 FLIGHTS = 10  # to count, of a world
 MIXTURES = ("even", "skewed", "single")
@@ -123,20 +117,6 @@ def coverage(setting: Setting, worlds: int, level: float = 0.95, first: int = 0)
     return Coverage(*np.mean(rows, axis=0).tolist(), float(error))
 
 
-def peers(cells: list[Setting], worlds: int) -> list[dict[str, tuple[float, float]]]:
-    """By setting and method of quapy: coverage and mean width for the commonest species."""
-    given = []
-    for setting in cells:
-        made = [world(setting, seed) for seed in range(worlds)]
-        given.append([{name: part.tolist() for name, part in each._asdict().items()} for each in made])
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "worlds.json"), Path(folder, "intervals.json")
-        source.write_text(json.dumps(given))
-        run_tool(PEER, ROOT / "benchmarks" / "foreign" / "quapy_counts.py", source, target)
-        found: list[dict[str, tuple[float, float]]] = json.loads(target.read_text())
-    return found
-
-
 def main() -> None:
     """Print the tables, and write them with `--save`."""
     parser = options(__doc__)
@@ -146,14 +126,10 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, nargs="+", default=[5, 10, 20], help="flights")
     parser.add_argument("--mixtures", nargs="+", default=list(MIXTURES), choices=MIXTURES)
     parser.add_argument("--boxes", type=int, nargs="+", default=[20, 100, 500], help="of a flight")
-    parser.add_argument("--peer", type=int, default=0, help="worlds for quapy, of the smallest correlation (300 MB)")
     parser.add_argument("--again", type=int, default=0, help="lowest rows to measure in 4 times as many new worlds")
     args = parser.parse_args()
     cells = list(settings(args))
     with Result(__file__, "Coverage of corrected counts, at 95 %", PACKAGES, args) as result:
-        shared = [cell for cell in cells if args.peer and cell.correlation == min(args.correlations)]
-        beside = dict(zip(shared, peers(shared, args.peer) if shared else [], strict=True))
-        methods = list(beside[shared[0]]) if shared else []
         result.text(
             f"{args.worlds * FLIGHTS} flights per row. `commonest`: share of intervals of a flight's commonest species "
             "that hold its true count, and their mean width in boxes; `every`: of all ten classes; `sum`: of all "
@@ -165,9 +141,8 @@ def main() -> None:
             own = coverage(cell, args.worlds)
             found.append(own)
             numbers = [f"{own.commonest:.3f}", f"{own.width:.1f}", f"{own.every:.3f}", f"{own.summed:.3f}"]
-            other = [f"{share:.2f} ({width:.1f})" for share, width in beside.get(cell, {}).values()]
-            rows.append([*map(str, cell), *numbers, *(other or ["–"] * len(methods))])
-        result.table([*heads, *methods], rows)
+            rows.append([*map(str, cell), *numbers])
+        result.table(heads, rows)
         inside = [own.commonest for cell, own in zip(cells, found, strict=True) if cell.mixture != "single"]
         least = min(found, key=lambda own: own.commonest)
         result.text(

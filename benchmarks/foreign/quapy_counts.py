@@ -1,4 +1,4 @@
-"""quapy on the flights of `count_coverage.py`: coverage and width of its intervals for the commonest species."""
+"""quapy on the flights of `count_width.py`: coverage and width of its intervals for the commonest species."""
 
 import json
 import sys

@@ -11,7 +11,7 @@ import torch
 from tests.benchmarks.conftest import FOLDER, benchmark
 
 HELPERS = {"measure", "short_runs", "truth"}  # that no `make bench` runs
-DOWNLOADS = {"foreign_files"}  # that only `make bench ONLY=...` runs
+DOWNLOADS = {"count_width", "foreign_files"}  # that only `make bench ONLY=...` runs
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in HELPERS)
 WITH_RESULT = [name for name in SCRIPTS if name != "reference_run"]  # which compares, and measures nothing
 
