@@ -57,8 +57,8 @@ def main() -> None:
     with Result(__file__, "Width of the intervals of corrected counts, at 95 %", PACKAGES, args) as result:
         result.text(
             f"{args.worlds * FLIGHTS} flights per row, {PEER[0]}. Share of intervals of a flight's commonest species "
-            "that hold its true count and, in brackets, their mean width in boxes; last, our width over that of quapy's "
-            f"narrowest method that covers (at least {COVERS} inside)."
+            "that hold its true count and, in brackets, their mean width in boxes; last, our width over that of the "
+            f"narrowest method of quapy that covers (at least {COVERS} inside)."
         )
         rows, ratios = [], []
         for cell, beside in zip(cells, peers(cells, args.worlds), strict=True):
