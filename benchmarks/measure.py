@@ -210,10 +210,24 @@ def run_tool(requirements: Sequence[str], script: Path, *arguments: object) -> N
         python = Path(folder, "Scripts" if os.name == "nt" else "bin", "python")
         install = [["-m", "pip", "install", "--quiet", *requirements]] if requirements else []
         for words in (*install, [script, *arguments]):
-            command = [str(python), *map(str, words)]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=own, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-3000:]}")
+            _run([python, *words], folder, own)
+
+
+def run_checkout(checkout: Path, *arguments: object) -> None:
+    """Runs Python with these arguments in an empty folder, the package of a checkout first on its path.
+
+    Raises:
+        RuntimeError: It fails; with the end of what it printed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _run([sys.executable, *arguments], folder, {**os.environ, "PYTHONPATH": str(checkout)})
+
+
+def _run(command: Sequence[object], folder: str, environment: dict[str, str]) -> None:
+    words = list(map(str, command))
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr[-3000:]}")
 
 
 def processor_seconds(checkout: Path, *arguments: str) -> float:
