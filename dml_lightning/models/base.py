@@ -52,7 +52,7 @@ class EmbeddingModule(L.LightningModule, ABC):
             once an epoch.
         compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
-            dimension, which tensor cores prefer. The numbers change by rounding only.
+            dimension, which tensor cores prefer. The numbers change by rounding only. Sharded weights have no choice.
         turned_classes: Number of training classes for each known one; filled in from the data by the command line.
         clutter: Whether training batches hold clutter, labelled `CLUTTER`; filled in from the data by the command line.
 
@@ -244,6 +244,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # only ModelParallelStrategy has one
+            self.to(memory_format=torch.contiguous_format)  # FSDP2 shards no other
             shard(self, self.device_mesh["data_parallel"])
 
     @override
