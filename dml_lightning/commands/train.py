@@ -35,6 +35,7 @@ from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, late
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
 from dml_lightning.runs.history import history, history_start
 from dml_lightning.runs.names import find_run, name_of
+from dml_lightning.runs.precision import Trainer, resolved
 from dml_lightning.runs.recipes import NOT_IN_RECIPE, read_recipe, recipe_path
 from dml_lightning.runs.signals import StopOnSignal
 from dml_lightning.runs.sources import source_digests
@@ -62,6 +63,7 @@ class TrainingCLI(LightningCLI):
             super().__init__(
                 EmbeddingModule,
                 ThermalWaterfowlDataModule,
+                trainer_class=Trainer,
                 subclass_mode_model=True,
                 save_config_callback=None,
                 auto_configure_optimizers=False,
@@ -123,6 +125,8 @@ class TrainingCLI(LightningCLI):
 
     @override
     def before_instantiate_classes(self) -> None:
+        trainer = self._settings.trainer
+        trainer.precision = resolved(trainer.precision, trainer.accelerator)  # before the run's hash
         check_options(self._settings, str(self.subcommand))
         if self._settings.find is not None and self.subcommand != "fit":
             raise ValueError("--find is for dml fit: leave it out.")

@@ -165,10 +165,9 @@ def noise_windows(sheet: Tensor, rows: Tensor, columns: Tensor, side: int) -> Te
     >>> noise_windows(noise_sheet(), torch.tensor([255, 0]), torch.tensor([0, 0]), side=4).shape
     torch.Size([2, 1, 4, 4])
     """
-    steps = torch.arange(side, device=sheet.device)
-    y = (rows.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
-    x = (columns.long()[:, None] + steps) % NOISE_SIDE  # (B, S)
-    return sheet[y[:, None, :, None], x[:, None, None, :]]
+    around = torch.arange(NOISE_SIDE + side - 1, device=sheet.device) % NOISE_SIDE
+    windows = sheet[around][:, around].unfold(0, side, 1).unfold(1, side, 1)  # (256, 256, S, S), one view
+    return windows[rows.long(), columns.long()][:, None]
 
 
 def augment(patches: Tensor, parameters: Tensor, side: int, sheet: Tensor) -> Tensor:
@@ -189,5 +188,5 @@ def augment(patches: Tensor, parameters: Tensor, side: int, sheet: Tensor) -> Te
     images = warp(patches.to(work), values[:, :4].view(-1, 2, 2), values[:, 4:6], side)
     images = gaussian_blur(images, values[:, 11])
     gain, offset, deviation = values[:, 6:9, None, None, None].unbind(1)  # each (B, 1, 1, 1)
-    windows = noise_windows(sheet.to(work), values[:, 9], values[:, 10], side)
-    return (images * gain + offset + deviation * windows).to(dtype)
+    noise = noise_windows(sheet.to(work), values[:, 9], values[:, 10], side).mul_(deviation)
+    return images.mul_(gain).add_(offset).add_(noise).to(dtype)

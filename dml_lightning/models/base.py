@@ -29,6 +29,7 @@ from dml_lightning.models.layers import scale_rates, split_by_layer
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
+from dml_lightning.pairs.blocks import wide
 from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LinearHead, LossOutput, PredictionRule
 
 
@@ -36,7 +37,8 @@ class EmbeddingModule(L.LightningModule, ABC):
     """An encoder trained by some loss and evaluated by its embeddings.
 
     Validation and test run over the loaders named in `types.SETS`; callbacks read the embeddings from
-    `embeddings()`, which gathers over ranks once an epoch.
+    `embeddings()`, which gathers over ranks once an epoch. Mixed precision concerns the encoder in training alone:
+    losses, evaluation and predictions are computed in float32.
 
     Args:
         encoder: Encoder of crops (B, 1, S, S) to embeddings (B, D).
@@ -50,7 +52,7 @@ class EmbeddingModule(L.LightningModule, ABC):
             once an epoch.
         compile: Whether `torch.compile` compiles the encoder, if it finds its compiler; else it warns.
         channels_last: Whether convolutions keep their weights and maps with channels as the fastest
-            dimension, which tensor cores prefer. The numbers change by rounding only.
+            dimension, which tensor cores prefer. The numbers change by rounding only. Sharded weights have no choice.
         turned_classes: Number of training classes for each known one; filled in from the data by the command line.
         clutter: Whether training batches hold clutter, labelled `CLUTTER`; filled in from the data by the command line.
 
@@ -153,7 +155,16 @@ class EmbeddingModule(L.LightningModule, ABC):
         if not (self.encoder.freeze and same_crops and self.device_mesh is None):
             return self(batch.images, batch.side, with_features=True)  # type: ignore[no-any-return]
         compute = partial(self._sized, self.encoder.features)
-        return self.encoder.encoded(self._features(batch.images, batch.index, compute), batch.side)
+        with self._float32():  # evaluation reads the same features
+            features = self._features(batch.images, batch.index, compute)
+        return self.encoder.encoded(features, batch.side)
+
+    def _float32(self) -> torch.autocast:
+        """Context without mixed precision, which is for the encoder's training alone.
+
+        Losses need the digits. And galleries, their thresholds and predictions have to come from the same numbers.
+        """
+        return torch.autocast(self.device.type, enabled=False)
 
     @override
     def load_state_dict(
@@ -233,6 +244,7 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # only ModelParallelStrategy has one
+            self.to(memory_format=torch.contiguous_format)  # FSDP2 shards no other
             shard(self, self.device_mesh["data_parallel"])
 
     @override
@@ -267,10 +279,12 @@ class EmbeddingModule(L.LightningModule, ABC):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         _check_batch(batch)
-        embeddings = self._embed(batch, self._same_crops).vectors
-        loss, counts = self.compute_loss(embeddings, batch.labels)
+        embeddings = wide(self._embed(batch, self._same_crops).vectors)
+        with self._float32():
+            loss, counts = self.compute_loss(embeddings, batch.labels)
+            diagnostics = self.diagnostics(embeddings.detach(), batch.labels)
         self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
-        for name, value in self.diagnostics(embeddings.detach(), batch.labels).items():
+        for name, value in diagnostics.items():
             self.log(f"train/{name}", value, on_step=True, on_epoch=False)
         return {"loss": loss, "embeddings": embeddings, "labels": batch.labels, "counts": counts}
 
@@ -278,8 +292,9 @@ class EmbeddingModule(L.LightningModule, ABC):
 
     def _evaluation_step(self, batch: Batch, dataloader_idx: int) -> None:
         _check_batch(batch)
-        vectors, features = self._embed(batch, same_crops=True)
-        logits = self.compute_logits(vectors)
+        with self._float32():
+            vectors, features = self._embed(batch, same_crops=True)
+            logits = self.compute_logits(vectors)
         row = {"vectors": vectors.float(), "labels": batch.labels, "index": batch.index, "features": features.float()}
         if logits is not None:
             row["logits"] = logits.float()
@@ -306,8 +321,10 @@ class EmbeddingModule(L.LightningModule, ABC):
         `Embeddings.joined` makes one of those of a loader.
         """
         # not from the cache of a frozen backbone: the index of other data means other pixels
-        vectors, features = self(batch.images, batch.side, with_features=True)
-        logits, kept = self.compute_logits(vectors), without_copies(batch.index)
+        with self._float32():
+            vectors, features = self(batch.images, batch.side, with_features=True)
+            logits = self.compute_logits(vectors)
+        kept = without_copies(batch.index)
         columns = {
             "vectors": vectors.float(),
             "labels": batch.labels,

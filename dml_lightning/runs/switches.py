@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import BackboneFinetuning, BatchSizeFinder, Lea
 
 MOST_PER_CORE = 4  # processes of one fit
 STAGES = ("fit", "validate", "test")
+HALVES = ("16-true", "bf16-true")  # weights without float32 copies
+MIXED = (16, "16", "16-mixed", "bf16", "bf16-mixed")
 
 
 class Rule(NamedTuple):
@@ -51,6 +53,7 @@ RULES = (
     Rule("accumulate_grad_batches", _positive, "at least 1"),
     Rule("check_val_every_n_epoch", _positive, "at least 1"),
     Rule("val_check_interval", _positive, "above 0"),
+    Rule("precision", lambda name: name not in HALVES, "a mixed one, such as bf16-mixed: galleries are in float32"),
     Rule("enable_checkpointing", bool, "true: a run goes on from its checkpoints, and is evaluated by them", STAGES),
     Rule("log_every_n_steps", lambda steps: steps >= 0, "at least 0"),
     Rule("gradient_clip_val", lambda bound: 0 <= bound < math.inf, "finite and not negative; 0 clips nothing"),
@@ -86,6 +89,12 @@ def check_options(settings: Any, stage: str) -> None:
         if stage in stages and value is not None and not holds(value):
             raise ValueError(f"trainer.{option} is {value}; it has to be {wanted}.")
     _check_processes(settings.trainer)
+    fused = settings.model.get("init_args.optimizer.init_args.fused")
+    if fused and settings.trainer.gradient_clip_val and settings.trainer.precision in MIXED:
+        raise ValueError(
+            f"trainer.gradient_clip_val with precision {settings.trainer.precision} does not go with a fused "
+            "optimizer: give --model.init_args.optimizer.init_args.fused=false."
+        )
     if settings.rerun < 0:
         raise ValueError(f"rerun is {settings.rerun}; repetitions are numbered from 1, and 0 is the run itself.")
     if (given := settings.model.get("init_args.num_classes")) is not None:

@@ -121,8 +121,8 @@ def test_each_image_is_blurred_with_its_own_width() -> None:
 def test_noise_windows_wrap_around_the_sheet() -> None:
     sheet = noise_sheet()
     rows, columns = torch.tensor([0.0, 250.0]), torch.tensor([3.0, 255.0])
-    found = noise_windows(sheet, rows, columns, 8)
-    for b, i, j in ((0, 0, 0), (0, 7, 2), (1, 0, 0), (1, 7, 7)):
+    found = noise_windows(sheet, rows, columns, 600)  # more than twice around
+    for b, i, j in ((0, 0, 0), (0, 7, 2), (1, 0, 0), (1, 7, 7), (1, 599, 300)):
         y, x = (int(rows[b]) + i) % NOISE_SIDE, (int(columns[b]) + j) % NOISE_SIDE
         assert found[b, 0, i, j] == sheet[y, x]
     assert abs(float(sheet.mean())) < 0.02

@@ -29,6 +29,7 @@ def fit_and_keep(words: list[str], folder: Path) -> tuple[Path, list[Path]]:
 
 SETTINGS: dict[str, tuple[list[str], int]] = {
     "plain": (["--trainer.max_epochs=3"], 12),
+    "mixed precision": (["--trainer.precision=bf16-mixed"], 8),
     "two validations an epoch": (["--trainer.val_check_interval=2"], 6),
     "no validation in odd epochs": (["--trainer.check_val_every_n_epoch=2"], 8),
     "accumulated gradients": (["--trainer.accumulate_grad_batches=2"], 4),

@@ -35,6 +35,40 @@ def test_both_arms_learn(tmp_path: Any, arm: type[EmbeddingModule], precision: A
     assert (known.logits is not None) == (arm is SoftmaxModule)
 
 
+class Watched(nn.Module):
+    """A loss of one's own that notes in what precision it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[torch.dtype, bool]] = set()
+
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        product = embeddings @ embeddings.T
+        self.seen |= {(each.dtype, torch.is_autocast_enabled("cpu")) for each in (embeddings, product)}
+        return product.square().mean()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+def test_mixed_precision_is_the_encoder_s_in_training_alone(
+    tmp_path: Path, arm: type[EmbeddingModule], normalize: bool
+) -> None:
+    loss = Watched()
+    module = make(arm, normalize=normalize, loss=loss)
+    encoded: set[tuple[bool, torch.dtype]] = set()
+    module.encoder.head.register_forward_hook(lambda head, _, out: encoded.add((head.training, out.dtype)))
+    fit = trainer(tmp_path, precision="bf16-mixed", max_epochs=1)
+    fit.fit(module, DataLoader(Blobs(24), batch_size=12), loaders())
+    assert loss.seen == {(torch.float32, False)}
+    assert encoded == {(True, torch.bfloat16), (False, torch.float32)}
+    known = module.embeddings()["known"]
+    predicted = Embeddings.joined(fit.predict(module, loaders()[1]))
+    assert torch.equal(known.vectors, predicted.vectors)
+    assert known.logits is None or torch.equal(known.logits, predicted.logits)
+    with torch.no_grad():
+        assert torch.allclose(known.vectors, module.eval()(Blobs(21, 1000).images), atol=1e-6)
+
+
 def test_embeddings_come_ordered_without_copies(tmp_path: Any) -> None:
     module = make(TripletModule)
     known = Blobs(7)

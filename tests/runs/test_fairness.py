@@ -72,7 +72,7 @@ def test_what_makes_an_arm_or_changes_no_number_may_differ(path: str, value: Any
             "model.init_args.optimizer.init_args.weight_decay: a has None, b has 0.05",
         ),
         ("data.samples_per_class", 4, "crops per step and process: a has 32, b has 16"),
-        ("trainer.precision", "16", "trainer.precision: a has None, b has 16"),
+        ("trainer.precision", "bf16-mixed", "trainer.precision: a has None, b has bf16-mixed"),
         ("data.ood_train", ["background"], "data.ood_train.0: a has None, b has background"),
         ("data.clutter_per_batch", 8, "data.clutter_per_batch: a has None, b has 8"),
     ],

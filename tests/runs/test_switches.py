@@ -22,10 +22,13 @@ from dml_lightning.runs.switches import (
 )
 
 
-def settings(rerun: int = 0, num_classes: int | None = None, clutter: bool = False, **trainer: Any) -> Namespace:
+def settings(
+    rerun: int = 0, num_classes: int | None = None, clutter: bool = False, fused: bool = False, **trainer: Any
+) -> Namespace:
     """Settings as the parser makes them, where options that are not given are None."""
     options = {rule.option: None for rule in RULES} | trainer
-    model = Namespace(init_args=Namespace(num_classes=num_classes, clutter=clutter))
+    optimizer = Namespace(init_args=Namespace(fused=fused))
+    model = Namespace(init_args=Namespace(num_classes=num_classes, clutter=clutter, optimizer=optimizer))
     return Namespace(trainer=Namespace(options), model=model, rerun=rerun)
 
 
@@ -41,6 +44,7 @@ FIT: dict[str, tuple[list[Any], list[Any]]] = {  # wrong, right
     "limit_val_batches": ([0, 0.0], [1, 1.0]),
     "use_distributed_sampler": ([True], [False]),
     "enable_checkpointing": ([False], [True]),
+    "precision": (["bf16-true", "16-true"], ["bf16-mixed", "32-true", 32, "64-true"]),
     "devices": ([0, "0", [], {"a": 1}], ["auto", 1, "2", [0, 1], -1]),
     "accelerator": ([], ["auto", "cpu", "tpu"]),
 }
@@ -58,6 +62,13 @@ def test_what_leaves_no_usable_run_is_refused_with_its_value(option: str) -> Non
 
 def test_every_rule_is_tried() -> None:
     assert {rule.option for rule in RULES if "fit" in rule.stages} == set(FIT)
+
+
+def test_fused_optimizers_clip_no_gradient_of_mixed_precision() -> None:
+    with pytest.raises(ValueError, match=r"gradient_clip_val with precision bf16-mixed .* give --model.*fused=false"):
+        check_options(settings(fused=True, gradient_clip_val=1.0, precision="bf16-mixed"), "fit")
+    for fused, bound, precision in ((False, 1.0, "bf16-mixed"), (True, None, "bf16-mixed"), (True, 1.0, "32-true")):
+        check_options(settings(fused=fused, gradient_clip_val=bound, precision=precision), "fit")
 
 
 def test_a_gpu_is_only_asked_for_where_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
