@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from count_coverage import COLUMNS, FLIGHTS, Setting, coverage, settings, world
 
+from count_coverage import COLUMNS, FLIGHTS, Setting, coverage, settings, world
 from measure import ROOT, Result, options, run_tool
 
 PACKAGES = ("numpy", "scipy")
