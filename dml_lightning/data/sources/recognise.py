@@ -82,7 +82,7 @@ def recognise(path: Path, trust: Collection[str] = ()) -> tuple[Source, str]:
         ValueError: There is no such path, or it fits no layout or several.
     """
     check_there(path)
-    with reading(path, trust) if is_recipe(path) else nullcontext():
+    with reading(path, trust, part=("data", "source")) if is_recipe(path) else nullcontext():
         readers = _in_folder(path) if path.is_dir() else _of_file(path)
     if len(readers) > 1:
         raise ValueError(
