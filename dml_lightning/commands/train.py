@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L
-import wandb
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -30,7 +29,7 @@ from dml_lightning.evaluation.floor import raw_pixel_accuracy
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.backbones import DESCRIPTION, weights_follow
+from dml_lightning.models.weights import DESCRIPTION, weights_follow
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
@@ -257,6 +256,8 @@ class TrainingCLI(LightningCLI):
                 yield
         finally:
             with tolerated("the end of the run"):
+                import wandb  # takes a second
+
                 wandb.finish()  # the next run of this process is not this one
 
     @contextmanager

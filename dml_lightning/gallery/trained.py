@@ -16,9 +16,9 @@ from dml_lightning.data.sources.data_frame import BoxTable
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative, sets_of
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
-from dml_lightning.models.backbones import weights_follow
 from dml_lightning.models.checkpoints import instantiate, network_of, read_checkpoint
 from dml_lightning.models.network import Network
+from dml_lightning.models.weights import weights_follow
 from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading

@@ -11,9 +11,9 @@ import torch
 from jsonargparse import ArgumentParser
 
 from dml_lightning.arguments import NotPlainError, arguments_of, described, path_of
-from dml_lightning.models.backbones import weights_follow
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.network import SCALE, Classifier, Network
+from dml_lightning.models.weights import weights_follow
 from dml_lightning.trust import check_settings, imports_limited
 
 if TYPE_CHECKING:
