@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dml_lightning.metrics.ood import Scores, as_scores, auroc
-from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
+from dml_lightning.pairs.arrays import Vectors, row_blocks, to_numpy
 
 FEWEST_UNITS = 5  # independent units from which on there is an interval; of fewer, single values and their range
 

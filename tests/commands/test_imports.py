@@ -102,7 +102,7 @@ def test_a_gallery_is_listed_and_flights_compared_and_counted_without_torch(
 ) -> None:
     predictions(calibrated, flights, tmp_path / "boxes.csv")
     words = [f"--run={calibrated}", f"--predictions={tmp_path}/boxes.csv"]
-    commands = [["gallery", "list", f"--run={calibrated}"], ["drift", *words, "--level=0.001"]]
+    commands = [["gallery", "list", f"--run={calibrated}"], ["drift", *words, "--level=0.001"], ["count", *words]]
     assert imported_by(*commands) <= READING | {"scipy"}
 
 
