@@ -93,18 +93,22 @@ def modules_of(trust: str | None) -> tuple[str, ...]:
 
 
 @contextmanager
-def reading(file: Path, trust: Collection[str] = (), own: Collection[str] = ()) -> Iterator[None]:
+def reading(
+    file: Path, trust: Collection[str] = (), own: Collection[str] = (), part: Sequence[str] = ()
+) -> Iterator[None]:
     """Check a recipe, and let parsers import what it may name, and nothing else.
 
     Args:
         file: The recipe.
         trust: Modules whose classes it may name in any role.
         own: Modules that the user's own words name.
+        part: Keys down to the only section that is read, if it is not the whole recipe; the last is the role of its
+            class. Other classes are then checked by their names, and not imported.
 
     Raises:
         ValueError: If `check_recipe` refuses the recipe.
     """
-    with imports_limited([*check_recipe(file, trust), *trust, *own]):
+    with imports_limited([*check_recipe(file, trust, part), *trust, *own], part[-1:] or CLASSES):
         yield
 
 
@@ -164,24 +168,25 @@ def _paths(words: Sequence[str]) -> list[Path]:
     return [Path(part) for part in dict.fromkeys(parts) if len(part) < LONGEST_PATH and "\0" not in part]
 
 
-def check_recipe(file: Path, trust: Collection[str] = ()) -> list[str]:
+def check_recipe(file: Path, trust: Collection[str] = (), part: Sequence[str] = ()) -> list[str]:
     """Refuse a recipe of a run's folder that names what it may not name; nothing else is imported.
 
     Args:
         file: The recipe.
         trust: Modules whose classes it may name in any role.
+        part: See `reading`.
 
     Returns:
-        Where the classes that it names are defined.
+        Where the classes that it, or the part, names are defined.
 
     Raises:
         ValueError: If the file holds no recipe, has another setting than those of recipes, or names a class that is
             not of the role of its argument.
     """
-    return check_settings(file, read_yaml(file), trust)
+    return check_settings(file, read_yaml(file), trust, part)
 
 
-def check_settings(file: Path, content: Any, trust: Collection[str] = ()) -> list[str]:
+def check_settings(file: Path, content: Any, trust: Collection[str] = (), part: Sequence[str] = ()) -> list[str]:
     """`check_recipe` for content that was read from a file already, such as a part of a checkpoint."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} is damaged: it holds no recipe.")
@@ -189,7 +194,11 @@ def check_settings(file: Path, content: Any, trust: Collection[str] = ()) -> lis
     if others:
         raise ValueError(f"{file} sets {', '.join(others)}, which no recipe of a run does: take it out.")
     _check_keys(file, content)
-    return [_home(file, role, name, trust) for role, name in _named(content)]
+    for role, name in _named(content):
+        _check_name(file, role, name, trust)
+    for key in part:
+        content = content.get(key) if isinstance(content, dict) else None
+    return [_home(file, role, name, trust) for role, name in _named(content, part[-1] if part else "")]
 
 
 def _check_keys(file: Path, node: Any) -> None:
@@ -229,17 +238,25 @@ def _is_listed(text: str) -> bool:
     return text.partition(".")[0] in {each.partition(".")[0] for own in CLASSES.values() for each in own}
 
 
-def _home(file: Path, role: str, name: str, trust: Collection[str]) -> str:
-    """Where a class is defined; imports it after it has been found in the table or below a trusted module.
+def _check_name(file: Path, role: str, name: str, trust: Collection[str]) -> None:
+    """Refuse a class by its name; nothing is imported.
 
     Raises:
-        ValueError: If it is neither there nor trusted, is no class, or is only imported there.
+        ValueError: If it is neither below a module of the table nor below a trusted one.
     """
-    listed, places = CLASSES.get(role, ()), _places(name)
-    trusted = _below(name, trust)
-    if not trusted and not any(_below(place, (PACKAGE, *listed)) for place in places):
+    allowed = (PACKAGE, *CLASSES.get(role, ()))
+    if not _below(name, trust) and not any(_below(place, allowed) for place in _places(name)):
         raise ValueError(_not_listed(file, role, name))
-    found = next((each for each in map(_object, places) if each is not None), None)
+
+
+def _home(file: Path, role: str, name: str, trust: Collection[str]) -> str:
+    """Where a class is defined; imports it, after `_check_name` has let it pass.
+
+    Raises:
+        ValueError: If it is no class, or is neither trusted nor defined where the table says.
+    """
+    listed, trusted = CLASSES.get(role, ()), _below(name, trust)
+    found = next((each for each in map(_object, _places(name)) if each is not None), None)
     if not inspect.isclass(found):
         what = "there is no such class" if found is None else "functions are never called by name"
         raise ValueError(f"{file} names {name} as {role}, but {what}.")
@@ -284,15 +301,16 @@ def _object(name: str) -> Any:
 
 
 @contextmanager
-def imports_limited(also: Collection[str] = ()) -> Iterator[None]:
+def imports_limited(also: Collection[str] = (), roles: Collection[str] = CLASSES) -> Iterator[None]:
     """Let parsers import no name that a value gives but those of the table, and of further modules.
 
     This holds wherever the library looks a name up: in texts, in files that a text names, below untyped arguments.
 
     Args:
         also: Further modules or classes, with all that lies below them.
+        roles: Roles of the classes that are read.
     """
-    allowed = [PACKAGE, *(each for own in CLASSES.values() for each in _homes(own)), *also]
+    allowed = [PACKAGE, *(each for role in roles for each in _homes(CLASSES[role])), *also]
     kept = dict(_common.parsing_settings)  # the library only adds to its lists
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
     try:

@@ -246,3 +246,22 @@ def test_a_folder_trusts_no_module_by_its_own_name(strange: str, tmp_path: Path)
     with pytest.raises(ValueError, match=f"names {strange}.Thing as model"), trust.reading_recipes(["-c", str(link)]):
         pass
     assert strange not in sys.modules
+
+
+def test_of_a_part_nothing_else_is_imported(tmp_path: Path, strange: str) -> None:
+    encoder = {"class_path": f"{OWN}.models.Encoder"}
+    part = ("model", "init_args", "encoder")
+    elsewhere = model(encoder=encoder, loss={"class_path": f"{OWN}.losses.no_such_module.Loss"})
+    path = recipe(tmp_path, model=elsewhere)
+    assert trust.check_recipe(path, part=part) == [f"{OWN}.models.encoder.Encoder"]
+    assert trust.check_recipe(path, part=("data", "source")) == []
+    with trust.reading(path, part=part), pytest.raises(Exception, match="SGD' is not allowed"):
+        parser().parse_object({"loss": "torch.optim.SGD"})
+    with pytest.raises(ValueError, match="there is no such class"):
+        trust.check_recipe(path)
+    for wrong in (model(encoder=encoder, loss={"class_path": f"{strange}.Thing"}), model(encoder=f"{strange}.Thing")):
+        with pytest.raises(ValueError, match=f"names {strange}.Thing as (loss|encoder), which is none of the classes"):
+            trust.check_recipe(recipe(tmp_path, model=wrong), part=part)
+    inner = {**encoder, "init_args": {"backbone": {"class_path": f"{OWN}.losses.TripletLoss"}}}
+    with pytest.raises(ValueError, match=r"names .*TripletLoss as backbone, which is none of the classes"):
+        trust.check_recipe(recipe(tmp_path, model=model(encoder=inner)), part=part)

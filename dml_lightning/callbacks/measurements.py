@@ -8,7 +8,8 @@ from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, Measurement, data_of, evidence_of
-from dml_lightning.callbacks.writer import is_trial, result_folder, with_temperature
+from dml_lightning.callbacks.writer import result_folder, with_temperature
+from dml_lightning.data.loaders import is_trial
 from dml_lightning.evaluation.classes import class_results
 from dml_lightning.evaluation.clutter import clutter_values
 from dml_lightning.evaluation.distances import distance_values

@@ -8,7 +8,8 @@ from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback
-from dml_lightning.callbacks.writer import is_trial, result_folder
+from dml_lightning.callbacks.writer import result_folder
+from dml_lightning.data.loaders import is_trial
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.evaluation.npz import test_file
 from dml_lightning.evaluation.ood import POSITIVES

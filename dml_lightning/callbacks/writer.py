@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from dml_lightning.callbacks.base import EvaluationCallback, data_of, evidence_of
-from dml_lightning.data.loaders import CropDataset
+from dml_lightning.data.loaders import CropDataset, is_trial
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.evaluation.probabilities import temperature_on
 from dml_lightning.files import read_json, write_json
@@ -168,11 +168,6 @@ def _write_embeddings(trainer: L.Trainer, evidence: Evidence, path: Path) -> Non
     split: Literal["val", "test"] = "val" if path.stem == "val" else "test"
     thumbnails = {name: _thumbnails(data.evaluation_crops(name, split)) for name in SETS if len(evidence.sets[name])}
     replace(evidence, thumbnails=thumbnails).save(path)
-
-
-def is_trial(trainer: L.Trainer) -> bool:
-    """Whether the run is a `fast_dev_run`, which leaves no files."""
-    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def result_folder(trainer: L.Trainer) -> Path:

@@ -48,9 +48,9 @@ def count(
         check_output("--out", wide_path(Path(out)), [predictions])
     check_inputs(run, predictions)
     from dml_lightning.flights.predictions import read_predictions
-    from dml_lightning.gallery.gallery import Gallery
+    from dml_lightning.gallery.decisions import DecidingGallery
 
-    gallery = Gallery.of_run(Path(run))
+    gallery = DecidingGallery.of_run(Path(run))
     read = read_predictions(Path(predictions), gallery)
     from dml_lightning.flights.confusion import held_out_confusion
     from dml_lightning.flights.counting import cautions, count_flights, read_empty, tested, wide

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dml_lightning.files import check_output, write_json, write_text
 from dml_lightning.report.sources import check_counts, check_source, check_sources
+from dml_lightning.runs.names import find_tested
 from dml_lightning.types import Projection, ReportFormat
 
 ENDINGS: dict[str, ReportFormat] = {".md": "md", ".csv": "csv", ".tex": "latex"}  # by ending of --out; html for others
@@ -21,7 +22,8 @@ def report(
     """Writes the results of runs: one page that needs no network, or tables for a paper.
 
     Args:
-        runs: Folders of tested runs, .npz files of embeddings, or the folder of one comparison.
+        runs: Tested runs by folder or name (NAME, NAME@latest), .npz files of embeddings, or one comparison by folder
+            or name.
         out: File to write; if not given, report.html for a page, and the terminal for the other formats.
         format: `html` for the page, `md` for its tables in Markdown, `csv` for a row per run with every metric, `latex`
             for the tables of a paper; if not given, it follows from the ending of `out` (.md, .csv, .tex), else html.
@@ -35,20 +37,21 @@ def report(
     Raises:
         ValueError: If one of them is no tested run, or the runs cannot be compared.
     """
+    sources = [find_tested(run) for run in runs]
     format = format or ENDINGS.get(Path(out or "").suffix, "html")
     path = Path(out or "report.html") if out or format == "html" else None
     if path is not None and (path.is_dir() or not path.name):
         raise ValueError(f"--out {out} is a folder; name the file to write.")
     if path is not None:
-        check_output("--out", path, [*runs, *([counts] if counts else [])])
-    check_sources([Path(run) for run in runs])
+        check_output("--out", path, [*sources, *([counts] if counts else [])])
+    check_sources(sources)
     if counts:
         check_counts(Path(counts))
     from dml_lightning.report.counts import read_counts
     from dml_lightning.report.inputs import read_inputs
     from dml_lightning.report.text import report_text
 
-    given = read_inputs([Path(run) for run in runs], metric)
+    given = read_inputs(sources, metric)
     if counts:
         given = replace(given, counts=read_counts(Path(counts)))
     text = report_text(given, format, projection)

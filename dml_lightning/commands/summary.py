@@ -21,6 +21,8 @@ def summary(values: Mapping[str, float], stage: str) -> str:
         ['Recall@1', '0.910']
     """
     rows = [(title, values[f"{stage}/{key}"]) for key, title in COLUMNS.items() if f"{stage}/{key}" in values]
+    if f"{stage}/balanced_accuracy_softmax" not in values:  # an arm that names by the nearest prototype has one number
+        rows = [row for row in rows if row[0] != COLUMNS["balanced_accuracy_prototype"]]
     head = f"{'validation' if stage == 'val' else 'test'} split"
     return "\n".join([f"{head:<{WIDTH}}{'value':>8}", *(f"{title:<{WIDTH}}{value:>8.3f}" for title, value in rows)])
 

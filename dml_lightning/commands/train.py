@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning as L
-import wandb
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,11 +24,12 @@ from dml_lightning.commands.find import Setting, find, trainer_settings
 from dml_lightning.commands.parser import Parser
 from dml_lightning.commands.summary import outcome, summary
 from dml_lightning.data import ThermalWaterfowlDataModule
+from dml_lightning.data.loaders import is_trial
 from dml_lightning.evaluation.floor import raw_pixel_accuracy
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
 from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.backbones import DESCRIPTION, weights_follow
+from dml_lightning.models.weights import DESCRIPTION, weights_follow
 from dml_lightning.runs import digests, launch
 from dml_lightning.runs.checkpoints import AtomicCheckpointIO, ExactResume, latest_path
 from dml_lightning.runs.folder import claimed, read_fit, read_status, record_stage, run_hash
@@ -162,7 +162,7 @@ class TrainingCLI(LightningCLI):
             digests.check(self.run, ("fit",) if self.subcommand == "validate" else ("fit", "val"))
         self._place_checkpoints()
         trainer = self._make_trainer(**kwargs)
-        if trainer.is_global_zero and not (settings.trainer.fast_dev_run or self._reused):
+        if trainer.is_global_zero and not (is_trial(trainer) or self._reused):
             recipe = yaml.safe_dump(config, sort_keys=False)
             if self.subcommand == "fit":
                 digests.forget(self.run, "fit")
@@ -254,12 +254,14 @@ class TrainingCLI(LightningCLI):
     def _recorded(self) -> Iterator[None]:
         """Records the stage in run.json, and closes the tracker's run after it."""
         digest = self.datamodule.data_digest
-        active = self.trainer.is_global_zero and not self._settings.trainer.fast_dev_run
+        active = self.trainer.is_global_zero and not is_trial(self.trainer)
         try:
             with record_stage(self.run, str(self.subcommand), digest, active, self._sources):
                 yield
         finally:
             with tolerated("the end of the run"):
+                import wandb  # takes a second
+
                 wandb.finish()  # the next run of this process is not this one
 
     @contextmanager
@@ -289,7 +291,7 @@ class TrainingCLI(LightningCLI):
         with self._recorded(), self._resumable():
             self.trainer.fit(ckpt_path=ckpt_path, weights_only=True, **kwargs)
             best = self.run / "checkpoints" / "best.ckpt"
-            if not (best.is_file() or self._settings.trainer.fast_dev_run):
+            if not (best.is_file() or is_trial(self.trainer)):
                 rank_zero_warn(
                     "No best checkpoint was kept, as no epoch was validated or there is no BestCheckpoint among the "
                     "callbacks: the last state counts as the run's best."
@@ -303,7 +305,7 @@ class TrainingCLI(LightningCLI):
                     history(self.run, "best") if isinstance(each, CSVLogger) else each for each in self.trainer.loggers
                 ]
                 self.trainer.validate(ckpt_path=str(best), verbose=False, weights_only=True, **kwargs)
-        if not self._settings.trainer.fast_dev_run:
+        if not is_trial(self.trainer):
             self._print_summary("val")
             self._print_outcome()
 

@@ -22,7 +22,10 @@ from dml_lightning.processes import end_with_parent
 
 Work = Callable[[Job, Path | None], Outcome]
 
-PRELOADED = ["dml_lightning.commands.train", "dml_lightning.callbacks"]  # by the server: what a fit imports
+PRELOADED = [  # by the server: what a fit imports, also what it imports late
+    *("dml_lightning.commands.train", "dml_lightning.callbacks", "dml_lightning.models.backbones"),
+    *("wandb", "sklearn.manifold"),
+]
 PATIENCE = 10.0  # s that a terminated job has to write its checkpoint
 EXIT = 60.0  # s that a process without a job has to end
 

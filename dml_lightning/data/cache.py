@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from dml_lightning.data.cache_folders import lock_of, locked
+from dml_lightning.data.cache_folders import in_turn, lock_of
 from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.ground import ground_distances
@@ -154,7 +154,7 @@ def build_cache(
     folder = cache_dir / f"crops-{cache_key(table, options)}"
     cutter = Cutter(table, options)
     stamp = frames_stamp(path for path, _ in cutter.frames)
-    with locked(lock_of(folder)):
+    with in_turn(lock_of(folder)):
         if not is_whole(folder, stamp, thorough=thorough):
             _build(cutter, stamp, folder, on_bad_frame)
         os.utime(lock_of(folder))  # when it was used last

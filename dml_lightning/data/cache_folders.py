@@ -24,7 +24,7 @@ def remove_cache(folder: Path, used: float) -> bool:
         folder: Folder of the cache, or what a killed process has left of one.
         used: Its `last_use`.
     """
-    with locked(lock_of(folder)):
+    with in_turn(lock_of(folder)):
         if last_use(folder) > used:
             return False
         shutil.rmtree(folder)
@@ -42,7 +42,7 @@ def cache_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def in_turn(path: Path) -> Iterator[None]:
     """Holds a lock, and waits until it is free.
 
     Raises:

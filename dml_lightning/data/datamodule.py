@@ -31,6 +31,7 @@ from dml_lightning.data.loaders import (
     TrainingLoader,
     capped_rows,
     evaluation_loader,
+    is_trial,
     refuse_parts,
 )
 from dml_lightning.data.named_splits import single_groups
@@ -505,7 +506,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
 
     def _evaluation_loaders(self, split: Literal["val", "test"]) -> list[DataLoader[Batch]]:
         loaders = {name: self.evaluation_loader(name, split) for name in self._evaluation_sets()}
-        if self.trainer is not None and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if self.trainer is not None and not is_trial(self.trainer):
             option = f"limit_{split}_batches"
             limit = getattr(self.trainer, option)
             refuse_parts({name: len(each) for name, each in loaders.items()}, option, limit)

@@ -226,6 +226,11 @@ def refuse_parts(batches: dict[EvaluationSet, int], option: str, limit: int | fl
             )
 
 
+def is_trial(trainer: L.Trainer) -> bool:
+    """Whether the run is a `fast_dev_run`, which leaves no files and evaluates parts of sets."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # Lightning sets it in a connector
+
+
 def put_loader_back(trainer: L.Trainer) -> None:
     """Moves the training loader to the place in its epoch that a checkpoint states; call it as training starts.
 

@@ -235,8 +235,8 @@ class Model:
         embeddings, arrays = embedded.embeddings, self.arrays
         vectors = embeddings.astype(np.float64)
         logits = embedded.logits if self.content["prediction_rule"] == "softmax" else None
-        trained = _distances(vectors, arrays["prototypes"])
-        enrolled = _distances(vectors, arrays["enrolled_prototypes"])
+        trained = judgement.distances(vectors, arrays["prototypes"])
+        enrolled = judgement.distances(vectors, arrays["enrolled_prototypes"])
         judged = judgement.judge(
             trained,
             enrolled,
@@ -307,12 +307,6 @@ class Model:
         label, number = self.arrays["reference_labels"][row], self.arrays["reference_index"][row]
         enrolled = label >= len(self.content["classes"])
         return f"{self.names[label]}/{number}" if enrolled else str(number)
-
-
-def _distances(vectors: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances (N, P) of vectors (N, D) to a few points (P, D), from their differences."""
-    columns = [np.sqrt(((vectors - point) ** 2).sum(axis=1)) for point in points]
-    return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
 
 
 # Frames ----------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.figures.palette import DRAWN
@@ -119,6 +118,8 @@ def _projected(content: bytes, shape: tuple[int, int], method: Projection) -> ND
     plane[:, : min(2, flat.shape[1])] = flat[:, :2]
     if method == "pca":
         return plane
+    from sklearn.manifold import TSNE  # takes half a second
+
     start = 1e-4 * plane / max(float(plane[:, 0].std()), 1e-12)
     tsne = TSNE(perplexity=min(30.0, (len(plane) - 1) / 3), init=start, random_state=0)
     return np.asarray(tsne.fit_transform(flat), dtype=np.float64)

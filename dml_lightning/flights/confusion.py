@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.gallery.answer import answer
-from dml_lightning.gallery.changes import repeated
-from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.pairs.blocks import to_numpy
+from dml_lightning.evaluation.split import Split
+from dml_lightning.gallery.decisions import DecidingGallery, repeated
 from dml_lightning.types import UNKNOWN, EvaluationSet, Floats
 
 FALSE = "false boxes"  # what the detector marked where there is nothing
@@ -145,7 +142,7 @@ class Confusion:
         return float(np.clip(between / total, 0, LARGEST_CORRELATION)) if total > 0 else 0.0
 
 
-def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confusion:
+def held_out_confusion(gallery: DecidingGallery, evidence: Split, rule: str) -> Confusion:
     """Count the answers of a gallery to held-out crops, of flights that chose none of its thresholds.
 
     Flights with a crop that rule C was recalibrated on are left out. A class of the evidence that was enrolled since
@@ -153,7 +150,7 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     counted.
 
     Args:
-        gallery: Gallery of the encoder that made the evidence.
+        gallery: DecidingGallery of the encoder that made the evidence.
         evidence: Embeddings of held-out crops.
         rule: Rule by which crops are refused.
 
@@ -169,9 +166,7 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     chose = _calibrated_on(gallery, evidence)
     fresh = {name: _fresh(gallery, evidence, name) & ~np.isin(evidence.groups[name], chose) for name in HELD_OUT}
     present = {
-        evidence.class_names[label]
-        for name in HELD_OUT
-        for label in evidence.sets[name].labels.numpy()[fresh[name]].tolist()
+        evidence.class_names[label] for name in HELD_OUT for label in evidence.sets[name].labels[fresh[name]].tolist()
     }
     new = [species.label for species in gallery.enrolled if species.label in present]
     rows = [*gallery.class_names, *new, OTHER]
@@ -180,14 +175,14 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     place = {flight: i for i, flight in enumerate(flights)}
     counts = np.zeros((len(flights), len(rows), len(columns)))
     for name in HELD_OUT:
-        if not len(evidence.sets[name]):
+        part, kept = evidence.sets[name], fresh[name]
+        if not len(part.labels):
             continue
-        answers = answer(gallery, evidence.sets[name])
-        kept = fresh[name]
+        labels, is_known = gallery.decide(part, rule)
         for label, predicted, known, flight in zip(
-            np.array(evidence.class_names)[evidence.sets[name].labels.numpy()][kept].tolist(),
-            np.array(answers.label)[kept].tolist(),
-            answers.known[rule][kept].tolist(),
+            np.array(evidence.class_names)[part.labels][kept].tolist(),
+            np.array(labels)[kept].tolist(),
+            is_known[kept].tolist(),
             evidence.groups[name][kept].tolist(),
             strict=True,
         ):
@@ -200,23 +195,22 @@ def held_out_confusion(gallery: Gallery, evidence: Evidence, rule: str) -> Confu
     return matrix
 
 
-def _calibrated_on(gallery: Gallery, evidence: Evidence) -> list[str]:
+def _calibrated_on(gallery: DecidingGallery, evidence: Split) -> list[str]:
     """Flights of the evidence with a crop that rule C was calibrated on, told by its distances to the prototypes."""
     known = evidence.sets["known"]
-    if gallery.calibration is None or not len(known):
+    if gallery.calibration is None or not len(known.labels):
         return []
-    distances = to_numpy(gallery.prototypes.distances(known.vectors)).astype(np.float32)
+    distances = gallery.distances(known.vectors).astype(np.float32)
     same = repeated(distances, gallery.calibration.distances.astype(np.float32))
     return sorted(set(evidence.groups["known"][same].tolist()))
 
 
-def _fresh(gallery: Gallery, evidence: Evidence, name: EvaluationSet) -> NDArray[np.bool_]:
+def _fresh(gallery: DecidingGallery, evidence: Split, name: EvaluationSet) -> NDArray[np.bool_]:
     """Whether each crop (N,) is of a class and flight of which no crop was enrolled."""
     part = evidence.sets[name]
-    vectors = part.vectors.numpy()
-    enrolled = np.zeros(len(vectors), bool)
-    for species in gallery.enrolled if len(vectors) else ():
-        enrolled |= repeated(vectors, species.vectors)
+    enrolled = np.zeros(len(part.vectors), bool)
+    for species in gallery.enrolled if len(part.vectors) else ():
+        enrolled |= repeated(part.vectors, species.vectors)
     owners = list(zip(part.labels.tolist(), evidence.groups[name].tolist(), strict=True))
     taken = {owner for owner, is_enrolled in zip(owners, enrolled, strict=True) if is_enrolled}
     return np.array([owner not in taken for owner in owners], dtype=bool)

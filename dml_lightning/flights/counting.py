@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.evaluation.npz import test_file
+from dml_lightning.evaluation.split import Split, read_split
 from dml_lightning.flights.confusion import FALSE, HELD_OUT, OTHER, Confusion
 from dml_lightning.flights.counts import Corrected, Correction
 from dml_lightning.flights.false_boxes import FalseBoxes
 from dml_lightning.flights.predictions import Predictions, read_predictions
-from dml_lightning.gallery.gallery import Gallery
+from dml_lightning.gallery.summary import GallerySummary
 from dml_lightning.metrics.bootstrap import FEWEST_UNITS
 from dml_lightning.types import UNKNOWN
 
@@ -77,7 +77,7 @@ def wide(counts: pd.DataFrame) -> pd.DataFrame:
     return flights.join(pd.DataFrame(ordered), on="flight").reset_index(drop=True)
 
 
-def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: Predictions | None = None) -> list[str]:
+def cautions(matrix: Confusion, evidence: Split, flights: list[str], empty: Predictions | None = None) -> list[str]:
     """Reasons to doubt corrected counts, a sentence each.
 
     Args:
@@ -125,7 +125,7 @@ def cautions(matrix: Confusion, evidence: Evidence, flights: list[str], empty: P
     return sentences
 
 
-def read_empty(path: Path, gallery: Gallery, predictions: Predictions) -> Predictions:
+def read_empty(path: Path, gallery: GallerySummary, predictions: Predictions) -> Predictions:
     """Reads predictions for flights without birds, of which every box is false.
 
     Args:
@@ -190,7 +190,7 @@ def _rows(named: pd.DataFrame, corrected: Corrected, matrix: Confusion, false: F
     return pd.DataFrame(flights | values).astype({"named": int})
 
 
-def tested(run: Path, encoder: str) -> tuple[Path, Evidence]:
+def tested(run: Path, encoder: str) -> tuple[Path, Split]:
     """File and content of the test embeddings of the gallery's encoder.
 
     Those of validation chose the checkpoint and a threshold.
@@ -200,7 +200,7 @@ def tested(run: Path, encoder: str) -> tuple[Path, Evidence]:
     """
     path, why = test_file(run), ""
     if path.is_file():
-        evidence = read_evidence(path)
+        evidence = read_split(path)
         if evidence.encoder in ("", encoder):
             return path, evidence
         why = f" ({path} is of the encoder {evidence.encoder}, the gallery of {encoder})"

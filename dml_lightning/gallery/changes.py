@@ -7,13 +7,11 @@ from numpy.typing import NDArray
 
 from dml_lightning.gallery import records
 from dml_lightning.gallery.contents import written_contents
+from dml_lightning.gallery.decisions import repeated
 from dml_lightning.gallery.gallery import ALPHA, Gallery
 from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.pairs.neighbours import nearest_neighbours
 from dml_lightning.types import Embeddings
-
-SAME = 1e-5  # tolerance relative to the largest component: embeddings of one crop in other batches differ by less
 
 
 def add_species(
@@ -57,20 +55,6 @@ def add_species(
     records.append(folder, "enroll", fields, {"vectors": crops})
     enrolled = Gallery.load(folder).enrolled  # includes what another process may have added meanwhile
     return next(species for species in enrolled if species.label == label)
-
-
-def repeated(vectors: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether each embedding (k, D) is that of a crop among the others (n, D), to the rounding of another batch.
-
-    Example:
-        >>> repeated(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32), np.array([[0.0, 0.999999]], np.float32))
-        array([ True, False])
-    """
-    if not len(others):
-        return np.zeros(len(vectors), bool)
-    nearest = others[nearest_neighbours(vectors, others).rows[:, 0].numpy()]  # (k, D)
-    same: NDArray[np.bool_] = np.abs(vectors - nearest).max(axis=1) <= SAME * np.abs(others).max()
-    return same
 
 
 def _check_new(gallery: Gallery, label: str, crops: NDArray[np.float32]) -> None:

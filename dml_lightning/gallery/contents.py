@@ -83,6 +83,15 @@ def read_radii(record: Record) -> NDArray[np.float64]:
     return _part(record, _prefix(record), record.arrays, lambda state: np.asarray(state["radii"]))
 
 
+def read_points(record: Record) -> NDArray[np.float64]:
+    """The prototypes (C, D) of a base as an array.
+
+    Raises:
+        ValueError: If they are missing.
+    """
+    return _part(record, _prefix(record), record.arrays, lambda state: np.asarray(state["prototypes"]))
+
+
 def _prefix(record: Record) -> str:
     """Where a base has its prototypes."""
     return "rules.A" if record.format == 1 else "prototypes"

@@ -22,14 +22,14 @@ from dml_lightning.evaluation.evidence import Evidence
 from dml_lightning.gallery import records
 from dml_lightning.gallery.calibration import Calibration
 from dml_lightning.gallery.contents import read_prototypes, written_contents
+from dml_lightning.gallery.decisions import scores_of
 from dml_lightning.gallery.radius import RadiusPrior
 from dml_lightning.gallery.summary import GallerySummary, counted_labels, uncalibrated
 from dml_lightning.openset import judge
 from dml_lightning.openset.arrays import ArrayState, nested
 from dml_lightning.openset.conformal import samples_needed
-from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.prototypes import PrototypeDetector
-from dml_lightning.openset.scores import Crops, needs_features, score, text
+from dml_lightning.openset.scores import Crops
 from dml_lightning.openset.sets import SetThresholds, set_thresholds
 from dml_lightning.openset.thresholds import COST, ScoreChoice, Threshold, conformal_threshold, validated_threshold
 from dml_lightning.pairs.arrays import to_numpy
@@ -124,14 +124,10 @@ class Gallery(GallerySummary):
         Raises:
             ValueError: If the score is of features and the crops have none.
         """
-        vectors, kind = to_numpy(part.vectors), self.choice.kind
+        vectors = to_numpy(part.vectors)
         features = None if part.features is None else to_numpy(part.features)
-        if features is None and needs_features(kind, self.choice.arrays):
-            raise ValueError(
-                f"this gallery refuses by the {text(kind)}, and the crops come without features: embed them again "
-                "(the test crops of a run: dml test --run RUN)."
-            )
-        return score(kind, Crops(to_numpy(self.prototypes.distances(vectors)), vectors, features), self.score_arrays)
+        crops = Crops(to_numpy(self.prototypes.distances(vectors)), vectors, features)
+        return scores_of(self.choice.kind, crops, self.score_arrays)
 
     @property
     def score_arrays(self) -> ArrayState:
@@ -196,11 +192,6 @@ class Gallery(GallerySummary):
             )
         behind = judge.gaps(kept.distances, kept.logits if self.prediction_rule == "softmax" else None)
         return set_thresholds(behind, kept.labels, kept.flights, alpha, kept.per_flight)
-
-    @property
-    def rules(self) -> dict[str, DecisionRule]:
-        """Rules by name, in the form of `openset.judge`."""
-        return {name: self.prototypes.rule(threshold) for name, threshold in self.thresholds.items()}
 
     @cached_property
     def stored(self) -> Stored:

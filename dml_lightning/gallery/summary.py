@@ -16,6 +16,7 @@ from dml_lightning.gallery.contents import read_calibration, read_radii, read_th
 from dml_lightning.gallery.radius import RadiusPrior
 from dml_lightning.openset.arrays import unnested
 from dml_lightning.openset.conformal import conformal_quantile
+from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.scores import text
 from dml_lightning.openset.thresholds import ScoreChoice, Threshold
 from dml_lightning.runs import digests
@@ -123,6 +124,11 @@ class GallerySummary:
                 + (" Rule C needs a calibration split." if rule.startswith("C") else "")
             )
         return self.thresholds[rule]
+
+    @property
+    def rules(self) -> dict[str, DecisionRule]:
+        """Rules by name, in the form of `openset.judge`."""
+        return {name: threshold.decision_rule(self.radii) for name, threshold in self.thresholds.items()}
 
     @property
     def names(self) -> list[str]:

@@ -16,9 +16,9 @@ from dml_lightning.data.sources.data_frame import BoxTable
 from dml_lightning.data.sources.recognise import read_source
 from dml_lightning.gallery.boxes import own_columns, predicted_tables, relative, sets_of
 from dml_lightning.gallery.gallery import Gallery, encoder_digest
-from dml_lightning.models import EmbeddingModule
-from dml_lightning.models.backbones import weights_follow
-from dml_lightning.models.checkpoints import instantiate, read_checkpoint
+from dml_lightning.models.checkpoints import instantiate, network_of, read_checkpoint
+from dml_lightning.models.network import Network
+from dml_lightning.models.weights import weights_follow
 from dml_lightning.runs.names import find_run
 from dml_lightning.runs.recipes import read_recipe_file, recipe_path
 from dml_lightning.trust import reading
@@ -30,7 +30,7 @@ class TrainedRun:
     """A finished run, loaded from its folder and ready to embed."""
 
     folder: Path
-    module: EmbeddingModule  # in evaluation mode, on its device
+    module: Network  # in evaluation mode, on its device
     options: CropOptions  # by which its crops are cut and normalised
     gallery: Gallery
     device: str
@@ -59,8 +59,7 @@ class TrainedRun:
             "clutter": bool(data.get("ood_train")),
             "side_inputs": len(options.side_inputs),
         }
-        with reading(path, trust):
-            module = _load_module(folder, _section(path, "model"), len(gallery.class_names), training)
+        module = _load_module(folder, _section(path, "model"), len(gallery.class_names), training, trust)
         if encoder_digest(module.encoder, options) != gallery.encoder:
             raise ValueError(
                 f"the gallery of {folder} is of another checkpoint than checkpoints/best.ckpt: "
@@ -150,14 +149,18 @@ def check_device(device: str) -> None:
         raise ValueError(f"--device {device} cannot be used here ({reason}); cpu always can.") from None
 
 
-def embed(module: EmbeddingModule, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
+def embed(module: Network, batches: Iterator[Batch], device: str) -> Iterator[Embeddings]:
     """Embed batch by batch, each by ascending index; the results are on the CPU."""
     for batch in track(batches, description="Embedding crops", total=None, transient=True):
         yield module.embed(batch._replace(images=batch.images.to(device), side=batch.side.to(device)))
 
 
-def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: dict[str, Any]) -> EmbeddingModule:
-    """Module of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
+def _load_module(
+    run: Path, model: dict[str, Any], num_classes: int, training: dict[str, Any], trust: Collection[str] = ()
+) -> Network:
+    """Network of a finished run with the weights of its best checkpoint, in evaluation mode on the CPU.
+
+    An arm of another package is made whole, with its loss and optimizer.
 
     Args:
         run: Folder of the run.
@@ -165,20 +168,29 @@ def _load_module(run: Path, model: dict[str, Any], num_classes: int, training: d
         num_classes: Number C of known classes.
         training: What the data said of training: `turned_classes` and `clutter` of `EmbeddingModule`, and the number of
             `side_inputs` of its encoder.
+        trust: Modules whose classes the recipe may name in any role.
 
     Raises:
-        ValueError: If the folder has no checkpoint.
+        ValueError: If the folder has no checkpoint, or the recipe names a class that is not listed.
     """
     checkpoint = run / "checkpoints" / "best.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{run} has no checkpoint {checkpoint.name}: its fit has not come that far.")
+    recipe = recipe_path(run)
     given = {"num_classes": num_classes, **training, "compile": False}
     side_inputs = given.pop("side_inputs", 0)
-    arguments = {**(model.get("init_args") or {}), **given}
+    section = {**model, "init_args": {**(model.get("init_args") or {}), **given}}
+    weights = read_checkpoint(checkpoint)["state_dict"]
     with weights_follow(run):
-        module = instantiate({**model, "init_args": arguments}, str(recipe_path(run)), {}, side_inputs)
-    module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
-    return module.eval()
+        with reading(recipe, trust, part=("model", "init_args", "encoder")):
+            network = network_of(section, str(recipe), side_inputs)
+        if network is not None:
+            weights = {name: tensor for name, tensor in weights.items() if not name.startswith("loss.")}
+        else:
+            with reading(recipe, trust):
+                network = instantiate(section, str(recipe), {}, side_inputs)
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 def _section(path: Path, name: str) -> dict[str, Any]:

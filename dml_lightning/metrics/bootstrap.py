@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from dml_lightning.metrics.ood import Scores, as_scores, auroc
-from dml_lightning.pairs.blocks import Vectors, row_blocks, to_numpy
+from dml_lightning.pairs.arrays import Vectors, row_blocks, to_numpy
 
 FEWEST_UNITS = 5  # independent units from which on there is an interval; of fewer, single values and their range
 
@@ -60,6 +59,8 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
         >>> round(expanded_level(groups=10), 4)
         0.9829
     """
+    from scipy import stats  # takes a second
+
     half = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - level) / 2, groups - 1)
     return float(1 - 2 * stats.norm.sf(half))
 

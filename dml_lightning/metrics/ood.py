@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from dml_lightning.pairs.arrays import Vectors, to_numpy
 
@@ -65,6 +64,8 @@ def auroc(known_scores: Vectors, ood_scores: Vectors) -> float:
     n, m = len(negatives), len(positives)
     if n == 0 or m == 0:
         return float("nan")
+    from scipy.stats import rankdata  # takes a second
+
     ranks = rankdata(np.concatenate([positives, negatives]))  # average ranks, from 1
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (n * m))
 

@@ -2,9 +2,6 @@
 
 import difflib
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +11,10 @@ from timm.models import load_state_dict, load_state_dict_from_hf, parse_model_na
 from timm.models._hub import load_state_dict_from_path
 from torch import Tensor, nn
 
-from dml_lightning.files import read_json
 from dml_lightning.models import narrow  # noqa: F401 - registers its backbone
+from dml_lightning.models.weights import DESCRIBED, FOLLOW
 
-DESCRIPTION = "backbone.json"  # in a run's folder, of a backbone that no registry of timm describes
 LOADING_ERRORS = (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError)
-
-_WEIGHTS_FOLLOW = ContextVar("weights_follow", default=False)
-_DESCRIBED: ContextVar[dict[str, Any]] = ContextVar("described")
-
-
-@contextmanager
-def weights_follow(run: Path | None = None, description: dict[str, Any] | None = None) -> Iterator[None]:
-    """Make encoders without published or given weights, since those of a run's checkpoint follow.
-
-    Args:
-        run: Folder of the run, which describes a backbone of the hub or of a local folder so that neither is asked.
-        description: The description itself.
-    """
-    if description is None:
-        description = {} if run is None else read_json(run / DESCRIPTION)
-    tokens = _WEIGHTS_FOLLOW.set(True), _DESCRIBED.set(description)
-    try:
-        yield
-    finally:
-        _WEIGHTS_FOLLOW.reset(tokens[0])
-        _DESCRIBED.reset(tokens[1])
 
 
 def create_backbone(
@@ -61,7 +36,7 @@ def create_backbone(
         ValueError: If the name is unknown or cannot be reached, or the arguments or the weights do not fit it.
     """
     source, place = _source_of(name)
-    if _WEIGHTS_FOLLOW.get():
+    if FOLLOW.get():
         pretrained, checkpoint = False, None
     elif source and not (pretrained or checkpoint):
         raise ValueError(
@@ -99,7 +74,7 @@ def _source_of(name: str) -> tuple[str | None, str]:
 
 def _settings(name: str, source: str | None, img_size: int | None, arguments: dict[str, Any]) -> dict[str, Any]:
     """All arguments of `timm.create_model` but `pretrained`, with the config of a source in place of its name."""
-    if source and (description := _DESCRIBED.get({})):
+    if source and (description := DESCRIBED.get({})):
         return description
     try:
         settings: dict[str, Any] = resolve_model_input_args(

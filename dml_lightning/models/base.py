@@ -5,7 +5,7 @@ import os
 import shutil
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,14 +26,15 @@ from dml_lightning.models.checkpoints import MODEL, load_module, model_section
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.frozen import FeatureCache
 from dml_lightning.models.layers import scale_rates, split_by_layer
+from dml_lightning.models.network import Network
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
 from dml_lightning.pairs.blocks import wide
-from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LinearHead, LossOutput, PredictionRule
+from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LossOutput, PredictionRule
 
 
-class EmbeddingModule(L.LightningModule, ABC):
+class EmbeddingModule(Network, L.LightningModule, ABC):
     """An encoder trained by some loss and evaluated by its embeddings.
 
     Validation and test run over the loaders named in `types.SETS`; callbacks read the embeddings from
@@ -77,7 +78,7 @@ class EmbeddingModule(L.LightningModule, ABC):
         turned_classes: int = 1,
         clutter: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder, num_classes, turned_classes, clutter, channels_last)
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
         if schedule not in ("cosine", "constant"):
@@ -87,16 +88,12 @@ class EmbeddingModule(L.LightningModule, ABC):
                 f"layer_decay lies between 0 and 1 and is for a backbone that learns, got {layer_decay}"
                 f"{' and a frozen one' if encoder.freeze else ''}; leave it out for one rate."
             )
-        self.encoder = encoder
-        self.num_classes, self.turned_classes, self.clutter = num_classes, turned_classes, clutter
         self._optimizer, self._scheduler = optimizer, scheduler
         self._schedule, self._warmup, self.layer_decay = schedule, warmup, layer_decay
         self._features, self._same_crops = FeatureCache(), False
         self.configured: Mapping[str, Any] = {}  # arguments in the words of the config, set by the command line
         self._rows: dict[EvaluationSet, list[dict[str, Tensor]]] = {}
         self._gathered: dict[EvaluationSet, Embeddings] | None = None
-        if channels_last:
-            self.encoder.to(memory_format=torch.channels_last)
         if compile and has_compiler():
             self.encoder.compile()
 
@@ -105,47 +102,13 @@ class EmbeddingModule(L.LightningModule, ABC):
         """Training loss of embeddings (B, D) with labels (B,)."""
 
     @property
-    def training_classes(self) -> int:
-        """Number of known classes in training: all of them upright, then all of them by each turn."""
-        return self.num_classes * self.turned_classes
-
-    @property
     def separated(self) -> int:
         """Number of kinds of crops that a loss keeps apart: the training classes, and clutter if there is some."""
         return self.training_classes + self.clutter
 
-    def compute_logits(self, embeddings: Tensor) -> Tensor | None:
-        """Class logits (B, C) of embeddings (B, D); None for an arm without a classifier."""
-        return None
-
-    def linear_head(self) -> LinearHead | None:
-        """The classifier as weight and bias on the embedding; None for an arm without one."""
-        return None
-
-    def reject_head(self) -> LinearHead | None:
-        """The logit of the reject class as weight (1, D) and bias (1,); None for an arm without one."""
-        return None
-
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Further scalars of a training batch for the log, by name; by default none."""
         return {}
-
-    @override
-    def forward(self, images: Tensor, side: Tensor | None = None, with_features: bool = False) -> Tensor | Encoded:
-        own = {} if side is None or not side.shape[-1] else {"side": side}
-        encoded: Tensor | Encoded = self._sized(partial(self.encoder, with_features=with_features, **own), images)
-        return encoded
-
-    def _sized(self, function: Callable[[Tensor], Any], images: Tensor) -> Any:
-        """Calls the encoder or a part of it; names the size of crops that it does not take."""
-        try:
-            return function(images)
-        except AssertionError as error:  # raised by timm's transformers for a size they do not take
-            size = images.shape[-1]
-            raise ValueError(
-                f"the backbone does not take crops of {size} px: {error} Those of a fixed size take that of "
-                f"encoder.img_size: {size}, a multiple of their patches."
-            ) from error
 
     def _embed(self, batch: Batch, same_crops: bool) -> Encoded:
         """Embeddings and features of a batch; those of a frozen backbone are kept where an index means the same pixels.
@@ -176,20 +139,7 @@ class EmbeddingModule(L.LightningModule, ABC):
             ValueError: If they are of another module.
         """
         self._features.clear()
-        try:
-            keys: _IncompatibleKeys = super().load_state_dict(state_dict, strict, assign)
-            return keys
-        except RuntimeError:
-            own = self.state_dict()
-            other = sorted(own.keys() ^ state_dict.keys())
-            other += [key for key in own.keys() & state_dict.keys() if own[key].shape != state_dict[key].shape]
-            if not other:
-                raise
-            file = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
-            raise ValueError(
-                f"{file} holds the weights of another arm or encoder: {len(other)} of "
-                f"{len(own.keys() | state_dict.keys())} tensors do not fit, first {other[0]}."
-            ) from None
+        return super().load_state_dict(state_dict, strict, assign)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -312,28 +262,6 @@ class EmbeddingModule(L.LightningModule, ABC):
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Embeddings:
         _check_batch(batch)
         return self.embed(batch)
-
-    @torch.inference_mode()
-    def embed(self, batch: Batch) -> Embeddings:
-        """Embeddings of a batch by ascending index, without copies and on the CPU, as `Trainer.predict` returns them.
-
-        `Trainer.predict` gives one for each batch, of each loader if there are several; each process returns its own.
-        `Embeddings.joined` makes one of those of a loader.
-        """
-        # not from the cache of a frozen backbone: the index of other data means other pixels
-        with self._float32():
-            vectors, features = self(batch.images, batch.side, with_features=True)
-            logits = self.compute_logits(vectors)
-        kept = without_copies(batch.index)
-        columns = {
-            "vectors": vectors.float(),
-            "labels": batch.labels,
-            "index": batch.index,
-            "features": features.float(),
-        }
-        if logits is not None:
-            columns["logits"] = logits.float()
-        return Embeddings(**{name: column[kept].cpu() for name, column in columns.items()})
 
     @override
     def on_validation_epoch_start(self) -> None:

@@ -1,17 +1,19 @@
 """Checkpoints: read without running anything in them, and modules made again from what they hold."""
 
-import inspect
 import warnings
 from argparse import ArgumentError
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser
 
 from dml_lightning.arguments import NotPlainError, arguments_of, described, path_of
-from dml_lightning.models.backbones import weights_follow
+from dml_lightning.models.encoder import Encoder
+from dml_lightning.models.network import SCALE, Classifier, Network
+from dml_lightning.models.weights import weights_follow
 from dml_lightning.trust import check_settings, imports_limited
 
 if TYPE_CHECKING:
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 
 HANDED_OVER = ".temp.ckpt"  # Lightning's file of the weights that forked processes hand over to their parent
 MODEL = "model"  # key of what the module was made of
+ENCODER = "encoder"
+# names of the arms of this package in a recipe -> what they are without their training
+ARMS = {
+    f"dml_lightning.{place}.{name}": kind
+    for name, kind in (("SoftmaxModule", Classifier), ("TripletModule", Network))
+    for place in ("models", f"models.{name.removesuffix('Module').lower()}")
+}
+FOR_TRAINING = frozenset(
+    ("optimizer", "loss", "schedule", "warmup", "layer_decay", "scheduler", "compile", "allow_infeasible_margin")
+)
 CONFIGURED = ("optimizer", "scheduler", "loss")  # what a config can say where the object cannot
 
 
@@ -96,7 +108,7 @@ def load_module(
     content = read_checkpoint(path, map_location)
     section = content.get(MODEL)
     if section is None:
-        needed = [each.name for each in inspect.signature(kind).parameters.values() if each.default is each.empty]
+        needed = [each.name for each in signature(kind).parameters.values() if each.default is each.empty]
         _check_given(path, "has not kept what its module was made of", [n for n in needed if n != "common"], given)
         return kind(**given), content["state_dict"]
     try:
@@ -137,6 +149,8 @@ def instantiate(
     Raises:
         ValueError: If it describes no module of this version.
     """
+    from lightning.pytorch.cli import LightningArgumentParser  # only training takes Lightning
+
     from dml_lightning.models.base import EmbeddingModule
 
     def make(kind: type[EmbeddingModule], *args: Any, **kwargs: Any) -> EmbeddingModule:
@@ -145,15 +159,54 @@ def instantiate(
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(EmbeddingModule, MODEL, fail_untyped=False, required=True, skip=set(given))
     parser.add_instantiator(make, EmbeddingModule, subclasses=True)
+    module: EmbeddingModule = _made(parser, {MODEL: section}, origin, (MODEL, "init_args", ENCODER), side_inputs).model
+    return module
+
+
+def network_of(section: Mapping[str, Any], origin: str, side_inputs: int | None = None) -> Network | None:
+    """Make the network of a section `class_path` and `init_args`, without what only training needs.
+
+    Args:
+        section: The section.
+        origin: File that it comes from, for messages.
+        side_inputs: See `instantiate`.
+
+    Returns:
+        The network, with weights as initialised; None for an arm of another package, which has to be made whole.
+
+    Raises:
+        ValueError: If the section describes no arm of this version.
+    """
+    kind = ARMS.get(section.get("class_path", ""))
+    if kind is None:
+        return None
+    args = {name: value for name, value in (section.get("init_args") or {}).items() if name not in FOR_TRAINING}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Encoder, ENCODER, fail_untyped=False, required=True)
+    given = {ENCODER: args.pop(ENCODER)} if ENCODER in args else {}
+    encoder = _made(parser, given, origin, (ENCODER,), side_inputs).encoder
+    scale = float(args.pop("scale", SCALE))
+    if other := sorted(args.keys() - signature(kind).parameters.keys()):
+        raise ValueError(f"{origin} describes no model of this version: {other[0]!r} is not accepted.")
+    network = kind(encoder, **args)
+    if isinstance(network, Classifier):
+        network.add_classifier(scale)
+    return network
+
+
+def _made(
+    parser: ArgumentParser, content: dict[str, Any], origin: str, encoder: Sequence[str], side_inputs: int | None
+) -> Any:
+    """What a parser makes of a content, with the number of side inputs of its encoder, which lies below those keys."""
     try:
-        config = parser.parse_object({MODEL: section})
-        if side_inputs is not None and "side_inputs" in (encoder := config.model.init_args.encoder.init_args):
-            encoder.side_inputs = side_inputs
-        module: EmbeddingModule = parser.instantiate(config).model
+        config = parser.parse_object(content)
+        options = config.get(".".join((*encoder, "init_args")), {})
+        if side_inputs is not None and "side_inputs" in options:
+            options.side_inputs = side_inputs
+        return parser.instantiate(config)
     except (ArgumentError, TypeError) as error:
         text = " ".join(str(error).split())
         sentence = (
             text.partition("Errors: - ")[2].partition(" - Expected a")[0] or text
         )  # of an option that may be null
         raise ValueError(f"{origin} describes no model of this version: {sentence}") from None
-    return module

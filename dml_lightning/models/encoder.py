@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dml_lightning.arguments import remember
-from dml_lightning.models.backbones import create_backbone
 from dml_lightning.models.side import SIDE_FEATURES, SideFeatures
 from dml_lightning.types import Encoded
 
@@ -65,6 +64,8 @@ class Encoder(nn.Module):
         side_inputs: int = 0,
     ) -> None:
         remember(self, Encoder, locals())
+        from dml_lightning.models.backbones import create_backbone  # timm takes two seconds
+
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.optim import Optimizer
 
@@ -26,6 +25,8 @@ def split_by_layer(groups: Iterable[dict[str, Any]], backbone: nn.Module, layer_
     Raises:
         ValueError: If timm tells no layers of the backbone apart.
     """
+    from timm.optim import param_groups_layer_decay  # timm takes two seconds
+
     own = {id(parameter) for parameter in backbone.parameters()}
     rest = [{**group, "params": [each for each in group["params"] if id(each) not in own]} for group in groups]
     layers = []

@@ -4,19 +4,19 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from dml_lightning.arguments import remember
-from dml_lightning.distributed import whole
 from dml_lightning.losses import ClassificationLoss, CrossEntropyLoss
 from dml_lightning.losses.plain import classification_loss
 from dml_lightning.models.base import EmbeddingModule
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.types import LinearHead, LossOutput, is_clutter
+from dml_lightning.models.network import SCALE, Classifier
+from dml_lightning.types import LossOutput, is_clutter
 
 
-class SoftmaxModule(EmbeddingModule):
+class SoftmaxModule(EmbeddingModule, Classifier):
     """Softmax classification of the known classes; its embedding is the classifier's input.
 
     Where training batches hold clutter, it is one class more of the loss, the reject class. Its logit stands apart:
@@ -51,35 +51,13 @@ class SoftmaxModule(EmbeddingModule):
         optimizer: OptimizerCallable,
         num_classes: int,
         loss: ClassificationLoss | None = None,
-        scale: float = 16.0,
+        scale: float = SCALE,
         **common: Any,
     ) -> None:
         remember(self, SoftmaxModule, locals())
         super().__init__(encoder, optimizer, num_classes, **common)
         self.loss = CrossEntropyLoss() if loss is None else classification_loss(loss)
-        self.scale = scale
-        self.classifier = nn.Linear(encoder.embedding_dim, self.training_classes)
-        self.reject = nn.Linear(encoder.embedding_dim, 1) if self.clutter else None
-
-    @override
-    def compute_logits(self, embeddings: Tensor) -> Tensor:
-        return self._training_logits(embeddings)[:, : self.num_classes]  # upright
-
-    def _training_logits(self, embeddings: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.scale * embeddings)
-        return logits
-
-    @override
-    def linear_head(self) -> LinearHead:
-        return self._head(self.classifier)
-
-    @override
-    def reject_head(self) -> LinearHead | None:
-        return None if self.reject is None else self._head(self.reject)
-
-    def _head(self, layer: nn.Linear) -> LinearHead:
-        weight, bias = (whole(part.detach())[: self.num_classes] for part in (layer.weight, layer.bias))  # upright
-        return LinearHead(self.scale * weight.float(), bias.float())
+        self.add_classifier(scale)
 
     def _with_reject(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and labels of the loss: of the training classes and, with clutter, of the reject class behind them."""

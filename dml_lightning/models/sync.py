@@ -1,7 +1,6 @@
 """Batch norm over the global batch, for backbones whose layer of batch norm includes the activation."""
 
 from lightning.pytorch.plugins import LayerSync
-from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import override
@@ -21,6 +20,8 @@ class GlobalBatchNorm(LayerSync):
     @override
     def apply(self, model: nn.Module) -> nn.Module:
         """Synchronise every batch norm of the model; parameters and buffers stay the same tensors."""
+        from timm.layers import convert_sync_batchnorm  # timm takes two seconds
+
         for name, module in list(model.named_modules()):
             if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 self._before[name] = module

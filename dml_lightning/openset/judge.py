@@ -85,6 +85,17 @@ def judge(
     )
 
 
+def distances(vectors: Floats, points: Floats) -> Floats:
+    """Distances (N, P) of vectors (N, D) to a few points (P, D), from their differences.
+
+    Example:
+        >>> distances(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 0.0]]))
+        array([[5., 0.]])
+    """
+    columns = [np.sqrt(((vectors - point) ** 2).sum(axis=1)) for point in points]
+    return np.stack(columns, axis=1) if columns else np.empty((len(vectors), 0))
+
+
 def score(distances: Floats, rule: DecisionRule) -> Floats:
     """Score (N,) of a rule: the smallest distance (N, C) to a class, minus the class's radius if the rule has balls.
 

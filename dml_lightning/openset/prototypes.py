@@ -184,10 +184,7 @@ class PrototypeDetector(Detector):
 
     def rule(self, threshold: Threshold) -> judge.DecisionRule:
         """A threshold in the form of `openset.judge`: with the radii that its score subtracts, if any."""
-        if threshold.per_class is not None:
-            return judge.DecisionRule(threshold.value, threshold.per_class.values)
-        balls = self.radii if threshold.kind == "radius" else None
-        return judge.DecisionRule(threshold.value, balls, given=threshold.kind not in ("nearest", "radius"))
+        return threshold.decision_rule(self.radii)
 
     @override
     def predict(self, embeddings: Vectors) -> Prediction:

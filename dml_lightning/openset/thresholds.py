@@ -21,6 +21,7 @@ from dml_lightning.openset.conformal import (
     p_values,
     refused_when_left_out,
 )
+from dml_lightning.openset.judge import DecisionRule
 from dml_lightning.openset.scores import text
 from dml_lightning.pairs.arrays import Vectors, to_numpy
 
@@ -54,6 +55,13 @@ class Threshold:
     left_out: float = float("nan")  # rule C: share of a flight refused by the crops of the others; NaN if not measured
     too_few_flights: bool = False  # rule C: for one crop of each, so that all crops count
     seen: bool = False  # rule B: whether the OOD samples are of kinds that training saw
+
+    def decision_rule(self, radii: NDArray[np.float64]) -> DecisionRule:
+        """This threshold in the form of `openset.judge`: with the radii (C,) that its score subtracts, if any."""
+        if self.per_class is not None:
+            return DecisionRule(self.value, self.per_class.values)
+        balls = radii if self.kind == "radius" else None
+        return DecisionRule(self.value, balls, given=self.kind not in ("nearest", "radius"))
 
     @property
     def name(self) -> str:

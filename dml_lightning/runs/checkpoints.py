@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
+from dml_lightning.data.loaders import is_trial
 from dml_lightning.files import replacing
 from dml_lightning.models.checkpoints import read_checkpoint
 from dml_lightning.runs.folder import SELECTION
@@ -150,7 +151,7 @@ def latest_path(run: str | Path) -> Path:
 
 def save_latest(trainer: L.Trainer) -> None:
     """Write `last.ckpt` into the trainer's folder, on all ranks together; nothing in a `fast_dev_run`."""
-    if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # Lightning sets it in a connector
+    if not is_trial(trainer):
         trainer.save_checkpoint(latest_path(trainer.default_root_dir))
 
 

@@ -3,7 +3,7 @@
 ```
 recipe.fit.yaml       config with which `dml fit -c` repeats the run
 run.json              status, versions and command of each stage
-backbone.json         what timm made of a backbone of the hub or of a local folder, see `models.backbones`
+backbone.json         what timm made of a backbone of the hub or of a local folder, see `models.weights`
 checkpoints/          best.ckpt, last.ckpt
 digests/<stage>.json  sha256 of what the stage read and wrote, see `runs.digests`
 gallery/              known classes and thresholds by the best checkpoint, and species enrolled since

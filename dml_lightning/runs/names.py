@@ -39,6 +39,19 @@ def find_run(name: str) -> Path:
     return max(finished, key=_started) if finished else Path(name)
 
 
+def find_tested(name: str) -> Path:
+    """What a report is made of: a comparison or a run by its folder or its name below `runs`, or a file of embeddings.
+
+    Args:
+        name: Folder of a comparison or its name; else as for `find_run`, which a file passes as it is.
+
+    Raises:
+        ValueError: If the name is of runs, and has several finished ones or only others.
+    """
+    compared = next((each for each in (Path(name), Path(ROOT, name)) if (each / "comparison.json").is_file()), None)
+    return compared or find_run(name)
+
+
 def name_of(run: Path) -> str:
     """What stands for a run after `--run`: its name, its name with `@latest`, or its folder where neither finds it."""
     for name in (run.parent.name, f"{run.parent.name}{LATEST}"):

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
@@ -103,6 +102,8 @@ class RunLogger(WandbLogger):
 
     def _fall_back(self, error: Exception) -> None:
         """Go from online to offline, and from there to nothing."""
+        import wandb  # takes a second
+
         wandb.teardown()  # otherwise its service still holds the run's name
         online = self._wandb_init["mode"] != "offline"
         self._wandb_init["mode"] = "offline" if online else "disabled"

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests import ROOT
-from tests.commands.enrolling import predictions
+from tests.commands.enrolling import NEW, predictions, table_of
 
 HEAVY = {
     *("torch", "torchvision", "lightning", "torchmetrics", "pytorch_metric_learning", "timm", "pandas", "pyarrow"),
@@ -85,13 +86,36 @@ def test_flights_are_simulated_without_torch(tmp_path: Path) -> None:
     assert HEAVY & set(done.stdout.split()) == {"scipy", "tifffile"}
 
 
-def test_a_gallery_is_listed_and_flights_compared_without_torch(
+def imported_by(*commands: list[str]) -> set[str]:
+    """Heavy modules after some commands in one process."""
+    program = (
+        f"import sys; from dml_lightning.cli import main; [main(each) for each in {commands}]; "
+        "print('modules', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return HEAVY & set(done.stdout.partition("\nmodules ")[2].split())
+
+
+def test_a_gallery_is_listed_and_flights_compared_and_counted_without_torch(
     calibrated: Path, flights: Path, tmp_path: Path
 ) -> None:
     predictions(calibrated, flights, tmp_path / "boxes.csv")
-    drift = ["drift", f"--run={calibrated}", f"--predictions={tmp_path}/boxes.csv", "--level=0.001"]
-    for words in (["gallery", "list", f"--run={calibrated}"], drift):
-        program = f"import sys; from dml_lightning.cli import main; main({words}); print('modules', *sys.modules)"
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert "torch" not in done.stdout.partition("\nmodules ")[2].split()
-        assert done.stdout.count("\n") > 3
+    words = [f"--run={calibrated}", f"--predictions={tmp_path}/boxes.csv"]
+    commands = [["gallery", "list", f"--run={calibrated}"], ["drift", *words, "--level=0.001"], ["count", *words]]
+    assert imported_by(*commands) <= READING | {"scipy"}
+
+
+def test_boxes_are_named_and_species_enrolled_and_runs_exported_without_lightning(
+    calibrated: Path, flights: Path, boxes: pd.DataFrame, tmp_path: Path
+) -> None:
+    crops = table_of(boxes[boxes["label"] == NEW].head(5), tmp_path / "crops.csv")
+    run = f"--run={calibrated}"
+    used = imported_by(
+        ["predict", run, f"--data={flights}/annotations.json", f"--out={tmp_path}/boxes.csv"],
+        ["enroll", run, f"--crops={crops}", f"--label={NEW}"],
+        ["export", run, f"--out={tmp_path}/exported"],
+    )
+    of_timm = {"torchvision", "wandb"}
+    assert used <= READING | {"torch", "timm", "scipy", "onnx", "onnxruntime"} | of_timm
+    assert {"torch", "timm"} <= used

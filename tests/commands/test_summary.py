@@ -11,11 +11,18 @@ from dml_lightning.stats.results import COLUMNS
 
 
 def test_every_main_number_has_a_row_that_fits_80_columns() -> None:
-    lines = summary({f"val/{key}": float("nan") for key in COLUMNS}, "val").splitlines()
+    names = [*COLUMNS, "balanced_accuracy_softmax"]
+    lines = summary({f"val/{key}": float("nan") for key in names}, "val").splitlines()
     assert len(lines) == 1 + len(COLUMNS)
     assert max(map(len, lines)) < 80
     assert len({len(line) for line in lines}) == 1
     assert summary({}, "test").split() == ["test", "split", "value"]
+
+
+def test_an_arm_without_a_classifier_has_one_accuracy_by_prototype() -> None:
+    values = dict.fromkeys(("test/balanced_accuracy", "test/balanced_accuracy_prototype"), 0.75)
+    assert summary(values, "test").count("balanced accuracy") == 1
+    assert summary(values | {"test/balanced_accuracy_softmax": 0.75}, "test").count("balanced accuracy") == 2
 
 
 @pytest.mark.parametrize(("more", "printed"), [([], True), (["--verbose=false"], False)])

@@ -11,7 +11,7 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.gallery.trained import TrainedRun
-from dml_lightning.models import SoftmaxModule
+from dml_lightning.models.network import Classifier
 from dml_lightning.runs.fairness import differences
 from tests.end_to_end.arms import ARMS, arm_words
 from tests.end_to_end.test_python_and_ranks import NO_BATCH_NORM
@@ -50,7 +50,7 @@ def test_both_arms_are_compared_and_read_again(trained: dict[str, Path]) -> None
         assert "clutter" not in yaml.safe_load((run / "recipe.fit.yaml").read_text())["model"]["init_args"]
         module = TrainedRun.load(str(run)).module
         assert module.clutter
-        assert isinstance(module, SoftmaxModule) == (arm == "softmax") == (module.reject_head() is not None)
+        assert isinstance(module, Classifier) == (arm == "softmax") == (module.reject_head() is not None)
 
 
 def test_the_reject_class_is_a_score_to_choose_of_the_arm_that_has_one(trained: dict[str, Path]) -> None:

@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from dml_lightning.evaluation.evidence import Evidence
-from dml_lightning.figures import projection
 from dml_lightning.figures.embeddings import draw_comparison
 from dml_lightning.figures.projection import (
     SPRITE_COLUMNS,
@@ -55,7 +54,7 @@ def test_a_projection_is_computed_once_and_nobody_can_spoil_it(monkeypatch: pyte
             made.append(len(x))
             return super().fit_transform(x, y)
 
-    monkeypatch.setattr(projection, "TSNE", Counted)
+    monkeypatch.setattr("sklearn.manifold.TSNE", Counted)
     first = project(vectors)
     kept = first.copy()
     first[:] = np.nan
@@ -80,7 +79,7 @@ def test_a_comparison_s_picture_and_its_report_share_crops_and_projection(npz: P
 
 
 def test_the_method_that_is_named_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "TSNE", None)  # PCA does without
+    monkeypatch.setattr("sklearn.manifold.TSNE", None)  # PCA does without
     few = np.random.default_rng(0).normal(size=(29, 4))
     assert used_method(29) == "pca"
     np.testing.assert_array_equal(project(few), project(few, "pca"))

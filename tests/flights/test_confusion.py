@@ -13,6 +13,7 @@ from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import UNKNOWN, Embeddings
+from tests.flights.as_arrays import deciding, split_of
 
 NAMES = ["coot", "mallard", "eider", "smew", "glint"]  # two known, two novel, one OOD
 
@@ -51,7 +52,7 @@ def test_a_species_with_all_its_crops_enrolled_has_no_row(name: str) -> None:
         (own[[0, 1, 2]], ["coot", "mallard", OTHER]),  # a crop of each flight
     ]:
         gallery = replace(built, enrolled=(EnrolledSpecies(NAMES[label], vectors, 2.0),))
-        matrix = held_out_confusion(gallery, held_out, "B")
+        matrix = held_out_confusion(deciding(gallery), split_of(held_out), "B")
         assert matrix.rows == rows
         assert matrix.uncorrected == ([] if NAMES[label] in rows else [NAMES[label]])
         assert (matrix.counts.sum(axis=(0, 2)) > 0).all()
@@ -63,7 +64,7 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     teals = -np.ones((2, 4), np.float32)
     enrolled = (EnrolledSpecies("eider", novel[[0, 3]], 2.0), EnrolledSpecies("teal", teals, 0.1))
     gallery = replace(Gallery.build(held_out, "digest"), enrolled=enrolled)
-    matrix = held_out_confusion(gallery, held_out, "B")
+    matrix = held_out_confusion(deciding(gallery), split_of(held_out), "B")
     assert matrix.rows == ["coot", "mallard", "eider", OTHER]
     assert matrix.columns == ["coot", "mallard", "eider", "teal", UNKNOWN]
     expected = np.zeros((3, 4, 5))
@@ -82,7 +83,7 @@ def test_every_held_out_crop_is_counted_once_in_its_flight() -> None:
     kept = matrix.corrigible()
     assert kept.columns == ["coot", "mallard", "eider", UNKNOWN]
     assert np.array_equal(kept.counts, matrix.counts[:, :, [0, 1, 2, 4]])
-    told = " ".join(cautions(matrix, held_out, ["f1", "new"]))
+    told = " ".join(cautions(matrix, split_of(held_out), ["f1", "new"]))
     assert "eider (6)" in told
     assert "teal was enrolled and has no held-out crops" in told
     assert "f1: named like a flight" in told
@@ -93,19 +94,19 @@ def test_flights_that_recalibrated_rule_c_are_left_out() -> None:
     held_out = evidence()
     gallery, known = Gallery.build(held_out, "digest"), held_out.sets["known"]
     groups = held_out.groups["known"]
-    assert held_out_confusion(gallery, held_out, "C").flights == ["f0", "f1", "f2"]
+    assert held_out_confusion(deciding(gallery), split_of(held_out), "C").flights == ["f0", "f1", "f2"]
 
     def recalibrated(flights: list[str]) -> Gallery:
         rows = np.isin(groups, flights)
         crops = Embeddings(known.vectors[rows], known.labels[rows], known.index[rows])
         return gallery.calibrated(crops, groups[rows], alpha=0.2)
 
-    matrix = held_out_confusion(recalibrated(["f1"]), held_out, "C")
+    matrix = held_out_confusion(deciding(recalibrated(["f1"])), split_of(held_out), "C")
     assert matrix.flights == ["f0", "f2"]
-    assert "f1: not in the matrix: rule C was recalibrated" in " ".join(cautions(matrix, held_out, []))
+    assert "f1: not in the matrix: rule C was recalibrated" in " ".join(cautions(matrix, split_of(held_out), []))
     assert matrix.counts.sum() == sum((held_out.groups[name] != "f1").sum() for name in ("known", "novel", "ood"))
     with pytest.raises(ValueError, match="recalibrated on crops of every test flight"):
-        held_out_confusion(recalibrated(["f0", "f1", "f2"]), held_out, "C")
+        held_out_confusion(deciding(recalibrated(["f0", "f1", "f2"])), split_of(held_out), "C")
 
 
 def test_a_test_without_known_species_is_no_matrix() -> None:
@@ -114,4 +115,4 @@ def test_a_test_without_known_species_is_no_matrix() -> None:
     sets = held_out.sets | {"known": Embeddings(known.vectors[:0], known.labels[:0], known.index[:0])}
     none = replace(held_out, sets=sets, groups=held_out.groups | {"known": held_out.groups["known"][:0]})
     with pytest.raises(ValueError, match="the test has no crop of a species, so none is left to count by"):
-        held_out_confusion(Gallery.build(held_out, "digest"), none, "B")
+        held_out_confusion(deciding(Gallery.build(held_out, "digest")), split_of(none), "B")

@@ -15,6 +15,7 @@ from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.summary import EnrolledSpecies
 from dml_lightning.types import Embeddings
+from tests.flights.as_arrays import deciding, split_of
 
 NAMES = ["01", "NA", "3.0"]
 
@@ -61,7 +62,7 @@ def test_classes_may_be_called_like_numbers(tmp_path: Path, kind: str) -> None:
     read = read_predictions(path, gallery)
     expected = table.assign(rule="B")  # version 0.1 wrote how it was chosen behind it
     pd.testing.assert_frame_equal(read.table, expected, check_dtype=False)
-    counts = count_flights(read, held_out_confusion(gallery, held_out, "B"))
+    counts = count_flights(read, held_out_confusion(deciding(gallery), split_of(held_out), "B"))
     first = counts[counts["flight"] == "010"].set_index("label")["named"]
     assert first.to_dict() == {"01": 1, "NA": 1, "other": 0}
     assert counts[counts["flight"] == "20"]["named"].tolist() == [0, 1, 1]
@@ -98,11 +99,11 @@ def test_predictions_are_those_of_the_table_of_frames_beside_them(tmp_path: Path
 def test_classes_called_like_the_rest_are_refused(name: str) -> None:
     held_out = evidence([name, "NA", "glint"])
     with pytest.raises(ValueError, match=f"a class is called '{name}', which stands for boxes of no"):
-        held_out_confusion(Gallery.build(held_out, "0123"), held_out, "B")
+        held_out_confusion(deciding(Gallery.build(held_out, "0123")), split_of(held_out), "B")
     fine = evidence(["coot", "NA", name])  # what is no class of the gallery may be called so
-    matrix = held_out_confusion(Gallery.build(fine, "0123"), fine, "B")
+    matrix = held_out_confusion(deciding(Gallery.build(fine, "0123")), split_of(fine), "B")
     assert matrix.counts[:, -1].sum() == 20
     species = EnrolledSpecies(name, np.ones((1, 3), np.float32), 1.0)
     enrolled = replace(Gallery.build(fine, "0123"), enrolled=(species,))
     with pytest.raises(ValueError, match="give it another name"):
-        held_out_confusion(enrolled, fine, "B")
+        held_out_confusion(deciding(enrolled), split_of(fine), "B")

@@ -51,7 +51,7 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         (lambda recipe: recipe.pop("model"), "is damaged: it has no section model"),
         (lambda recipe: recipe.pop("data"), "is damaged: it has no section data"),
         (lambda recipe: recipe["model"].pop("init_args"), "describes no model of this version: .*encoder"),
-        (lambda recipe: recipe["model"]["init_args"].update(what=1), "describes no model .*'what' is not accepted$"),
+        (lambda recipe: recipe["model"]["init_args"].update(what=1), r"describes no model .*'what' is not accepted\.$"),
         (lambda recipe: recipe["data"].update(radiometry={"a": 1}), "has no crop options of this version: .*'a'"),
     ],
 )

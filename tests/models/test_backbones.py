@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from dml_lightning.files import write_json
 from dml_lightning.models import Encoder
-from dml_lightning.models.backbones import DESCRIPTION, create_backbone, weights_follow
+from dml_lightning.models.backbones import create_backbone
+from dml_lightning.models.weights import DESCRIPTION, weights_follow
 
 TINY = {"channels": [8, 8, 16, 16], "stem_width": 8}
 

@@ -1,6 +1,7 @@
 """Modules come back from their checkpoints, and nothing in a checkpoint is run."""
 
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch.utils.data import DataLoader
 from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.losses import FocalLoss, MultiSimilarityLoss, PMLLoss
 from dml_lightning.models import EmbeddingModule, Encoder, SoftmaxModule, TripletModule
+from dml_lightning.models.checkpoints import FOR_TRAINING, network_of
+from dml_lightning.models.network import Classifier, Network
+from dml_lightning.runs.recipes import read_recipe
 from tests.models.small import Blobs, Flat, loaders, make, optimizer, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -102,10 +106,44 @@ def test_another_arm_and_damage_and_foreign_classes_are_named(tmp_path: Path) ->
 @pytest.mark.parametrize("arm", ["softmax", "triplet"])
 def test_a_module_made_by_the_command_line_comes_back(runs: dict[str, Path], arm: str) -> None:
     loaded = EmbeddingModule.load_from_checkpoint(runs[arm] / "checkpoints" / "best.ckpt")
-    module = TrainedRun.load(runs[arm]).module
-    assert type(loaded) is type(module)
-    assert repr(loaded) == repr(module.train())
-    for name, weights in module.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], weights), name
-    rates = [made._optimizer(made.parameters()).param_groups[0]["lr"] for made in (loaded, module)]
-    assert rates[0] == rates[1]
+    network = TrainedRun.load(runs[arm]).module
+    assert type(network) is {"softmax": Classifier, "triplet": Network}[arm]
+    assert isinstance(loaded, type(network))
+    assert repr(loaded.encoder) == repr(network.train().encoder)
+    recipe = read_recipe(runs[arm])["model"]["init_args"]
+    assert type(loaded.loss).__name__ == recipe["loss"]["class_path"].rpartition(".")[2]
+    rate = loaded._optimizer(loaded.parameters()).param_groups[0]["lr"]
+    assert rate == recipe["optimizer"]["init_args"]["lr"]
+    weights = {name: each for name, each in loaded.state_dict().items() if not name.startswith("loss.")}
+    assert weights.keys() == network.state_dict().keys()
+    for name, own in network.state_dict().items():
+        assert torch.equal(weights[name], own), name
+
+
+def section(arm: str = "softmax.SoftmaxModule", **arguments: Any) -> dict[str, Any]:
+    encoder = {"class_path": "dml_lightning.models.RawPixels", "init_args": {"side": 2}}
+    return {
+        "class_path": f"dml_lightning.models.{arm}",
+        "init_args": {"encoder": encoder, "num_classes": 3, **arguments},
+    }
+
+
+def test_a_network_takes_what_naming_needs_of_an_arm() -> None:
+    training = {"optimizer": {"class_path": "torch.optim.SGD"}, "loss": None, "compile": True}
+    made = network_of(section(**training, scale=4, turned_classes=2, clutter=True), "recipe.yaml")
+    assert isinstance(made, Classifier)
+    assert made.reject is not None
+    assert (made.scale, made.classifier.out_features, made.num_classes) == (4, 6, 3)
+    assert type(network_of(section("TripletModule"), "recipe.yaml")) is Network
+    assert network_of(section() | {"class_path": "ours.SoftmaxModule"}, "recipe.yaml") is None
+    with pytest.raises(
+        ValueError, match=r"^recipe\.yaml describes no model of this version: 'what' is not accepted\.$"
+    ):
+        network_of(section(what=1), "recipe.yaml")
+
+
+def test_every_argument_of_the_arms_is_for_naming_or_for_training() -> None:
+    """A new one has to be put down as one or the other, or runs could not be read."""
+    for arm, own in ((SoftmaxModule, {"scale"}), (TripletModule, set())):
+        common = {*signature(arm).parameters, *signature(EmbeddingModule).parameters} - {"common"}
+        assert common - FOR_TRAINING == {*signature(Network).parameters} | own

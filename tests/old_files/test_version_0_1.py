@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.evaluation.evidence import read_evidence
+from dml_lightning.evaluation.split import read_split
 from dml_lightning.flights.predictions import read_predictions
 from dml_lightning.gallery import changes
 from dml_lightning.gallery.answer import Answer, answer
 from dml_lightning.gallery.calibration import Calibration
+from dml_lightning.gallery.decisions import DecidingGallery
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.records import RECORD_FORMAT, read
 from dml_lightning.gallery.trained import TrainedRun
+from dml_lightning.models.network import Network
 from dml_lightning.openset.thresholds import ScoreChoice
 from dml_lightning.renamed import MODULES
 from dml_lightning.runs.recipes import read_recipe
@@ -62,13 +64,16 @@ def test_a_gallery_answers_as_it_did(part: Any) -> None:
     assert [species.radius for species in gallery.enrolled] == expected["radii"]
     assert [record.format for record in read(RUN / "gallery")] == [1, 1, 1]
     check(answer(gallery, read_evidence(RUN / "embeddings" / "test.npz").sets[part], 3), expected[part])
+    rows = read_split(RUN / "embeddings" / "test.npz").sets[part]
+    for rule, known in expected[part]["known"].items():
+        labels, is_known = DecidingGallery.load(RUN / "gallery").decide(rows, rule)
+        assert (labels, is_known.tolist()) == (expected[part]["label"], known)
 
 
 @OLD_NAMES
 def test_a_run_embeds_as_it_did() -> None:
     trained = TrainedRun.load(str(RUN))  # the gallery's digest is that of the weights and the crop options
-    module = yaml.safe_load((RUN / "recipe.fit.yaml").read_text())["model"]["class_path"]
-    assert type(trained.module).__name__ == module.rpartition(".")[2]
+    assert type(trained.module) is Network
     assert trained.module(torch.zeros(2, 1, 16, 16)).shape == (2, 4)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dml_lightning.cli import main
 from dml_lightning.files import write_json, write_text
-from dml_lightning.runs.names import find_run, name_of, with_runs
+from dml_lightning.runs.names import find_run, find_tested, name_of, with_runs
 
 
 def write_run(path: Path, started: str, status: str = "finished", stage: str = "fit") -> Path:
@@ -29,6 +29,15 @@ def test_the_only_finished_run_is_found_by_its_name_or_folder() -> None:
     assert find_run("demo/untrained") == floor
     assert with_runs(["--run", "demo/triplet", "--out=x"]) == ["--run", str(run), "--out=x"]
     assert with_runs(["--out=--run", "--run=demo/triplet"]) == ["--out=--run", f"--run={run}"]
+
+
+def test_a_report_also_takes_a_comparison_by_its_name() -> None:
+    run = write_run(Path("runs/demo/triplet/0a-s0"), "2026-01-02")
+    assert find_tested("demo/triplet") == run
+    assert find_tested("demo") == Path("demo")  # not compared yet
+    write_json(Path("runs/demo/comparison.json"), {})
+    assert find_tested("demo") == find_tested("runs/demo") == Path("runs/demo")
+    assert find_tested("embeddings.npz") == Path("embeddings.npz")
 
 
 def test_of_several_none_is_chosen_silently() -> None:
@@ -62,10 +71,10 @@ def test_an_unfinished_run_is_none() -> None:
     assert find_run("nosuch") == Path("nosuch")
 
 
-@pytest.mark.parametrize("command", ["test", "export --out=x", "gallery list"])
+@pytest.mark.parametrize("command", ["test", "export --out=x", "gallery list", "report"])
 def test_every_command_takes_a_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Path("runs/own/0a-s0"), "2026", "failed")
-    for option in (["--run", "own"], ["--run=own"]):
+    for option in (["own"],) if command == "report" else (["--run", "own"], ["--run=own"]):
         with pytest.raises(SystemExit, match="2"):
             main([*command.split(), *option])
         assert "own has no finished run: runs/own/0a-s0 (failed, 2026)." in capsys.readouterr().err

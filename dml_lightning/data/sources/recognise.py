@@ -82,14 +82,14 @@ def recognise(path: Path, trust: Collection[str] = ()) -> tuple[Source, str]:
         ValueError: There is no such path, or it fits no layout or several.
     """
     check_there(path)
-    with reading(path, trust) if is_recipe(path) else nullcontext():
+    with reading(path, trust, part=("data", "source")) if is_recipe(path) else nullcontext():
         readers = _in_folder(path) if path.is_dir() else _of_file(path)
     if len(readers) > 1:
         raise ValueError(
-            f"--data {path} may be {' or '.join(readers)}: name one file, or a config with the source of the data."
+            f"{path} may be {' or '.join(readers)}: name one file, or a config with the source of the data."
         )
     if not readers:
-        raise ValueError(f"--data {path} is none of the layouts that can be read: expected {LAYOUTS}.")
+        raise ValueError(f"{path} is none of the layouts that can be read: expected {LAYOUTS}.")
     layout, source = next(iter(readers.items()))
     return source, layout
 
@@ -111,7 +111,7 @@ def _of_file(file: Path) -> Readers:
 def _json(file: Path) -> Readers:
     kind, root, name = kinds.json_kind(file), file.parent, file.name
     if kind in kinds.REFUSED:
-        raise ValueError(f"--data {file} is {kind}: {kinds.REFUSED[kind][1]}.")
+        raise ValueError(f"{file} is {kind}: {kinds.REFUSED[kind][1]}.")
     if kind == kinds.COCO:
         base = root.parent if root.name == "annotations" else root
         return {f"{kind} ({name})": CocoJson(base, annotations=file.relative_to(base).as_posix())}
@@ -120,7 +120,7 @@ def _json(file: Path) -> Readers:
         beside = [other for other in beside if other.stem.startswith(INSTANCES)] or beside
         if len(beside) > 1:
             raise ValueError(
-                f"--data {file} is {kind}, and {len(beside)} COCO JSON files lie beside it: name the one that it "
+                f"{file} is {kind}, and {len(beside)} COCO JSON files lie beside it: name the one that it "
                 "belongs to in a config (CocoResults, annotations)."
             )
         images = beside[0].relative_to(root).as_posix() if beside else None
@@ -287,18 +287,18 @@ def _refuse_half_layouts(root: Path) -> None:
         for file in root.rglob(f"*.{suffix}"):
             if _sidecar(file):
                 raise ValueError(
-                    f"--data {root} has files such as {file.relative_to(root)} beside its frames and is none of the "
+                    f"{root} has files such as {file.relative_to(root)} beside its frames and is none of the "
                     f"layouts that can be read: expected {LAYOUTS} (a YOLO set needs its data.yaml or classes.txt)."
                 )
     folders = {folder.name for folder in root.iterdir() if folder.is_dir()}
     if typical := sorted(folders & NO_CLASSES):
         raise ValueError(
-            f"--data {root} has the folder {typical[0]} of an annotated set, which names no class, and no annotation "
+            f"{root} has the folder {typical[0]} of an annotated set, which names no class, and no annotation "
             f"that can be read: expected {LAYOUTS}."
         )
     if folders and folders <= {"train", "val", "valid", "validation", "test"}:
         raise ValueError(
-            f"--data {root} has the folders {sorted(folders)}, which are splits and no classes: give one of them."
+            f"{root} has the folders {sorted(folders)}, which are splits and no classes: give one of them."
         )
 
 
@@ -328,7 +328,7 @@ def check_there(path: Path) -> None:
         ValueError: There is no such path.
     """
     if not path.exists():
-        raise ValueError(f"--data {path} is neither a file nor a folder.")
+        raise ValueError(f"{path} is neither a file nor a folder.")
 
 
 def files_of(data: Path, target: Path) -> list[Path]:
