@@ -87,7 +87,8 @@ def system_sentence(error: BaseException | None) -> str | None:
     """
     errors = list(chain(error))
     system = [each for each in errors if isinstance(each, OSError) and each.errno is not None]
-    if system:
+    if system:  # making a folder with those above it first meets one that there is not
+        system = [each for each in system if not isinstance(each, FileNotFoundError)] or system
         cause = system[-1]
         place = next((f"{_text(each.filename)}: " for each in reversed(system) if each.filename is not None), "")
         remedy = REMEDIES.get(cause.errno or 0)

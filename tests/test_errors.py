@@ -134,6 +134,18 @@ def test_the_system_is_told_with_the_file_and_what_helps(tmp_path: Path) -> None
     assert system_sentence(None) is None
 
 
+def test_a_place_that_cannot_be_written_is_told_before_a_folder_that_is_not_there_yet() -> None:
+    def make_folder() -> None:  # as Path.mkdir does with parents
+        try:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", "runs/own/a")
+        except FileNotFoundError:
+            raise OSError(errno.EROFS, "Read-only file system", "runs/own")  # noqa: B904
+
+    said = system_sentence(caught(make_folder))
+    assert said is not None
+    assert said.startswith("runs/own: Read-only file system; choose a place that you may read and write")
+
+
 def test_the_system_is_told_through_what_writers_wrap_around_it() -> None:
     class Full(BytesIO):
         def write(self, _: object) -> int:

@@ -9,6 +9,8 @@ from dml_lightning.files import check_output, write_text
 if TYPE_CHECKING:
     import pandas as pd
 
+DECIMALS = 4  # of a count in the sheets
+
 
 def count(
     run: str, predictions: str, out: str | None = None, level: float = 0.95, false_boxes: str | None = None
@@ -67,8 +69,8 @@ def count(
     print_effort(read)
     print("These are boxes, not birds: a bird in several frames counts in each.")
     if out:
-        write_text(Path(out), counts.to_csv(index=False))
-        write_text(wide_path(Path(out)), wide(counts).to_csv(index=False))
+        for path, sheet in ((Path(out), counts), (wide_path(Path(out)), wide(counts))):
+            write_text(path, sheet.round(DECIMALS).convert_dtypes().to_csv(index=False))  # whole numbers as such
         print(f"Counts in {out}, and with a row per flight in {wide_path(Path(out))}.")
     return counts
 

@@ -25,6 +25,7 @@ from dml_lightning.commands.parser import Parser
 from dml_lightning.commands.summary import outcome, summary
 from dml_lightning.data import ThermalWaterfowlDataModule
 from dml_lightning.data.loaders import is_trial
+from dml_lightning.errors import PACKAGE_FOLDER
 from dml_lightning.evaluation.floor import raw_pixel_accuracy
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
@@ -391,7 +392,7 @@ def train(words: list[str]) -> Path:
     """
     before, sys.argv = sys.argv, [sys.argv[0], *words]  # a launcher of further ranks repeats sys.argv
     try:
-        with warnings.catch_warnings(), without_banners(), one_sentence():
+        with warnings.catch_warnings(), without_banners(), plain_warnings(), one_sentence():
             for message in QUIET:
                 warnings.filterwarnings("ignore", message=message)
             args, run = _expand_run(words)
@@ -414,6 +415,24 @@ def without_banners() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows this package's warnings as the other lines of a command, without the place in its source."""
+    before = warnings.formatwarning
+
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        own = Path(filename).is_relative_to(PACKAGE_FOLDER)
+        return f"Warning: {message}\n" if own else before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _expand_run(args: list[str]) -> tuple[list[str], Path | None]:

@@ -24,7 +24,6 @@ TRIED = 3  # times as many boxes, before frames that cannot be read leave tiles 
 CROP_CONTEXT = 3.0  # times the longer side of a box
 SMALLEST_FIELD = 24.0  # px of a frame in a tile
 LABEL_SIZE = 13
-LABEL_LETTERS = 34  # characters of a frame in its caption; the last ones tell frames apart
 Tile = Image.Image
 
 
@@ -71,7 +70,7 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     """A box (1, 4) with what lies around it, no further than its frame, enlarged without smoothing."""
     shown = read_frame(frame)
     x, y, width, height = shown.on_pixels(box)[0]
-    side = max(CROP_CONTEXT * max(width, height), SMALLEST_FIELD)
+    side = min(max(CROP_CONTEXT * max(width, height), SMALLEST_FIELD), max(shown.pixels.shape))
     left, top = (max(0, round(start)) for start in (x + (width - side) / 2, y + (height - side) / 2))
     step = -(-round(side) // (4 * TILE))  # large crops are thinned
     pixels = np.asarray(shown.pixels[top : top + round(side) : step, left : left + round(side) : step], np.float64)
@@ -85,5 +84,7 @@ def _tile(frame: str, box: NDArray[np.float64], label: str) -> Tile:
     draw.rectangle((0, TILE, TILE, TILE + CAPTION), fill="white")
     draw.text((2, TILE + 4), f"{printable(label)}, {box[0, 2]:.3g}x{box[0, 3]:.3g} px", fill="black", font=font)
     name = printable(f"{Path(frame).parent.name}/{Path(frame).name}")
-    draw.text((2, TILE + 22), name[-LABEL_LETTERS:], fill="black", font=font)
+    while font.getlength(name) > TILE - 2:
+        name = name[1:]  # the last letters tell frames apart
+    draw.text((2, TILE + 22), name, fill="black", font=font)
     return tile

@@ -5,6 +5,7 @@ pyplot, so it need not be closed, and matplotlib's settings stay as they are.
 """
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dml_lightning.types import Role
 
 Runs = Mapping[str, Path | Evidence]  # by arm: a run's folder, an npz file of embeddings, or the evidence read from it
 PLAIN: dict[Any, Any] = {"text.parse_math": False}  # names of arms and classes may hold $
+DPI = 110
 NEIGHBOURS = 6  # per query
 MOST_NAMED = 30  # largest number of classes that a legend names
 HISTOGRAM_BINS = 50
@@ -56,8 +58,17 @@ def read_arms(runs: Runs) -> dict[str, Evidence]:
     return {arm: run if isinstance(run, Evidence) else read_evidence(test_file(run)) for arm, run in runs.items()}
 
 
+class Picture(Figure):
+    """A figure that shows itself in a notebook, also where pyplot, which would see to it, is not imported."""
+
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        self.savefig(file, dpi=DPI, bbox_inches="tight", format="png")
+        return file.getvalue()
+
+
 @matplotlib.rc_context(PLAIN)
-def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
+def draw_comparison(runs: Runs, path: Path | None = None) -> Picture:
     """Draws a column per arm: the 2-D projection above, histograms of distances below.
 
     Args:
@@ -69,7 +80,7 @@ def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
     """
     arms = read_arms(runs)
     styles = class_styles(arms.values())
-    figure = Figure(figsize=(5.6 * len(arms) + 1.6, 8.6), layout="constrained")
+    figure = Picture(figsize=(5.6 * len(arms) + 1.6, 8.6), layout="constrained")
     axes = figure.subplots(2, len(arms), squeeze=False, height_ratios=[1.6, 1])
     for (arm, evidence), (above, below) in zip(arms.items(), axes.T, strict=True):
         draw_projection(above, evidence, styles)
@@ -81,11 +92,11 @@ def draw_comparison(runs: Runs, path: Path | None = None) -> Figure:
     return save(figure, path)
 
 
-def save(figure: Figure, path: Path | None) -> Figure:
+def save(figure: Picture, path: Path | None) -> Picture:
     """Writes a figure if there is a path, and returns the figure; the file appears only when it is complete."""
     if path is not None:
         with replacing(path) as file:
-            figure.savefig(file, dpi=110, bbox_inches="tight", format=path.suffix[1:])
+            figure.savefig(file, dpi=DPI, bbox_inches="tight", format=path.suffix[1:])
     return figure
 
 
@@ -158,7 +169,7 @@ def _line(style: LineStyle) -> dict[str, Any]:
 
 
 @matplotlib.rc_context(PLAIN)
-def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> Figure:
+def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> Picture:
     """Draws test crops and their nearest other crops under each arm; the frame says whether the classes agree.
 
     Args:
@@ -173,7 +184,7 @@ def draw_neighbours(runs: Runs, path: Path | None = None, queries: int = 8) -> F
     pools = {arm: _pictured(arm, evidence) for arm, evidence in arms.items()}
     chosen = {arm: _queries(pool, queries) for arm, pool in pools.items()}
     rows, columns = max(map(len, chosen.values())), len(pools) * (NEIGHBOURS + 2) - 1
-    figure = Figure(figsize=(0.85 * columns, 0.85 * rows + 0.5), layout="constrained")
+    figure = Picture(figsize=(0.85 * columns, 0.85 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -236,7 +247,7 @@ def _draw_row(axes: NDArray[Any], pool: ShownCrops, query: int, class_names: lis
 
 
 @matplotlib.rc_context(PLAIN)
-def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Figure:
+def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Picture:
     """Draws the metric of each arm against the number of training crops per class, with intervals or ranges.
 
     An arm without a row at a size has no point there.
@@ -248,7 +259,7 @@ def draw_curve(curve: pd.DataFrame, metric: str, path: Path | None = None) -> Fi
     """
     sizes = curve["train_per_class"].unique().tolist()
     lines = arm_lines(dict.fromkeys(curve["arm"], True))
-    figure = Figure(figsize=(7, 4.5))
+    figure = Picture(figsize=(7, 4.5))
     axis = figure.subplots()
     for number, (arm, style) in enumerate(lines.items()):
         own = curve[curve["arm"] == arm].set_index("train_per_class").reindex(sizes)

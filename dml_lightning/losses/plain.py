@@ -36,7 +36,8 @@ class PlainLoss(EmbeddingLoss):
         """Loss of the gathered batch.
 
         Raises:
-            ValueError: If a row of any rank is not finite, or the module does not return a scalar.
+            ValueError: If a row of any rank is not finite, or the module does not return a finite scalar with a
+                gradient.
         """
         return _of_whole_batch(self.loss, embeddings, labels, "embeddings")
 
@@ -53,7 +54,8 @@ class PlainLogitLoss(ClassificationLoss):
         """Loss of the gathered batch.
 
         Raises:
-            ValueError: If a row of any rank is not finite, or the module does not return a scalar.
+            ValueError: If a row of any rank is not finite, or the module does not return a finite scalar with a
+                gradient.
         """
         return _of_whole_batch(self.loss, logits, labels, "logits")
 
@@ -67,6 +69,10 @@ def _of_whole_batch(loss: nn.Module, rows: Tensor, labels: Tensor, name: str) ->
     if not isinstance(value, Tensor) or value.ndim:
         what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ValueError(f"{type(loss).__name__} returned {what}: a loss is a scalar, such as the mean over the batch.")
+    if not value.isfinite():
+        raise ValueError(f"{type(loss).__name__} returned {float(value.detach())}, with which nothing can be learnt.")
+    if batch.embeddings.requires_grad and not value.requires_grad:
+        raise ValueError(f"{type(loss).__name__} returned a scalar without a gradient: compute it without detach().")
     return LossOutput(value, {})
 
 
@@ -94,9 +100,12 @@ def embedding_loss(loss: object) -> EmbeddingLoss:
         return PMLLoss(loss)  # which refuses what is no loss
     if isinstance(loss, nn.Module) and not _of_torch(loss) and _takes_two(loss):
         return PlainLoss(loss)
+    hint = "TripletLoss and PMLLoss have what torch's losses of pairs and triplets have"
+    if not isinstance(loss, nn.Module):
+        hint = "give an object of a class, and write a function as the forward of a torch.nn.Module"
     raise ValueError(
         "loss must be an EmbeddingLoss, or a module of your own that is called with embeddings (B, D) and labels (B,), "
-        f"got {kind.__name__}: TripletLoss and PMLLoss have what torch's losses of pairs and triplets have."
+        f"got {kind.__name__}: {hint}."
     )
 
 

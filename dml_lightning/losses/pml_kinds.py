@@ -57,7 +57,9 @@ def sized(make: Callable[..., BaseMetricLossFunction], num_classes: int, embeddi
     sizes = {"num_classes": num_classes, dimension: embedding_dim}
     for name, size in sizes.items():
         if given.get(name) not in (None, size):
-            raise ValueError(_disagreement(name, given[name], size))
+            raise ValueError(
+                f"{name} is {given[name]}, but {_there_are(name, size)}: leave it out, and it is taken from there."
+            )
     try:
         loss = make(**sizes)
     except TypeError as error:
@@ -80,7 +82,10 @@ def check_sizes(loss: nn.Module | None, num_classes: int, embedding_dim: int) ->
     classes, dim = sizes_of(loss)
     for name, found, size in (("num_classes", classes, num_classes), ("embedding_size", dim, embedding_dim)):
         if found not in (None, size):
-            raise ValueError(f"{type(loss).__name__}: {_disagreement(name, found, size)}")
+            raise ValueError(
+                f"{type(loss).__name__}: {name} is {found}, but {_there_are(name, size)}: make it with "
+                f"{size}, or give the class {type(loss).__name__} itself, which takes it from there."
+            )
 
 
 def sizes_of(loss: nn.Module | None) -> tuple[int | None, int | None]:
@@ -101,6 +106,6 @@ def sizes_of(loss: nn.Module | None) -> tuple[int | None, int | None]:
     return (len(margins), None) if getattr(margins, "ndim", 0) == 1 and len(margins) > 1 else (None, None)
 
 
-def _disagreement(name: str, given: Any, size: int) -> str:
-    origin = "known classes" if name == "num_classes" else "dimensions of the encoder's embedding"
-    return f"{name} is {given}, but there are {size} {origin}: leave it out, and it is taken from there."
+def _there_are(name: str, size: int) -> str:
+    what = "known classes" if name == "num_classes" else "dimensions of the encoder's embedding"
+    return f"there are {size} {what}"

@@ -31,7 +31,16 @@ from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
 from dml_lightning.models.sync import refuse_lost_activations
 from dml_lightning.pairs.blocks import wide
-from dml_lightning.types import SETS, Batch, Embeddings, Encoded, EvaluationSet, LossOutput, PredictionRule
+from dml_lightning.types import (
+    SETS,
+    Batch,
+    Embeddings,
+    Encoded,
+    EvaluationSet,
+    LossOutput,
+    PredictionRule,
+    is_clutter,
+)
 
 
 class EmbeddingModule(Network, L.LightningModule, ABC):
@@ -58,8 +67,8 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
         clutter: Whether training batches hold clutter, labelled `CLUTTER`; filled in from the data by the command line.
 
     Raises:
-        ValueError: If `schedule` is unknown, `warmup` or `layer_decay` out of range, or the backbone frozen that
-            `layer_decay` is for.
+        ValueError: If `encoder` or `optimizer` is something else, `schedule` is unknown, `warmup` or `layer_decay` out
+            of range, or the backbone frozen that `layer_decay` is for.
     """
 
     prediction_rule: PredictionRule  # the arm's own way of naming a class
@@ -78,6 +87,16 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
         turned_classes: int = 1,
         clutter: bool = False,
     ) -> None:
+        if not isinstance(encoder, Encoder):
+            raise ValueError(
+                f"encoder is a {type(encoder).__name__}; give an Encoder: a network of your own goes into a class that "
+                "derives from it (docs/extending.md)."
+            )
+        if not callable(optimizer):
+            raise ValueError(
+                f"optimizer is a {type(optimizer).__name__}; give the function that makes it from parameters, such as "
+                "torch.optim.AdamW or functools.partial(torch.optim.AdamW, lr=0.001)."
+            )
         super().__init__(encoder, num_classes, turned_classes, clutter, channels_last)
         if not 0 <= warmup < 1:
             raise ValueError(f"warmup is a share of all steps, 0 <= warmup < 1, got {warmup}.")
@@ -214,6 +233,12 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
             )
+        classes = getattr(data, "num_classes", self.num_classes)
+        if classes != self.num_classes:
+            raise ValueError(
+                f"the model was made for num_classes {self.num_classes}, and the data have {classes} known classes: "
+                "give it num_classes=data.num_classes."
+            )
         given = getattr(data, "has_clutter", self.clutter)
         if given != self.clutter:
             raise ValueError(
@@ -229,6 +254,8 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         _check_batch(batch)
+        if batch_idx == 0 or batch.labels.device.type == "cpu":  # a GPU would be waited for
+            self._check_labels(batch.labels)
         embeddings = wide(self._embed(batch, self._same_crops).vectors)
         with self._float32():
             loss, counts = self.compute_loss(embeddings, batch.labels)
@@ -237,6 +264,15 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
         for name, value in diagnostics.items():
             self.log(f"train/{name}", value, on_step=True, on_epoch=False)
         return {"loss": loss, "embeddings": embeddings, "labels": batch.labels, "counts": counts}
+
+    def _check_labels(self, labels: Tensor) -> None:
+        """Refuse labels (B,) of a training batch that the module has no class for."""
+        strange = labels[((labels < 0) | (labels >= self.training_classes)) & ~is_clutter(labels)]
+        if len(strange):
+            raise ValueError(
+                f"a training batch has the label {int(strange[0])}, and the model was made for num_classes "
+                f"{self.num_classes}, that is for labels 0 to {self.training_classes - 1}."
+            )
 
     # Evaluation --------------------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class Encoder(nn.Module):
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}.")
         if not backbone:  # null, too
             raise ValueError("backbone is empty; name a model of timm, such as resnet10t.")
+        if not isinstance(backbone, str):
+            raise ValueError(
+                f"backbone is the name of a model of timm, got {type(backbone).__name__}: a network of your own goes "
+                "into a class that derives from Encoder (docs/extending.md)."
+            )
         if head not in ("linear", "mlp"):
             raise ValueError(f"head is {head!r}; use 'linear' or 'mlp'.")
         if side_inputs < 0:
@@ -105,13 +110,22 @@ class Encoder(nn.Module):
             as `Encoded`.
 
         Raises:
-            ValueError: If there are more or fewer side inputs than the encoder takes.
+            ValueError: If the images are no crops of one channel, or there are more or fewer side inputs than the
+                encoder takes.
         """
         encoded = self.encoded(self.features(images), side)
         return encoded if with_features else encoded.vectors
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B, F) of the backbone."""
+        """Features (B, F) of the backbone.
+
+        Raises:
+            ValueError: If the images are no crops of one channel.
+        """
+        if images.ndim != 4 or images.shape[1] != 1 or not images.is_floating_point():
+            raise ValueError(
+                f"the encoder takes crops (B, 1, S, S) of floats, got {tuple(images.shape)} of {images.dtype}."
+            )
         features: Tensor = self.backbone(images)
         return features
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,8 @@ def differences_figure(comparison: Comparison) -> Figure:
         + comparison.sentence,
         data,
         layout(
-            130 + 46 * max(1, len(differences)),
-            xaxis=axis(f"{label(question.metric)}, arm minus {label(question.baseline)}"),
+            150 + 46 * max(1, len(differences)),  # a title of two lines
+            xaxis=axis(f"{escape(question.metric, quote=False)}<br>arm minus {label(question.baseline)}"),
             yaxis=axis(
                 ticks="", tickvals=list(range(len(differences))), ticktext=names, range=[len(differences) - 0.5, -0.5]
             ),

@@ -135,7 +135,8 @@ def _unequal(what: str, values: Mapping[str, Any]) -> Iterator[str]:
 def _with_batch(recipe: Recipe) -> dict[str, Any]:
     """A recipe as values by dotted name, with the number of crops per step and process."""
     data = recipe.get("data") or {}
-    crops = data.get("classes_per_batch", 1) * data.get("samples_per_class", 1)
+    classes, samples = data.get("classes_per_batch", 1), data.get("samples_per_class", 1)
+    crops = f"{samples} of each class" if classes is None else classes * samples  # null: as many as the data have
     return {**dict(_flat(recipe)), "crops per step and process": crops}
 
 

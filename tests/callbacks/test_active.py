@@ -86,7 +86,7 @@ def test_clutter_is_counted_apart(tmp_path: Path) -> None:
     keeps = Keeps()
     callbacks = [ActiveTriplets(margin=0.3), keeps]
     run = trainer(tmp_path, max_epochs=1, log_every_n_steps=1, logger=CSVLogger(tmp_path), callbacks=callbacks)
-    module = make(TripletModule, loss=TripletLoss(0.3), clutter=True)
+    module = make(TripletModule, num_classes=4, loss=TripletLoss(0.3), clutter=True)
     run.fit(module, DataLoader(Cluttered(24), batch_size=12))
     assert run.callback_metrics["train/clutter_share"] == pytest.approx(1 / 3)
     for vectors, labels, logged in keeps.steps:

@@ -1,5 +1,6 @@
 """`dml count` on a finished run."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def test_counts_add_up_to_the_boxes(
     assert tuple(written) == ("flight", "label", "named", "corrected", "low", "high", *effort)
     assert len(written) == len(counts) == 5 * (table["group"].nunique() + 1)
     sheet = pd.read_csv(tmp_path / "counts.wide.csv")
+    assert {str(kind) for kind in written[["named", "low", "high", "frames"]].dtypes} == {"int64"}
+    assert not re.search(r"\d(e-|\.\d{5})", (tmp_path / "counts.csv").read_text())  # more than a count can tell
     assert sheet["flight"].tolist() == counts["flight"].drop_duplicates().tolist()
     for row in written.to_dict("records"):
         own = sheet[sheet["flight"] == row["flight"]]

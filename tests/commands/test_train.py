@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from lightning.pytorch.loggers import WandbLogger
 from timm.models import save_for_hf
 
 from dml_lightning.cli import main
-from dml_lightning.commands.train import tell_other_sources
+from dml_lightning.commands.train import plain_warnings, tell_other_sources
+from dml_lightning.errors import PACKAGE_FOLDER
 from dml_lightning.files import write_json
 from dml_lightning.gallery.gallery import Gallery
 from dml_lightning.gallery.trained import TrainedRun
@@ -206,3 +208,15 @@ def test_the_digests_of_sources_are_recorded(runs: dict[str, Path]) -> None:
     sources = read_run(runs["triplet"])["stages"]["fit"]["sources"]
     assert sources["torch.optim.AdamW"] == source_digests({"class_path": "torch.optim.AdamW"})["torch.optim.AdamW"]
     assert not any(name.startswith("dml_lightning") for name in sources)
+
+
+def test_a_warning_of_this_package_is_told_without_its_place_in_the_source() -> None:
+    usual = warnings.formatwarning
+    with plain_warnings():
+        own, other = (
+            warnings.formatwarning(UserWarning("few crops"), UserWarning, str(file), 7)
+            for file in (PACKAGE_FOLDER / "data" / "samplers.py", "torch/nn.py")
+        )
+    assert own == "Warning: few crops\n"
+    assert "torch/nn.py:7" in other
+    assert warnings.formatwarning is usual

@@ -419,6 +419,23 @@ def test_two_ranks_see_what_one_process_sees(root: Path, cache_dir: Path, tmp_pa
         assert not set(one_sets[name]) & set(two_sets[name]) or len(set(crops)) % 2
 
 
+def test_data_that_are_shared_already_are_not_shared_once_more(
+    root: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(L.Trainer, "world_size", 2)
+    data = module(root, cache_dir)
+    data.trainer = L.Trainer(logger=False, accelerator="cpu", use_distributed_sampler=False)
+    data.setup("fit")
+    data.trainer = L.Trainer(logger=False, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"need Trainer\(use_distributed_sampler=False\)"):
+        data.setup("fit")
+
+
+def test_a_set_to_embed_has_to_be_named(root: Path, cache_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"trainer\.predict\(model, data\.evaluation_loader\('known', 'test'\)\)"):
+        module(root, cache_dir).predict_dataloader()
+
+
 def test_ranks_are_taken_from_the_trainer(root: Path, cache_dir: Path) -> None:
     class Attached:
         global_rank, world_size, fast_dev_run, limit_val_batches = 1, 3, False, 1.0

@@ -62,6 +62,8 @@ def test_torchrun_gives_what_one_process_gives(command: list[str], tmp_path: Pat
     done = torchrun([*command, "--name=two", *RANKS], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     (two,) = (tmp_path / "runs" / "two").iterdir()
+    for told in ("validation split ", "Balanced accuracy on validation: ", f"Run: {two}\n", "Next: dml test --run "):
+        assert done.stdout.count(told) == 1, told
     metrics = [json.loads((run / "metrics" / "val.json").read_text()) for run in (one, two)]
     assert metrics[0].keys() == metrics[1].keys()
     for name, value in metrics[0].items():

@@ -51,6 +51,22 @@ def test_a_box_at_the_edge_keeps_its_place(tmp_path: Path) -> None:
     assert (columns.min(), columns.max(), rows.min()) == (14, 12 * 8 + 1, 6)
 
 
+def test_a_box_as_large_as_its_frame_fills_the_picture(tmp_path: Path) -> None:
+    whole = boxes(frame(tmp_path / "a.tif"), ["teal"], x=0, y=0).assign(width=100.0, height=80.0)
+    write_crops(tmp_path / "check.png", whole)
+    rows, columns = np.nonzero((tile(tmp_path / "check.png") == rgb(ORANGE)).all(axis=-1))
+    assert (columns.max(), rows.max()) == (TILE - 1, 0.8 * TILE + 1)
+
+
+def test_the_end_of_a_long_name_is_whole(tmp_path: Path) -> None:
+    names = [f"{'W' * 60}{end}.tif" for end in ("i", "l")]
+    pictures = list[NDArray[np.uint8]]()
+    for name in names:
+        write_crops(tmp_path / "check.png", boxes(frame(tmp_path / name), ["teal"]))
+        pictures.append(np.asarray(Image.open(tmp_path / "check.png"))[GAP + TILE + 22 : GAP + TILE + CAPTION])
+    assert (pictures[0] != pictures[1]).any()
+
+
 def test_classes_take_turns_and_the_seed_decides(tmp_path: Path) -> None:
     table = boxes(tmp_path, ["mallard"] * 50 + ["teal"] * 3 + ["coot"]).assign(x=np.arange(54.0))
     order = even_order(table, 0)

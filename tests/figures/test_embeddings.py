@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def test_neighbours_are_the_nearest_and_frames_say_whether_they_are_of_the_class
     assert {SAME_CLASS[0], OTHER_CLASS[0]} == {BLUE, ORANGE}
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["of the query's class", "of another class"]
+
+
+def test_a_notebook_shows_the_picture_that_is_written(evidence: Evidence, tmp_path: Path) -> None:
+    draw_neighbours({"a": evidence}, tmp_path / "picture.png")
+    shown = Image.open(BytesIO(draw_neighbours({"a": evidence})._repr_png_()))
+    assert np.array_equal(np.asarray(shown), np.asarray(Image.open(tmp_path / "picture.png")))
 
 
 def test_fewer_classes_than_rows_leave_no_empty_row(evidence: Evidence) -> None:

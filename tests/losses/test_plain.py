@@ -1,5 +1,7 @@
 """Losses of torch, of pytorch-metric-learning and of one's own are wrapped, or refused with what would work."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -48,6 +50,8 @@ def test_a_loss_of_this_package_stays_itself() -> None:
         (TripletModule, nn.Linear(4, 1), "got Linear"),
         (TripletModule, CrossEntropyLoss(), "got CrossEntropyLoss on logits: SoftmaxModule takes it"),
         (TripletModule, "triplet", "got str"),
+        (TripletModule, Spread, "got Spread: give an object of a class"),
+        (TripletModule, torch.dot, "write a function as the forward of a torch.nn.Module"),
         (SoftmaxModule, nn.NLLLoss(), "got NLLLoss"),  # would take logits for logarithms of probabilities
         (SoftmaxModule, peers.ArcFaceLoss(3, 4), "got ArcFaceLoss; TripletModule takes losses on embeddings"),
         (SoftmaxModule, TripletLoss(), "got TripletLoss; TripletModule takes"),
@@ -58,6 +62,30 @@ def test_what_is_no_loss_of_the_two_is_refused(arm: type[EmbeddingModule], loss:
         make(arm, loss=loss)
 
 
-def test_a_loss_for_each_row_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Each returned a tensor \(4,\): a loss is a scalar"):
-        embedding_loss(Each())(torch.eye(4), torch.zeros(4, dtype=torch.int64))
+class Scaled(nn.Module):
+    """A loss times a number, with or without its gradient."""
+
+    def __init__(self, factor: float, detach: bool) -> None:
+        super().__init__()
+        self.factor, self.detach = factor, detach
+
+    def forward(self, rows: Tensor, labels: Tensor) -> Tensor:
+        return self.factor * (rows.detach() if self.detach else rows).sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (Each(), r"Each returned a tensor \(4,\): a loss is a scalar"),
+        (Scaled(1.0, detach=True), "Scaled returned a scalar without a gradient: compute it without detach"),
+        (Scaled(math.nan, detach=False), "Scaled returned nan"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [embedding_loss, classification_loss])
+def test_what_a_fit_cannot_use_is_refused(wrap: Callable[[object], nn.Module], loss: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrap(loss)(torch.eye(4, requires_grad=True), torch.zeros(4, dtype=torch.int64))
+
+
+def test_without_a_gradient_to_give_none_is_asked_for() -> None:
+    assert embedding_loss(Scaled(2.0, detach=True))(torch.eye(4), torch.zeros(4, dtype=torch.int64)).loss == 8

@@ -43,7 +43,8 @@ def optimizer(parameters: Any) -> torch.optim.Optimizer:
 
 def make(arm: type[EmbeddingModule], **arguments: Any) -> EmbeddingModule:
     torch.manual_seed(0)
-    return arm(Flat(arguments.pop("normalize", True)), optimizer, num_classes=3, **arguments)
+    parts = {"encoder": Flat(arguments.pop("normalize", True)), "optimizer": optimizer, "num_classes": 3}
+    return arm(**{**parts, **arguments})
 
 
 def trainer(tmp_path: Any, **arguments: Any) -> L.Trainer:

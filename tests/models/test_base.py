@@ -145,6 +145,8 @@ def test_embeddings_before_any_evaluation_are_an_error() -> None:
     [
         (TripletModule, {"loss": CrossEntropyLoss()}, "must be an EmbeddingLoss"),
         (SoftmaxModule, {"schedule": "linear"}, "schedule is 'linear'; use 'cosine' or 'constant'"),
+        (TripletModule, {"optimizer": "adamw"}, "optimizer is a str; give the function that makes it"),
+        (TripletModule, {"encoder": nn.Flatten()}, "encoder is a Flatten; give an Encoder"),
     ],
 )
 def test_what_an_arm_cannot_use_is_refused(arm: type[EmbeddingModule], arguments: dict[str, Any], said: str) -> None:
@@ -277,9 +279,19 @@ def test_weights_of_another_module_are_named_in_one_sentence() -> None:
         module.load_state_dict({**weights, name: torch.zeros(1, 2, 3)})
 
 
-def test_a_model_for_other_turned_classes_than_the_data_have_is_refused(tmp_path: Path) -> None:
-    class Turned(L.LightningDataModule):
-        turned_classes = 4
+@pytest.mark.parametrize(
+    ("turned", "classes", "said"),
+    [
+        (4, 3, "made for turned_classes 1, and the data have 4"),
+        (1, 5, "made for num_classes 3, and the data have 5 known classes: give it num_classes=data.num_classes"),
+    ],
+)
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+def test_a_model_for_other_classes_than_the_data_have_is_refused(
+    tmp_path: Path, arm: type[EmbeddingModule], turned: int, classes: int, said: str
+) -> None:
+    class Other(L.LightningDataModule):
+        turned_classes, num_classes = turned, classes
 
         def train_dataloader(self) -> DataLoader[Any]:
             return DataLoader(Blobs(24), 8)
@@ -287,5 +299,14 @@ def test_a_model_for_other_turned_classes_than_the_data_have_is_refused(tmp_path
         def val_dataloader(self) -> list[DataLoader[Any]]:
             return loaders()  # type: ignore[return-value]
 
-    with pytest.raises(ValueError, match="made for turned_classes 1, and the data have 4"):
-        trainer(tmp_path).fit(make(SoftmaxModule), Turned())
+    with pytest.raises(ValueError, match=said):
+        trainer(tmp_path).fit(make(arm), Other())
+
+
+@pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
+@pytest.mark.parametrize("label", [3, -2])
+def test_a_label_without_a_class_is_refused(tmp_path: Path, arm: type[EmbeddingModule], label: int) -> None:
+    crops = Blobs(24)
+    crops.labels[20] = label  # not in the first batch
+    with pytest.raises(ValueError, match=f"has the label {label}, and the model was made for num_classes 3, .* 0 to 2"):
+        trainer(tmp_path).fit(make(arm), DataLoader(crops, 8), loaders())

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -74,3 +76,17 @@ def test_raw_pixels_are_the_crop_scaled_to_length_one() -> None:
     assert torch.allclose(encoder(images), expected)
     assert not list(encoder.parameters())
     assert torch.allclose(RawPixels(side=4)(images.repeat_interleave(2, 2)), RawPixels(side=4)(images))
+
+
+@pytest.mark.parametrize("encoder", [RawPixels(side=4), Encoder("resnet10t_narrow", embedding_dim=4)])
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)]
+)
+def test_what_is_no_batch_of_crops_is_refused(encoder: Encoder, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"got {tuple(images.shape)} of {images.dtype}.")):
+        encoder(images)
+
+
+def test_a_network_in_place_of_a_name_is_told_where_it_belongs() -> None:
+    with pytest.raises(ValueError, match=r"the name of a model of timm, got Flatten: .* derives from Encoder"):
+        Encoder(nn.Flatten())  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Figures against the numbers that they are given: what is drawn, its text alternative and its table."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_a_range_is_called_one_also_beside_its_mark() -> None:
     (difference,) = result.differences
     assert trace["hovertext"] == [f"triplet: {difference.estimate.text('+')}"]
     assert ", range " in trace["hovertext"][0]
+
+
+def test_the_axis_names_the_number_in_full() -> None:
+    result = compared({"softmax": 0.0, "triplet": 0.1})
+    named = replace(result, question=replace(result.question, metric="balanced accuracy, nearest <prototype>'s"))
+    title = differences_figure(named).layout["xaxis"]["title"]["text"]
+    assert title == "balanced accuracy, nearest &lt;prototype&gt;'s<br>arm minus softmax"
 
 
 @pytest.mark.parametrize(("higher", "side"), [(True, "right"), (False, "left")])

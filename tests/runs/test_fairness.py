@@ -111,6 +111,14 @@ def test_batches_of_as_many_crops_may_be_made_of_other_classes() -> None:
     assert recipe_differences({"a": RECIPE, "b": other}, ["a", "b"]) == []
 
 
+def test_batches_of_all_classes_are_compared_by_their_crops_of_each() -> None:
+    every, fewer = (changed("data.classes_per_batch", None) for _ in range(2))
+    fewer["data"]["samples_per_class"] = 4
+    assert recipe_differences({"a": every, "b": every}, ["a", "b"]) == []
+    (sentence,) = recipe_differences({"a": every, "b": fewer}, ["a", "b"])
+    assert sentence == "crops per step and process: a has 8 of each class, b has 4 of each class"
+
+
 def test_of_floors_the_clutter_is_compared() -> None:
     """Clutter moves groups from split to split, and so changes what a floor is tested on."""
     floor = changed("data.ood_train", ["background"])
