@@ -63,9 +63,10 @@ def _by_numpy(flat: Tensor) -> tuple[Tensor, Tensor]:
     """The same numbers in a seventh of the time: `torch.quantile` sorts indices along with the values."""
     values = flat.numpy()
     ordered = torch.from_numpy(np.sort(values, axis=1))
-    places = torch.tensor(QUANTILES, dtype=flat.dtype) * (values.shape[1] - 1)
-    low, high = ordered[:, places.floor().long()], ordered[:, places.ceil().long()]
-    quantiles = torch.where(ordered[:, -1:].isnan(), torch.nan, low.lerp(high, places.frac()))  # NaN are sorted last
+    places = torch.tensor(QUANTILES, dtype=flat.dtype).double() * (values.shape[1] - 1)
+    low, high = (ordered[:, each.long()] for each in (places, places.ceil()))
+    quantiles = low.lerp(high, places.frac().to(flat.dtype))
+    quantiles = torch.where(ordered[:, -1:].isnan(), torch.nan, quantiles)  # NaN are sorted last
     with np.errstate(invalid="ignore"):
         rest = values - values.mean(axis=1, keepdims=True, dtype=np.float64)
     deviation = np.sqrt(np.einsum("ij,ij->i", rest, rest) / values.shape[1])
