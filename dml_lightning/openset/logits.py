@@ -71,7 +71,7 @@ class LogitDetector(Detector):
 
 
 def _log_sum(logits: Tensor) -> Tensor:
-    """log Σ exp of each row of logits (n, C), float64.
+    """Log Σ exp of each row of logits (n, C), float64.
 
     Terms are of the logits' own precision, and their sum is of float64: a term of 1e-9 beside 1 is not lost. A maximum
     beyond all numbers stays infinite.
@@ -134,7 +134,7 @@ class EnergyDetector(LogitDetector):
         self.temperature = temperature
 
     def _score(self, vectors: Tensor) -> Tensor:
-        return -self.temperature * _log_sum(self.logits(vectors) / self.temperature)
+        return -self.temperature * _log_sum(self.logits(vectors).div_(self.temperature))
 
 
 class RejectDetector(LogitDetector):
