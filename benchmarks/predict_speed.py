@@ -74,6 +74,7 @@ class Command:
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(checkout)},
+            cwd=work,  # the current folder comes first on the path of `python -c`
         )
 
     def predict(self, table: Path) -> Took:

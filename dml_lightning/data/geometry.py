@@ -285,7 +285,8 @@ def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[A
     )
     first_y, first_x = y.min(), x.min()
     part = np.asarray(pixels[first_y : y.max() + 1, first_x : x.max() + 1])
-    return part[(y - first_y)[:, None], x - first_x]
+    reflected: NDArray[Any] = part[(y - first_y)[:, None], x - first_x]
+    return reflected
 
 
 def _resample_present(
