@@ -33,6 +33,8 @@ class LogitDetector(Detector):
         ValueError: If the shapes do not fit together.
     """
 
+    _elements = 1 << 21  # a block takes little more than its rows, which are read once
+
     def __init__(self, weight: Vectors, bias: Vectors):
         self.weight = to_numpy(weight).astype(np.float64)
         self.bias = to_numpy(bias).astype(np.float64)
