@@ -6,14 +6,14 @@ edge it continues by reflection. Pixels that a frame marks as missing (NaN) have
 Letters: N boxes, S side of a crop in px, P side of a stored patch in px, H x W frame in px.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_SQUARE = 8192  # px of a frame that one crop may show: 268 MB of float32
+TOGETHER = 64  # squares whose weights are computed at once
 LEAST_PRESENT = 0.5  # of the weight of a resampled pixel
 MOST_MISSING = 0.5  # of the pixels of a crop or of its box
 FRAME_SAMPLES = 128  # rows and columns, at least, on which the statistics of a frame are computed
@@ -142,8 +142,7 @@ def cut(
         what = f"needs {fields[absurd[0]]:g} px of the frame for its crop, more than {LARGEST_SQUARE}"
         raise BoxError(int(absurd[0]), what, "boxes are as large as an animal")
     patches = np.empty((len(boxes), stored_size, stored_size), np.float32)
-    for number, (centre, field) in enumerate(zip(centres, fields, strict=True)):
-        patch = resample(pixels, centre, field, stored_size)
+    for number, patch in enumerate(_resampled(pixels, centres, fields, stored_size)):
         if np.isnan(patch).any():
             _check_missing(pixels, patch, number, boxes[number], crop_size)
             patch = fill_missing(patch)
@@ -204,13 +203,27 @@ def filter_taps(start: float, step: float, count: int) -> tuple[int, NDArray[np.
     Returns:
         The first source pixel, which may be negative, and weights (count, number of source pixels) whose rows sum to 1.
     """
-    centres = start + step * (np.arange(count) + 0.5)
-    radius = max(1.0, step)
-    first = math.floor(centres[0] - radius)
-    last = math.ceil(centres[-1] + radius)
-    sources = np.arange(first, last) + 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(sources - centres[:, None]) / radius)
-    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return next(_filters(np.array([start]), np.array([step]), count))
+
+
+def _filters(
+    starts: NDArray[np.float64], steps: NDArray[np.float64], count: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yields what `filter_taps` returns, for each of several axes (M,)."""
+    centres = starts[:, None] + steps[:, None] * (np.arange(count) + 0.5)  # (M, count)
+    radii = np.maximum(1.0, steps)[:, None]
+    firsts = np.floor(centres[:, 0] - radii[:, 0]).astype(np.int64)
+    lengths = np.ceil(centres[:, -1] + radii[:, 0]).astype(np.int64) - firsts
+    # only the sources near a centre have a weight: (M, count, taps)
+    taps = np.ceil(centres - radii - 0.5).astype(np.int64)[..., None] + np.arange(int(2 * radii.max()) + 1)
+    weights = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centres[..., None]) / radii[..., None])
+    weights = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    taps -= firsts[:, None, None]
+    outputs = np.arange(count)[:, None]
+    for first, length, columns, values in zip(firsts.tolist(), lengths.tolist(), taps, weights, strict=True):
+        dense = np.zeros((count, length + columns.shape[1]), np.float32)  # taps without a weight lie behind the end
+        dense[outputs, columns] = values
+        yield first, dense[:, :length]
 
 
 def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -> NDArray[np.float32]:
@@ -234,10 +247,24 @@ def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -
     """
     if not side <= LARGEST_SQUARE:
         raise ValueError(f"a square of {side:g} px of a frame is larger than {LARGEST_SQUARE} px")
-    step = side / size
-    left, columns = filter_taps(float(centre[0]) - side / 2, step, size)
-    top, rows = filter_taps(float(centre[1]) - side / 2, step, size)
-    source = _part(pixels, top, left, (rows.shape[1], columns.shape[1])).astype(np.float32)
+    return next(_resampled(pixels, centre[None], np.array([side]), size))
+
+
+def _resampled(
+    pixels: Any, centres: NDArray[np.float64], sides: NDArray[np.float64], size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yields what `resample` returns, for several squares (N,)."""
+    for start in range(0, len(sides), TOGETHER):
+        some = slice(start, start + TOGETHER)
+        corners = centres[some] - sides[some, None] / 2
+        across, down = (_filters(corners[:, axis], sides[some] / size, size) for axis in (0, 1))
+        for (left, columns), (top, rows) in zip(across, down, strict=True):
+            yield _weighted(rows, _part(pixels, top, left, (rows.shape[1], columns.shape[1])), columns)
+
+
+def _weighted(rows: NDArray[np.float32], part: NDArray[Any], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weighted means of the pixels (H', W') under each output; see `resample`."""
+    source = part.astype(np.float32)
     present = ~np.isnan(source)
     if not present.all():
         return _resample_present(rows, np.where(present, source, 0), present, columns)
@@ -249,15 +276,17 @@ def resample(pixels: Any, centre: NDArray[np.float64], side: float, size: int) -
 
 def _part(pixels: Any, top: int, left: int, shape: tuple[int, int]) -> NDArray[Any]:
     """Pixels (H', W') of a frame from row `top` and column `left` on; outside it continues by reflection."""
+    bottom, right = top + shape[0], left + shape[1]
+    if min(top, left) >= 0 and bottom <= pixels.shape[0] and right <= pixels.shape[1]:
+        return np.asarray(pixels[top:bottom, left:right])
     y, x = (
         reflect(np.arange(start, start + count), size)
         for start, count, size in zip((top, left), shape, pixels.shape, strict=True)
     )
     first_y, first_x = y.min(), x.min()
     part = np.asarray(pixels[first_y : y.max() + 1, first_x : x.max() + 1])
-    return (
-        part if part.shape == shape and y[0] <= y[-1] and x[0] <= x[-1] else part[(y - first_y)[:, None], x - first_x]
-    )
+    reflected: NDArray[Any] = part[(y - first_y)[:, None], x - first_x]
+    return reflected
 
 
 def _resample_present(

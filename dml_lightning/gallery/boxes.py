@@ -24,6 +24,7 @@ OWN = (
     *("species_set", "set_alpha", "set_level", "set_node", "gallery"),
 )
 RULES = ("ood_score_", "threshold_")
+ROWS = 2048  # of a part of the table, at least: each part takes milliseconds, however few its rows
 
 
 Lowest = Callable[[Sequence[str]], tuple[str, str]]  # level and name of the lowest node that holds some species
@@ -62,13 +63,14 @@ def predicted_tables(
     sets: SetThresholds | None = None,
     lowest: Lowest | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Yields the rows of the table, batch by batch, in frame order; a table without rows where there is no box.
+    """Yields the rows of the table, some batches at once, in frame order; a table without rows where there is no box.
 
     The index of a row is that of its box in the table of the reading.
     """
     deciding = gallery.threshold(rule)
     table = reading.table if "score" in reading.table else reading.table.assign(score=float("nan"))
-    for queries in chain([next(embedded, gallery.reference.at(slice(0)))], embedded):
+    parts = _larger(embedded)
+    for queries in chain([next(parts, gallery.reference.at(slice(0)))], parts):
         answers = answer(gallery, queries, k, sets)
         nodes = [lowest(names) if lowest and sets else ("", "") for names in answers.species_set]
         boxes = table.iloc[queries.index.numpy()]
@@ -104,6 +106,18 @@ def predicted_tables(
             gallery=gallery.version,
             **{name: boxes[name] for name in reading.carried},
         )
+
+
+def _larger(batches: Iterator[Embeddings]) -> Iterator[Embeddings]:
+    """Joins batches to parts of `ROWS` rows or a few more; the last may have fewer."""
+    waiting: list[Embeddings] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= ROWS:
+            yield Embeddings.joined(waiting)
+            waiting = []
+    if waiting:
+        yield Embeddings.joined(waiting)
 
 
 def relative(table: pd.DataFrame, root: Path) -> pd.DataFrame:

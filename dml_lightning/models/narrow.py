@@ -8,6 +8,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 CHANNELS, STEM_WIDTH = (24, 48, 96, 192), 16
+PLAIN = (3, 3, 1, 1, 1, 1, 1)  # kernel, padding, dilation and groups of what `SmallMapConv2d` does
 default_cfgs = generate_default_cfgs({"resnet10t_narrow": {"first_conv": "conv1.0", "classifier": "fc"}})  # for timm
 
 
@@ -27,6 +28,14 @@ class SmallMapConv2d(nn.Conv2d):
         return F.linear(images.flatten(1), seen.flatten(1), self.bias)[:, :, None, None]
 
 
+def leave_out_padding(model: nn.Module) -> nn.Module:
+    """Make each convolution of a model that can be one a `SmallMapConv2d`, with the same weights by the same names."""
+    for layer in model.modules():
+        if type(layer) is nn.Conv2d and (*layer.kernel_size, *layer.padding, *layer.dilation, layer.groups) == PLAIN:
+            layer.__class__ = SmallMapConv2d
+    return model
+
+
 @register_model  # type: ignore[untyped-decorator]  # timm declares no type for it
 def resnet10t_narrow(pretrained: bool = False, **arguments: Any) -> nn.Module:
     """Make timm's resnet10t with narrower stages, for small crops: 0.7 M parameters in place of 4.9 M.
@@ -42,7 +51,4 @@ def resnet10t_narrow(pretrained: bool = False, **arguments: Any) -> nn.Module:
     model: nn.Module = timm.create_model(
         "resnet10t", pretrained=pretrained, **{"channels": CHANNELS, "stem_width": STEM_WIDTH, **arguments}
     )
-    for layer in model.modules():
-        if type(layer) is nn.Conv2d and (layer.kernel_size, layer.padding, layer.groups) == ((3, 3), (1, 1), 1):
-            layer.__class__ = SmallMapConv2d  # same weights, by the same names
-    return model
+    return leave_out_padding(model)

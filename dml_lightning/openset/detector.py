@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dml_lightning.openset.arrays import Array, like
 from dml_lightning.openset.thresholds import RuleName, Threshold, choose_threshold
-from dml_lightning.pairs.blocks import Vectors, as_vectors, row_blocks, to_numpy
+from dml_lightning.pairs.blocks import TILE_ELEMENTS, Vectors, as_vectors, row_blocks, to_numpy
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class Detector(ABC):
     """
 
     threshold: Threshold | None = None
+    _elements = TILE_ELEMENTS  # numbers of a block of rows, at most
 
     @abstractmethod
     def fit(self, embeddings: Vectors, labels: Vectors) -> Self:
@@ -101,7 +102,7 @@ class Detector(ABC):
     def _scores(self, embeddings: Vectors) -> Tensor:
         vectors = self._rows(embeddings)
         scores = vectors.new_empty(len(vectors), dtype=torch.float64)
-        for rows in row_blocks(len(vectors), vectors.shape[1]):
+        for rows in row_blocks(len(vectors), vectors.shape[1], self._elements):
             scores[rows] = self._score(vectors[rows])
         return scores
 

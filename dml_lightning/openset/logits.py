@@ -33,6 +33,8 @@ class LogitDetector(Detector):
         ValueError: If the shapes do not fit together.
     """
 
+    _elements = 1 << 21  # a block takes little more than its rows, which are read once
+
     def __init__(self, weight: Vectors, bias: Vectors):
         self.weight = to_numpy(weight).astype(np.float64)
         self.bias = to_numpy(bias).astype(np.float64)
@@ -59,13 +61,26 @@ class LogitDetector(Detector):
     def logits(self, vectors: Tensor) -> Tensor:
         """Logits (n, C) of vectors (n, D), in their precision.
 
+        They lie class by class in memory, which makes a maximum or sum over a few classes several times as fast.
+
         Raises:
             ValueError: If the head is for embeddings of another size.
         """
         if vectors.shape[1] != self.weight.shape[1]:
             raise ValueError(f"embeddings have {vectors.shape[1]} dimensions, the head takes {self.weight.shape[1]}.")
         weight, bias = (beside(v, vectors).to(vectors.dtype) for v in (self.weight, self.bias))
-        return torch.addmm(bias, vectors, weight.T)
+        return torch.addmm(bias[:, None], weight, vectors.T).T
+
+
+def _log_sum(logits: Tensor) -> Tensor:
+    """Log Σ exp of each row of logits (n, C), float64.
+
+    Terms are of the logits' own precision, and their sum is of float64: a term of 1e-9 beside 1 is not lost. A maximum
+    beyond all numbers stays infinite.
+    """
+    most = torch.finfo(logits.dtype).max
+    largest = logits.amax(1).clamp(-most, most)
+    return (logits - largest[:, None]).exp_().sum(1, dtype=torch.float64).log_().add_(largest)
 
 
 class MaxSoftmaxDetector(LogitDetector):
@@ -121,8 +136,7 @@ class EnergyDetector(LogitDetector):
         self.temperature = temperature
 
     def _score(self, vectors: Tensor) -> Tensor:
-        logits = self.logits(vectors).double()
-        return -self.temperature * (logits / self.temperature).logsumexp(1)
+        return -self.temperature * _log_sum(self.logits(vectors).div_(self.temperature))
 
 
 class RejectDetector(LogitDetector):
@@ -158,7 +172,7 @@ class RejectDetector(LogitDetector):
 
     def _score(self, vectors: Tensor) -> Tensor:
         logits = self.logits(vectors).double()
-        return logits[:, -1] - logits[:, :-1].logsumexp(1)
+        return logits[:, -1] - _log_sum(logits[:, :-1])
 
 
 class ViMDetector(LogitDetector):
@@ -224,7 +238,7 @@ class ViMDetector(LogitDetector):
         logits = self.logits(vectors)
         if self.residual.shape[1] == 0:
             raise ValueError("this ViMDetector has no residual space yet: call fit first.")
-        return self.alpha * self._residual_lengths(vectors) - logits.double().logsumexp(1)
+        return self.alpha * self._residual_lengths(vectors) - _log_sum(logits)
 
     def _residual_lengths(self, vectors: Tensor) -> Tensor:
         """Distances (n,) float64 of rows (n, D) from the principal space."""

@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.data.normalisation import Normalize, centre_crop, robust_statistics, standardise, window_statistics
+from dml_lightning.data.normalisation import (
+    Normalize,
+    _by_numpy,
+    _by_torch,
+    centre_crop,
+    robust_statistics,
+    standardise,
+    window_statistics,
+)
 from tests.data.making import images
 
 patient = settings(deadline=None, max_examples=50)
@@ -25,6 +33,15 @@ def test_robust_statistics_by_the_definition(seed: int, side: int, floor: float)
         low, median, high = np.quantile(crop, [0.05, 0.5, 0.95])
         assert location == pytest.approx(median)
         assert scale == pytest.approx(max(high - low, crop.std(), floor))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_statistics_by_numpy_are_those_of_torch(dtype: torch.dtype) -> None:
+    crops = (51021 + 100 * images(200, 1, 48, 48)).to(dtype)
+    crops[1], crops[2, 0, 3, 4], crops[3, 0, 0, 0] = 7.0, float("nan"), float("inf")
+    (quantiles, deviation), expected = _by_numpy(crops.flatten(1)), _by_torch(crops.flatten(1))
+    torch.testing.assert_close(quantiles, expected[0], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(deviation, expected[1], rtol=1e-13, atol=0, equal_nan=True)
 
 
 def test_a_tiny_bird_on_flat_water_keeps_its_contrast() -> None:

@@ -103,10 +103,7 @@ def test_rows_are_scored_a_few_at_a_time(make: Callable[[], Detector], monkeypat
     detector = make().fit(x, y)
     whole, inner = detector.score(x), detector._score
     seen: list[int] = []
-    monkeypatch.setattr(
-        "dml_lightning.openset.detector.row_blocks",
-        lambda rows, columns: (slice(i, min(i + 70, rows)) for i in range(0, rows, 70)),
-    )
+    monkeypatch.setattr(detector, "_elements", 70 * x.shape[1])
 
     def score(vectors: torch.Tensor) -> torch.Tensor:
         seen.append(len(vectors))

@@ -217,10 +217,9 @@ def _stored_bytes(page: Any) -> int:
 
 def _decoded(source: Page, *, sparse: bool) -> NDArray[Any]:
     """All pixels of a page: (H, W), or (H, W, bands)."""
-    import tifffile
-
     check_complete(source, sparse=sparse)
-    with tifffile.TiffFile(source.file) as tiff:
-        page = next(page for page in tiff.pages if page.offset == source.page.offset)
+    page = source.page
+    with page.parent.filehandle as file:
+        file.open()  # the tags are known
         pixels: NDArray[Any] = page.asarray()
     return np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels

@@ -75,6 +75,7 @@ class FrameFinder:
     def __init__(self) -> None:
         self._by_path: dict[Path, Listed] = {}
         self._by_last: dict[str, list[Listed]] = {}
+        self._answers: dict[tuple[str, tuple[Path, ...], tuple[Path, ...], tuple[str, ...]], Path] = {}
 
     def find(
         self,
@@ -103,6 +104,9 @@ class FrameFinder:
             ValueError: The name fits files in several folders, or its file has another name in another annotation, or
                 is listed twice.
         """
+        question = (name, tuple(folders), tuple(own), tuple(also))
+        if not once and question in self._answers:  # a table names a frame once for each of its boxes
+            return self._answers[question]
         names = [each.replace("\\", "/") for each in (name, *also)]
         tried = (_locate(each, folders, own, where) for each in names)
         listed = next(filter(None, tried), None) or Listed("", absolute([*folders, *own][0] / names[0]), where, 0)
@@ -119,6 +123,7 @@ class FrameFinder:
             )
         elif once:
             raise ValueError(f"{where} and {earlier.where} are both about {listed.path}: keep one of them.")
+        self._answers[question] = listed.path
         return listed.path
 
     def _check_namesakes(self, listed: Listed) -> None:
