@@ -189,6 +189,7 @@ def test_a_failure_leaves_no_table(
             raise RuntimeError("in the midst")
         return answer(*arguments)
 
+    monkeypatch.setattr("dml_lightning.gallery.boxes.ROWS", 16)
     monkeypatch.setattr("dml_lightning.gallery.boxes.answer", failing)
     words = [f"--run={runs['triplet']}", f"--data={flights}/annotations.json", "--batch_size=16"]
     for name in ("out.csv", "out.parquet"):
