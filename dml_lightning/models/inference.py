@@ -27,9 +27,9 @@ def folded(module: Network, size: int) -> Network:
     if not any(isinstance(each, nn.BatchNorm2d) for each in module.encoder.backbone.modules()):
         return module
     faster = copy.deepcopy(module)
-    for layer in faster.encoder.backbone.modules():
-        if isinstance(layer, SmallMapConv2d):
-            layer.__class__ = nn.Conv2d  # a type that folding knows
+    small = [layer for layer in faster.encoder.backbone.modules() if isinstance(layer, SmallMapConv2d)]
+    for layer in small:
+        layer.__class__ = nn.Conv2d  # type: ignore[assignment]  # a type that folding knows
     try:
         fused = fuse(faster.encoder.backbone, inplace=True)
         faster.encoder.backbone = leave_out_padding(fused).to(memory_format=torch.channels_last)
