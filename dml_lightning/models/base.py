@@ -26,6 +26,7 @@ from dml_lightning.models.checkpoints import MODEL, load_module, model_section
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.frozen import FeatureCache
 from dml_lightning.models.layers import scale_rates, split_by_layer
+from dml_lightning.models.moments import like_parameters
 from dml_lightning.models.network import Network
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
@@ -350,6 +351,7 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
         if self.layer_decay is not None:
             groups = split_by_layer(groups, self.encoder.backbone, self.layer_decay)
         optimizer = self._optimizer(groups)
+        optimizer.register_load_state_dict_post_hook(like_parameters)
         scale_rates(optimizer)
         check_rates(optimizer)
         if self._scheduler is not None:
