@@ -234,8 +234,8 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
             )
-        classes = getattr(data, "num_classes", self.num_classes)
-        if classes != self.num_classes:
+        classes = getattr(data, "num_classes", None)  # other people's data may have a method of that name
+        if isinstance(classes, int) and classes != self.num_classes:
             raise ValueError(
                 f"the model was made for num_classes {self.num_classes}, and the data have {classes} known classes: "
                 "give it num_classes=data.num_classes."
