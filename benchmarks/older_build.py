@@ -76,9 +76,12 @@ def digest(root: Path) -> str:
 def compare(checkout: Path, out: Path, unit: int, data: str, overrides: Sequence[str]) -> dict[str, Path]:
     """Fits and tests both arms with one seed; the run of each."""
     configs = checkout / "configs"
+    shared = [configs / f"{name}.yaml" for name in ("base", f"data/{data}")]
+    if data == "simulated" and (sizes := configs / "data" / "sizes.yaml").is_file():
+        shared.append(sizes)
     plan = {
         "name": "both",
-        "shared": [f"{configs}/base.yaml", f"{configs}/data/{data}.yaml"],
+        "shared": list(map(str, shared)),
         "arms": {arm: {"configs": [f"{configs}/model/{arm}.yaml"]} for arm in ARMS},
         "primary": "balanced_accuracy_prototype",
         "seeds": [unit],

@@ -58,7 +58,6 @@ def words(flights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "--data.classes_per_batch=4",
         "--data.samples_per_class=8",
         "--data.unseen_groups=all",
-        "--data.side_inputs=[]",
         "--data.ood_train=[]",
         "--data.ood_val=[background, debris, glint]",
         "--data.far_ood=[background, glint, person, dead_pixel]",

@@ -150,7 +150,7 @@ def held_out_confusion(gallery: DecidingGallery, evidence: Split, rule: str) -> 
     counted.
 
     Args:
-        gallery: DecidingGallery of the encoder that made the evidence.
+        gallery: Gallery of the encoder that made the evidence.
         evidence: Embeddings of held-out crops.
         rule: Rule by which crops are refused.
 

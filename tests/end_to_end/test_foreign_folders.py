@@ -158,10 +158,18 @@ def test_a_function_is_called_by_no_command(
     run: Path, happened: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(run, call_optimizer)
-    for command in ("test", "fit from its recipe", "predict"):
+    for command in ("test", "fit from its recipe"):
         said = refusal([*words_of(command, run), "--trust=harmless"], capsys)
         assert "harmless.optimizer as optimizer, but functions are never called by name" in said
     assert "called" not in happened()
+
+
+def test_predict_imports_no_optimizer(
+    run: Path, happened: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(run, call_optimizer)
+    assert "boxes.csv has no column" in refusal([*words_of("predict", run), "--trust=harmless"], capsys)
+    assert happened() == []
 
 
 def test_what_the_user_names_is_trusted(run: Path, happened: Callable[[], list[str]], tmp_path: Path) -> None:
