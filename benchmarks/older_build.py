@@ -137,18 +137,14 @@ def rows(found: Tests) -> Iterator[list[object]]:
             if np.isnan(newer).all():
                 continue
             older = [unit.get(name, np.nan) for unit in pair.get("older", [])]
-            means = [
-                f"{np.mean(values):.3f}" if values and not np.isnan(values).any() else "–" for values in (older, newer)
-            ]
+            means = [mean(values) for values in (older, newer)]
             paired = difference(older, newer) if means[0] != "–" else "–"
             yield [kind, arm, NUMBERS.get(name, name), *means, paired]
 
 
-def measured(
-    args: Namespace, checkouts: Mapping[str, Path], work: Path, roots: Mapping[str, Path]
-) -> dict[tuple[str, str], Pair]:
+def measured(args: Namespace, checkouts: Mapping[str, Path], work: Path, roots: Mapping[str, Path]) -> Tests:
     """Numbers by kind of test and arm."""
-    found: dict[tuple[str, str], Pair] = {}
+    found: Tests = {}
     for build, checkout in checkouts.items():
         for kind, own in kinds(args.data).items():
             for unit in range(args.units):

@@ -27,8 +27,8 @@ import torch
 from crop_cache import BOXES, write_frames
 
 from dml_lightning.gallery.trained import TrainedRun
-from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.inference import folded
+from dml_lightning.models.network import Network
 from dml_lightning.simulate import simulate
 from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds, ratios, spread
 
@@ -118,7 +118,7 @@ def write_tables(work: Path, boxes: int, suffix: str) -> dict[str, Path]:
 
 
 @torch.inference_mode()
-def forward(module: EmbeddingModule, crops: torch.Tensor, count: int) -> Took:
+def forward(module: Network, crops: torch.Tensor, count: int) -> Took:
     """Embeds the same batch of crops until there are `count`."""
     with Stopwatch() as watch:
         for start in range(0, count, BATCH):

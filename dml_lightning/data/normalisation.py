@@ -47,7 +47,9 @@ def robust_statistics(images: Tensor, floor: float) -> Tensor:
         Location and scale (B, 2).
     """
     flat = images.flatten(1)  # (B, S * S)
-    plain = flat.device.type == "cpu" and not (flat.requires_grad or torch.compiler.is_compiling())
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # NumPy's numbers would be constants
+    recorded = flat.requires_grad or torch.compiler.is_compiling() or tracing
+    plain = flat.device.type == "cpu" and not recorded
     (low, median, high), deviation = _by_numpy(flat) if plain else _by_torch(flat)
     scale = torch.maximum(high - low, deviation).clamp(min=floor)
     return torch.stack([median, scale], dim=1)

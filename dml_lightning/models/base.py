@@ -26,6 +26,7 @@ from dml_lightning.models.checkpoints import MODEL, load_module, model_section
 from dml_lightning.models.encoder import Encoder
 from dml_lightning.models.frozen import FeatureCache
 from dml_lightning.models.layers import scale_rates, split_by_layer
+from dml_lightning.models.moments import like_parameters
 from dml_lightning.models.network import Network
 from dml_lightning.models.schedule import check_rates, fit_steps, lr_factor
 from dml_lightning.models.sharding import shard
@@ -233,8 +234,8 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
                 f"a fit needs at least 2 known classes to tell apart, got {self.num_classes}; "
                 "`dml test --ckpt_path none` evaluates an encoder as initialised."
             )
-        classes = getattr(data, "num_classes", self.num_classes)
-        if classes != self.num_classes:
+        classes = getattr(data, "num_classes", None)  # other people's data may have a method of that name
+        if isinstance(classes, int) and classes != self.num_classes:
             raise ValueError(
                 f"the model was made for num_classes {self.num_classes}, and the data have {classes} known classes: "
                 "give it num_classes=data.num_classes."
@@ -350,6 +351,7 @@ class EmbeddingModule(Network, L.LightningModule, ABC):
         if self.layer_decay is not None:
             groups = split_by_layer(groups, self.encoder.backbone, self.layer_decay)
         optimizer = self._optimizer(groups)
+        optimizer.register_load_state_dict_post_hook(like_parameters)
         scale_rates(optimizer)
         check_rates(optimizer)
         if self._scheduler is not None:

@@ -17,23 +17,23 @@ AGREEMENT = 5e-6  # largest deviation, relative to the largest feature: enrolmen
 def folded(module: Network, size: int) -> Network:
     """A copy of a module in evaluation mode that embeds faster on a processor, with the same numbers up to rounding.
 
-    It is the module itself where its backbone has no batch norm, cannot be traced or would give other numbers, as one
-    that uses a convolution twice.
+    It is the module itself where it has no batch norm, cannot be copied, its backbone cannot be traced or would give
+    other numbers, as one that uses a convolution twice.
 
     Args:
         module: Trained module on the CPU.
         size: Side S of its crops in px.
     """
-    if not any(isinstance(each, nn.BatchNorm2d) for each in module.encoder.backbone.modules()):
+    if not any(isinstance(each, nn.BatchNorm2d) for each in module.encoder.modules()):
         return module
-    faster = copy.deepcopy(module)
-    small = [layer for layer in faster.encoder.backbone.modules() if isinstance(layer, SmallMapConv2d)]
-    for layer in small:
-        layer.__class__ = nn.Conv2d  # type: ignore[assignment]  # a type that folding knows
     try:
+        faster = copy.deepcopy(module)
+        small = [layer for layer in faster.encoder.backbone.modules() if isinstance(layer, SmallMapConv2d)]
+        for layer in small:
+            layer.__class__ = nn.Conv2d  # type: ignore[assignment]  # a type that folding knows
         fused = fuse(faster.encoder.backbone, inplace=True)
         faster.encoder.backbone = leave_out_padding(fused).to(memory_format=torch.channels_last)
-    except Exception:  # tracing fails in as many ways as a backbone can be written
+    except Exception:  # copying and tracing fail in as many ways as a module can be written
         return module
     return faster if _agree(module.encoder, faster.encoder, size) else module
 

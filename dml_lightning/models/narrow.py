@@ -8,7 +8,7 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 CHANNELS, STEM_WIDTH = (24, 48, 96, 192), 16
-PLAIN = (3, 3, 1, 1, 1, 1, 1)  # kernel, padding, dilation and groups of what `SmallMapConv2d` does
+PLAIN = (3, 3, 1, 1, 1, 1, 1, "zeros")  # kernel, padding, dilation, groups and mode of what `SmallMapConv2d` does
 default_cfgs = generate_default_cfgs({"resnet10t_narrow": {"first_conv": "conv1.0", "classifier": "fc"}})  # for timm
 
 
@@ -22,7 +22,7 @@ class SmallMapConv2d(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Convolve a batch (B, C, H, W)."""
         height, width = images.shape[-2:]
-        if max(height, width) > min(self.stride):
+        if max(height, width) > min(2, *self.stride):
             return super().forward(images)
         seen = self.weight[:, :, 1 : 1 + height, 1 : 1 + width]
         return F.linear(images.flatten(1), seen.flatten(1), self.bias)[:, :, None, None]
@@ -30,8 +30,8 @@ class SmallMapConv2d(nn.Conv2d):
 
 def leave_out_padding(model: nn.Module) -> nn.Module:
     """Make each convolution of a model that can be one a `SmallMapConv2d`, with the same weights by the same names."""
-    for layer in model.modules():
-        if type(layer) is nn.Conv2d and (*layer.kernel_size, *layer.padding, *layer.dilation, layer.groups) == PLAIN:
+    for layer in (each for each in model.modules() if type(each) is nn.Conv2d):
+        if (*layer.kernel_size, *layer.padding, *layer.dilation, layer.groups, layer.padding_mode) == PLAIN:
             layer.__class__ = SmallMapConv2d
     return model
 

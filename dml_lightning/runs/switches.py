@@ -53,7 +53,7 @@ RULES = (
     Rule("accumulate_grad_batches", _positive, "at least 1"),
     Rule("check_val_every_n_epoch", _positive, "at least 1"),
     Rule("val_check_interval", _positive, "above 0"),
-    Rule("precision", lambda name: name not in HALVES, "a mixed one, such as bf16-mixed: galleries are in float32"),
+    Rule("precision", lambda name: name not in HALVES, "a mixed one (bf16-mixed): galleries are in float32", STAGES),
     Rule("enable_checkpointing", bool, "true: a run goes on from its checkpoints, and is evaluated by them", STAGES),
     Rule("log_every_n_steps", lambda steps: steps >= 0, "at least 0"),
     Rule("gradient_clip_val", lambda bound: 0 <= bound < math.inf, "finite and not negative; 0 clips nothing"),

@@ -44,6 +44,13 @@ def test_statistics_by_numpy_are_those_of_torch(dtype: torch.dtype) -> None:
     torch.testing.assert_close(deviation, expected[1], rtol=1e-13, atol=0, equal_nan=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*", "ignore::torch.jit.TracerWarning")
+def test_a_trace_measures_the_crops_that_it_is_given() -> None:
+    first, second = images(2, 1, 8, 8), 5 + images(2, 1, 8, 8)
+    traced = torch.jit.trace(lambda crops: robust_statistics(crops, 0.1), first)
+    torch.testing.assert_close(traced(second), robust_statistics(second, 0.1))
+
+
 def test_a_tiny_bird_on_flat_water_keeps_its_contrast() -> None:
     crop = torch.full((1, 1, 32, 32), 8.5)
     crop[..., 16, 16:18] = 13.0  # 2 px of 1024: every quantile range is 0

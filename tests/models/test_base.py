@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -301,6 +302,13 @@ def test_a_model_for_other_classes_than_the_data_have_is_refused(
 
     with pytest.raises(ValueError, match=said):
         trainer(tmp_path).fit(make(arm), Other())
+
+
+def test_data_that_do_not_tell_their_number_of_classes_are_taken() -> None:
+    module = make(TripletModule)
+    for told in (None, lambda: 5):
+        module._trainer = SimpleNamespace(datamodule=SimpleNamespace(num_classes=told))  # type: ignore[assignment]
+        module.on_fit_start()
 
 
 @pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])

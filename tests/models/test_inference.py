@@ -1,5 +1,7 @@
 """Batch norm folded into convolutions changes rounding, and where it would change more, nothing is folded."""
 
+from threading import Lock
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,32 @@ def test_a_folded_module_has_the_same_embeddings_and_leaves_the_first_as_it_is()
     assert norms == [15, 0]
 
 
-@pytest.mark.parametrize("backbone", [Twice, Untraceable, lambda: nn.Flatten(1)])
+class Locked(nn.BatchNorm2d):
+    """It cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.lock = Lock()
+
+
+@pytest.mark.parametrize("backbone", [Twice, Untraceable, Locked, lambda: nn.Flatten(1)])
 def test_a_module_that_cannot_be_folded_stays_itself(backbone: type[nn.Module]) -> None:
     module = with_backbone(backbone(), 4)
+    assert folded(module, 8) is module
+
+
+class Unnamed(Encoder):
+    """An encoder of one's own whose network is not called a backbone."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.embedding_dim, self.normalize, self.freeze_batch_norm = 4, True, False
+        self.network, self.head = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(1)), nn.Sequential(nn.Linear(64, 4))
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.network(images)  # type: ignore[no-any-return]
+
+
+def test_an_encoder_without_a_backbone_stays_itself() -> None:
+    module = make(TripletModule, encoder=Unnamed()).eval()
     assert folded(module, 8) is module

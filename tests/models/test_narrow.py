@@ -7,7 +7,7 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.models import Encoder
-from dml_lightning.models.narrow import SmallMapConv2d
+from dml_lightning.models.narrow import SmallMapConv2d, leave_out_padding
 from tests import ROOT
 
 OF_OLD_RECIPES = {"channels": [24, 48, 96, 192], "stem_width": 16}
@@ -26,7 +26,7 @@ def test_it_is_the_net_that_recipes_of_before_describe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "stride"), [(1, 1, 1), (1, 1, 2), (2, 2, 2), (1, 2, 2), (2, 2, 1), (3, 3, 2)]
+    ("height", "width", "stride"), [(1, 1, 1), (1, 1, 2), (2, 2, 2), (1, 2, 2), (2, 2, 1), (3, 3, 2), (3, 3, 3)]
 )
 def test_a_convolution_of_small_maps_is_pytorch_s(height: int, width: int, stride: int) -> None:
     torch.manual_seed(0)
@@ -41,6 +41,12 @@ def test_a_convolution_of_small_maps_is_pytorch_s(height: int, width: int, strid
         maps.pow(3).sum().backward()
         results.append((maps, given.grad, layer.weight.grad, layer.bias.grad))
     torch.testing.assert_close(results[0], results[1])
+
+
+def test_a_convolution_with_other_padding_stays_itself() -> None:
+    plain, reflecting = (torch.nn.Conv2d(1, 1, 3, 2, 1, padding_mode=mode) for mode in ("zeros", "reflect"))
+    leave_out_padding(torch.nn.Sequential(plain, reflecting))
+    assert [type(each) for each in (plain, reflecting)] == [SmallMapConv2d, torch.nn.Conv2d]
 
 
 def test_its_widths_can_be_replaced() -> None:

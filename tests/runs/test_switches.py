@@ -98,6 +98,9 @@ def test_a_stage_is_asked_for_its_own_limits_alone() -> None:
         check_options(settings(limit_test_batches=0), "test")
     with pytest.raises(ValueError, match="limit_val_batches is 0"):
         check_options(settings(limit_val_batches=0), "validate")
+    for stage in ("validate", "test"):
+        with pytest.raises(ValueError, match="precision is bf16-true; it has to be a mixed one"):
+            check_options(settings(precision="bf16-true"), stage)
 
 
 def test_what_follows_from_others_is_not_given_by_hand() -> None:
