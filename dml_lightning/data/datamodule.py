@@ -4,7 +4,7 @@ import warnings
 from collections import ChainMap
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, cast
 
 import lightning as L
 import numpy as np
@@ -447,8 +447,15 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
         """Opens the crops.
 
         Raises:
-            ValueError: If several ranks are to share the data, and the trainer wants to share them once more.
+            ValueError: If several ranks are to share the data, and the trainer wants to share them once more; or for
+                predictions, since there are several sets to embed. (An error in a loader's hook would leave PyTorch's
+                loaders as Lightning changes them there.)
         """
+        if stage == "predict":
+            raise ValueError(
+                "name the set to embed: trainer.predict(model, data.evaluation_loader('known', 'test')); "
+                "TrainedRun.predict names new boxes."
+            )
         if self._world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:  # type: ignore[union-attr]
             raise ValueError(
                 "several ranks need Trainer(use_distributed_sampler=False): the data are shared among them already."
@@ -511,18 +518,6 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader for each of the evaluation sets; those without classes have length 0."""
         return self._evaluation_loaders("test")
-
-    @override
-    def predict_dataloader(self) -> NoReturn:
-        """Refuses, since there are several sets to embed.
-
-        Raises:
-            ValueError: Always, with how to name one.
-        """
-        raise ValueError(
-            "name the set to embed: trainer.predict(model, data.evaluation_loader('known', 'test')); "
-            "TrainedRun.predict names new boxes."
-        )
 
     def _evaluation_loaders(self, split: Literal["val", "test"]) -> list[DataLoader[Batch]]:
         loaders = {name: self.evaluation_loader(name, split) for name in self._evaluation_sets()}

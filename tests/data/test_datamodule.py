@@ -10,6 +10,8 @@ import tifffile
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.demos.boring_classes import BoringModel
+from torch.utils.data import DataLoader
 
 from dml_lightning.data import PKBatchSampler, ThermalWaterfowlDataModule
 from dml_lightning.data.crops import crop_batches
@@ -432,8 +434,11 @@ def test_data_that_are_shared_already_are_not_shared_once_more(
 
 
 def test_a_set_to_embed_has_to_be_named(root: Path, cache_dir: Path) -> None:
+    before = DataLoader.__init__
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     with pytest.raises(ValueError, match=r"trainer\.predict\(model, data\.evaluation_loader\('known', 'test'\)\)"):
-        module(root, cache_dir).predict_dataloader()
+        trainer.predict(BoringModel(), datamodule=module(root, cache_dir))
+    assert DataLoader.__init__ is before  # Lightning puts it back after a hook of loaders, but not after an error there
 
 
 def test_ranks_are_taken_from_the_trainer(root: Path, cache_dir: Path) -> None:

@@ -56,4 +56,4 @@ def trainer(tmp_path: Any, **arguments: Any) -> L.Trainer:
 
 def loaders() -> list[DataLoader[Batch]]:
     sizes = {"reference": 30, "known": 21, "novel": 6, "ood": 9, "clutter": 6}
-    return [DataLoader(Blobs(sizes[n], 1000 * i), 8) for i, n in enumerate(EVALUATION_SETS)]
+    return [DataLoader(Blobs(sizes[n], 1000 * i), batch_size=8) for i, n in enumerate(EVALUATION_SETS)]

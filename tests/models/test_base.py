@@ -250,7 +250,7 @@ def test_one_class_is_nothing_to_fit(tmp_path: Path, arm: type[EmbeddingModule])
     module = make(arm)
     module.num_classes = 1
     with pytest.raises(ValueError, match="at least 2 known classes to tell apart, got 1"):
-        trainer(tmp_path).fit(module, DataLoader(Blobs(24), 8), loaders())
+        trainer(tmp_path).fit(module, DataLoader(Blobs(24), batch_size=8), loaders())
 
 
 @pytest.mark.parametrize("arm", [SoftmaxModule, TripletModule])
@@ -260,7 +260,7 @@ def test_data_and_module_agree_on_clutter(tmp_path: Path, arm: type[EmbeddingMod
         has_clutter = not clutter
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(Blobs(24), 8)
+            return DataLoader(Blobs(24), batch_size=8)
 
         def val_dataloader(self) -> list[DataLoader[Any]]:
             return loaders()
@@ -295,7 +295,7 @@ def test_a_model_for_other_classes_than_the_data_have_is_refused(
         turned_classes, num_classes = turned, classes
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(Blobs(24), 8)
+            return DataLoader(Blobs(24), batch_size=8)
 
         def val_dataloader(self) -> list[DataLoader[Any]]:
             return loaders()  # type: ignore[return-value]

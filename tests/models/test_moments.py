@@ -24,7 +24,7 @@ def test_moments_of_a_fused_optimizer_stay_with_their_weights(tmp_path: Path) ->
             TripletModule, encoder=encoder, optimizer=optimizer, channels_last=channels_last, schedule="constant"
         )
         fitting = trainer(tmp_path, max_epochs=epochs, limit_val_batches=0, precision="64-true")
-        fitting.fit(module, DataLoader(Blobs(24), 8), loaders(), ckpt_path=checkpoint, weights_only=True)
+        fitting.fit(module, DataLoader(Blobs(24), batch_size=8), loaders(), ckpt_path=checkpoint, weights_only=True)
         if checkpoint is None:
             fitting.save_checkpoint(tmp_path / "last.ckpt")
         return [each.detach() for each in module.parameters()]

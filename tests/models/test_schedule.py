@@ -38,7 +38,7 @@ def test_the_schedule_ends_with_the_fit(
 
     callbacks = [Watch(), *([GradientAccumulationScheduler(changes)] if changes else [])]
     fit = trainer(tmp_path, callbacks=callbacks, **options)
-    fit.fit(make(SoftmaxModule, warmup=0.0), DataLoader(Blobs(40), 8), loaders())
+    fit.fit(make(SoftmaxModule, warmup=0.0), DataLoader(Blobs(40), batch_size=8), loaders())
     assert fit.global_step == fit_steps(fit) == steps
     assert rates[-1] == pytest.approx(0, abs=1e-12)
     assert rates[-2 if changes is None else -3] > 0
@@ -55,7 +55,7 @@ def test_a_rate_that_teaches_nothing_is_refused(tmp_path: Any) -> None:
     module = make(TripletModule)
     module._optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     with pytest.raises(ValueError, match=r"the learning rate is 0\.0"):
-        trainer(tmp_path).fit(module, DataLoader(Blobs(40), 8), loaders())
+        trainer(tmp_path).fit(module, DataLoader(Blobs(40), batch_size=8), loaders())
 
 
 def test_a_warmup_rises_to_the_whole_rate() -> None:

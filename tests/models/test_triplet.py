@@ -44,7 +44,7 @@ def test_proxies_are_of_the_module_s_classes_and_embedding() -> None:
 def test_proxies_of_other_sizes_do_not_train(tmp_path: Path, classes: int, dim: int, message: str) -> None:
     module = make(TripletModule, loss=PMLLoss(library.ProxyAnchorLoss(classes, dim)))
     with pytest.raises(ValueError, match=message):
-        trainer(tmp_path).fit(module, DataLoader(Blobs(24), 8), loaders())
+        trainer(tmp_path).fit(module, DataLoader(Blobs(24), batch_size=8), loaders())
 
 
 def test_groups_of_parameters_have_names() -> None:
