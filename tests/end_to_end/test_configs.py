@@ -8,6 +8,7 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.commands import compare as command
+from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.stats.paired import units_needed
 from tests import ROOT
 from tests.end_to_end.layouts import LAYOUTS
@@ -27,7 +28,15 @@ def short(words: list[str], tmp_path: Path) -> list[str]:
 
 def test_no_config_is_forgotten() -> None:
     assert {path.name for path in CONFIGS.iterdir()} == {"base.yaml", "data", "experiment", "model", "sweep", "trainer"}
-    assert set(named("data")) == {"simulated", *LAYOUTS}
+    assert set(named("data")) == {"simulated", "sizes", *LAYOUTS}
+
+
+def test_sizes_stand_beside_the_pixels_of_simulated_crops(words: list[str], tmp_path: Path) -> None:
+    configs = [f"--config={CONFIGS}/{name}.yaml" for name in ("data/sizes", "model/triplet")]
+    run = main(
+        ["fit", *words, *configs, f"--runs_root={tmp_path}", "--trainer.max_epochs=1", "--tracking.wandb=disabled"]
+    )
+    assert TrainedRun.load(run).module.encoder.side_inputs == 3
 
 
 @pytest.mark.parametrize("model", named("model"))
