@@ -11,7 +11,7 @@ that of the truth. Widths beside the field's library: `count_width.py`.
 """
 
 import itertools
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -47,6 +47,15 @@ class World(NamedTuple):
     held_out: Floats  # (F, R, K)
     truth: Counts  # (G, R)
     answers: Counts  # (G, K)
+
+
+def add_settings(parser: ArgumentParser) -> None:
+    """Options of `settings`, by default all that are promised something."""
+    parser.add_argument("--accuracies", type=float, nargs="+", default=[0.65, 0.9])
+    parser.add_argument("--correlations", type=float, nargs="+", default=[0.05, 0.1])
+    parser.add_argument("--held_out", type=int, nargs="+", default=[5, 10, 20], help="flights")
+    parser.add_argument("--mixtures", nargs="+", default=list(MIXTURES), choices=MIXTURES)
+    parser.add_argument("--boxes", type=int, nargs="+", default=[20, 100, 500], help="of a flight")
 
 
 def settings(args: Namespace) -> Iterator[Setting]:
@@ -121,11 +130,7 @@ def main() -> None:
     """Print the tables, and write them with `--save`."""
     parser = options(__doc__)
     parser.add_argument("--worlds", type=int, default=4, help="of each setting, ten flights in each (default 4)")
-    parser.add_argument("--accuracies", type=float, nargs="+", default=[0.65, 0.9])
-    parser.add_argument("--correlations", type=float, nargs="+", default=[0.05, 0.1])
-    parser.add_argument("--held_out", type=int, nargs="+", default=[5, 10, 20], help="flights")
-    parser.add_argument("--mixtures", nargs="+", default=list(MIXTURES), choices=MIXTURES)
-    parser.add_argument("--boxes", type=int, nargs="+", default=[20, 100, 500], help="of a flight")
+    add_settings(parser)
     parser.add_argument("--again", type=int, default=0, help="lowest rows to measure in 4 times as many new worlds")
     args = parser.parse_args()
     cells = list(settings(args))

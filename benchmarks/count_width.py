@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from count_coverage import COLUMNS, FLIGHTS, Setting, coverage, settings, world
+from count_coverage import COLUMNS, FLIGHTS, Setting, add_settings, coverage, settings, world
 from measure import ROOT, Result, options, run_tool
 
 PACKAGES = ("numpy", "scipy")
@@ -47,11 +47,8 @@ def main() -> None:
     """Print the table, and write it with `--save`."""
     parser = options(__doc__)
     parser.add_argument("--worlds", type=int, default=2, help="of each setting, ten flights in each (default 2)")
-    parser.add_argument("--accuracies", type=float, nargs="+", default=[0.65, 0.9])
-    parser.add_argument("--correlations", type=float, nargs="+", default=[0.05])
-    parser.add_argument("--held_out", type=int, nargs="+", default=[10], help="flights")
-    parser.add_argument("--mixtures", nargs="+", default=["even", "skewed"], choices=["even", "skewed", "single"])
-    parser.add_argument("--boxes", type=int, nargs="+", default=[20], help="of a flight")
+    add_settings(parser)
+    parser.set_defaults(correlations=[0.05], held_out=[10], mixtures=["even", "skewed"], boxes=[20])
     args = parser.parse_args()
     cells = list(settings(args))
     with Result(__file__, "Width of the intervals of corrected counts, at 95 %", PACKAGES, args) as result:
