@@ -451,7 +451,7 @@ class ThermalWaterfowlDataModule(L.LightningDataModule):
                 predictions, since there are several sets to embed. (An error in a loader's hook would leave PyTorch's
                 loaders as Lightning changes them there.)
         """
-        if stage == "predict":
+        if stage == "predict" and self.trainer is not None and self.trainer.predict_loop._data_source.instance is self:
             raise ValueError(
                 "name the set to embed: trainer.predict(model, data.evaluation_loader('known', 'test')); "
                 "TrainedRun.predict names new boxes."

@@ -1,5 +1,6 @@
 """Every command of the README and of the documents runs, in the order of the site, and so does their Python."""
 
+import json
 import re
 import shlex
 import shutil
@@ -87,10 +88,11 @@ def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 given += ["--trainer.strategy=auto", "--trainer.devices=1"]
                 given += ["--trainer.plugins=null", "--trainer.fast_dev_run=1"]
         elif given[0] == "compare":
+            given += [] if "--overrides" in given else ["--overrides", "[]"]
             position = given.index("--overrides") + 1
             extra = [*rest, "--data.samples_per_class=4", "--data.batches_per_epoch=1"]
             extra = [word for word in extra if "encoder" not in word]  # one floor has none to set
-            given[position] = given[position][:-1] + "".join(f', "{word}"' for word in extra) + "]"
+            given[position] = json.dumps(json.loads(given[position]) + extra)
             given += ["--seeds=[0, 1]", "--out=runs"]
         run(given)
         ran.append(given[0])
