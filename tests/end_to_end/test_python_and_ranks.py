@@ -36,6 +36,8 @@ def test_a_plain_trainer_is_enough(flights: Path, tmp_path: Path) -> None:
     assert {"train/loss", "val/map_at_r"} <= set(trainer.callback_metrics)
     trainer.test(module, datamodule=data, verbose=False)
     assert {"test/ood_auroc_mammal", "test/novel_map_at_r"} <= set(trainer.callback_metrics)
+    with pytest.raises(ValueError, match="name the set to embed"):
+        trainer.predict(module, datamodule=data)
     every_set = trainer.predict(module, data.test_dataloader())
     known = Embeddings.joined(every_set[SETS.index("known")])
     torch.testing.assert_close(known.vectors, module.embeddings()["known"].vectors)
