@@ -29,6 +29,8 @@ class KNNDetector(Detector):
         tensor([2.], dtype=torch.float64)
     """
 
+    _elements = 1 << 22  # the search has smaller blocks of its own
+
     def __init__(self, k: int = 5):
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from dml_lightning.pairs.blocks import Vectors, as_vectors, check_widths, full_precision, row_blocks
 from dml_lightning.pairs.distances import DEVICE_ELEMENTS, PairwiseDistances
-from dml_lightning.pairs.keys import LOW_BITS, narrow_keys, smallest, wide_keys
+from dml_lightning.pairs.keys import first_places
 
-SLACK = 4  # candidates beyond k
+SLACK = 2  # candidates beyond k
 GROUP = 32  # most references that share one minimum
-PRODUCT_ELEMENTS = 1 << 23  # float32 products held at once on the CPU: 32 MiB
+PRODUCT_ELEMENTS = 1 << 22  # float32 products held at once on the CPU: 16 MiB
 CANDIDATE_ELEMENTS = 1 << 18  # float64 differences to candidates held at once: 2 MiB
-FEW = 64  # most references of which a float64 product with all is faster than candidates
-QUERIES = 1 << 15  # queries whose candidates are kept at once
+FEW = 256  # most references of which a float64 product with all is faster than candidates
+QUERIES = 1 << 12  # queries whose candidates are kept at once, near the cache
 
 
 class Neighbours(NamedTuple):
@@ -56,7 +56,7 @@ def nearest_neighbours(queries: Vectors, references: Vectors, k: int = 1, *, see
         raise ValueError(f"k must lie between 1 and the number of references, {len(targets)}, got {k}.")
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     order = order.to(targets.device)
-    targets = targets[order]
+    targets = targets[order].double()
     distances = vectors.new_empty(len(vectors), k, dtype=torch.float64)
     columns = vectors.new_empty(len(vectors), k, dtype=torch.int64)
     nominate = _Nomination(targets, k)
@@ -81,7 +81,7 @@ class _Nomination:
 
     def __init__(self, targets: Tensor, k: int):
         self.count = min(k + SLACK, len(targets))
-        self.k = k
+        self.k, self.last = k, len(targets) - 1
         self.centre = targets.double().mean(0)
         points = targets - self.centre  # (M, D) float64
         low, high = points.aminmax()
@@ -89,14 +89,14 @@ class _Nomination:
         points /= self.scale  # neither overflows nor underflows in float32
         norms = torch.einsum("md,md->m", points, points)
         self.largest = norms.max().sqrt()
-        self.width = max(1, min(GROUP, len(targets) // (8 * self.count)))  # columns of a group
+        self.width = max(1, min(GROUP, len(targets) // (16 * self.count)))  # columns of a group
         self.groups = -(-len(targets) // self.width)
-        # |y|^2 - 2 x.y = [x, 1] . [-2 y, |y|^2]; columns that fill the last groups are farther than any.
+        # |x - y|^2 = [x, |x|^2, 1] . [-2 y, 1, |y|^2]; columns that fill the last groups are farther than any.
         self.right = torch.zeros(
-            self.groups * self.width, points.shape[1] + 1, dtype=torch.float32, device=points.device
+            self.groups * self.width, points.shape[1] + 2, dtype=torch.float32, device=points.device
         )
-        self.right[:, -1] = torch.inf
-        self.right[: len(points), :-1] = points.mul_(-2)
+        self.right[:, -2], self.right[:, -1] = 1.0, torch.inf
+        self.right[: len(points), :-2] = points.mul_(-2)
         self.right[: len(points), -1] = norms
 
     def __call__(self, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,37 +110,43 @@ class _Nomination:
             for rows in row_blocks(len(queries), len(self.right), elements):
                 if buffer is None:
                     buffer = self.right.new_empty(rows.stop - rows.start, len(self.right))
-                left = (queries[rows].double() - self.centre) / self.scale  # (rows, D)
-                ones = left.new_ones(len(left), 1)
+                left, norms = self._left(queries[rows])
                 block = buffer[: len(left)]
-                torch.mm(torch.cat([left, ones], 1).float(), self.right.T, out=block)
-                columns[rows], certain[rows] = self._choose(block, self._error(left))
+                torch.mm(left, self.right.T, out=block)
+                columns[rows], certain[rows] = self._choose(block, self._error(norms))
         return columns, certain
 
-    def _error(self, left: Tensor) -> Tensor:
-        """Bound (rows,) on the error of |y|^2 - 2 x.y in float32, for all references y.
+    def _left(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Left factor (rows, D + 2) float32 of the product for queries (rows, D), and their squared norms (rows,)."""
+        points = (queries.double() - self.centre).div_(self.scale)
+        norms = torch.einsum("nd,nd->n", points, points)
+        left = torch.ones(len(points), points.shape[1] + 2, dtype=torch.float32, device=points.device)
+        left[:, :-2], left[:, -2] = points, norms
+        return left, norms
 
-        A sum of D + 1 products of rounded factors is off by at most (D + 3) u of the sum of their magnitudes, to
+    def _error(self, norms: Tensor) -> Tensor:
+        """Bound (rows,) on the error of |x - y|^2 in float32, for all references y, given |x|^2 (rows,).
+
+        A sum of D + 2 products of rounded factors is off by at most (D + 4) u of the sum of their magnitudes, to
         first order, which is below (|x| + |y|)^2 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
         The rest covers the second order, and distances that are equal only after rounding to float32.
         """
         unit = torch.finfo(torch.float32).eps / 2
-        reach = left.square().sum(1).sqrt() + self.largest  # (rows,)
-        return (left.shape[1] + 8) * unit * reach.square()
+        return (self.right.shape[1] + 6) * unit * (norms.sqrt() + self.largest).square()
 
     def _choose(self, block: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
         """Columns of the `count` smallest of each row (rows, M padded), and whether they surely hold the k nearest."""
-        minima = block.view(len(block), self.width, self.groups).amin(1)  # (rows, groups)
-        count = min(self.count + 1, self.groups)
-        leading = minima.topk(count, dim=1, largest=False, sorted=True)
+        minima = block.view(len(block), self.width, self.groups).amin(1).clamp_(min=0)  # (rows, groups)
+        leading = first_places(minima, min(self.count + 1, self.groups))
         offsets = self.groups * torch.arange(self.width, device=block.device)
-        columns = (leading.indices[:, : self.count, None] + offsets).flatten(1)
-        inside = block.gather(1, columns)  # (rows, count * width)
-        best = inside.topk(min(self.count + 1, inside.shape[1]), dim=1, largest=False, sorted=True)
-        limit = best.values[:, self.k - 1].double() + 2 * error
-        outside = [part[:, self.count :] for part in (leading.values, best.values)]
-        certain = (torch.cat(outside, 1) > limit[:, None]).all(1)
-        return columns.gather(1, best.indices[:, : self.count]), certain
+        columns = (leading[:, : self.count, None] + offsets).flatten(1)
+        inside = block.gather(1, columns).clamp_(min=0)  # (rows, count * width)
+        best = first_places(inside, min(self.count + 1, inside.shape[1]))
+        limit = inside.gather(1, best[:, self.k - 1, None]).double() + 2 * error[:, None]
+        outside = minima.gather(1, leading[:, self.count :]), inside.gather(1, best[:, self.count :])
+        certain = (torch.cat(outside, 1) > limit).all(1)
+        # A query that overflows in float32 may get columns that only fill a group; it is not certain.
+        return columns.gather(1, best[:, : self.count]).clamp_(max=self.last), certain
 
 
 def _nearest_of(queries: Tensor, targets: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -148,10 +154,10 @@ def _nearest_of(queries: Tensor, targets: Tensor, candidates: Tensor, k: int) ->
     candidates = candidates.sort(1).values
     squared = queries.new_empty(candidates.shape, dtype=torch.float64)
     for rows in row_blocks(len(queries), candidates.shape[1] * queries.shape[1], CANDIDATE_ELEMENTS):
-        difference = targets[candidates[rows]].double()  # (rows, C, D)
-        difference -= queries[rows, None]
+        difference = targets[candidates[rows]]  # (rows, C, D)
+        difference -= queries[rows, None].double()
         squared[rows] = difference.square_().sum(2)
-    places = _first_places(squared, k)
+    places = first_places(squared.float(), k)
     return squared.gather(1, places).sqrt(), candidates.gather(1, places)
 
 
@@ -160,13 +166,6 @@ def _search_all(queries: Tensor, targets: Tensor, k: int) -> tuple[Tensor, Tenso
     distances = queries.new_empty(len(queries), k, dtype=torch.float64)
     columns = queries.new_empty(len(queries), k, dtype=torch.int64)
     for rows, block in PairwiseDistances(queries, targets).blocks():
-        columns[rows] = _first_places(block, k)
+        columns[rows] = first_places(block.float(), k)
         distances[rows] = block.gather(1, columns[rows]).sqrt()
     return distances, columns
-
-
-def _first_places(squared: Tensor, k: int) -> Tensor:
-    """Columns of the `k` smallest of each row, ascending; those equal as float32 from left to right."""
-    ties = 2 * torch.arange(squared.shape[1], device=squared.device)
-    keys = wide_keys(narrow_keys(squared.float()), ties)
-    return (smallest(keys, k) & LOW_BITS) >> 1

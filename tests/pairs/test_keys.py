@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dml_lightning.pairs.keys import LAST, narrow_keys, smallest, stable_order, wide_keys
+from dml_lightning.pairs.keys import LAST, first_places, narrow_keys, smallest, stable_order, wide_keys
 
 FLOATS = st.one_of(
     st.floats(0, np.inf, width=32),
@@ -60,3 +60,13 @@ def test_equal_keys_keep_their_order() -> None:
         assert stable_order(keys).tolist() == [[3, 6, 1, 4, 0, 2, 5]]
     many = torch.randint(0, 50, (5, 3000), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(stable_order(many), torch.sort(many, dim=1, stable=True).indices)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(FLOATS, min_size=1, max_size=30), st.data())
+def test_first_places_are_the_first_of_a_stable_sort(values: list[float], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(values)))
+    squared = torch.tensor([values, values[::-1]], dtype=torch.float32)
+    kept = squared.clone()
+    assert torch.equal(first_places(squared, count), squared.sort(dim=1, stable=True).indices[:, :count])
+    assert torch.equal(squared, kept)

@@ -12,10 +12,14 @@ from dml_lightning.pairs import neighbours
 from dml_lightning.pairs.neighbours import Neighbours, nearest_neighbours
 
 
+def slow_differences(queries: Tensor, references: Tensor) -> Tensor:
+    """Differences (Q, M, D) in float64."""
+    return queries.double()[:, None] - references.double()
+
+
 def slow(queries: Tensor, references: Tensor, k: int) -> Tensor:
     """Distances (Q, k), ascending, from differences in float64."""
-    difference = queries.double()[:, None] - references.double()
-    return difference.square().sum(2).sqrt().sort(1).values[:, :k]
+    return slow_differences(queries, references).square().sum(2).sqrt().sort(1).values[:, :k]
 
 
 def check(found: Neighbours, queries: Tensor, references: Tensor) -> None:
@@ -40,15 +44,26 @@ def far_clusters(n: int) -> Tensor:
     return near + 1e3 * torch.tensor([1.0, -1.0]).repeat(n)[:n, None]
 
 
+def near_ties(n: int, gap: float) -> Tensor:
+    """A few directions, again and again, with steps of `gap` between the copies."""
+    return unit(n // 20, 16, seed=1).double().repeat(20, 1) * (1 + gap * torch.arange(n).double()[:, None])
+
+
 CASES: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     "directions": lambda: (unit(70, 16), unit(900, 16, seed=1)),
     "duplicates": lambda: (unit(60, 16), unit(60, 16).repeat(12, 1)),
     "offset": lambda: (1e3 + 1e-2 * unit(50, 8), 1e3 + 1e-2 * unit(700, 8, seed=1)),
     "far clusters": lambda: (far_clusters(50), far_clusters(800)),
     "lattice": lambda: ((3 * unit(80, 4)).round(), (3 * unit(900, 4, seed=1)).round()),
+    "few": lambda: (unit(50, 16), unit(200, 16, seed=1)),
     "collapsed": lambda: (torch.full((20, 4), 0.3), torch.full((500, 4), 0.3)),
     "outlier": lambda: (unit(40, 8), torch.cat([unit(600, 8, seed=1), torch.full((1, 8), 1e7)])),
     "far queries": lambda: (1e30 * unit(10, 4).double(), 1e-3 * unit(600, 4, seed=1).double()),
+    "farther than float32 reaches": lambda: (1e60 * unit(10, 4).double(), unit(600, 4, seed=1).double()),
+    "near ties": lambda: (unit(40, 16).double(), near_ties(600, 1e-8)),
+    "nearer ties": lambda: (unit(40, 16).double(), near_ties(600, 1e-14)),
+    "zeros": lambda: (unit(30, 8).round(), torch.cat([torch.zeros(300, 8), unit(300, 8, seed=1)])),
+    "half precision": lambda: (unit(40, 16).half(), unit(600, 16, seed=1).half()),
     "small": lambda: (1e-12 * unit(30, 8), 1e-12 * unit(600, 8, seed=1)),
     "doubles": lambda: (1 + 1e-9 * unit(30, 8).double(), 1 + 1e-9 * unit(600, 8, 1).double()),
 }
@@ -93,7 +108,7 @@ def test_the_fast_pass_decides_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
 def test_both_passes_give_the_same_neighbours(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, references = CASES[case]()
     found = nearest_neighbours(queries, references, 4, seed=2)
-    monkeypatch.setattr(neighbours._Nomination, "_error", lambda self, left: left[:, 0] * 0 + 1e9)
+    monkeypatch.setattr(neighbours._Nomination, "_error", lambda self, norms: norms * 0 + 1e9)
     complete = nearest_neighbours(queries, references, 4, seed=2)
     torch.testing.assert_close(found.distances, complete.distances, rtol=1e-7, atol=0)
     same = found.rows == complete.rows  # but for distances that are equal to the last digits
@@ -166,11 +181,10 @@ def test_the_bound_holds_and_is_not_idle() -> None:
     references = unit(4000, 128, seed=1)
     queries = unit(300, 128)
     nominate = neighbours._Nomination(references, 5)
-    left = (queries.double() - nominate.centre) / nominate.scale
-    rounded = torch.cat([left, left.new_ones(300, 1)], 1).float() @ nominate.right[:4000].T
-    centred = (references.double() - nominate.centre) / nominate.scale
-    exact = centred.square().sum(1) - 2 * left @ centred.T
-    ratio = (rounded.double() - exact).abs().amax(1) / nominate._error(left)
+    left, norms = nominate._left(queries)
+    rounded = left @ nominate.right[:4000].T
+    exact = (slow_differences(queries, references) / nominate.scale).square().sum(2)
+    ratio = (rounded.double() - exact).abs().amax(1) / nominate._error(norms)
     assert 1e-3 < float(ratio.max()) < 1
 
 
