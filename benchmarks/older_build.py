@@ -1,15 +1,16 @@
-"""The shipped recipes beside those of an older checkout: naming, unseen species and refusal, on the same crops.
+r"""The shipped recipes beside those of an older checkout: naming, unseen species and refusal, on the same crops.
 
     python benchmarks/older_build.py                           # this build alone, short: shows that it runs
     python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 8 --whole --save
-    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 5 --whole --data hit_uav
+    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 5 --unknown-units 2 --whole \
+      --data hit_uav --save
 
 Each build runs `dml compare` on its own configs, both arms for each unit. Units are seeds on simulated flights, which
 both builds simulate: their frames must be equal. On HIT-UAV units are splits by flight conditions, with a quarter of
 the flights for the threshold of rule C; each class in turn is also left out of training and tested as OOD. The chosen
 score is that by which a run refuses; an older build without a choice has the nearest prototype's. Intervals are over
-seeds, or over the flights that HIT-UAV's splits share. A folder that is
-given is kept, and what it holds of finished runs is not run again.
+seeds, or over the flights that HIT-UAV's splits share. A folder that is given is kept, and what it holds of finished
+runs is not run again.
 """
 
 import hashlib
@@ -114,6 +115,8 @@ def tested(args: Namespace, checkouts: Mapping[str, Path], work: Path, roots: Ma
     found: Runs = {}
     for unit, (build, checkout) in product(range(args.units), checkouts.items()):
         for kind, own in kinds(args.data).items():
+            if kind != "all" and unit >= args.unknown_units:
+                continue
             words = [f"--data.source.init_args.root={roots[build]}", f"--data.cache_dir={work}/cache_{build}", *own]
             if args.data == "hit_uav":
                 words += [f"--data.split_seed={unit}", SPLIT]
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="a folder that is kept (default: a temporary one)")
     parser.add_argument("--data", choices=["simulated", "hit_uav"], default="simulated")
     parser.add_argument("--units", type=int, default=1, help="seeds or splits (default 1)")
+    parser.add_argument("--unknown-units", type=int, default=1, help="splits with each class left out (default 1)")
     parser.add_argument("--whole", action="store_true", help="the shipped number of steps; else ten")
     args = parser.parse_args()
     checkouts = {"older": args.older.resolve()} if args.older else {}
@@ -253,6 +257,8 @@ def main() -> None:
             f"Means over {args.units} {over if by_flights else 'seeds, with Student intervals at 95 % over seeds'}; "
             "differences are paired. The older build has no choice of a score: by its nearest prototype."
         )
+        if by_flights:
+            result.text(f"Classes that are left out of training in turn: {args.unknown_units} splits each.")
         result.table(["test", "arm", "number", "older", "this build", "difference"], found, texts=3)
 
 
