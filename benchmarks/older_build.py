@@ -2,6 +2,8 @@ r"""The shipped recipes beside those of an older checkout: naming, unseen specie
 
     python benchmarks/older_build.py                           # this build alone, short: shows that it runs
     python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 8 --whole --save
+    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 8 --whole --save \
+      --table docs/comparisons/softmax_vs_triplet/comparison.csv    # which was fitted on these flights: half the time
     python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 5 --unknown-units 2 --whole \
       --data hit_uav --save
 
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
@@ -40,6 +43,7 @@ CLASSES = ("Person", "Car", "Bicycle")
 SPLIT = "--data.split_fractions=[0.4,0.12,0.22,0.26]"  # of today's config, for both builds
 ACCURACY = "balanced accuracy, nearest prototype"
 OOD = {"ood": "OOD AUROC", "clutter": "clutter AUROC"}
+COLUMNS = {ACCURACY: "balanced_accuracy_prototype", "novel MAP@R": "novel_map_at_r", "OOD AUROC, nearest": "ood_auroc"}
 DRAWS = 2000
 SHORT = ["--trainer.max_epochs=1", "--data.batches_per_epoch=10"]
 Values = NDArray[np.float64]
@@ -56,10 +60,10 @@ def flights(checkouts: Mapping[str, Path], work: Path, whole: bool) -> tuple[dic
         RuntimeError: If the frames of two builds differ.
     """
     roots = {build: work / f"flights_{build}" for build in checkouts}
-    size = [] if whole else ["--flights=12", "--frames=6"]
+    size = ["--flights=24", "--frames=20"] if whole else ["--flights=12", "--frames=6"]
     for build, root in roots.items():
         if not (root / "annotations.json").is_file():
-            run_checkout(checkouts[build], "-m", "dml_lightning", "simulate", f"--out={root}", "--frames=20", *size)
+            run_checkout(checkouts[build], "-m", "dml_lightning", "simulate", f"--out={root}", *size)
     digests = {build: digest(root) for build, root in roots.items()}
     if len(set(digests.values())) > 1:
         raise RuntimeError(f"the builds simulate different frames: {digests}.")
@@ -189,7 +193,7 @@ def balanced_accuracy(crops: Crops, weights: Values) -> Values:
 # Tables ------------------------------------------------------------------------------------------
 
 
-def rows(runs: Runs, by_flights: bool) -> Iterator[list[str]]:
+def rows(runs: Runs, by_flights: bool, table: Path | None = None) -> Iterator[list[str]]:
     """A row for each kind of test, arm and number: both builds and their difference.
 
     The first of all values is that of the flights as they are; the others are of flights drawn with replacement.
@@ -204,6 +208,11 @@ def rows(runs: Runs, by_flights: bool) -> Iterator[list[str]]:
             each = [numbers(run, build == "this build", flights, times) for run in units]
             for name in each[0]:
                 found.setdefault((kind, arm, name), {})[build] = np.stack([own[name] for own in each])  # (units, T)
+    if table is not None:
+        own = pd.read_csv(table).sort_values("seed")
+        for arm, (name, column) in product(ARMS, COLUMNS.items()):
+            values = own.loc[own["arm"] == arm, column].to_numpy()[: len(runs["all", arm]["older"])]
+            found["all", arm, name]["this build"] = values[:, None]
     for arm, score in product(ARMS, ("nearest", "chosen")):
         name = f"{OOD['ood']}, {score}"
         unknown = [found[kind, arm, name] for kind in kinds("hit_uav") if kind != "all" and (kind, arm, name) in found]
@@ -232,6 +241,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--older", type=Path, help="another checkout")
     parser.add_argument("--work", type=Path, help="a folder that is kept (default: a temporary one)")
+    parser.add_argument("--table", type=Path, help="comparison.csv of this build on these flights, instead of runs")
     parser.add_argument("--data", choices=["simulated", "hit_uav"], default="simulated")
     parser.add_argument("--units", type=int, default=1, help="seeds or splits (default 1)")
     parser.add_argument("--unknown-units", type=int, default=1, help="splits with each class left out (default 1)")
@@ -247,9 +257,11 @@ def main() -> None:
             if args.data == "simulated":
                 roots, frames = flights(checkouts, work, args.whole)
                 result.text(f"Frames of both builds: sha256 {frames}.")
-            runs = tested(args, checkouts, work, roots)
+            if args.table:
+                del checkouts["this build"]
+                result.text(f"Numbers of this build are of `{args.table}`.")
             by_flights = args.data == "hit_uav"
-            found = list(rows(runs, by_flights))
+            found = list(rows(tested(args, checkouts, work, roots), by_flights, args.table))
         over = (
             f"splits, with 95 % intervals over flights, drawn {DRAWS:,} times with replacement for all splits at once"
         )
