@@ -6,6 +6,11 @@
 `distances` is the mean of all intra- and inter-class distances, which the peer has not. Every measurement runs in a
 process of its own, ours and the peer's in turn; memory is what the call adds to the resident size before it, at its
 highest. The peer is left out beyond 20,000 rows (`--peer-rows`), where it takes 3 GB.
+
+Half of our time is the float64 product and its rounding to float32. A float32 product in its place does not pay: its
+error bound, 1.5e-5 of squared distances near 2, leaves 122 of the 740 irrelevant references among the R = 2,500 nearest
+undecided, even with all relevant ones in float64, and their 2.4 million single products cost
+about as much as the 0.9 s saved on one thread.
 """
 
 import argparse
