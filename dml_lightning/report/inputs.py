@@ -136,7 +136,10 @@ class ReportInput:
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         sentences: list[str] = []
         for cell in (cell for cell in cells.values() if len(cell) > 1):
-            folders, recipes = {arm: run.source for arm, run in cell.items()}, {a: run.recipe for a, run in cell.items()}
+            folders, recipes = (
+                {arm: run.source for arm, run in cell.items()},
+                {a: run.recipe for a, run in cell.items()},
+            )
             sentences += differences(folders, trained, self.searched, recipes)
         for arm in self.arms:
             sentences += arm_differences(arm, {run.source: run.recipe for run in saved if run.arm == arm})
@@ -155,7 +158,7 @@ class ReportInput:
             comparison = compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
-        runs = (RunEvidence(run.arm, run.seed, run.fold, run.evidence) for run in self.runs)
+        runs = (RunEvidence.read(run.arm, run.seed, run.fold, test_file(run.source)) for run in self.runs)
         return beside_flights(comparison, runs, self.question.metric)
 
 

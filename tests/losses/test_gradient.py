@@ -31,7 +31,7 @@ def squares(x: Tensor, y: Tensor, wanted: bool) -> PairSums:
     return PairSums(gaps.square().sum().double(), number, 2 * gaps.sum(1), -2 * gaps.sum(0))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # PyTorch hides it, if it warns
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # PyTorch hides it
 def test_a_sum_within_a_compiled_function_stays_as_it_is() -> None:
     def loss(x: Tensor) -> Tensor:
         total, number = pair_sum(2 * x, y, squares)
