@@ -36,9 +36,13 @@ def test_broken_xml_and_json(tmp_path: Path) -> None:
 
 
 def test_the_collector_is_afterwards_as_it_was() -> None:
-    with pytest.raises(KeyError), uncollected():
+    @uncollected()
+    def fail() -> None:
         assert not gc.isenabled()
         raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert gc.isenabled()
     gc.disable()
     try:
