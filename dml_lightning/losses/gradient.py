@@ -109,5 +109,5 @@ def pair_sum(
     """
     apply = _PairSum.apply
     if torch.compiler.is_compiling():  # it takes three seconds to import, and need not see this
-        apply = torch.compiler.disable(apply)
+        apply = torch.compiler.disable(apply)  # type: ignore[no-untyped-call]
     return apply(anchors, references, compute)  # type: ignore[no-any-return]
