@@ -1,14 +1,18 @@
-"""The shipped recipes beside those of an older checkout: naming, unseen species and refusal, on the same crops.
+r"""The shipped recipes beside those of an older checkout: naming, unseen species and refusal, on the same crops.
 
     python benchmarks/older_build.py                           # this build alone, short: shows that it runs
     python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 8 --whole --save
-    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 5 --whole --data hit_uav
+    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 8 --whole --save \
+      --table docs/comparisons/softmax_vs_triplet/comparison.csv    # which was fitted on these flights: half the time
+    python benchmarks/older_build.py --older OTHER_CHECKOUT --work FOLDER --units 5 --unknown-units 2 --whole \
+      --data hit_uav --save
 
 Each build runs `dml compare` on its own configs, both arms for each unit. Units are seeds on simulated flights, which
 both builds simulate: their frames must be equal. On HIT-UAV units are splits by flight conditions, with a quarter of
 the flights for the threshold of rule C; each class in turn is also left out of training and tested as OOD. The chosen
-score is that by which a run refuses; an older build without a choice has the nearest prototype's. A folder that is
-given is kept, and what it holds of finished runs is not run again.
+score is that by which a run refuses; an older build without a choice has the nearest prototype's. Intervals are over
+seeds, or over the flights that HIT-UAV's splits share. A folder that is given is kept, and what it holds of finished
+runs is not run again.
 """
 
 import hashlib
@@ -16,15 +20,19 @@ import json
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from dml_lightning.evaluation.evidence import read_evidence
 from dml_lightning.files import read_json
 from dml_lightning.gallery.answer import answer
 from dml_lightning.gallery.gallery import Gallery
-from dml_lightning.metrics.ood import auroc
+from dml_lightning.metrics.bootstrap import Resampled, expanded_interval, group_draws
 from dml_lightning.stats.paired import t_interval
 from measure import ROOT, Result, options, run_checkout
 
@@ -33,16 +41,13 @@ ARMS = ("softmax", "triplet")
 HIT_UAV = ROOT / ".." / "shared" / "data" / "hit_uav"
 CLASSES = ("Person", "Car", "Bicycle")
 SPLIT = "--data.split_fractions=[0.4,0.12,0.22,0.26]"  # of today's config, for both builds
-NUMBERS = {
-    "balanced_accuracy_prototype": "balanced accuracy, nearest prototype",
-    "novel_map_at_r": "novel MAP@R",
-    "ood_auroc": "OOD AUROC, nearest prototype",
-    "chosen": "OOD AUROC, chosen score",
-}
+ACCURACY = "balanced accuracy, nearest prototype"
+OOD = {"ood": "OOD AUROC", "clutter": "clutter AUROC"}
+COLUMNS = {ACCURACY: "balanced_accuracy_prototype", "novel MAP@R": "novel_map_at_r", "OOD AUROC, nearest": "ood_auroc"}
+DRAWS = 2000
 SHORT = ["--trainer.max_epochs=1", "--data.batches_per_epoch=10"]
-Numbers = dict[str, float]
-Pair = dict[str, list[Numbers]]  # by build, the numbers of each unit
-Tests = dict[tuple[str, str], Pair]  # by kind of test and arm
+Values = NDArray[np.float64]
+Runs = dict[tuple[str, str], dict[str, list[Path]]]  # by kind of test and arm: by build, the run of each unit
 
 
 # Runs --------------------------------------------------------------------------------------------
@@ -55,10 +60,10 @@ def flights(checkouts: Mapping[str, Path], work: Path, whole: bool) -> tuple[dic
         RuntimeError: If the frames of two builds differ.
     """
     roots = {build: work / f"flights_{build}" for build in checkouts}
-    size = [] if whole else ["--flights=12", "--frames=6"]
+    size = ["--flights=24", "--frames=20"] if whole else ["--flights=12", "--frames=6"]
     for build, root in roots.items():
         if not (root / "annotations.json").is_file():
-            run_checkout(checkouts[build], "-m", "dml_lightning", "simulate", f"--out={root}", "--frames=20", *size)
+            run_checkout(checkouts[build], "-m", "dml_lightning", "simulate", f"--out={root}", *size)
     digests = {build: digest(root) for build, root in roots.items()}
     if len(set(digests.values())) > 1:
         raise RuntimeError(f"the builds simulate different frames: {digests}.")
@@ -94,72 +99,6 @@ def compare(checkout: Path, out: Path, unit: int, data: str, overrides: Sequence
     return {arm: found[0].parents[1] for arm, (*found,) in tests.items()}
 
 
-def numbers(run: Path, chosen: bool) -> Numbers:
-    """What the tables show of a run's test; `chosen` is whether its build chooses a score."""
-    metrics = read_json(run / "metrics" / "test.json")
-    found = {name: float(metrics.get(f"test/{name}", np.nan)) for name in NUMBERS}
-    if not chosen:
-        return found | {"chosen": found["ood_auroc"]}
-    evidence, gallery = read_evidence(run / "embeddings" / "test.npz"), Gallery.of_run(run)
-    rule = gallery.default_rule
-    sets = {name: part for name, part in evidence.sets.items() if name in ("known", "ood", "clutter") and len(part)}
-    answers = {name: answer(gallery, part) for name, part in sets.items()}
-    scores = {name: each.score[rule] for name, each in answers.items()}
-    refused = {f"{name} refused": 1 - float(each.known[rule].mean()) for name, each in answers.items()}
-    found["chosen"] = auroc(scores["known"], scores["ood"])
-    if "clutter" in scores:
-        found["clutter AUROC"] = auroc(scores["known"], scores["clutter"])
-    return found | refused
-
-
-# Tables ------------------------------------------------------------------------------------------
-
-
-def difference(older: Sequence[float], newer: Sequence[float]) -> str:
-    """Mean paired difference, with its interval from two units on."""
-    each = np.subtract(newer, older)
-    if len(each) < 2:
-        return f"{each.mean():+.3f}"
-    low, high = t_interval(each)
-    return f"{each.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def mean(values: Sequence[float]) -> str:
-    """The mean, or a dash where a build has no such number."""
-    return f"{np.mean(values):.3f}" if values and not np.isnan(values).any() else "–"
-
-
-def rows(found: Tests) -> Iterator[list[object]]:
-    """A row for each kind of test, arm and number."""
-    for (kind, arm), pair in found.items():
-        for name in pair["this build"][0]:
-            newer = [unit[name] for unit in pair["this build"]]
-            if np.isnan(newer).all():
-                continue
-            older = [unit.get(name, np.nan) for unit in pair.get("older", [])]
-            means = [mean(values) for values in (older, newer)]
-            paired = difference(older, newer) if means[0] != "–" else "–"
-            yield [kind, arm, NUMBERS.get(name, name), *means, paired]
-
-
-def measured(args: Namespace, checkouts: Mapping[str, Path], work: Path, roots: Mapping[str, Path]) -> Tests:
-    """Numbers by kind of test and arm."""
-    found: Tests = {}
-    for build, checkout in checkouts.items():
-        for kind, own in kinds(args.data).items():
-            for unit in range(args.units):
-                words = [f"--data.source.init_args.root={roots[build]}", f"--data.cache_dir={work}/cache_{build}", *own]
-                if args.data == "hit_uav":
-                    words += [f"--data.split_seed={unit}", SPLIT]
-                out = work / build.replace(" ", "_") / kind.replace(" ", "_") / f"{unit}"
-                runs = compare(checkout, out, unit, args.data, words + ([] if args.whole else SHORT))
-                for arm, run in runs.items():
-                    pair = found.setdefault((kind, arm), {})
-                    pair.setdefault(build, []).append(numbers(run, chosen=build == "this build"))
-                    print(build, kind, unit, arm, pair[build][-1], flush=True)
-    return found
-
-
 def kinds(data: str) -> dict[str, list[str]]:
     """What is tested: the shipped classes, and on HIT-UAV each class in turn as one that nobody has seen."""
     if data == "simulated":
@@ -175,13 +114,137 @@ def kinds(data: str) -> dict[str, list[str]]:
     return {"all": []} | unknown
 
 
+def tested(args: Namespace, checkouts: Mapping[str, Path], work: Path, roots: Mapping[str, Path]) -> Runs:
+    """Runs by kind of test and arm, fitted and tested where they are not yet."""
+    found: Runs = {}
+    for unit, (build, checkout) in product(range(args.units), checkouts.items()):
+        for kind, own in kinds(args.data).items():
+            if kind != "all" and unit >= args.unknown_units:
+                continue
+            words = [f"--data.source.init_args.root={roots[build]}", f"--data.cache_dir={work}/cache_{build}", *own]
+            if args.data == "hit_uav":
+                words += [f"--data.split_seed={unit}", SPLIT]
+            out = work / build.replace(" ", "_") / kind.replace(" ", "_") / f"{unit}"
+            runs = compare(checkout, out, unit, args.data, words + ([] if args.whole else SHORT))
+            for arm, run in runs.items():
+                found.setdefault((kind, arm), {}).setdefault(build, []).append(run)
+                print(build, kind, unit, arm, run, flush=True)
+    return found
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+
+class Crops(NamedTuple):
+    """One set of a run's test crops."""
+
+    flights: NDArray[np.str_]  # (N,)
+    labels: NDArray[np.int64]  # (N,)
+    named: NDArray[np.bool_]  # (N,) whether the nearest prototype is of the crop's class
+    nearest: Values  # (N,) distance to it
+    chosen: Values  # (N,) the score by which the run refuses
+    refused: NDArray[np.bool_]  # (N,)
+
+
+def crops_of(run: Path, chooses: bool) -> dict[str, Crops]:
+    """Test crops of a run by set; `chooses` is whether its build chooses a score."""
+    evidence, gallery = read_evidence(run / "embeddings" / "test.npz"), Gallery.of_run(run)
+    rule, found = gallery.default_rule, {}
+    for name in ("known", *OOD):
+        if len(part := evidence.sets[name]):
+            given, labels = answer(gallery, part), part.labels.numpy()
+            found[name] = Crops(
+                evidence.groups[name],
+                labels,
+                np.array(evidence.class_names)[labels] == np.array(given.label_prototype),
+                given.distance,
+                given.score[rule] if chooses else given.distance,
+                ~given.known[rule],
+            )
+    return found
+
+
+def numbers(run: Path, chooses: bool, flights: NDArray[np.str_], times: Values) -> dict[str, Values]:
+    """Numbers of a run's test, each (T,): flight g counts times[t, g] times; NaN where a draw lacks a side."""
+    sets = crops_of(run, chooses)
+    places = {name: np.searchsorted(flights, part.flights) for name, part in sets.items()}
+    known, metrics = sets["known"], read_json(run / "metrics" / "test.json")
+    found = {ACCURACY: balanced_accuracy(known, times[:, places["known"]])}
+    np.testing.assert_allclose(found[ACCURACY][0], metrics["test/balanced_accuracy_prototype"], atol=1e-6)
+    if "test/novel_map_at_r" in metrics:
+        found["novel MAP@R"] = np.full(len(times), metrics["test/novel_map_at_r"])
+    for name in [each for each in OOD if each in sets]:
+        drawn, part = Resampled(times, places["known"], places[name]), sets[name]
+        for score in ("nearest", "chosen"):
+            sides = getattr(known, score), getattr(part, score)
+            found[f"{OOD[name]}, {score}"] = drawn.aurocs(*sides, np.ones((1, len(part.labels)), dtype=bool))[:, 0]
+    for name, part in sets.items():
+        weights = times[:, places[name]]
+        found[f"{name} refused"] = np.divide(weights @ part.refused, weights.sum(axis=1))
+    return found
+
+
+def balanced_accuracy(crops: Crops, weights: Values) -> Values:
+    """Mean over classes (T,) of the weighted share that is named right; NaN where a draw lacks a class."""
+    members = crops.labels[:, None] == np.unique(crops.labels)  # (N, C)
+    return np.divide(weights @ (members & crops.named[:, None]), weights @ members).mean(axis=1)
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def rows(runs: Runs, by_flights: bool, table: Path | None = None) -> Iterator[list[str]]:
+    """A row for each kind of test, arm and number: both builds and their difference.
+
+    The first of all values is that of the flights as they are; the others are of flights drawn with replacement.
+    """
+    every = [run for pair in runs.values() for units in pair.values() for run in units]
+    flights = np.unique(np.concatenate([part.flights for run in every for part in crops_of(run, False).values()]))
+    draws = DRAWS if by_flights else 0
+    times = np.concatenate([np.ones((1, len(flights))), group_draws(len(flights), draws, seed=0)])
+    found: dict[tuple[str, str, str], dict[str, Values]] = {}
+    for (kind, arm), pair in runs.items():
+        for build, units in pair.items():
+            each = [numbers(run, build == "this build", flights, times) for run in units]
+            for name in each[0]:
+                found.setdefault((kind, arm, name), {})[build] = np.stack([own[name] for own in each])  # (units, T)
+    if table is not None:
+        own = pd.read_csv(table).sort_values("seed")
+        for arm, (name, column) in product(ARMS, COLUMNS.items()):
+            values = own.loc[own["arm"] == arm, column].to_numpy()[: len(runs["all", arm]["older"])]
+            found["all", arm, name]["this build"] = values[:, None]
+    for arm, score in product(ARMS, ("nearest", "chosen")):
+        name = f"{OOD['ood']}, {score}"
+        unknown = [found[kind, arm, name] for kind in kinds("hit_uav") if kind != "all" and (kind, arm, name) in found]
+        if unknown:
+            found["mean of the three", arm, name] = {
+                build: np.mean([values[build] for values in unknown], axis=0) for build in unknown[0]
+            }
+    for about, values in found.items():
+        if len(values) == 2:
+            values = values | {"difference": values["this build"] - values["older"]}
+        builds = ("older", "this build", "difference")
+        yield [*about, *(cell(values[build], len(flights)) if build in values else "–" for build in builds)]
+
+
+def cell(values: Values, flights: int) -> str:
+    """The mean over units of values (units, 1 + draws), and its interval: over flights if drawn, else over units."""
+    means = values.mean(axis=0)
+    if len(means) == 1 and len(values) == 1:
+        return f"{means[0]:.3f}"
+    low, high = expanded_interval(means[1:], flights) if len(means) > 1 else t_interval(values[:, 0])
+    return f"{means[0]:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def main() -> None:
     """Print the table, and write it with `--save`."""
     parser = options(__doc__)
     parser.add_argument("--older", type=Path, help="another checkout")
     parser.add_argument("--work", type=Path, help="a folder that is kept (default: a temporary one)")
+    parser.add_argument("--table", type=Path, help="comparison.csv of this build on these flights, instead of runs")
     parser.add_argument("--data", choices=["simulated", "hit_uav"], default="simulated")
     parser.add_argument("--units", type=int, default=1, help="seeds or splits (default 1)")
+    parser.add_argument("--unknown-units", type=int, default=1, help="splits with each class left out (default 1)")
     parser.add_argument("--whole", action="store_true", help="the shipped number of steps; else ten")
     args = parser.parse_args()
     checkouts = {"older": args.older.resolve()} if args.older else {}
@@ -194,10 +257,21 @@ def main() -> None:
             if args.data == "simulated":
                 roots, frames = flights(checkouts, work, args.whole)
                 result.text(f"Frames of both builds: sha256 {frames}.")
-            found = measured(args, checkouts, work, roots)
-        units = "seeds" if args.data == "simulated" else "splits"
-        result.text(f"Means over {args.units} {units}; paired difference with Student's interval at 95 % over {units}.")
-        result.table(["test", "arm", "number", "older", "this build", "difference"], rows(found), texts=3)
+            if args.table:
+                del checkouts["this build"]
+                result.text(f"Numbers of this build are of `{args.table}`.")
+            by_flights = args.data == "hit_uav"
+            found = list(rows(tested(args, checkouts, work, roots), by_flights, args.table))
+        over = (
+            f"splits, with 95 % intervals over flights, drawn {DRAWS:,} times with replacement for all splits at once"
+        )
+        result.text(
+            f"Means over {args.units} {over if by_flights else 'seeds, with Student intervals at 95 % over seeds'}; "
+            "differences are paired. The older build has no choice of a score: by its nearest prototype."
+        )
+        if by_flights:
+            result.text(f"Classes that are left out of training in turn: {args.unknown_units} splits each.")
+        result.table(["test", "arm", "number", "older", "this build", "difference"], found, texts=3)
 
 
 if __name__ == "__main__":

@@ -94,12 +94,14 @@ def base() -> dict[str, Any]:
 
 
 def make_data(setting: Setting) -> ThermalWaterfowlDataModule:
-    """The simulated flights with the options of their config."""
+    """The known crops of the simulated flights, with the options of their config: plain loops take no clutter."""
     config = yaml.safe_load((ROOT / "configs/data/simulated.yaml").read_text())["data"]
     source = config.pop("source")
     source["init_args"]["root"] = str(setting.work / "flights")
     options = setting.options
     config |= {
+        "ood_train": [],
+        "background": 0,
         "classes_per_batch": options.classes,
         "samples_per_class": options.samples,
         "batches_per_epoch": options.steps,

@@ -154,6 +154,12 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     arms = {job.arm: planned_recipe(job) for job in jobs if _cell(job) == _cell(jobs[0])}
     trials = {job: planned_recipe(job) for job in experiment.trials()}
     _check_trials(trials)
+    named = any(recipe.get("data", {}).get("split_by") for recipe in arms.values())
+    if named and experiment.fold_by == "groups" and any(experiment.folds):
+        raise ValueError(
+            f"folds {[*experiment.folds]} deal groups into splits anew, and data.split_by names the groups of each split: "
+            "leave out one of them, or make folds by classes (fold_by: classes)."
+        )
     titled = {job.title: recipe for job, recipe in trials.items()}
     searched = {job.title: experiment.searched[job.arm] for job in trials}
     for_all = set.intersection(*map(set, experiment.searched.values())) if trials else set[str]()

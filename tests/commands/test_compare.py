@@ -182,6 +182,23 @@ def test_an_unfair_plan_is_refused_before_anything_runs_or_is_declared(
 
 
 @pytest.mark.parametrize(
+    ("folds", "fold_by", "refused"), [([0, 1], "groups", True), ([0], "groups", False), ([0, 1], "classes", False)]
+)
+def test_folds_by_groups_beside_named_splits_are_refused_before_anything_runs(
+    tmp_path: Path,
+    ended: list[Outcome],
+    planned: dict[str, dict[str, Any]],
+    folds: list[int],
+    fold_by: str,
+    refused: bool,
+) -> None:
+    for arm in ("pixels", "softmax", "triplet"):
+        planned[arm] = {"trainer": {"max_epochs": 1}, "data": {"split_by": {"train": ["flight_01"]}}}
+    with pytest.raises(ValueError, match=r"folds \[0, 1\] deal groups" if refused else "runs failed"):
+        compared(tmp_path, folds=folds, fold_by=fold_by)
+
+
+@pytest.mark.parametrize(
     ("option", "fair"), [("model.init_args.loss.init_args.margin", True), ("data.crop_size", False)]
 )
 def test_a_search_of_what_arms_have_to_share_is_refused(
