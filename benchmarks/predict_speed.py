@@ -36,7 +36,8 @@ from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds
 PACKAGES = ("numpy", "pandas", "timm", "tifffile", "imagecodecs", "onnxruntime")
 CROP, BATCH = 48, 256  # px; the command's batch size
 WORKER = """
-import contextlib, io, json, resource, sys, time
+import contextlib, io, json, sys, time
+from pathlib import Path
 
 from dml_lightning.cli import main
 
@@ -45,11 +46,12 @@ for line in sys.stdin:
     wall, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         main(["predict", "--run", run, "--data", table, "--out", table.replace(".csv", ".out.csv")])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
 """
 EXPORTED = """
-import json, os, resource, sys, time
+import json, os, sys, time
 from pathlib import Path
 
 import pandas as pd
@@ -66,7 +68,8 @@ for line in sys.stdin:
     for frame, boxes in pd.read_csv(table).groupby("frame"):
         pixels = tifffile.imread(Path(table).parent / frame)
         model.predict(model.cut(pixels, boxes[["x", "y", "width", "height"]].to_numpy()))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
 """
 
