@@ -249,14 +249,16 @@ def processor_seconds(checkout: Path, *arguments: str) -> float:
 # Memory ------------------------------------------------------------------------------------------
 
 
-def own_process(function: Callable[..., T], *arguments: object) -> T:
+def own_process(
+    function: Callable[..., T], *arguments: object, preload: Sequence[str] = ("dml_lightning.losses",)
+) -> T:
     """What a function of a module's top level returns in a fresh process: its peak memory is its own.
 
     The processes are forked from a server that has imported what is slow to import and computed nothing; it starts at
-    the first call, with the threads of the `Result`.
+    the first call, with the threads of the `Result`, and imports the modules `preload` of that call.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["dml_lightning.losses"])
+    context.set_forkserver_preload(list(preload))
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 

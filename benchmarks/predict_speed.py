@@ -1,13 +1,14 @@
 """`dml predict` from frames on disk to the table, beside an older checkout and the bare forward of its encoder.
 
     python benchmarks/predict_speed.py                                               # 2,000 boxes; nothing is written
-    python benchmarks/predict_speed.py --boxes 5000 --older OTHER_CHECKOUT --repeats 5 --save
-    python benchmarks/predict_speed.py --boxes 100000 --older OTHER_CHECKOUT --repeats 1 --save
+    python benchmarks/predict_speed.py --boxes 5000 --older OTHER_CHECKOUT --exported --repeats 5 --save
+    python benchmarks/predict_speed.py --boxes 100000 --older OTHER_CHECKOUT --exported --repeats 1 --save
 
 Each checkout predicts with a run of its own recipe, fitted for a few steps: which answers come does not matter here. It
 runs in a process of its own that has predicted one frame before, so that its start is stated apart. The bare encoder
-takes ready crops of noise, in batches of the command's size, as its run holds it and as the command uses it. All are
-called in turn; ratios are of processor seconds.
+takes ready crops of noise, in batches of the command's size, as its run holds it and as the command uses it. With
+--exported, the `score.py` of each checkout's export names the same boxes frame by frame, each frame read by tifffile.
+All are called in turn; ratios are of processor seconds.
 """
 
 import argparse
@@ -30,12 +31,13 @@ from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models.inference import folded
 from dml_lightning.models.network import Network
 from dml_lightning.simulate import simulate
-from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds, ratios, spread
+from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds, ratios, run_checkout, spread
 
-PACKAGES = ("numpy", "pandas", "timm", "tifffile", "imagecodecs")
+PACKAGES = ("numpy", "pandas", "timm", "tifffile", "imagecodecs", "onnxruntime")
 CROP, BATCH = 48, 256  # px; the command's batch size
 WORKER = """
-import contextlib, io, json, resource, sys, time
+import contextlib, io, json, sys, time
+from pathlib import Path
 
 from dml_lightning.cli import main
 
@@ -44,7 +46,30 @@ for line in sys.stdin:
     wall, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         main(["predict", "--run", run, "--data", table, "--out", table.replace(".csv", ".out.csv")])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
+    print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
+"""
+EXPORTED = """
+import json, os, sys, time
+from pathlib import Path
+
+import pandas as pd
+import tifffile
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # onnxruntime has a thread per core
+for line in sys.stdin:
+    folder, table = json.loads(line)
+    wall, cpu = time.perf_counter(), time.process_time()
+    sys.path.insert(0, folder)
+    from score import Model
+
+    model = Model(folder)
+    for frame, boxes in pd.read_csv(table).groupby("frame"):
+        pixels = tifffile.imread(Path(table).parent / frame)
+        model.predict(model.cut(pixels, boxes[["x", "y", "width", "height"]].to_numpy()))
+    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
 """
 
@@ -59,22 +84,23 @@ class Took(NamedTuple):
 
 
 class Command:
-    """`dml predict` of one checkout in a process of its own, which waits for tables.
+    """`dml predict` of one checkout, or the reader of its export, in a process of its own, which waits for tables.
 
     Args:
         checkout: Folder of its package.
-        work: Folder with the simulated flights; receives its run.
+        run: Folder of its run, or of its export.
+        worker: Program of the process.
     """
 
-    def __init__(self, checkout: Path, work: Path) -> None:
-        self.run = fitted(checkout, work)
+    def __init__(self, checkout: Path, run: Path, worker: str = WORKER) -> None:
+        self.run = run
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER],
+            [sys.executable, "-c", worker],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(checkout)},
-            cwd=work,  # the current folder comes first on the path of `python -c`
+            cwd=run,  # the current folder comes first on the path of `python -c`
         )
 
     def predict(self, table: Path) -> Took:
@@ -101,6 +127,12 @@ def fitted(checkout: Path, work: Path) -> Path:
     processor_seconds(checkout, "-m", "dml_lightning", "fit", *args)
     (recipe,) = runs.glob("*/*/recipe.fit.yaml")
     return recipe.parent
+
+
+def exported(checkout: Path, run: Path) -> Path:
+    """The folder of a run's export."""
+    run_checkout(checkout, "-m", "dml_lightning", "export", f"--run={run}", f"--out={run}.export")
+    return Path(f"{run}.export")
 
 
 def write_tables(work: Path, boxes: int, suffix: str) -> dict[str, Path]:
@@ -157,6 +189,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=2_000)
     parser.add_argument("--suffix", choices=(".tiff", ".png", ".jpg"), default=".tiff", help="of the frames")
     parser.add_argument("--older", type=Path, help="another checkout, measured in turn")
+    parser.add_argument("--exported", action="store_true", help="time exports, too; frames are then .tiff")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     heads = ("processor s", "wall s", "crops by processor s", "its time by ours", "start, processor s")
@@ -174,7 +207,13 @@ def main() -> None:
         simulate(work / "flights", flights=12, frames=6, workers=1, progress=False)
         tables = write_tables(work, args.boxes, args.suffix)
         checkouts = {"this checkout": ROOT} | ({"older checkout": args.older.resolve()} if args.older else {})
-        commands = {name: running.enter_context(Command(each, work)) for name, each in checkouts.items()}
+        commands = {}
+        for name, each in checkouts.items():
+            run = fitted(each, work)
+            commands[name] = running.enter_context(Command(each, run))
+            if args.exported:
+                export = Command(each, exported(each, run), EXPORTED)
+                commands[f"score.py of {name}"] = running.enter_context(export)
         result.table(("", *heads, *peaks), rows(commands, tables, args))
 
 

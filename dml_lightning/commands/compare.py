@@ -157,8 +157,8 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     named = any(recipe.get("data", {}).get("split_by") for recipe in arms.values())
     if named and experiment.fold_by == "groups" and any(experiment.folds):
         raise ValueError(
-            f"folds {[*experiment.folds]} deal groups into splits anew, and data.split_by names the groups of each split: "
-            "leave out one of them, or make folds by classes (fold_by: classes)."
+            f"folds {[*experiment.folds]} deal groups into splits anew, and data.split_by names the groups of each "
+            "split: leave out one of them, or make folds by classes (fold_by: classes)."
         )
     titled = {job.title: recipe for job, recipe in trials.items()}
     searched = {job.title: experiment.searched[job.arm] for job in trials}

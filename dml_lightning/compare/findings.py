@@ -111,7 +111,7 @@ def _answer(table: pd.DataFrame, question: Question) -> str:
     try:
         comparison = compare_arms(table, question)
         runs = (
-            RunEvidence(row["arm"], row["seed"], row["fold"], read_evidence(test_file(Path(row["run"]))))
+            RunEvidence.read(row["arm"], row["seed"], row["fold"], test_file(Path(row["run"])))
             for row in table[["arm", "seed", "fold", "run"]].to_dict("records")
         )
         return f"{beside_flights(comparison, runs, question.metric).sentence}\n"

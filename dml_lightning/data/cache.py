@@ -25,7 +25,7 @@ from dml_lightning.data.crops import CropOptions, Patches, Statistics
 from dml_lightning.data.frames import FrameError
 from dml_lightning.data.ground import ground_distances
 from dml_lightning.data.stores import CropStore, Cutter, Rows, UncachedCrops
-from dml_lightning.data.table import BOX_COLUMNS
+from dml_lightning.data.table import BOX_COLUMNS, DIGEST_ROWS
 from dml_lightning.types import OnBadFrame
 
 FORMAT = 2  # raise it when the meaning of a cached file changes
@@ -68,7 +68,8 @@ def cache_key(table: pd.DataFrame, options: CropOptions) -> str:
     if options.crop_metres is not None:
         digest.update(ground_distances(table).tobytes())
     digest.update(np.ascontiguousarray(table[BOX_COLUMNS].to_numpy(np.float64)).tobytes())
-    digest.update("\n".join(table["frame"]).encode())
+    for start in range(0, len(table), DIGEST_ROWS):
+        digest.update(("\n" * (start > 0) + "\n".join(table["frame"].iloc[start : start + DIGEST_ROWS])).encode())
     return digest.hexdigest()[:16]
 
 

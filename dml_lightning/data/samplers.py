@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 from dml_lightning.data.plan import Indices, PlannedBatchSampler, Walk
 from dml_lightning.types import Stream
 
+NAMED = 20  # classes that a warning names
+
 
 class PKBatchSampler(PlannedBatchSampler):
     """P classes times K crops of each, on every rank.
@@ -81,8 +83,10 @@ class PKBatchSampler(PlannedBatchSampler):
             if len(members) < self.global_samples
         ]
         if short:
+            more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
+            named = ", ".join(short[:NAMED]) + more
             warnings.warn(
-                f"Fewer than {self.global_samples} training crops, so a batch repeats them: {', '.join(short)}.",
+                f"Fewer than {self.global_samples} training crops, so a batch repeats them: {named}.",
                 stacklevel=3,
             )
 

@@ -34,6 +34,7 @@ READER_COLUMNS = ("frame", *BOX_COLUMNS, "label", "group")
 TABLE_COLUMNS = (*READER_COLUMNS, "role", "split")
 RESERVED = ("unknown", "other")  # answers that predictions and counts give
 SPLITS = ("train", "val", "test", "calibration")  # the last only where it is asked for
+DIGEST_ROWS = 100_000  # rows whose texts are in memory at once
 
 
 def validate_table(table: pd.DataFrame) -> None:
@@ -240,11 +241,28 @@ def table_digest(table: pd.DataFrame) -> str:
     """
     digest = hashlib.sha256()
     for column in table.columns:
-        values = table[column]
-        texts = relative_frames(values) if column == "frame" else list(values)
-        if column in BOX_COLUMNS:
-            data = values.to_numpy("<f8").tobytes()
-        else:
-            data = b"".join(b"%d:%s" % (len(raw := str(text).encode()), raw) for text in texts)
-        digest.update(b"%s|%d|" % (str(column).encode(), len(data)) + data)
+        size, pieces = _numbers(table[column]) if column in BOX_COLUMNS else _texts(table[column])
+        digest.update(b"%s|%d|" % (str(column).encode(), size))
+        for piece in pieces:
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _numbers(values: pd.Series) -> tuple[int, Iterable[bytes]]:
+    """Size in bytes of a column of numbers as float64, and the bytes."""
+    data = values.to_numpy("<f8").tobytes()
+    return len(data), [data]
+
+
+def _texts(values: pd.Series) -> tuple[int, Iterable[bytes]]:
+    """Texts of a column, each behind its length: their size in bytes, and the bytes in pieces.
+
+    Millions of rows share few texts, so each is written once.
+    """
+    texts = values if isinstance(values.dtype, pd.StringDtype) else pd.Series(map(str, values), dtype="str")
+    codes, names = pd.factorize(texts, use_na_sentinel=False)
+    distinct = relative_frames(names) if values.name == "frame" else map(str, names)
+    written = [b"%d:%s" % (len(raw := text.encode()), raw) for text in distinct]
+    size = sum(len(each) * int(count) for each, count in zip(written, np.bincount(codes), strict=True))
+    starts = range(0, len(codes), DIGEST_ROWS)
+    return size, (b"".join(map(written.__getitem__, codes[start : start + DIGEST_ROWS])) for start in starts)

@@ -4,10 +4,10 @@ Callbacks evaluate a run while it trains; reports and `dml audit` evaluate the f
 functions of an `Evidence`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class Evidence:
         write_npz(path, **arrays)
 
 
-def read_evidence(path: Path) -> Evidence:
+def read_evidence(path: Path, skip: Collection[Literal["features", "thumbnails"]] = ()) -> Evidence:
     """Read the npz file of a run, or one with the embeddings of any other framework.
 
     Arrays of the file: `vectors` (N, D) floating-point; `labels` (N,), class names or integers; `roles` (N,), each one
@@ -104,10 +104,14 @@ def read_evidence(path: Path) -> Evidence:
     whether retrieval is measured without a query's own group too, true if there are groups and it is not given;
     `temperature`, a number above 0 that was fitted on validation.
 
+    Args:
+        path: The file, .npz.
+        skip: Arrays that are not read, most of a file's bytes: the evidence is as of a file without them.
+
     Raises:
         ValueError: If the file is missing or unreadable, or an array does not fit; names the file and the array.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, skip)
     try:
         return _evidence(arrays)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The arrays of an npz file of embeddings, read without unpickling and checked one by one."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,12 @@ def check_file(path: Path) -> None:
         raise ValueError(f"{path}: there is no such file.")
 
 
-def read_arrays(path: Path) -> Arrays:
-    """Read all arrays of a file.
+def read_arrays(path: Path, skip: Collection[str] = ()) -> Arrays:
+    """Read the arrays of a file.
+
+    Args:
+        path: The file, .npz.
+        skip: Names of arrays that are left out.
 
     Raises:
         ValueError: If the file is missing or unreadable, holds an array twice, or lacks one that is needed.
@@ -60,7 +65,7 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             names = list(file.files)
-            arrays = {key: np.asarray(file[key]) for key in names}
+            arrays = {key: np.asarray(file[key]) for key in names if key not in skip}
     except Exception as error:  # a damaged file makes NumPy and zipfile raise nearly anything
         what = str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read as an npz file of plain arrays ({what}).") from None

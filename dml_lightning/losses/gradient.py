@@ -87,7 +87,6 @@ class _PairSum(torch.autograd.Function):
         return to_anchors * gradient, to_references * gradient, None
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def pair_sum(
     anchors: Tensor, references: Tensor, compute: Callable[[Tensor, Tensor, bool], PairSums]
 ) -> tuple[Tensor, Tensor]:
@@ -108,4 +107,7 @@ def pair_sum(
         >>> total.item(), numbers, x.grad
         (4.0, tensor([1]), tensor([[4.]]))
     """
-    return _PairSum.apply(anchors, references, compute)  # type: ignore[no-any-return]
+    apply = _PairSum.apply
+    if torch.compiler.is_compiling():  # it takes three seconds to import, and need not see this
+        apply = torch.compiler.disable(apply)  # type: ignore[no-untyped-call]
+    return apply(anchors, references, compute)  # type: ignore[no-any-return]

@@ -41,6 +41,7 @@ class RunResult:
     source: Path  # run folder or npz file
     metrics: dict[str, float]  # by name without the stage
     trained: bool = True  # False for a floor, which is tested as it is initialised
+    recipe: dict[str, Any] = field(default_factory=dict)  # parsed; empty for a file of embeddings
 
     @property
     def folder(self) -> Path | None:
@@ -94,11 +95,6 @@ class RunResult:
         return path.read_text(encoding="utf-8") if path else ""
 
     @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe, parsed."""
-        return read_recipe_file(path) if self.folder and (path := recipe_file(self.source)) else {}
-
-    @cached_property
     def history(self) -> pd.DataFrame:
         """All values logged while fitting, ordered by step; empty if there are none."""
         parts = [_history(path) for path in sorted(self.source.glob("csv/fit*/metrics.csv"))]
@@ -133,15 +129,20 @@ class ReportInput:
     @cached_property
     def differences(self) -> list[str]:
         """Sentences on what differs between runs beyond arm, seed and fold, from their saved recipes."""
-        cells: dict[tuple[int, int], dict[str, Path]] = {}
-        for run in self.runs:
-            if run.folder is not None:
-                cells.setdefault((run.seed, run.fold), {})[run.arm] = run.folder
+        saved = [run for run in self.runs if run.folder is not None]
+        cells: dict[tuple[int, int], dict[str, RunResult]] = {}
+        for run in saved:
+            cells.setdefault((run.seed, run.fold), {})[run.arm] = run
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
-        several = (cell for cell in cells.values() if len(cell) > 1)
-        sentences = [sentence for cell in several for sentence in differences(cell, trained, self.searched)]
-        for arm, runs in self.arms.items():
-            sentences += arm_differences(arm, [run.folder for run in runs if run.folder is not None])
+        sentences: list[str] = []
+        for cell in (cell for cell in cells.values() if len(cell) > 1):
+            folders, recipes = (
+                {arm: run.source for arm, run in cell.items()},
+                {a: run.recipe for a, run in cell.items()},
+            )
+            sentences += differences(folders, trained, self.searched, recipes)
+        for arm in self.arms:
+            sentences += arm_differences(arm, {run.source: run.recipe for run in saved if run.arm == arm})
         return list(dict.fromkeys(sentences))
 
     @cached_property
@@ -157,7 +158,7 @@ class ReportInput:
             comparison = compare_arms(self.table().rename(columns=named), question)
         except ValueError as error:
             return f"The arms cannot be compared: {error}"
-        runs = (RunEvidence(run.arm, run.seed, run.fold, run.evidence) for run in self.runs)
+        runs = (RunEvidence.read(run.arm, run.seed, run.fold, test_file(run.source)) for run in self.runs)
         return beside_flights(comparison, runs, self.question.metric)
 
 
@@ -273,6 +274,7 @@ def read_result(path: Path, arm: str | None = None, seed: int | None = None, fol
         source=path,
         metrics=read_metrics(path, "test"),
         trained="fit" in read_run(path)["stages"],
+        recipe=recipe,
     )
 
 

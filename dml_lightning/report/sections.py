@@ -12,6 +12,7 @@ from dml_lightning.evaluation.distances import DistanceSample, distance_sample
 from dml_lightning.evaluation.ood import assumptions
 from dml_lightning.evaluation.open_set import OpenSetSample, open_set_sample
 from dml_lightning.evaluation.structure import class_table
+from dml_lightning.figures.projection import MOST_POINTS
 from dml_lightning.openset.thresholds import Threshold
 from dml_lightning.report.counts import counts_section
 from dml_lightning.report.figures import coverage_figure, distances_figure, roc_figure
@@ -104,7 +105,8 @@ def _projection() -> Section:
         [
             "Every point is a test crop; hover over it or tap it to see the crop. Dots, squares, diamonds and stars "
             "are known classes, triangles novel ones, strokes OOD. Point at a class, or choose it, to find it under "
-            "every arm."
+            f"every arm. Of more than {MOST_POINTS} test crops so many are drawn, of small classes more than their "
+            "share."
         ],
         projection=True,
     )

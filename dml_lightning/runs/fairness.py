@@ -42,18 +42,24 @@ NONE: Searched = MappingProxyType({})
 FACTS = ("initial_encoder", "samples_seen", "world_size")  # recorded by the runs themselves
 
 
-def differences(runs: Mapping[str, Path], trained: Sequence[str], searched: Searched = NONE) -> list[str]:
+def differences(
+    runs: Mapping[str, Path],
+    trained: Sequence[str],
+    searched: Searched = NONE,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> list[str]:
     """Unwanted differences between the arms of one seed and fold, one sentence each; empty if it is fair.
 
     Args:
         runs: Run folder of each arm.
         trained: Names of the arms that are fitted; of the others (floors) only data and trainer are compared.
         searched: Options that a search of equal trials has chosen for each arm; none without a search.
+        recipes: Recipe of each arm, if they have been read before.
 
     Raises:
         ValueError: If a folder holds no run.
     """
-    recipes = {arm: read_recipe(run) for arm, run in runs.items()}
+    recipes = recipes or {arm: read_recipe(run) for arm, run in runs.items()}
     fitted = [arm for arm in trained if arm in runs]
     return [*recipe_differences(recipes, trained, searched), *_recorded(runs, fitted)]
 
@@ -94,15 +100,20 @@ def short_name(option: str) -> str:
     return option.replace(".init_args", "")
 
 
-def arm_differences(arm: str, runs: Sequence[Path]) -> list[str]:
-    """Unwanted differences between the runs of one arm, which may differ in seed and fold only, one sentence each."""
-    recipes = {run: dict(_flat(read_recipe(run))) for run in runs}
-    keys = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+def arm_differences(arm: str, recipes: Mapping[Path, Recipe]) -> list[str]:
+    """Unwanted differences between the runs of one arm, which may differ in seed and fold only, one sentence each.
+
+    Args:
+        arm: Name of the arm.
+        recipes: Recipe of each run by its folder.
+    """
+    flat = {run: dict(_flat(recipe)) for run, recipe in recipes.items()}
+    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe)
     return [
         sentence
         for key in keys
         if key not in MAKES_A_CELL and not key.startswith(CHANGES_NO_NUMBER)
-        for sentence in _unequal(f"{key} of {arm}", {str(run): own.get(key) for run, own in recipes.items()})
+        for sentence in _unequal(f"{key} of {arm}", {str(run): own.get(key) for run, own in flat.items()})
     ]
 
 

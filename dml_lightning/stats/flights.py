@@ -8,14 +8,15 @@ it.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dml_lightning.evaluation.clutter import clutter_values
-from dml_lightning.evaluation.evidence import Evidence
+from dml_lightning.evaluation.evidence import Evidence, read_evidence
 from dml_lightning.evaluation.naming import accuracy_values
 from dml_lightning.evaluation.ood import ood_values
 from dml_lightning.evaluation.open_set import open_set_values
@@ -38,6 +39,11 @@ class RunEvidence(NamedTuple):
     seed: int
     fold: int
     evidence: Evidence
+
+    @classmethod
+    def read(cls, arm: str, seed: int, fold: int, file: Path) -> Self:
+        """Read from the run's npz file what the metrics look at: neither features nor pictures of the crops."""
+        return cls(arm, seed, fold, read_evidence(file, skip=("features", "thumbnails")))
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,14 @@ def test_crops_in_metres_depend_on_the_distance_of_each_frame(table: pd.DataFram
     assert cache_key(near, OPTIONS) == cache_key(far, OPTIONS)
 
 
+def test_the_key_is_the_same_however_many_rows_are_hashed_at_once(
+    table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = cache_key(table, OPTIONS)
+    monkeypatch.setattr(cache, "DIGEST_ROWS", 7)
+    assert cache_key(table, OPTIONS) == key
+
+
 def test_every_box_enters_the_key_and_labels_do_not(table: pd.DataFrame) -> None:
     key = cache_key(table, OPTIONS)
     for column in ("x", "y", "width", "height"):

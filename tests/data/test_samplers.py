@@ -247,6 +247,12 @@ def test_small_classes_are_named_in_one_warning() -> None:
         PKBatchSampler(labels, 2, 3, world_size=2)  # two ranks share two classes: six crops of each
 
 
+def test_a_warning_of_small_classes_stays_readable() -> None:
+    with pytest.warns(UserWarning, match=r"Fewer than 2 .*: class 0 \(1\), .* and 30 more\.$") as caught:
+        PKBatchSampler([f"class {number}" for number in range(50)], classes_per_batch=2, samples_per_class=2)
+    assert str(caught[0].message).count("class ") == 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

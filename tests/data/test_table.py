@@ -217,6 +217,36 @@ def test_digest_does_not_depend_on_the_number_type_of_boxes() -> None:
     assert table_digest(table.astype({"x": "int64", "width": "float32"})) == table_digest(table)
 
 
+def test_digest_is_that_of_all_texts_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(0).integers(0, 60, 500)
+    odd = [1, True, 1.0, "1", None, np.nan, 0.0, -0.0]
+    table = pd.DataFrame(
+        {
+            "frame": [f"/data/flight {n % 3}/ü{n}.tif" for n in draws],
+            "x": draws / 7,
+            "label": [f"né{n % 5}" for n in draws],
+            "gsd": [(np.nan, 0.02, 0.0, -0.0)[n % 4] for n in draws],
+            "mixed": pd.Series([odd[n % 8] for n in draws], dtype=object),
+        }
+    )
+    table["missing"] = table["label"].where(draws % 2 == 0)
+    table["category"] = table["label"].astype("category")
+    monkeypatch.setattr("dml_lightning.data.table.DIGEST_ROWS", 7)
+    for rows in (table, table.iloc[::-3], table[["frame", "x"]], table[:0]):
+        assert table_digest(rows) == slow_digest(rows)
+
+
+def slow_digest(table: pd.DataFrame) -> str:
+    """All of a column at once, each text written for itself."""
+    digest = hashlib.sha256()
+    for column, values in table.items():
+        texts = relative_frames(values) if column == "frame" else list(values)
+        data = b"".join(b"%d:%s" % (len(str(text).encode()), str(text).encode()) for text in texts)
+        data = values.to_numpy("<f8").tobytes() if column == "x" else data
+        digest.update(b"%s|%d|" % (str(column).encode(), len(data)) + data)
+    return digest.hexdigest()
+
+
 def test_relative_frames() -> None:
     assert relative_frames(["/a/b/c.tif", "/a/d/e/f.tif"]) == ["b/c.tif", "d/e/f.tif"]
     assert relative_frames(["/a/b/c.tif"]) == ["c.tif"]

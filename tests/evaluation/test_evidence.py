@@ -266,6 +266,17 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         read_evidence(tmp_path / "one.npz")
 
 
+def test_skipped_arrays_are_as_if_the_file_had_none(tmp_path: Path) -> None:
+    more = {"features": np.ones((12, 2), np.float32), "thumbnails": np.zeros((12, 4, 4), np.uint8)}
+    assert read(tmp_path, arrays() | more).thumbnails
+    skipped = read_evidence(tmp_path / "e.npz", skip=("features", "thumbnails"))
+    assert not skipped.thumbnails
+    for name, part in read(tmp_path, arrays()).sets.items():
+        assert skipped.sets[name].features is None
+        torch.testing.assert_close(skipped.sets[name].vectors, part.vectors)
+        assert torch.equal(skipped.sets[name].labels, part.labels)
+
+
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     content = arrays()
     np.savez(tmp_path / "e.npz", **content | {"groups": np.array([{}] * 12, dtype=object)})

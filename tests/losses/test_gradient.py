@@ -1,9 +1,13 @@
 """The gradient of weighted distances, block by block, against autograd."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch import Tensor
 
-from dml_lightning.losses.gradient import PairGradient
+from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -19,3 +23,32 @@ def test_gradient_against_autograd(squared: bool) -> None:
     for rows in (slice(0, 4), slice(4, 9)):
         gradient.add(rows, weights[rows], values[rows].detach())
     torch.testing.assert_close(gradient.result(), (x.grad, y.grad))
+
+
+def squares(x: Tensor, y: Tensor, wanted: bool) -> PairSums:
+    gaps = x[:, None] - y
+    number = torch.tensor([gaps.numel()])
+    return PairSums(gaps.square().sum().double(), number, 2 * gaps.sum(1), -2 * gaps.sum(0))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # PyTorch hides it
+def test_a_sum_within_a_compiled_function_stays_as_it_is() -> None:
+    def loss(x: Tensor) -> Tensor:
+        total, number = pair_sum(2 * x, y, squares)
+        return total / number[0] + x.sum()
+
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.randn(5, 4, generator=g, requires_grad=True), torch.randn(7, 4, generator=g)
+    found = []
+    for function in (loss, torch.compile(loss, backend="aot_eager")):
+        value = function(x)
+        found.append((value.detach(), *torch.autograd.grad(value, x)))
+    torch.testing.assert_close(found[1], found[0])
+    by_hand = ((2 * x[:, None] - y).square().sum().double() / (5 * 7 * 4) + x.sum()).detach()
+    torch.testing.assert_close(found[0][0], by_hand, check_dtype=False)
+
+
+def test_losses_bring_no_compiler() -> None:
+    code = "import sys, dml_lightning.losses; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

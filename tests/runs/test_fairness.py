@@ -161,9 +161,9 @@ def test_other_data_and_a_test_split_touched_twice_are_told(tmp_path: Path) -> N
 
 def test_runs_of_one_arm_differ_in_seed_and_fold_alone(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / str(seed), changed("seed_everything", seed)) for seed in (1, 2)]
-    assert arm_differences("a", runs) == []
+    assert arm_differences("a", {run: read_recipe(run) for run in runs}) == []
     runs.append(write_run(tmp_path / "3", changed("model.init_args.loss.margin", 0.5)))
-    (said,) = arm_differences("a", runs)
+    (said,) = arm_differences("a", {run: read_recipe(run) for run in runs})
     assert said == f"model.init_args.loss.margin of a: {runs[0]} has 0.2, {runs[2]} has 0.5"
 
 

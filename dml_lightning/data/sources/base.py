@@ -15,6 +15,7 @@ from dml_lightning.data.ground import check_gsd
 from dml_lightning.data.sources.boxes import Box, boxes_table, usable_boxes
 from dml_lightning.data.sources.checks import check_forms, cut_scores, identical_frames, warn_of_groups
 from dml_lightning.data.sources.files import absolute, check_root, frame_sizes
+from dml_lightning.data.sources.parse import uncollected
 from dml_lightning.data.sources.report import ReadReport
 from dml_lightning.data.table import BOX_COLUMNS
 from dml_lightning.types import OnBadFrame
@@ -107,6 +108,7 @@ class Source(ABC):
     def scan(self, report: ReadReport) -> Scan:
         """Reads the annotation files of this layout, and counts in the report what it skips."""
 
+    @uncollected()
     def read(
         self,
         on_bad_frame: OnBadFrame = "stop",

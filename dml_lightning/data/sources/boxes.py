@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dml_lightning.data.pixels import frame_header
 from dml_lightning.data.sources.report import ReadReport
@@ -151,14 +152,21 @@ def boxes_table(
 ) -> pd.DataFrame:
     """Builds the reader's table; the column score is there where a box has one, and the columns carried are last."""
     groups = groups or {}
+    frames: dict[Path, int] = {}
+    codes = np.fromiter((frames.setdefault(b.frame, len(frames)) for b in boxes), np.int64, len(boxes))
     columns = {
-        "frame": pd.Series([str(b.frame) for b in boxes], dtype="str"),
-        **{name: np.array([getattr(b, name) for b in boxes], np.float64) for name in BOX_COLUMNS},
+        "frame": pd.Series([str(frame) for frame in frames], dtype="str").take(codes).reset_index(drop=True),
+        **{name: _numbers(boxes, name) for name in BOX_COLUMNS},
         "label": pd.Series([b.label for b in boxes], dtype="str"),
-        "group": pd.Series([groups.get(b.frame, "") for b in boxes], dtype="str"),
+        "group": pd.Series([groups.get(frame, "") for frame in frames], dtype="str").take(codes).reset_index(drop=True),
     }
     table = pd.DataFrame(columns, columns=list(READER_COLUMNS))
-    scores = pd.Series([b.score for b in boxes], dtype="float64")
-    table = table.assign(score=scores) if scores.notna().any() else table
+    scores = _numbers(boxes, "score")
+    table = table if np.isnan(scores).all() else table.assign(score=scores)
     further = {name: pd.Series([b.carried[n] for b in boxes], dtype="str") for n, name in enumerate(carried)}
     return table.assign(**further)
+
+
+def _numbers(boxes: Sequence[Box], name: str) -> NDArray[np.float64]:
+    """A column (N,) of the boxes."""
+    return np.fromiter(map(attrgetter(name), boxes), np.float64, len(boxes))

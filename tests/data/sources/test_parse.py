@@ -1,11 +1,12 @@
 """Annotation files of strangers: with entities, and broken."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dml_lightning.data.sources.parse import XmlError, as_key, as_number, as_text, parse_json, read_xml
+from dml_lightning.data.sources.parse import XmlError, as_key, as_number, as_text, parse_json, read_xml, uncollected
 from tests.data.sources.making import text
 
 
@@ -32,6 +33,24 @@ def test_broken_xml_and_json(tmp_path: Path) -> None:
         parse_json(text(tmp_path / "a.json", "{"))
     with pytest.raises(ValueError, match=r"There is no annotation file .*no\.json"):
         parse_json(tmp_path / "no.json")
+
+
+def test_the_collector_is_afterwards_as_it_was() -> None:
+    @uncollected()
+    def fail() -> None:
+        assert not gc.isenabled()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
