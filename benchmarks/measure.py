@@ -284,7 +284,7 @@ class PeakMemory:
         self.added = (torch.cuda.max_memory_allocated() / MIB if self.cuda else resident("VmHWM")) - self._before
 
 
-def resident(field: str) -> float:
-    """A size of this process in MB (Linux): VmRSS now, VmHWM at its peak, RssAnon its own, RssFile of mapped files."""
-    fields = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
+def resident(field: str, process: int | str = "self") -> float:
+    """A size of a process in MB (Linux): VmRSS now, VmHWM at its peak, RssAnon its own, RssFile of mapped files."""
+    fields = dict(each.split(":", 1) for each in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(fields[field].split()[0]) / 1024

@@ -31,13 +31,12 @@ from dml_lightning.gallery.trained import TrainedRun
 from dml_lightning.models.inference import folded
 from dml_lightning.models.network import Network
 from dml_lightning.simulate import simulate
-from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds, ratios, run_checkout, spread
+from measure import ROOT, Result, Stopwatch, in_turn, options, processor_seconds, ratios, resident, run_checkout, spread
 
 PACKAGES = ("numpy", "pandas", "timm", "tifffile", "imagecodecs", "onnxruntime")
 CROP, BATCH = 48, 256  # px; the command's batch size
 WORKER = """
 import contextlib, io, json, sys, time
-from pathlib import Path
 
 from dml_lightning.cli import main
 
@@ -46,9 +45,7 @@ for line in sys.stdin:
     wall, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         main(["predict", "--run", run, "--data", table, "--out", table.replace(".csv", ".out.csv")])
-    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
-    peak = int(status["VmHWM"].split()[0]) / 1024
-    print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
+    print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, time.process_time()]), flush=True)
 """
 EXPORTED = """
 import json, os, sys, time
@@ -68,9 +65,7 @@ for line in sys.stdin:
     for frame, boxes in pd.read_csv(table).groupby("frame"):
         pixels = tifffile.imread(Path(table).parent / frame)
         model.predict(model.cut(pixels, boxes[["x", "y", "width", "height"]].to_numpy()))
-    status = dict(each.split(":", 1) for each in Path("/proc/self/status").read_text().splitlines())
-    peak = int(status["VmHWM"].split()[0]) / 1024
-    print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, peak, time.process_time()]), flush=True)
+    print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, time.process_time()]), flush=True)
 """
 
 
@@ -108,7 +103,8 @@ class Command:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps([str(self.run), str(table)]), file=self.process.stdin, flush=True)
-        return Took(*json.loads(self.process.stdout.readline()))
+        wall, cpu, since_start = json.loads(self.process.stdout.readline())
+        return Took(wall, cpu, resident("VmHWM", self.process.pid), since_start)
 
     def __enter__(self) -> "Command":
         return self
