@@ -132,7 +132,8 @@ def noise() -> list[Row]:
 def tested(folder: Path, animals: pd.DataFrame) -> pd.DataFrame:
     """Those of a folder's animals that are in the test split of configs/data/simulated.yaml."""
     data = read_yaml(ROOT / "configs" / "data" / "simulated.yaml")["data"]
-    names = ("novel_val", "novel_test", "ood_val", "ood_test", "background", "split_fractions", "context", "min_side")
+    lists = ("novel_val", "novel_test", "ood_train", "ood_val", "ood_test")
+    names = (*lists, "background", "split_fractions", "context", "min_side")
     source = CocoJson(str(folder), annotations="annotations.json", group_by="parent")
     table = build_table(source.read(), **{name: data[name] for name in names})
     test = table.loc[table["split"] == "test", ["frame", *BOX_COLUMNS, "label"]]
@@ -152,7 +153,7 @@ def references(folder: Path, animals: pd.DataFrame, draws: int) -> Iterable[tupl
         yield (
             name,
             f"{reachable_accuracy(train, animals, columns):.3f}",
-            *(f"{each:.3f}" for each in aurocs or ["-"] * 2),
+            *([f"{each:.3f}" for each in aurocs] or ["-"] * 2),
         )
 
 
