@@ -154,12 +154,7 @@ def _check_plan(experiment: Experiment, allow_differences: bool) -> int | None:
     arms = {job.arm: planned_recipe(job) for job in jobs if _cell(job) == _cell(jobs[0])}
     trials = {job: planned_recipe(job) for job in experiment.trials()}
     _check_trials(trials)
-    named = any(recipe.get("data", {}).get("split_by") for recipe in arms.values())
-    if named and experiment.fold_by == "groups" and any(experiment.folds):
-        raise ValueError(
-            f"folds {[*experiment.folds]} deal groups into splits anew, and data.split_by names the groups of each "
-            "split: leave out one of them, or make folds by classes (fold_by: classes)."
-        )
+    _check_folds(experiment, arms)
     titled = {job.title: recipe for job, recipe in trials.items()}
     searched = {job.title: experiment.searched[job.arm] for job in trials}
     for_all = set.intersection(*map(set, experiment.searched.values())) if trials else set[str]()
@@ -180,6 +175,16 @@ def _check_trials(trials: Mapping[Job, Recipe]) -> None:
                 f"{one.title} and {other.title} have the same recipe, so {one.arm} would have fewer trials than other "
                 "arms: leave values that its own files give out of search.space."
             )
+
+
+def _check_folds(experiment: Experiment, arms: Mapping[str, Recipe]) -> None:
+    """Refuses folds that deal groups into splits where a recipe names the groups of each split."""
+    named = any(recipe.get("data", {}).get("split_by") for recipe in arms.values())
+    if named and experiment.fold_by == "groups" and any(experiment.folds):
+        raise ValueError(
+            f"folds {[*experiment.folds]} deal groups into splits anew, and data.split_by names the groups of each "
+            "split: leave out one of them, or make folds by classes (fold_by: classes)."
+        )
 
 
 def _warn_of_few_units(experiment: Experiment) -> None:

@@ -135,12 +135,11 @@ class ReportInput:
             cells.setdefault((run.seed, run.fold), {})[run.arm] = run
         trained = [arm for arm, runs in self.arms.items() if runs[0].trained]
         sentences: list[str] = []
-        for cell in (cell for cell in cells.values() if len(cell) > 1):
-            folders, recipes = (
-                {arm: run.source for arm, run in cell.items()},
-                {a: run.recipe for a, run in cell.items()},
-            )
-            sentences += differences(folders, trained, self.searched, recipes)
+        for cell in cells.values():
+            if len(cell) > 1:
+                folders = {arm: run.source for arm, run in cell.items()}
+                recipes = {arm: run.recipe for arm, run in cell.items()}
+                sentences += differences(folders, trained, self.searched, recipes)
         for arm in self.arms:
             sentences += arm_differences(arm, {run.source: run.recipe for run in saved if run.arm == arm})
         return list(dict.fromkeys(sentences))
