@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -12,6 +13,17 @@ def printable(text: str) -> str:
         Gänse\tX\n\x07
     """
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> listed(["mallard", "gadwall", "smew"], most=2)
+        'mallard, gadwall and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def print_anything() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from dml_lightning.data.table import SPLITS, summarise
+from dml_lightning.printing import listed
 
 NEEDED = SPLITS[:3]  # calibration is an option
 MOST_LISTED = 5
@@ -44,7 +45,9 @@ def named_split(groups: Sequence[str], split_by: Mapping[str, Sequence[str]]) ->
                     )
     left = [group for group in groups if group not in found]
     if left:
-        raise ValueError(f"split_by puts {len(left)} of {len(groups)} groups into no split: {_listed(left)}.")
+        raise ValueError(
+            f"split_by puts {len(left)} of {len(groups)} groups into no split: {listed(left, MOST_LISTED)}."
+        )
     return {group: found[group][0] for group in groups}
 
 
@@ -75,14 +78,9 @@ def _matches(entry: str, groups: Sequence[str], split: str) -> list[str]:
     matches = [group for group in groups if pattern.fullmatch(group)]
     if not matches:
         close = difflib.get_close_matches(entry, groups, n=3)
-        hint = f"close names: {', '.join(close)}" if close else f"the data has {_listed(groups)}"
+        hint = f"close names: {', '.join(close)}" if close else f"the data has {listed(groups, MOST_LISTED)}"
         raise ValueError(f"split_by.{split} has {entry!r}, which matches no group as a whole; {hint}.")
     return matches
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MOST_LISTED
-    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def single_groups(table: pd.DataFrame) -> list[str]:
@@ -111,4 +109,4 @@ def single_groups(table: pd.DataFrame) -> list[str]:
     if thin.empty:
         return list(whole.values())
     named = [f"{row['class']} in {row['split']} ({row['crops']} crops)" for row in thin.to_dict("records")]
-    return [*whole.values(), f"Classes whose crops of a split are of one group: {_listed(named)}."]
+    return [*whole.values(), f"Classes whose crops of a split are of one group: {listed(named, MOST_LISTED)}."]

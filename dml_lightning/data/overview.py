@@ -5,7 +5,7 @@ import pandas as pd
 from dml_lightning.data.looks import FrameLook
 from dml_lightning.data.pixels import Header
 from dml_lightning.data.sources import Reading
-from dml_lightning.printing import printable
+from dml_lightning.printing import listed, printable
 
 MOST_LISTED = 8  # groups, sizes and kinds of frames that are listed
 
@@ -26,9 +26,7 @@ def contents(reading: Reading, headers: dict[str, Header]) -> list[str]:
 
 def _counted(counts: "pd.Series[int]") -> str:
     """Names with their counts, the first few of them."""
-    named = [f"{name} ({count})" for name, count in counts.head(MOST_LISTED).items()]
-    more = len(counts) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return listed([f"{name} ({count})" for name, count in counts.items()], MOST_LISTED)
 
 
 def pixels(looks: list[FrameLook], frames: int) -> list[str]:

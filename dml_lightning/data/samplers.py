@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
 from dml_lightning.data.plan import Indices, PlannedBatchSampler, Walk
+from dml_lightning.printing import listed
 from dml_lightning.types import Stream
 
 NAMED = 20  # classes that a warning names
@@ -83,8 +84,7 @@ class PKBatchSampler(PlannedBatchSampler):
             if len(members) < self.global_samples
         ]
         if short:
-            more = f" and {len(short) - NAMED} more" if len(short) > NAMED else ""
-            named = ", ".join(short[:NAMED]) + more
+            named = listed(short, NAMED)
             warnings.warn(
                 f"Fewer than {self.global_samples} training crops, so a batch repeats them: {named}.",
                 stacklevel=3,
