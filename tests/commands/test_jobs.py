@@ -1,18 +1,17 @@
 """One run of a comparison: its recipe, its log and its outcome."""
 
-from collections.abc import Iterator
-from multiprocessing import forkserver
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dml_lightning.commands.jobs import planned_recipe, run_job
-from dml_lightning.compare import workers
 from dml_lightning.compare.jobs import Job, Outcome
-from dml_lightning.compare.scheduling import Schedule, log_file, run_all
+from dml_lightning.compare.scheduling import log_file
 from dml_lightning.files import write_json
-from tests.compare.jobs_for_tests import jobs, silent, talk
+from tests import ROOT
+from tests.compare.jobs_for_tests import jobs
 
 
 @pytest.mark.parametrize("printed", ["usage: dml [options]\n  --help", "usage: dml", ""])
@@ -62,21 +61,24 @@ def test_an_error_is_an_outcome_with_its_log(tmp_path: Path, capfd: pytest.Captu
     assert "Traceback" in log.read_text()
 
 
-@pytest.fixture
-def new_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server of workers that prints where the test does, and imports nothing in advance."""
-    monkeypatch.setattr(workers, "PRELOADED", [])
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
-    server._stop()  # meant for tests
-    yield
-    server._stop()
+# Another process, since a server of workers keeps the streams that it had at its start.
+SCHEDULER = """
+import sys
+from pathlib import Path
+from dml_lightning.compare import workers
+from dml_lightning.compare.scheduling import Schedule, run_all
+from tests.compare.jobs_for_tests import jobs, silent, talk
+
+workers.PRELOADED = []
+folder = Path(sys.argv[1])
+run_all(jobs("a b", folder), Schedule(workers=1), folder, silent, talk)
+"""
 
 
-@pytest.mark.usefixtures("new_server")
-def test_all_that_a_job_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    listed = jobs("a b", tmp_path)
-    run_all(listed, Schedule(workers=1), tmp_path, silent, talk)
-    for n, job in enumerate(listed):
+def test_all_that_a_job_prints_is_in_its_own_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SCHEDULER, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, cwd=ROOT)
+    for n, job in enumerate(jobs("a b", tmp_path)):
         said = sorted(log_file(tmp_path, job).read_text().splitlines())
         assert said == [f"logged {n}", f"printed {n}", f"written {n}"]
-    assert capfd.readouterr() == ("after 0\nafter 1\n", "")
+    assert (done.stdout, done.stderr) == ("after 0\nafter 1\n", "")
