@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Selection, mine, rank_keys, split_distances
-from dml_lightning.pairs.distances import DIRECT_PAIRS, distances
-from dml_lightning.pairs.order import Layout, arrange, blocks
+from dml_lightning.pairs.distances import DIRECT_PAIRS, centred, direct_distances, product_distances
+from dml_lightning.pairs.order import Layout, Rows, arrange, blocks
 from dml_lightning.pairs.shares import over_threads
 
 
@@ -31,7 +31,7 @@ class TripletSums(NamedTuple):
 
 
 @torch.no_grad()
-def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list[slice], wanted: bool) -> PairSums:
+def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list[Rows], wanted: bool) -> PairSums:
     """Loss, counts and (if `wanted`) gradient of some blocks of anchors.
 
     Args:
@@ -39,7 +39,7 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list
         y: References (N, D) in class order.
         layout: Positions of classes.
         selection: Triplets that count.
-        rows: Blocks, as slices of the anchors.
+        rows: Blocks of anchors.
         wanted: Whether the gradient will be used.
 
     Returns:
@@ -48,9 +48,15 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     numbers = torch.zeros(4, dtype=torch.long, device=x.device)
     gradient = PairGradient(x, y, selection.squared)
-    direct = len(x) * len(y) <= DIRECT_PAIRS
-    for part in rows:
-        block = split_distances(distances(x[part], y, selection.squared, direct), layout, part, selection)
+    references, around = None, None
+    for part, group in rows:
+        if len(x) * len(y) <= DIRECT_PAIRS:
+            values = direct_distances(x[part], y, selection.squared)
+        else:
+            if references is None or group != around:  # blocks of one class share what is made here
+                references, around = centred(y, x[group].mean(0)), group
+            values = product_distances(x[part], references, selection.squared)
+        block = split_distances(values, layout, part, selection)
         ranks = rank_keys(block)
         mined = mine(block, ranks, selection)
         total += mined.total
@@ -70,7 +76,7 @@ def sweep_all(x: Tensor, y: Tensor, layout: Layout, selection: Selection, wanted
     """`sweep` over all anchors; on the CPU each thread takes blocks of its own, in turn."""
     rows = list(blocks(layout))
 
-    def split(parts: int) -> list[list[slice]]:
+    def split(parts: int) -> list[list[Rows]]:
         parts = max(1, min(parts, len(rows)))
         return [rows[part::parts] for part in range(parts)]
 

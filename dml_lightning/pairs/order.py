@@ -70,14 +70,19 @@ def arrange(labels: Tensor, reference_labels: Tensor, offset: int | None) -> Lay
     return Layout(kept, order, starts[group[kept]], size[kept], own, valid.sum())
 
 
-def blocks(layout: Layout) -> Iterator[slice]:
-    """Yield slices of anchors whose sort keys fit the budget: parts of one large class, or several small classes.
+class Rows(NamedTuple):
+    """A block of anchors, and the anchors around it whose mean a product of matrices subtracts."""
 
-    A large class has blocks of its own, so that `product_distances` can subtract that class's mean.
+    block: slice
+    around: slice  # the whole class of a large one, otherwise the block
+
+
+def blocks(layout: Layout) -> Iterator[Rows]:
+    """Yield anchors whose sort keys fit the budget: parts of one large class, or several small classes.
 
     Example:
         >>> labels = torch.tensor([1, 0, 1])
-        >>> list(blocks(arrange(labels, labels, offset=0)))
+        >>> [rows.block for rows in blocks(arrange(labels, labels, offset=0))]
         [slice(0, 2, None)]
     """
     budget = SORTED_ELEMENTS.get(layout.start.device.type, SORTED_ELEMENTS["cuda"])
@@ -89,14 +94,14 @@ def blocks(layout: Layout) -> Iterator[slice]:
         large = 4 * count * width > budget
         first = end - count
         if first > begin and (large or (end - begin) * width > budget):
-            yield slice(begin, first)
+            yield Rows(slice(begin, first), slice(begin, first))
             begin = first
         if large:
             step = max(1, budget // width)
-            yield from (slice(at, min(at + step, end)) for at in range(first, end, step))
+            yield from (Rows(slice(at, min(at + step, end)), slice(first, end)) for at in range(first, end, step))
             begin = end
-    if begin < len(layout.anchors):
-        yield slice(begin, len(layout.anchors))
+    if begin < (count := len(layout.anchors)):
+        yield Rows(slice(begin, count), slice(begin, count))
 
 
 class Segment(NamedTuple):

@@ -25,6 +25,14 @@ def test_gradient_against_autograd(squared: bool) -> None:
     torch.testing.assert_close(gradient.result(), (x.grad, y.grad))
 
 
+def test_a_pair_at_distance_0_contributes_nothing() -> None:
+    x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0], [4.0, 6.0]])
+    gradient = PairGradient(x, y, squared=False)
+    gradient.add(slice(0, 1), torch.tensor([[7.0, -10.0]]), torch.tensor([[0.0, 5.0]]))
+    torch.testing.assert_close(gradient.result()[0], torch.tensor([[6.0, 8.0]]))
+    torch.testing.assert_close(gradient.result()[1], torch.tensor([[0.0, 0.0], [-6.0, -8.0]]))
+
+
 def squares(x: Tensor, y: Tensor, wanted: bool) -> PairSums:
     gaps = x[:, None] - y
     number = torch.tensor([gaps.numel()])
