@@ -7,8 +7,8 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from dml_lightning.models.encoder import Encoder
-from dml_lightning.models.narrow import SmallMapConv2d, leave_out_padding
 from dml_lightning.models.network import Network
+from dml_lightning.models.small_maps import SmallMapConv2d, leave_out_padding
 
 AGREEMENT = 5e-6  # largest deviation, relative to the largest feature: enrolment knows a crop again to 1e-5
 

@@ -78,6 +78,13 @@ def test_every_command_of_our_own_is_listed() -> None:
     assert {command.split()[0] for command in ERRORS} == own
 
 
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_commands_of_lightning_wait_for_it_alone(command: str, tmp_path: Path) -> None:
+    of_lightning = {"torch", "torchvision", "torchmetrics", "lightning", "scipy", "matplotlib"}
+    used = imported(tmp_path, command, ["--config=nowhere.yaml"])[-1]
+    assert used <= of_lightning | TABLES | {"pytorch_metric_learning"}  # a namespace alone, until a loss is asked for
+
+
 def test_flights_are_simulated_without_torch(tmp_path: Path) -> None:
     words = [f"--out={tmp_path / 'flights'}", "--flights=1", "--frames=1", "--width=64", "--height=64", "--workers=1"]
     program = f"import sys; from dml_lightning.cli import main; main(['simulate', *{words}]); print(*sys.modules)"

@@ -7,7 +7,7 @@ import yaml
 
 from dml_lightning.cli import main
 from dml_lightning.models import Encoder
-from dml_lightning.models.narrow import SmallMapConv2d, leave_out_padding
+from dml_lightning.models.small_maps import SmallMapConv2d, leave_out_padding
 from tests import ROOT
 
 OF_OLD_RECIPES = {"channels": [24, 48, 96, 192], "stem_width": 16}
