@@ -19,7 +19,9 @@ def test_a_name_is_that_of_its_module() -> None:
 
 
 def test_packages_are_imported_without_their_modules() -> None:
-    packages = "dml_lightning.data, dml_lightning.metrics, dml_lightning.models, dml_lightning.openset"
+    packages = (
+        "dml_lightning.data, dml_lightning.losses, dml_lightning.metrics, dml_lightning.models, dml_lightning.openset"
+    )
     code = f"import sys, {packages}; print(*[name for name in ('torch', 'pandas') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtrit
 
 from dml_lightning.metrics.ood import Scores, as_scores, auroc
 from dml_lightning.pairs.arrays import Vectors, row_blocks, to_numpy
@@ -59,10 +60,8 @@ def expanded_level(groups: int, level: float = 0.95) -> float:
         >>> round(expanded_level(groups=10), 4)
         0.9829
     """
-    from scipy import stats  # takes a second
-
-    half = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - level) / 2, groups - 1)
-    return float(1 - 2 * stats.norm.sf(half))
+    half = np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 + level) / 2)
+    return float(1 - 2 * ndtr(-half))
 
 
 def expanded_interval(values: ArrayLike, groups: int, level: float = 0.95) -> tuple[float, float]:

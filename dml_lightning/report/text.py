@@ -1,7 +1,6 @@
 """The report as text in one of its formats."""
 
 from dml_lightning.report.inputs import ReportInput
-from dml_lightning.report.page import render_page
 from dml_lightning.report.sections import sections
 from dml_lightning.report.summary import answer_text
 from dml_lightning.types import Projection, ReportFormat
@@ -16,6 +15,8 @@ def report_text(given: ReportInput, format: ReportFormat, projection: Projection
         projection: Method that projects embeddings to the plane, on a page.
     """
     if format == "html":
+        from dml_lightning.report.page import render_page  # its libraries are for a page alone
+
         return render_page(given, projection)
     if format == "csv":
         return given.table().to_csv(index=False)

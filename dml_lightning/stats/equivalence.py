@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr
 
+from dml_lightning.stats.paired import standard_error
 from dml_lightning.stats.units import check_margin
 from dml_lightning.types import Floats
 
@@ -36,8 +37,8 @@ def equivalence_p(differences: NDArray[Any], margin: float) -> Floats:
     """
     check_margin(margin)
     units = np.asarray(differences, dtype=float)
-    mean, error = units.mean(axis=0), stats.sem(units, axis=0)
+    mean, error = units.mean(axis=0), standard_error(units)
     room = margin - np.abs(mean)  # to the nearer end, whose test has the larger p
     never = np.where(room > 0, np.inf, -np.inf)  # t of differences that do not vary
     t = np.divide(room, error, out=never, where=error > 0)
-    return np.asarray(stats.t.sf(t, len(units) - 1))
+    return np.asarray(stdtr(len(units) - 1, -t))

@@ -82,7 +82,7 @@ def test_every_command_of_our_own_is_listed() -> None:
 def test_commands_of_lightning_wait_for_it_alone(command: str, tmp_path: Path) -> None:
     of_lightning = {"torch", "torchvision", "torchmetrics", "lightning", "scipy", "matplotlib"}
     used = imported(tmp_path, command, ["--config=nowhere.yaml"])[-1]
-    assert used <= of_lightning | TABLES | {"pytorch_metric_learning"}  # a namespace alone, until a loss is asked for
+    assert used <= of_lightning | TABLES | {"pytorch_metric_learning"}
 
 
 def test_flights_are_simulated_without_torch(tmp_path: Path) -> None:

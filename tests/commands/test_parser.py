@@ -107,6 +107,15 @@ def test_the_recipe_of_a_fit_has_the_number(words: list[str], capsys: pytest.Cap
     assert recipe["model"]["init_args"]["loss"]["init_args"]["loss"]["init_args"]["triplets_per_anchor"] == 2
 
 
+@pytest.mark.parametrize("loss", ["NPairLoss", "MultiSimilarityLoss", "TripletLoss"])
+def test_losses_go_by_name_alone(words: list[str], loss: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arm = ["--model=dml_lightning.models.TripletModule", f"--model.init_args.loss={loss}"]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", *words, *arm, "--print_config"])
+    found = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["loss"]["class_path"]
+    assert found.startswith("dml_lightning.") and found.endswith(f".{loss}")
+
+
 def test_a_fit_merges_its_files(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, given in (("small", "{channels: [24, 48, 96, 192], stem_width: 16}"), ("wide", "{stem_width: 24}")):
         (tmp_path / f"{name}.yaml").write_text(f"model: {{init_args: {{encoder: {{backbone_args: {given}}}}}}}\n")
