@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from dml_lightning.commands.keys import unrecognized
 from dml_lightning.errors import ParserError, parser_sentence
+from dml_lightning.losses import classification, contrastive, pml  # noqa: F401 - their classes go by name alone
 
 
 class MergedConfigFile(ActionConfigFile):

@@ -29,7 +29,6 @@ from dml_lightning.errors import PACKAGE_FOLDER
 from dml_lightning.evaluation.floor import raw_pixel_accuracy
 from dml_lightning.files import check_name, write_json, write_text
 from dml_lightning.gallery.trained import crop_options
-from dml_lightning.losses import classification, contrastive, pml  # noqa: F401 - their classes go by name alone
 from dml_lightning.models import EmbeddingModule
 from dml_lightning.models.weights import DESCRIPTION, weights_follow
 from dml_lightning.runs import digests, launch
