@@ -6,8 +6,8 @@
 The plain loop is what one writes without this package: same net (timm's), same batches of patches, same augmentation
 and ranges, contiguous float32, `TripletMarginLoss` of pytorch-metric-learning or `cross_entropy`, AdamW as it comes, no
 callbacks. Ours is `Trainer.fit` with all callbacks of configs/base.yaml: set as the plain loop is, with each setting
-alone, and with all of them; what torch.compile takes before its first steps does not count. Ways alternate; the clock is
-processor time of all threads, which a busy machine spoils less than wall time (`--clock wall` on an idle one).
+alone, and with all of them; what torch.compile takes before its first steps does not count. Ways alternate; the clock
+is processor time of all threads, which a busy machine spoils less than wall time (`--clock wall` on an idle one).
 """
 
 import argparse
