@@ -1,14 +1,16 @@
 """Choice of the score by which a run refuses crops, on its validation split alone.
 
 Scores are fitted on the reference crops, which are of training flights, and told apart by their AUROC on validation
-crops, mean over kinds of what is unknown. A better one is taken only if it is better by more than the standard error
-over flights: the simplest score within one of the best wins. Calibration crops are never looked at, so that the promise
-of rule C holds whatever was chosen.
+crops. Half of it is over OOD classes, and half over species that nobody has seen, for which each known class stands in
+turn: OOD classes alone would choose the score that was trained against background whenever they look like it, and it
+tells little else. A better score is taken only if it is better by more than the standard error over flights: the
+simplest within one of the best wins. Calibration crops are never looked at, so that the promise of rule C holds
+whatever was chosen.
 
 Letters: N known and M unknown validation crops, G flights, T draws of flights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,9 +26,11 @@ from dml_lightning.openset.prototypes import PrototypeDetector
 from dml_lightning.openset.scores import RANK_SUM, Crops, kinds, rank_sum, ranked, score, text
 from dml_lightning.openset.thresholds import ScoreChoice
 from dml_lightning.pairs.blocks import to_numpy
+from dml_lightning.printing import listed
 from dml_lightning.types import Embeddings
 
 DRAWS = 1000
+NAMED = 9  # classes of a kind of unknown in a reason
 OF_CROPS = ("radii", "vectors", "features")  # arrays that a gallery holds as prototypes and reference crops
 OF_SCORE = {  # other arrays of each score that has some
     "mahalanobis": ("centre", "whitening", "means"),
@@ -45,7 +49,7 @@ class Trial(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Mean AUROC over trials by kind of score, and how far flights let it vary."""
+    """Mean AUROC by kind of score, and how far flights let it vary."""
 
     aurocs: dict[str, float]
     errors: dict[str, float]  # standard error over flights; infinite if known or unknown crops are of a single one
@@ -76,7 +80,7 @@ def choose_score(
     seed: int = 0,
     prototypes: PrototypeDetector | None = None,
 ) -> ScoreChoice:
-    """Choose the score by the OOD classes of validation, or by each known class held out where there are none.
+    """Choose the score by the OOD classes of validation and by each known class held out, as far as there are some.
 
     Args:
         evidence: Embeddings of the validation split. No OOD class in it may have been trained on. Without features
@@ -102,15 +106,18 @@ def choose_score(
 
 
 def _chosen(evidence: Evidence, everything: Fitted, known: dict[str, Scores], draws: int, seed: int) -> ScoreChoice:
-    has_ood = len(evidence.sets["ood"]) > 0
-    trials = list(_ood_trials(evidence, everything, known) if has_ood else _held_out_trials(evidence))
-    if not trials:
+    unknown = {
+        "OOD classes": list(_ood_trials(evidence, everything, known)),
+        "known classes, each held out as unknown": list(_held_out_trials(evidence)),
+    }
+    unknown = {what: trials for what, trials in unknown.items() if trials}
+    if not unknown:
         return ScoreChoice(reason="there is neither an OOD class nor a second known class on validation")
-    compared = compare(trials, draws, seed)
+    compared = compare(list(unknown.values()), draws, seed)
     kind = simplest(compared)
-    what = "OOD classes" if has_ood else "known classes, each held out as unknown"
-    names = ", ".join(trial.unknown_class for trial in trials)
-    return ScoreChoice(kind, _reason(compared, kind, f"{what} ({names})"), compared.aurocs)
+    names = {what: listed([trial.unknown_class for trial in trials], NAMED) for what, trials in unknown.items()}
+    over = " and, counted as much, over ".join(f"{what} ({classes})" for what, classes in names.items())
+    return ScoreChoice(kind, _reason(compared, kind, over), compared.aurocs)
 
 
 def fitted(evidence: Evidence, without: int | None = None, prototypes: PrototypeDetector | None = None) -> Fitted:
@@ -144,21 +151,24 @@ def _classifier(evidence: Evidence, without: int | None) -> ArrayState:
     return {"classifier_weight": weight[rows], "classifier_bias": bias[rows]}
 
 
-def compare(trials: list[Trial], draws: int = DRAWS, seed: int = 0) -> Compared:
-    """Mean AUROC over the trials of each score, with its standard error over flights, drawn once for all scores.
+def compare(kinds_of_unknown: Sequence[Sequence[Trial]], draws: int = DRAWS, seed: int = 0) -> Compared:
+    """Mean AUROC of each score over the trials of each kind, then over kinds; flights are drawn once for all scores.
 
     The standard error is corrected for the number of flights, sqrt(n / (n - 1)), as that of a mean would be.
     """
+    trials = [trial for own in kinds_of_unknown for trial in own]
     sides = [(trial.known_flights, trial.unknown_flights) for trial in trials]
     names = np.unique(np.concatenate([flights for side in sides for flights in side]))
     times = group_draws(len(names), draws, seed).astype(np.float64)
     fewest = min(len(np.unique(np.concatenate(side))) for side in zip(*sides, strict=True))
     aurocs, errors = {}, {}
     for kind in trials[0].known:
-        aurocs[kind] = float(np.mean([auroc(trial.known[kind], trial.unknown[kind]) for trial in trials]))
-        columns = [_drawn(trial, kind, times, names) for trial in trials]
-        spread = np.nanstd(mean_of_held(np.stack(columns, axis=1)), ddof=1) if fewest > 1 else np.inf
-        errors[kind] = float(spread * np.sqrt(fewest / (fewest - 1))) if fewest > 1 else float("inf")
+        means = [np.mean([auroc(trial.known[kind], trial.unknown[kind]) for trial in own]) for own in kinds_of_unknown]
+        aurocs[kind], errors[kind] = float(np.mean(means)), float("inf")
+        if fewest > 1:
+            columns = [[_drawn(trial, kind, times, names) for trial in own] for own in kinds_of_unknown]
+            drawn = mean_of_held(np.stack([mean_of_held(np.stack(own, axis=1)) for own in columns], axis=1))
+            errors[kind] = float(np.nanstd(drawn, ddof=1) * np.sqrt(fewest / (fewest - 1)))
     return Compared(aurocs, errors, fewest)
 
 
