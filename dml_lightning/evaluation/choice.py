@@ -205,6 +205,8 @@ def _reason(compared: Compared, kind: str, over: str) -> str:
 
 def _ood_trials(evidence: Evidence, everything: Fitted, known: dict[str, Scores]) -> Iterator[Trial]:
     """A trial for each OOD class."""
+    if not len(evidence.sets["ood"]):  # which has no features then, whatever the other sets have
+        return
     labels, groups = to_numpy(evidence.sets["ood"].labels), evidence.groups
     scores = everything.scores(evidence.sets["ood"])
     ranks = ranked(known)

@@ -66,6 +66,7 @@ def test_calibration_crops_do_not_matter() -> None:
 
 def test_without_ood_each_known_class_is_held_out_of_references_and_known_crops() -> None:
     given = evidence("features", ood=False)
+    given.sets["ood"] = replace(given.sets["ood"], features=None)  # as no crop was embedded
     choice, expected = choose_score(given), []
     known = given.sets["known"]
     for label in range(3):
