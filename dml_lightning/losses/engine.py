@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Selection, mine, rank_keys, split_distances
-from dml_lightning.pairs.distances import DIRECT_PAIRS, centred, direct_distances, product_distances
+from dml_lightning.pairs.distances import BlockDistances
 from dml_lightning.pairs.order import Layout, Rows, arrange, blocks
 from dml_lightning.pairs.shares import over_threads
 
@@ -48,15 +48,9 @@ def sweep(x: Tensor, y: Tensor, layout: Layout, selection: Selection, rows: list
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     numbers = torch.zeros(4, dtype=torch.long, device=x.device)
     gradient = PairGradient(x, y, selection.squared)
-    references, around = None, None
-    for part, group in rows:
-        if len(x) * len(y) <= DIRECT_PAIRS:
-            values = direct_distances(x[part], y, selection.squared)
-        else:
-            if references is None or group != around:  # blocks of one class share what is made here
-                references, around = centred(y, x[group].mean(0)), group
-            values = product_distances(x[part], references, selection.squared)
-        block = split_distances(values, layout, part, selection)
+    distances = BlockDistances(x, y, selection.squared)
+    for part, around in rows:
+        block = split_distances(distances.of(part, around), layout, part, selection)
         ranks = rank_keys(block)
         mined = mine(block, ranks, selection)
         total += mined.total

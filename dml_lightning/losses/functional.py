@@ -13,7 +13,7 @@ from dml_lightning.losses.engine import TripletSums, triplet_sums
 from dml_lightning.losses.gradient import PairGradient, PairSums, pair_sum
 from dml_lightning.losses.mining import Mining, Selection
 from dml_lightning.pairs.blocks import check_finite, check_integers, full_precision, wide
-from dml_lightning.pairs.distances import DIRECT_PAIRS, centred, direct_distances, product_distances
+from dml_lightning.pairs.distances import BlockDistances
 from dml_lightning.pairs.order import SORTED_ELEMENTS
 from dml_lightning.types import LossOutput, is_clutter
 
@@ -224,16 +224,13 @@ def contrastive_sum(
         gradient = PairGradient(x, y, squared=False)
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         pairs = torch.zeros(1, dtype=torch.long, device=x.device)
-        references = None if len(x) * len(y) <= DIRECT_PAIRS else centred(y, x.mean(0))
+        distances = BlockDistances(x, y, squared=False)
         step = max(1, SORTED_ELEMENTS.get(x.device.type, SORTED_ELEMENTS["cuda"]) // max(1, len(y)))
         for begin in range(0, len(x), step):
             rows = slice(begin, min(begin + step, len(x)))
             at = None if offset is None else offset + begin
             positive, negative = pair_masks(labels[rows], reference_labels, at)
-            if references is None:
-                lengths = direct_distances(x[rows], y)
-            else:
-                lengths = product_distances(x[rows], references, squared=False)
+            lengths = distances.of(rows, around=slice(None))
             short = torch.where(negative, (margin - lengths).clamp_min(0), 0)
             near = torch.where(positive, lengths, 0)
             total += (near.square() + short.square()).sum(dtype=torch.float64)

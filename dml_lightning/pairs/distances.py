@@ -216,3 +216,36 @@ def _at_most(values: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
     found = np.flatnonzero(values.numpy() <= limits.numpy())
     rows, columns = np.divmod(found, values.shape[1])
     return torch.from_numpy(rows), torch.from_numpy(columns)
+
+
+class BlockDistances:
+    """(Squared) distances of anchors (B, D) to references (N, D), a block of anchors at a time.
+
+    Few pairs are computed from differences, and many by `product_distances`.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [3.0], [5.0]])
+        >>> BlockDistances(points, points, squared=False).of(slice(0, 2), around=slice(0, 3))
+        tensor([[0., 3., 5.],
+                [3., 0., 2.]])
+    """
+
+    def __init__(self, anchors: Tensor, references: Tensor, squared: bool) -> None:
+        self.anchors, self.references, self.squared = anchors, references, squared
+        self.direct = len(anchors) * len(references) <= DIRECT_PAIRS
+        self._centred: Centred | None = None
+        self._around = slice(0)
+
+    def of(self, block: slice, around: slice) -> Tensor:
+        """Distances (b, N) of a block of b anchors.
+
+        Args:
+            block: The anchors.
+            around: Anchors whose mean a product subtracts; references stay as they are made until it changes.
+        """
+        anchors = self.anchors[block]
+        if self.direct:
+            return direct_distances(anchors, self.references, self.squared)
+        if self._centred is None or around != self._around:
+            self._centred, self._around = centred(self.references, self.anchors[around].mean(0)), around
+        return product_distances(anchors, self._centred, self.squared)

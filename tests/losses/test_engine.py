@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dml_lightning.losses import engine, functional
+from dml_lightning.losses import functional
+from dml_lightning.pairs import distances
 from dml_lightning.pairs import order as layout
 from tests.losses.triplet_reference import assert_same, cloud, grids, ints, reference
 
@@ -35,7 +36,7 @@ def test_blocks_threads_and_products_change_nothing(
     twins = x.clone()
     twins[3] = x[11]
     monkeypatch.setitem(layout.SORTED_ELEMENTS, "cpu", elements)
-    monkeypatch.setattr(engine, "DIRECT_PAIRS", direct)
+    monkeypatch.setattr(distances, "DIRECT_PAIRS", direct)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -76,7 +77,7 @@ def brute_force(x: Tensor, labels: Tensor, margin: float) -> tuple[float, Tensor
 )
 def test_large_float32_batches_by_product(centre: float, spread: float, margin: float) -> None:
     n, g = 600, torch.Generator().manual_seed(3)
-    assert n * n > engine.DIRECT_PAIRS
+    assert n * n > distances.DIRECT_PAIRS
     labels = torch.randint(0, 8, (n,), generator=g)
     x = spread * torch.randn(n, 16, generator=g) / 4
     x += centre if spread < 1e-3 else centre * torch.randn(8, 16, generator=g)[labels]
